@@ -61,8 +61,8 @@ def _rows(path: Path, running: Running) -> Iterator[str]:
     start = f"| {path.stem} | {running.context} | {running.parallel} | {running.cache_type_k}{attention}"
     for name, computed, seen in _compared(parts, shape.weights, reported):
         error = "not computed" if computed is None else f"{100 * (computed / seen - 1):+.2f} %"
-        told = "unknown" if computed is None else f"{computed / _MIB:.2f}"
-        yield f"{start} | {name} | {told} | {seen / _MIB:.2f} | {error} |"
+        amount = "unknown" if computed is None else f"{computed / _MIB:.2f}"
+        yield f"{start} | {name} | {amount} | {seen / _MIB:.2f} | {error} |"
 
 
 def _compared(parts: Parts, weights: int, reported: Reported) -> Iterator[tuple[str, float | None, float]]:

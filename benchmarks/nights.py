@@ -70,8 +70,15 @@ def _row(name: str, nights: list[Trace]) -> tuple[str, ...]:
     begun = time.process_time()
     images = sum(summarise(trace, run, span_s=NIGHT_S).finished for trace, run in simulate_nights(nights))
     taken = time.process_time() - begun
-    each = taken / len(nights)
-    return (name, str(len(nights)), f"{images:,}", f"{taken:.1f}", f"{each * NIGHTS:.1f}", f"{each / TASKS * 1e6:.0f}")
+    seconds_each = taken / len(nights)
+    return (
+        name,
+        str(len(nights)),
+        f"{images:,}",
+        f"{taken:.1f}",
+        f"{seconds_each * NIGHTS:.1f}",
+        f"{seconds_each / TASKS * 1e6:.0f}",
+    )
 
 
 def main() -> None:

@@ -132,12 +132,12 @@ def a_cluster(gpus: int, services: int, *, seed: int) -> Cluster:
     nodes = _nodes(gpus, chance)
     volumes = [Storage(name=f"disk-{node.name}", kind=StorageKind.LOCAL, node=node.name) for node in nodes if node.gpus]
     made = [_service(place, nodes, volumes, chance) for place in range(services)]
-    named = {one.name: Placement() for one in made if chance.random() < 0.67}
+    named = {service.name: Placement() for service in made if chance.random() < 0.67}
     return Cluster(
         name=f"{gpus} x {services}",
         nodes=tuple(nodes),
         storage={volume.name: volume for volume in volumes},
-        services={one.name: one for one in made},
+        services={service.name: service for service in made},
         layouts={"pool": Layout(name="pool", kind=LayoutKind.POOL, services=named)},
     )
 

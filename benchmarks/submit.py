@@ -169,11 +169,11 @@ def _corral_store(running: Server, tasks: int) -> _Rates:
         intake = Intake(pool, limits=dict)
         numbers = count()
 
-        def one() -> Awaitable[object]:
+        def submit_single() -> Awaitable[object]:
             task = TaskSpec(name=f"task-{next(numbers)}", engine="sleep", inputs={"seconds": 0})
             return intake.submit(Submission(owner="benchmark", tasks=(task,)))
 
-        rates = await _submit_from_all(one, tasks)
+        rates = await _submit_from_all(submit_single, tasks)
         await pool.close()
         return rates
 

@@ -14,7 +14,7 @@ def main() -> None:
     parser.add_argument("workloads", nargs="*", help="names of workloads (all of them)")
     parser.add_argument("--size", type=float, default=1.0, help="part of the tasks, 0 to 1 (1)")
     chosen = parser.parse_args()
-    named = [each for each in WORKLOADS if not chosen.workloads or each.name in chosen.workloads]
+    named = [workload for workload in WORKLOADS if not chosen.workloads or workload.name in chosen.workloads]
     print_tables(named, chosen.size)
 
 

@@ -61,17 +61,17 @@ class Facts:
     def able(self, task: Arrival) -> tuple[Place, ...]:
         """The places that could run a task."""
         key = (task.queue, task.engine, task.memory)
-        found = self._able.get(key)
-        if found is None:
-            found = self._able[key] = tuple(place for place in self.places if self._may_use(task, place))
-        return found
+        places = self._able.get(key)
+        if places is None:
+            places = self._able[key] = tuple(place for place in self.places if self._may_use(task, place))
+        return places
 
     def nodes(self, task: Arrival) -> list[list[Place]]:
         """The able places of each node that has enough of them for the task."""
-        found: defaultdict[str, list[Place]] = defaultdict(list)
+        by_node: defaultdict[str, list[Place]] = defaultdict(list)
         for place in self.able(task):
-            found[place.node].append(place)
-        return [places for places in found.values() if len(places) >= task.gpus]
+            by_node[place.node].append(place)
+        return [places for places in by_node.values() if len(places) >= task.gpus]
 
     def load_s(self, task: Arrival) -> float:
         """What loading the task's model takes."""
@@ -79,7 +79,7 @@ class Facts:
 
     def first_load_s(self, task: Arrival, place: Place) -> float:
         """The same, where the place does not hold the model at the start."""
-        held = any(each.engine == task.engine and each.model == task.model for each in place.resident)
+        held = any(resident.engine == task.engine and resident.model == task.model for resident in place.resident)
         return 0.0 if held else self.load_s(task)
 
     def shortest_s(self, task: Arrival) -> float:
@@ -94,15 +94,15 @@ class Facts:
 
 def seconds(task: Arrival, place: Place) -> float:
     """How long a task takes on a place, without loading; infinite where nothing is said."""
-    found = task.on(place.device_model)
-    return inf if found is None else found
+    seconds = task.on(place.device_model)
+    return inf if seconds is None else seconds
 
 
 def makespan_bound(trace: Trace) -> Bound:
     """The least time by which any policy can have done everything; outages and slowdowns only add to it."""
     facts = Facts(trace)
     runnable = [task for task in trace.arrivals if facts.nodes(task)]
-    found = [
+    bounds = [
         Bound(seconds=0.0, because="nothing to do"),
         *_longest_task(facts, runnable),
         *_several_places(facts, runnable),
@@ -112,9 +112,9 @@ def makespan_bound(trace: Trace) -> Bound:
         later = [task for task in runnable if task.at_s >= moment]
         loads = _unavoidable_loads(facts, runnable, moment)
         work = max((_at_prices(facts, later, price) + _loads_at(facts, loads, price) for price in prices), default=0.0)
-        found.append(Bound(seconds=moment + work, because="work at prices"))
-        found.append(Bound(seconds=_whole_tasks(facts, later, moment), because="whole tasks"))
-    return max(found, key=lambda bound: bound.seconds)
+        bounds.append(Bound(seconds=moment + work, because="work at prices"))
+        bounds.append(Bound(seconds=_whole_tasks(facts, later, moment), because="whole tasks"))
+    return max(bounds, key=lambda bound: bound.seconds)
 
 
 def longest_wait_bound(trace: Trace) -> float:
@@ -195,10 +195,10 @@ def _whole_tasks(facts: Facts, tasks: Sequence[Arrival], moment: float) -> float
     """The first time at which the places together could have finished as many tasks of at least the shortest length."""
     shortest: dict[SlotId, tuple[float, float]] = {}
     for place in facts.places:
-        mine = [task for task in tasks if place in facts.able(task)]
-        if mine:
-            head_start = min(facts.first_load_s(task, place) for task in mine) if moment == 0 else 0.0
-            shortest[place.id] = head_start, min(seconds(task, place) for task in mine)
+        possible = [task for task in tasks if place in facts.able(task)]
+        if possible:
+            head_start = min(facts.first_load_s(task, place) for task in possible) if moment == 0 else 0.0
+            shortest[place.id] = head_start, min(seconds(task, place) for task in possible)
     places_needed = sum(task.gpus for task in tasks)
     if any(task_s == 0 for _, task_s in shortest.values()):
         return moment

@@ -48,12 +48,12 @@ class Measures:
 
 
 CRITERIA: Mapping[str, Callable[[Measures], float]] = {
-    "makespan": lambda found: found.makespan_s,
-    "interactive wait p99": lambda found: found.wait(INTERACTIVE, 0.99),
-    "small wait p99": lambda found: found.wait("small", 0.99),
-    "gang wait p99": lambda found: found.wait(GANG, 0.99),
-    "longest wait": lambda found: found.longest_wait_s,
-    "lag": lambda found: found.largest_lag_s,
+    "makespan": lambda measures: measures.makespan_s,
+    "interactive wait p99": lambda measures: measures.wait(INTERACTIVE, 0.99),
+    "small wait p99": lambda measures: measures.wait("small", 0.99),
+    "gang wait p99": lambda measures: measures.wait(GANG, 0.99),
+    "longest wait": lambda measures: measures.longest_wait_s,
+    "lag": lambda measures: measures.largest_lag_s,
 }
 """Figures that say who is best on a workload; the lower the better."""
 
@@ -80,7 +80,7 @@ def measure(trace: Trace, run: Run, kind: Callable[[Arrival], str] = kind_of) ->
     return Measures(
         makespan_s=max((span.until_s for span in spans), default=0.0),
         loads=sum(span.load_s > 0 for span in spans),
-        waits={kind: tuple(sorted(found)) for kind, found in sorted(waits.items())},
+        waits={kind: tuple(sorted(seconds)) for kind, seconds in sorted(waits.items())},
         lag_s=_lags(trace, run),
         finished=len(spans),
         unfinished=len(run.unfinished),

@@ -33,11 +33,11 @@ class Seats:
 
     def options(self, task: QueuedTask) -> list[Place]:
         """Free places where the task could sit now, by name; those of one node when it needs several."""
-        found = [place for place in self.free.values() if self.may_use(task, place)]
+        able = [place for place in self.free.values() if self.may_use(task, place)]
         if task.gpus == 1:
-            return found
+            return able
         nodes: defaultdict[str, list[Place]] = defaultdict(list)
-        for place in found:
+        for place in able:
             nodes[place.node].append(place)
         return next((places for places in nodes.values() if len(places) >= task.gpus), list[Place]())
 
@@ -46,11 +46,11 @@ class Seats:
         places = [place] if place is not None and task.gpus == 1 else self.options(task)[: task.gpus]
         if len(places) < task.gpus:
             return False
-        for each in places:
-            del self.free[each.id]
+        for given in places:
+            del self.free[given.id]
         self.seated.add(task.id)
-        expected_s = max(self._expectations.of(task, each.device_model) for each in places)
-        names: tuple[SlotId, ...] = tuple(each.id for each in places)
+        expected_s = max(self._expectations.of(task, given.device_model) for given in places)
+        names: tuple[SlotId, ...] = tuple(given.id for given in places)
         self._assignments.append(Assignment(task=task.id, places=names, expected_s=expected_s, because="rival"))
         return True
 
@@ -74,4 +74,4 @@ def rank(task: QueuedTask) -> tuple[bool, int]:
 
 def holds(place: Place, task: QueuedTask) -> bool:
     """Whether the task's model is in the place's memory."""
-    return any(each.model == task.model and each.engine == task.engine for each in place.resident)
+    return any(resident.model == task.model and resident.engine == task.engine for resident in place.resident)

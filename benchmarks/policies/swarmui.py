@@ -79,7 +79,7 @@ class SwarmUI:
         idle = [place for place in seats.free.values() if not self._bound[place.id]]
         while idle and (wanted := self._highest_pressure(loose, idle, seats, snapshot)) is not None:
             able = [place for place in idle if seats.may_use(wanted[0], place)]
-            place = min(able, key=lambda each: (bool(each.resident), self._uses[each.id], each.id))
+            place = min(able, key=lambda place: (bool(place.resident), self._uses[place.id], place.id))
             self._model[place.id] = (wanted[0].engine, wanted[0].model)
             idle.remove(place)
             for task in wanted[: self._room]:

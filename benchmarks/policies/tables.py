@@ -48,37 +48,37 @@ def print_tables(workloads: Sequence[Workload], size: float) -> None:
     """Play and print workload after workload."""
     for workload in workloads:
         trace = workload.build(size)
-        found = {contender.name: measure(trace, contender.run(trace), workload.kind) for contender in CONTENDERS}
-        print_table(workload, trace, found)
+        figures = {contender.name: measure(trace, contender.run(trace), workload.kind) for contender in CONTENDERS}
+        print_table(workload, trace, figures)
 
 
-def print_table(workload: Workload, trace: Trace, found: Mapping[str, Measures]) -> None:
+def print_table(workload: Workload, trace: Trace, figures: Mapping[str, Measures]) -> None:
     """Print the figures of every policy on one workload."""
     bound = makespan_bound(trace)
-    kinds = sorted({kind for measures in found.values() for kind in measures.waits})
+    kinds = sorted({kind for measures in figures.values() for kind in measures.waits})
     owners = len({arrival.owner for arrival in trace.arrivals})
     head = ["", "makespan", "x bound", "loads"]
     head += [f"{kind} wait {part}" for kind in kinds for part in ("p50", "p99")]
     head += ["longest wait", *(["lag"] if owners > 1 else [])]
-    rows = [_row(name, measures, bound.seconds, kinds, owners) for name, measures in found.items()]
+    rows = [_row(name, measures, bound.seconds, kinds, owners) for name, measures in figures.items()]
     notes = [
         (workload.build.__doc__ or "").strip(),
         f"{len(trace.arrivals):,} tasks, {len(trace.places)} slots. Bound: {bound.seconds:,.0f} s ({bound.because});"
         f" longest wait at least {longest_wait_bound(trace):,.0f} s.",
-        *(f"Best by {criterion}: {', '.join(best(criterion, found))}." for criterion in workload.judged_by),
+        *(f"Best by {criterion}: {', '.join(best(criterion, figures))}." for criterion in workload.judged_by),
     ]
     show(f"{workload.name[0].upper()}{workload.name[1:]}", head, rows, notes)
 
 
-def best(criterion: str, found: Mapping[str, Measures]) -> list[str]:
+def best(criterion: str, figures: Mapping[str, Measures]) -> list[str]:
     """Who has the lowest figure, and who is as good."""
-    figure = {name: CRITERIA[criterion](measures) for name, measures in found.items()}
+    figure = {name: CRITERIA[criterion](measures) for name, measures in figures.items()}
     lowest = min(figure.values())
     return [name for name, value in figure.items() if value <= max(lowest * AS_GOOD, lowest + AS_GOOD_S)]
 
 
-def _row(name: str, found: Measures, bound_s: float, kinds: Sequence[str], owners: int) -> tuple[str, ...]:
-    waits = [f"{found.wait(kind, part):,.0f}" for kind in kinds for part in (0.5, 0.99)]
-    lag = [f"{found.largest_lag_s:,.0f}"] if owners > 1 else []
-    makespan = f"{found.makespan_s:,.0f}", f"{found.makespan_s / bound_s:.3f}"
-    return (name, *makespan, f"{found.loads:,}", *waits, f"{found.longest_wait_s:,.0f}", *lag)
+def _row(name: str, measures: Measures, bound_s: float, kinds: Sequence[str], owners: int) -> tuple[str, ...]:
+    waits = [f"{measures.wait(kind, part):,.0f}" for kind in kinds for part in (0.5, 0.99)]
+    lag = [f"{measures.largest_lag_s:,.0f}"] if owners > 1 else []
+    makespan = f"{measures.makespan_s:,.0f}", f"{measures.makespan_s / bound_s:.3f}"
+    return (name, *makespan, f"{measures.loads:,}", *waits, f"{measures.longest_wait_s:,.0f}", *lag)

@@ -18,6 +18,8 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
 SOURCES = REPOSITORY / "src" / "corral"
+CODE = (SOURCES, *(REPOSITORY / folder for folder in ("docs/generate", "tests", "benchmarks")))
+"""Folders whose names must say what they mean."""
 VERBS = frozenset(Path(__file__).with_name("verbs.txt").read_text(encoding="utf-8").split())
 PRONOUNS = frozenset(
     {"one", "each", "it", "this", "that", "these", "those", "them", "such", "found", "told", "mine", "theirs"}
@@ -91,9 +93,11 @@ def read_modules(folder: Path = SOURCES) -> tuple[Module, ...]:
 
 
 def find_pronouns(module: Module) -> Iterator[tuple[int, str]]:
-    """Find variables, parameters and attributes that are pronouns: their line and their name."""
+    """Find variables, parameters, attributes and functions that are pronouns: their line and their name."""
     for node in module.nodes:
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in PRONOUNS:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.strip("_") in PRONOUNS:
+            yield node.lineno, node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in PRONOUNS:
             yield node.lineno, node.id
         elif isinstance(node, ast.arg) and node.arg in PRONOUNS:
             yield node.lineno, node.arg

@@ -42,13 +42,13 @@ def page(name: str) -> str:
 
 
 def in_sources(pattern: str) -> set[str]:
-    return {found for text in SOURCES for found in re.findall(pattern, text, re.MULTILINE)}
+    return {match for text in SOURCES for match in re.findall(pattern, text, re.MULTILINE)}
 
 
 def commands(command: Any, *words: str) -> Iterator[tuple[str, Any]]:  # Any: Typer's command has no public type
     yield " ".join(words), command
-    for word, each in getattr(command, "commands", {}).items():
-        yield from commands(each, *words, word)
+    for word, subcommand in getattr(command, "commands", {}).items():
+        yield from commands(subcommand, *words, word)
 
 
 def properties(schema: Any) -> Iterator[str]:  # Any: JSON Schema
@@ -109,9 +109,9 @@ def test_a_part_that_nobody_generates_is_an_error(copy: Path, generate: Callable
 
 def test_every_command_and_every_option_is_documented() -> None:
     text = page("reference/cli.md")
-    found = list(commands(get_command(app), "corral"))
-    assert {name for name, _ in found[1:] if f"# {name}\n" not in text} == set()
-    options = {flag for _, command in found for one in command.params for flag in one.opts if flag.startswith("-")}
+    listed = list(commands(get_command(app), "corral"))
+    assert {name for name, _ in listed[1:] if f"# {name}\n" not in text} == set()
+    options = {flag for _, command in listed for param in command.params for flag in param.opts if flag.startswith("-")}
     assert {flag for flag in options if not re.search(rf"(?<![\w-]){re.escape(flag)}(?![\w-])", text)} == set()
 
 

@@ -197,7 +197,8 @@ def test_code_in_markdown_is_not_a_text() -> None:
 def test_variables_are_nouns() -> None:
     problems = [
         f"{module.place}:{line}: '{name}' names nothing; name it after the thing: service, node, finding"
-        for module in [*house.read_modules(), *house.read_modules(REPOSITORY / "docs" / "generate")]
+        for folder in house.CODE
+        for module in house.read_modules(folder)
         for line, name in house.find_pronouns(module)
     ]
     assert not problems, "\n" + "\n".join(problems)
@@ -222,9 +223,9 @@ def test_no_file_is_longer_than_a_reader_can_follow() -> None:
 def test_the_table_of_the_house_has_a_row_for_each_package_and_the_aims(tmp_path: Path) -> None:
     module = Module(house.SOURCES / "charts" / "x.py", '"""Doc."""\n\nimport os\n\n\ndef one(it):\n    told = it\n')
     counts = house.count_packages([module])
-    assert counts["charts"] == counts["all"] == house.Count(1, 7, 2, 7, 2, 1, 0)
+    assert counts["charts"] == counts["all"] == house.Count(1, 7, 2, 7, 3, 1, 0)
     assert [row.split() for row in house.format_table(counts).splitlines()][1:] == [
-        ["charts", "1", "7", "28.6%", "7", "2", "1", "0%"],
-        ["all", "1", "7", "28.6%", "7", "2", "1", "0%"],
+        ["charts", "1", "7", "28.6%", "7", "3", "1", "0%"],
+        ["all", "1", "7", "28.6%", "7", "3", "1", "0%"],
         ["aim", "11%", "500", "0", "80%"],
     ]

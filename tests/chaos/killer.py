@@ -71,7 +71,7 @@ class Killer:
         return slot if self._instances[slot].kill() else False
 
     def _kill_worker(self) -> bool:
-        return self._kill_one_of([each for each in _children(self._server.pid) if _is_worker(each)])
+        return self._kill_one_of([process for process in _children(self._server.pid) if _is_worker(process)])
 
     def _kill_postmaster(self) -> bool:
         pid = postmaster(self._data_dir)

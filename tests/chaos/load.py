@@ -84,7 +84,7 @@ class _Batch:
             task, expected = self._needs_the_broken(name, self.tasks[-1]["name"])
         else:
             task, expected = draw.choice(self._makers)(name)
-            sound = [each for each, end in self.expected.items() if end.state == "succeeded"]
+            sound = [name for name, end in self.expected.items() if end.state == "succeeded"]
             if sound and draw.random() < 0.25:
                 task["needs"] = [draw.choice(sound)]
         self.tasks.append({"name": name, "max_attempts": TRIES, "priority": draw.choice(PRIORITIES), **task})

@@ -29,12 +29,12 @@ class Report:
         Where another kill came before that, it is the other's time.
         """
         starts = [line for line in self.findings.lines if line.kind == "leased"]
-        found: list[float] = []
+        seconds: list[float] = []
         for kill, following in zip(self.kills, [*self.kills[1:], None], strict=True):
             start = next((line.at for line in starts if line.at > kill.at and _is_of(line, kill)), None)
             if kill.kind == kind and start is not None and (following is None or start < following.at):
-                found.append((start - kill.at).total_seconds())
-        return found
+                seconds.append((start - kill.at).total_seconds())
+        return seconds
 
     @property
     def standstill_s(self) -> float:

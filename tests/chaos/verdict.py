@@ -73,10 +73,10 @@ async def judge_queue(database: Queries, planned: Sequence[Planned], artifacts: 
 
 def _as_planned(planned: Sequence[Planned], tasks: Sequence[Any], outputs: Mapping[int, list[Any]]) -> Iterator[str]:
     wanted = {name: expected for batch in planned for name, expected in batch.expected.items()}
-    found = Counter(row["name"] for row in tasks)
+    accepted = Counter(row["name"] for row in tasks)
     names = Counter(wanted.keys())
-    if found != names:
-        yield f"tasks were accepted more or less than once: {found - names} {names - found}"
+    if accepted != names:
+        yield f"tasks were accepted more or less than once: {accepted - names} {names - accepted}"
     for row in tasks:
         expected = wanted[row["name"]]
         files = Counter(output["sha256"] for output in outputs.get(row["id"], ()) if output["name"] != LOG)

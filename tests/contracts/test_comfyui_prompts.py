@@ -106,18 +106,18 @@ async def test_the_last_word_comes_when_the_history_has_the_prompt(comfy: Instan
 
 
 async def test_events_go_to_the_client_that_submitted(comfy: Instance) -> None:
-    mine = str(uuid4())
+    client = str(uuid4())
     about: set[str] = set()
-    async with comfy.listen(mine) as socket, asyncio.timeout(60):
+    async with comfy.listen(client) as socket, asyncio.timeout(60):
         await comfy.run(image())  # of another client
-        await comfy.submit(image(), mine)
+        await comfy.submit(image(), client)
         async for message in socket:
             event = json.loads(message.data) if message.type is aiohttp.WSMsgType.TEXT else {"data": {}}
             about |= {event["data"][name] for name in ("prompt_id",) if name in event["data"]}
             if event.get("type") == "executing" and event["data"]["node"] is None:
                 break
 
-    assert about == {mine}
+    assert about == {client}
 
 
 async def test_flags_are_answered_with_the_limit_of_uploads(comfy: Instance) -> None:

@@ -138,10 +138,10 @@ class ApiDouble:
 
     async def slots(self, request: web.Request) -> web.Response:
         running = next((task for task in self.tasks.values() if task["state"] == "running"), None)
-        told = running and {"task": running["id"], "owner": "local", "engine": running["engine"], "model": None}
+        held = running and {"task": running["id"], "owner": "local", "engine": running["engine"], "model": None}
         place = {"device": "n/cpu0", "group": "n/cpu0", "device_model": "cpu", "gate": "open", "progress": None}
         engine = running["engine"] if running else "sleep"
-        slot = {**place, "id": f"n/cpu0/{engine}", "engine": engine, "running": told, "held": told}
+        slot = {**place, "id": f"n/cpu0/{engine}", "engine": engine, "running": held, "held": held}
         return web.json_response({"devices": [], "items": [slot]})
 
     async def events(self, request: web.Request) -> web.StreamResponse:

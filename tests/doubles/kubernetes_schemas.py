@@ -20,17 +20,17 @@ def objects_in(files: Mapping[str, str], folder: str = "kubernetes/") -> Iterato
     """Every Kubernetes object of rendered files, with its path; no patches, values of charts and kustomizations."""
     for path, text in files.items():
         if path.startswith(folder) and path.endswith(".yaml"):
-            for one in yaml.load_all(text, Loader=yaml.CSafeLoader):
-                if one.get("kind", "Kustomization") not in ("Kustomization", "Configuration"):
-                    yield path, one
+            for document in yaml.load_all(text, Loader=yaml.CSafeLoader):
+                if document.get("kind", "Kustomization") not in ("Kustomization", "Configuration"):
+                    yield path, document
 
 
 def refusals(files: Mapping[str, str], version: str) -> list[str]:
     """What the schemas of a version refuse in rendered files."""
     return [
-        f"{path}: {one['kind']} {one['metadata']['name']}: {error.json_path}: {error.message}"
-        for path, one in objects_in(files)
-        for error in _validator(version, one["kind"], one["apiVersion"]).iter_errors(one)
+        f"{path}: {document['kind']} {document['metadata']['name']}: {error.json_path}: {error.message}"
+        for path, document in objects_in(files)
+        for error in _validator(version, document["kind"], document["apiVersion"]).iter_errors(document)
     ]
 
 
@@ -48,4 +48,8 @@ def _definitions(version: str) -> Registry[Any]:
 
 
 def _folder(version: str) -> str:
-    return next(f"kubernetes-json-schema/v{one}-local-strict" for one in all_versions() if major_minor(one) == version)
+    return next(
+        f"kubernetes-json-schema/v{candidate}-local-strict"
+        for candidate in all_versions()
+        if major_minor(candidate) == version
+    )

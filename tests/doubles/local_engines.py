@@ -23,12 +23,12 @@ class Remembering:
     """Stands for the dispatcher's reporter: keeps all it is told, and lets a test wait for the work to be under way."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[float | None, str]] = []
+        self.notes: list[tuple[float | None, str]] = []
         self.shown: list[tuple[str, bytes]] = []
         self.under_way = asyncio.Event()
 
     def progress(self, fraction: float | None, note: str = "") -> None:
-        self.told.append((fraction, note))
+        self.notes.append((fraction, note))
         if not note.startswith("loading"):
             self.under_way.set()
 
@@ -63,15 +63,15 @@ def a_work(
 
 def running_below(log_dir: Path) -> list[psutil.Process]:
     """Every process that a worker with its log in this folder is or started, whatever became of its parents."""
-    found: list[psutil.Process] = []
+    processes: list[psutil.Process] = []
     for process in psutil.process_iter():
         try:
             marked = process.environ().get(MARK, "").startswith(str(log_dir.resolve()))
             if marked and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
+                processes.append(process)
         except psutil.Error:
             continue
-    return found
+    return processes
 
 
 @cache

@@ -48,22 +48,22 @@ def a_cluster(
     return Cluster(
         name="made up",
         nodes=tuple(nodes),
-        services={one.name: one for one in services},
-        storage={one.name: one for one in storage},
+        services={service.name: service for service in services},
+        storage={storage_entry.name: storage_entry for storage_entry in storage},
         layouts=layouts,
     )
 
 
 def a_need(engine: str, model: str, size: float, floor: float = 0.0) -> Need:
     """Make the need of a model: GiB that a split shares out, and GiB that every card of it needs."""
-    shared, each = computed(size * GIB, "B", "made up"), computed(floor * GIB, "B", "made up")
-    return Need(engine=engine, model=model, divisible=shared, floor=each)
+    shared, for_each = computed(size * GIB, "B", "made up"), computed(floor * GIB, "B", "made up")
+    return Need(engine=engine, model=model, divisible=shared, floor=for_each)
 
 
 def seats_of(plan: Plan, demands: Sequence[Demand]) -> list[Place]:
     """List who is where in a plan."""
     by_name = {demand.name: demand for demand in demands}
-    return [(by_name[one.demand], one.node, one.gpus) for one in plan.placed]
+    return [(by_name[replica.demand], replica.node, replica.gpus) for replica in plan.placed]
 
 
 def broken_rules(locations: Sequence[Place], machines: Sequence[Machine]) -> list[str]:

@@ -31,7 +31,7 @@ def rendered(*only: str, **parts: Any) -> Mapping[str, str]:
     return render_cluster(cluster, source="cluster.yaml", text=text, only=only or ("kubernetes",)).files
 
 
-def told(**parts: Any) -> tuple[str, ...]:
+def notes_on(**parts: Any) -> tuple[str, ...]:
     """The notes on such a cluster file with Kubernetes."""
     text = cluster_text(**{"kubernetes": {}, **parts})
     cluster = load(text, filename="cluster.yaml", find_gpu=find_gpu)
@@ -41,8 +41,8 @@ def told(**parts: Any) -> tuple[str, ...]:
 def objects(kind: str, *only: str, **parts: Any) -> dict[str, Json]:
     """The objects of a kind by name, for such a cluster file."""
     files = rendered(*only, **parts)
-    found = [one for folder in ("kubernetes/", "kueue/") for _, one in objects_in(files, folder)]
-    return {one["metadata"]["name"]: one for one in found if one["kind"] == kind}
+    documents = [document for folder in ("kubernetes/", "kueue/") for _, document in objects_in(files, folder)]
+    return {document["metadata"]["name"]: document for document in documents if document["kind"] == kind}
 
 
 def pod_of(kind: str, name: str, **parts: Any) -> Json:

@@ -88,7 +88,7 @@ def a_snapshot(
 
 def placed(decision: Decision) -> dict[int, tuple[str, ...]]:
     """Which task starts on which places."""
-    return {each.task: tuple(each.places) for each in decision.assignments}
+    return {assignment.task: tuple(assignment.places) for assignment in decision.assignments}
 
 
 @dataclass

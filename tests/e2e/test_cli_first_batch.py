@@ -25,11 +25,11 @@ def home() -> Iterator[Path]:
 
 def word_error_rate(said: str, heard: str) -> float:
     """Edits between two texts in words, per word that was said."""
-    expected, found = (re.findall(r"[a-z']+", text.lower()) for text in (said, heard))
-    row = list(range(len(found) + 1))
+    expected, recognised = (re.findall(r"[a-z']+", text.lower()) for text in (said, heard))
+    row = list(range(len(recognised) + 1))
     for i, word in enumerate(expected, 1):
         row, above = [i], row
-        for j, other in enumerate(found, 1):
+        for j, other in enumerate(recognised, 1):
             row.append(min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (word != other)))
     return row[-1] / len(expected)
 
@@ -45,7 +45,11 @@ def test_the_first_batch_succeeds_and_its_transcripts_match_the_spoken_lines(hom
 
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
-    assert {one["engine"]: one["succeeded"] for one in figures["engines"]} == {"llama": 4, "piper": 4, "whisper": 4}
+    assert {engine["engine"]: engine["succeeded"] for engine in figures["engines"]} == {
+        "llama": 4,
+        "piper": 4,
+        "whisper": 4,
+    }
     folder = home / "out" / "first-batch"
     manifest = json.loads((folder / "manifest.json").read_text())
     files = [output["file"] for task in manifest["tasks"] for output in task["outputs"]]
@@ -61,18 +65,18 @@ def test_the_first_batch_succeeds_and_its_transcripts_match_the_spoken_lines(hom
 def test_an_interrupted_run_stops_its_server_and_the_next_one_continues_the_batch(home: Path) -> None:
     first = start(home, "run", "examples/first-batch.yaml")
     assert first.stderr is not None
-    told = ""
+    progress = ""
     for line in first.stderr:
-        told += line
+        progress += line
         if "succeeded" in line:
             break
     first.send_signal(signal.SIGINT)
     rest = first.communicate(timeout=120)[1]
 
-    assert first.returncode == 130, told + rest
+    assert first.returncode == 130, progress + rest
     assert "stopping the server" in rest
     assert not (home / "data" / "server.json").exists()
-    batch = re.search(r"submitted batch (\d+)", told)
+    batch = re.search(r"submitted batch (\d+)", progress)
     assert batch is not None
 
     second = run(home, "run", "examples/first-batch.yaml")

@@ -70,7 +70,7 @@ class Affinity:
         if not line.is_wanted(models):
             return None
         left, latest = self._find_limits(head, place)
-        for task in line.behind_head(self._bounds.affinity_window, lambda each: self._seconds(each, place)):
+        for task in line.behind_head(self._bounds.affinity_window, lambda other: self._seconds(other, place)):
             if not self._may_have(task, place):
                 continue
             if task.gpus > 1:
@@ -88,7 +88,9 @@ class Affinity:
         now, delay = self._floor.now, self._bounds.affinity_delay
         since = self._passed_since.get(head.id, now)
         turn = self._turns.get(place.id)
-        if turn is None or not any((each.engine, each.model) == (turn.engine, turn.model) for each in place.resident):
+        if turn is None or not any(
+            (resident.engine, resident.model) == (turn.engine, turn.model) for resident in place.resident
+        ):
             return since + delay - now, now
         delay = patience_of(head, now, self._bounds)
         if self._has_a_place_soon(head, since + delay):

@@ -38,8 +38,8 @@ def choice_of(place: Place, task: QueuedTask, floor: Floor, expectations: Expect
     measured = expectations.measured(task, place.device_model)
     evicted, load = floor.evictions(place, task)
     swapped = sum(
-        each.engine == task.engine and not is_model_of(each, task) and (place.id, each) not in evicted
-        for each in place.resident
+        resident.engine == task.engine and not is_model_of(resident, task) and (place.id, resident) not in evicted
+        for resident in place.resident
     )
     return (
         place.id != task.prefer_slot,
@@ -74,4 +74,4 @@ def _why_before(best: Choice, second: Choice) -> str:
         return _REASONS[0]
     if not best[1]:
         return _REASONS[1]
-    return next(reason for reason, one, other in zip(_REASONS, best, second, strict=True) if one != other)
+    return next(reason for reason, value, other in zip(_REASONS, best, second, strict=True) if value != other)

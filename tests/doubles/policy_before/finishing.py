@@ -45,7 +45,7 @@ class Finishing:
         alone_s = self._expectations.measured(task, place.device_model)
         if alone_s is None or place.id == task.prefer_slot:
             return False
-        faster = [each for each in self._floor.able(task.queue, task.engine) if self._is_faster(each, task, alone_s)]
+        faster = [place for place in self._floor.able(task.queue, task.engine) if self._is_faster(place, task, alone_s)]
         return bool(faster) and self._finish_all(faster, alone_s)
 
     def _is_faster(self, place: Place, task: QueuedTask, than_s: float) -> bool:

@@ -58,14 +58,14 @@ class Floor:
 
     def able(self, queue: str, engine: str) -> tuple[Place, ...]:
         """Places of the queue's pool where the engine runs, busy or closed ones too, by id."""
-        found = self._able.get((queue, engine))
-        if found is None:
+        places = self._able.get((queue, engine))
+        if places is None:
             pool = self.queue(queue).pool
-            found = tuple(
+            places = tuple(
                 place for place in self.places if engine in place.engines and (pool is None or place.id in pool)
             )
-            self._able[queue, engine] = found
-        return found
+            self._able[queue, engine] = places
+        return places
 
     def is_limited(self, task: QueuedTask) -> bool:
         """Whether the owner runs as many tasks of the queue as it allows."""
@@ -95,13 +95,13 @@ class Floor:
 
     def options(self, task: QueuedTask) -> list[Place]:
         """Free places that the task fits, by id; places it avoids only where no other place could ever run it."""
-        found = [
+        places = [
             place for place in self.able(task.queue, task.engine) if place.id in self.free and self.fits(place, task)
         ]
-        if found and task.avoid_slots:
+        if places and task.avoid_slots:
             avoided = self.avoided(task)
-            return [place for place in found if place.id not in avoided]
-        return found
+            return [place for place in places if place.id not in avoided]
+        return places
 
     def avoided(self, task: QueuedTask) -> frozenset[SlotId]:
         """Places that the task stays away from: none, when no other place could ever run it."""
@@ -132,7 +132,7 @@ class Floor:
 
     def take(self, places: Sequence[Place], task: QueuedTask, expected_s: float) -> tuple[Eviction, ...]:
         """Give free places that hold the task together to it, and say what must be given up first."""
-        found: list[Eviction] = []
+        evictions: list[Eviction] = []
         for position, place in enumerate(places, start=1):
             same_device = sum(later.device == place.device for later in places[position:])
             evicted, load = self.evictions(place, task, still_needed=same_device * (task.memory or 0))
@@ -142,9 +142,9 @@ class Floor:
             self._held[place.device] += load
             self._ends[place.id] = self.now + timedelta(seconds=expected_s)
             self._models[place.id] = task.engine, task.model
-            found += evicted
+            evictions += evicted
         self._running[task.queue, task.owner].add(task.id)
-        return tuple(found)
+        return tuple(evictions)
 
     def evictions(self, place: Place, task: QueuedTask, *, still_needed: int = 0) -> tuple[tuple[Eviction, ...], int]:
         """What to give up so that the task fits on the place, and the bytes the place then holds.
@@ -156,27 +156,27 @@ class Floor:
         room = self.room(place) - still_needed
         if room == inf or task.memory is None:
             return (), load_of(task, self._residents[place.id])
-        mine = self._residents[place.id]
+        residents = self._residents[place.id]
         others = self._yielded_by_neighbours(place)
-        load = load_of(task, mine)
+        load = load_of(task, residents)
         if not others and load <= room:
             return (), load
-        return self._losses(place, task, list(mine), others, room)
+        return self._losses(place, task, list(residents), others, room)
 
     def _losses(
-        self, place: Place, task: QueuedTask, mine: list[ResidentModel], others: list[Eviction], room: float
+        self, place: Place, task: QueuedTask, residents: list[ResidentModel], others: list[Eviction], room: float
     ) -> tuple[tuple[Eviction, ...], int]:
         """Take away from the place's residents and its neighbours' until the task fits beside what is left."""
         evicted: list[Eviction] = []
         for loser, resident in self._in_order_of_loss(place, task):
-            if load_of(task, mine) + sum(each.memory or 0 for _, each in others) <= room:
+            if load_of(task, residents) + sum(resident.memory or 0 for _, resident in others) <= room:
                 break
             evicted.append((loser, resident))
             if loser == place.id:
-                mine.remove(resident)
+                residents.remove(resident)
             else:
                 others.remove((loser, resident))
-        return tuple(evicted), load_of(task, mine)
+        return tuple(evicted), load_of(task, residents)
 
     def _yielded_by_neighbours(self, place: Place) -> list[Eviction]:
         """Residents of the other idle places on the device."""
@@ -188,16 +188,16 @@ class Floor:
         ]
 
     def _in_order_of_loss(self, place: Place, task: QueuedTask) -> list[Eviction]:
-        mine = [(place.id, resident) for resident in self._residents[place.id]]
+        own = [(place.id, resident) for resident in self._residents[place.id]]
         return sorted(
-            (each for each in (*mine, *self._yielded_by_neighbours(place)) if each[1].memory),
-            key=lambda each: (
-                is_model_of(each[1], task) and each[0] == place.id,
-                each[0] != place.id,
-                -(each[1].memory or 0),
-                each[0],
-                each[1].engine,
-                each[1].model,
+            (loss for loss in (*own, *self._yielded_by_neighbours(place)) if loss[1].memory),
+            key=lambda loss: (
+                is_model_of(loss[1], task) and loss[0] == place.id,
+                loss[0] != place.id,
+                -(loss[1].memory or 0),
+                loss[0],
+                loss[1].engine,
+                loss[1].model,
             ),
         )
 

@@ -86,7 +86,8 @@ class Rank:
     def upcoming(self, count: int, expected_s: Callable[[QueuedTask], float]) -> Iterator[QueuedTask]:
         """The next tasks in the order in which they would go, if each were charged what it is expected to take."""
         lines = [
-            nsmallest(count + 1, (each for each in line if each[1] not in self._gone)) for line in self.lines.values()
+            nsmallest(count + 1, (entry for entry in line if entry[1] not in self._gone))
+            for line in self.lines.values()
         ]
         heads = [self._head_of(line) for line in lines if line]
         heapify(heads)

@@ -183,12 +183,12 @@ class _Round:
             self._line.remove(task)
             return
         place, because = best_place(options, task, self._floor, self._expectations)
-        found = self._affinity.look_ahead(self._line, task, place)
-        if found is None:
+        follower = self._affinity.look_ahead(self._line, task, place)
+        if follower is None:
             self._start(task, [place], because)
         else:
             self._passed.add(task.id)
-            self._start(found, [place], "model resident")
+            self._start(follower, [place], "model resident")
 
     def _gather(self, task: QueuedTask, shape: _Shape) -> None:
         places = gather(self._allowed(task), task, self._floor, self._expectations)
@@ -208,7 +208,7 @@ class _Round:
 
     def _start(self, task: QueuedTask, places: list[Place], because: str) -> None:
         if not self._assignments:
-            self._account.advance({each.owner for each in self._eligible})
+            self._account.advance({task.owner for task in self._eligible})
         expected_s = max(self._expectations.of(task, place.device_model) for place in places)
         self._note_turns(task, places)
         evicted = self._floor.take(places, task, expected_s)

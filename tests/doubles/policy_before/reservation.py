@@ -97,8 +97,8 @@ def gather(options: Sequence[Place], task: QueuedTask, floor: Floor, expectation
     choices = {place.id: choice_of(place, task, floor, expectations) for place in options}
     in_order = sorted(options, key=lambda place: choices[place.id])
     sets = [side_by_side(places, task, floor.room) for places in by_node(in_order).values()]
-    complete = [each for each in sets if each]
-    return min(complete, key=lambda each: [choices[place.id] for place in each]) if complete else []
+    complete = [places for places in sets if places]
+    return min(complete, key=lambda places: [choices[place.id] for place in places]) if complete else []
 
 
 def side_by_side(places: Iterable[Place], task: QueuedTask, room: Callable[[Place], float]) -> list[Place]:

@@ -101,10 +101,10 @@ def test_33b_at_4_bits_takes_10_gib_on_each_of_two_cards(capsys: pytest.CaptureF
 
     assert run_command(command) == 0
 
-    told = answer(capsys)
-    split = next(verdict for verdict in told["verdicts"] if verdict["way"] == "split")
+    report = answer(capsys)
+    split = next(verdict for verdict in report["verdicts"] if verdict["way"] == "split")
     assert all(10 <= need / 2**30 < 10.6 for need in split["needs"])
-    assert told["bus"][0]["bus"] == "PCIe 5.0 x16"
+    assert report["bus"][0]["bus"] == "PCIe 5.0 x16"
 
 
 def test_a_file_is_read_and_its_origin_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,9 +112,9 @@ def test_a_file_is_read_and_its_origin_told(tmp_path: Path, capsys: pytest.Captu
 
     assert run_command(["fit", str(path), "--ctx", "8192", "--json"]) == 0
 
-    told = answer(capsys)
-    assert told["model"]["origin"] == "model file"
-    assert told["parts"]["cache"]["source"].endswith("windows of 512 tokens")
+    report = answer(capsys)
+    assert report["model"]["origin"] == "model file"
+    assert report["parts"]["cache"]["source"].endswith("windows of 512 tokens")
 
 
 def test_a_file_without_a_cluster_or_gpu_is_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,9 +128,9 @@ def test_a_file_without_a_cluster_or_gpu_is_described(tmp_path: Path, capsys: py
 def test_a_speech_model_is_judged_by_its_declared_need(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["fit", "large-v3-turbo", "--gpu", "RTX 3090 Ti", "--json"]) == 0
 
-    told = answer(capsys)
-    assert told["memory"]["origin"] == "declared"
-    assert told["fits"] is True
+    report = answer(capsys)
+    assert report["memory"]["origin"] == "declared"
+    assert report["fits"] is True
 
 
 def test_an_image_model_larger_than_its_card_is_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,21 +142,21 @@ def test_an_image_model_larger_than_its_card_is_told(capsys: pytest.CaptureFixtu
 def test_of_a_model_without_a_profile_the_size_of_its_files_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["fit", "piper-en-us-joe", "--gpu", "RTX 4090", "--json"]) == 0
 
-    told = answer(capsys)
-    assert told["memory"]["value"] > 63_000_000
-    assert "least" in told["memory"]["source"]
+    report = answer(capsys)
+    assert report["memory"]["value"] > 63_000_000
+    assert "least" in report["memory"]["source"]
 
 
 def test_all_unclear_gpus_are_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["fit", "llama3", "--gpu", "RTX 3060", "--gpu", "RTX 5071"]) == INVALID
 
-    told = capsys.readouterr().err
-    assert "fit.ambiguous_gpu" in told
-    assert "fit.unknown_gpu" in told
+    errors = capsys.readouterr().err
+    assert "fit.ambiguous_gpu" in errors
+    assert "fit.unknown_gpu" in errors
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "text"),
     [
         (["fit", "nonsense"], MISSING, "fit.nothing_known"),
         (["fit", "large-v5"], MISSING, "did you mean"),
@@ -168,8 +168,8 @@ def test_all_unclear_gpus_are_told_at_once(capsys: pytest.CaptureFixture[str]) -
     ],
 )
 def test_wrong_input_is_told_with_its_code(
-    arguments: list[str], code: int, told: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], code: int, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_command(arguments) == code
 
-    assert told in capsys.readouterr().err
+    assert text in capsys.readouterr().err

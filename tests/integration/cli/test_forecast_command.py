@@ -48,7 +48,7 @@ def run(*words: str | Path) -> int:
     return run_command(["forecast", *map(str, words)])
 
 
-def told(capsys: pytest.CaptureFixture[str]) -> Any:  # JSON
+def read_answer(capsys: pytest.CaptureFixture[str]) -> Any:  # JSON
     return json.loads(capsys.readouterr().out)
 
 
@@ -58,26 +58,26 @@ def test_every_cluster_file_has_a_forecast(forty: Path, capsys: pytest.CaptureFi
         assert run(path, "--explain", "--nights", "7") == 0
         capsys.readouterr()
         assert run(path, "--json") == 0
-        assert set(told(capsys)) == {"cluster", "workloads", "asked"}
+        assert set(read_answer(capsys)) == {"cluster", "workloads", "asked"}
 
 
 @pytest.mark.parametrize(("file", "hour", "night"), [("before", 120, 960), ("cluster", 240, 1920)])
 def test_hydra_makes_what_its_cards_can(file: str, hour: int, night: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(EXAMPLES / f"hydra/{file}.yaml", "--workload", "images", "--json") == 0
-    (images,) = told(capsys)["workloads"]
+    (images,) = read_answer(capsys)["workloads"]
     assert (images["per_hour"]["value"], images["per_night"]["value"]) == (hour, night)
 
 
 def test_what_was_asked_stands_beside_what_is(capsys: pytest.CaptureFixture[str]) -> None:
     cluster = EXAMPLES / "hydra/cluster.yaml"
     assert run(cluster, "-w", "images", "--fail", "hydra-compute/gpu1@2h", "--json") == 0
-    found = told(capsys)
-    assert [found[name][0]["per_night"]["value"] for name in ("workloads", "asked")] == [1920, 1200]
+    report = read_answer(capsys)
+    assert [report[name][0]["per_night"]["value"] for name in ("workloads", "asked")] == [1920, 1200]
 
 
 def test_a_year_of_nights_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(EXAMPLES / "hydra/cluster.yaml", "-w", "images", "--nights", "365", "--json") == 0
-    assert told(capsys)["workloads"][0]["nights"]["value"] == 700_800
+    assert read_answer(capsys)["workloads"][0]["nights"]["value"] == 700_800
 
 
 def test_files_stand_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,14 +122,18 @@ def test_a_wrong_workload_and_a_wrong_start_of_history_are_told_with_the_rest(
     assert run(EXAMPLES / "hydra/cluster.yaml", *wrong, "--json") == 2
 
     problems = json.loads(capsys.readouterr().err)["error"]["problems"]
-    assert [one["code"] for one in problems] == ["forecast.unknown_workload", "forecast.asked", "forecast.since"]
+    assert [problem["code"] for problem in problems] == [
+        "forecast.unknown_workload",
+        "forecast.asked",
+        "forecast.since",
+    ]
 
 
 def test_options_that_mean_nothing_together_are_all_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--batch", "none.yaml", "--night", "8h", "--slow", "a/gpu0=2", "--replay", "12h", "--json") == 2
 
     problems = json.loads(capsys.readouterr().err)["error"]["problems"]
-    assert [one["where"] for one in problems] == ["--night", "--slow", "--replay"]
+    assert [problem["where"] for problem in problems] == ["--night", "--slow", "--replay"]
 
 
 def test_a_replay_reads_its_files_before_it_asks_a_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,7 +148,7 @@ def test_everything_wrong_about_a_replay_is_told_at_once(capsys: pytest.CaptureF
     assert run("--replay", "yore", "--json") == 2
 
     problems = json.loads(capsys.readouterr().err)["error"]["problems"]
-    assert [one["code"] for one in problems] == ["forecast.since", "forecast.asked"]
+    assert [problem["code"] for problem in problems] == ["forecast.since", "forecast.asked"]
 
 
 def test_an_unknown_workload_has_a_near_name(capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,7 +160,7 @@ def test_a_batch_is_forecast_from_its_file(tmp_path: Path, capsys: pytest.Captur
     batch, drawn = tmp_path / "naps.yaml", tmp_path / "naps.svg"
     batch.write_text(json.dumps(NAPS))
     assert run(EXAMPLES / "hydra/cluster.yaml", "--batch", batch, "--gantt", drawn, "--json") == 0
-    assert told(capsys)["makespan"]["value"] == 150
+    assert read_answer(capsys)["makespan"]["value"] == 150
     assert "task 2, sleep" in drawn.read_text()
     assert run(EXAMPLES / "hydra/cluster.yaml", "--batch", batch) == 0
     assert "2m 30s" in capsys.readouterr().out

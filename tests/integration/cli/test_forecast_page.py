@@ -28,9 +28,9 @@ def test_every_line_that_is_shown_is_printed(command: str, output: str, capsys: 
 
 
 def test_the_chart_on_the_page_is_what_its_command_draws(tmp_path: Path) -> None:
-    found = re.search(r"```sh\ncorral (forecast .+?)```", PAGE, re.DOTALL)
-    assert found is not None
-    words = words_of(found.group(1).replace("\\\n", " "))
+    match = re.search(r"```sh\ncorral (forecast .+?)```", PAGE, re.DOTALL)
+    assert match is not None
+    words = words_of(match.group(1).replace("\\\n", " "))
     drawn = tmp_path / "forecast.svg"
     words[words.index("--gantt") + 1] = str(drawn)
     assert run_command(words) == 0

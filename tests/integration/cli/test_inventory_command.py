@@ -46,7 +46,7 @@ def cards(text: str) -> list[tuple[int, str | None, int | None]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "found"),
+    ("name", "gpus"),
     [
         ("twins", [(0, "RTX 5070 Ti", None), (1, "RTX 5070 Ti", None)]),
         ("mixed", [(0, "RTX 5090", None), (1, "RTX 4090", 400)]),
@@ -54,12 +54,12 @@ def cards(text: str) -> list[tuple[int, str | None, int | None]]:
     ],
 )
 def test_what_is_printed_is_a_cluster_file_with_the_cards_of_the_machine(
-    run: Run, name: str, found: list[tuple[int, str | None, int | None]]
+    run: Run, name: str, gpus: list[tuple[int, str | None, int | None]]
 ) -> None:
     done = run(name)
 
     assert done.returncode == 0, done.stderr
-    assert cards(done.stdout) == found
+    assert cards(done.stdout) == gpus
 
 
 def test_a_lost_card_is_told_on_stderr_and_marked_in_the_file(run: Run) -> None:
@@ -111,13 +111,13 @@ def test_it_merges_into_any_file_and_keeps_every_comment(run: Run, tmp_path: Pat
     done = run("twins", "--merge", "cluster.yaml", "--node", node, "--yes", "--json")
 
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["node"], told["is_new"], told["changed"], told["written"]) == (node, False, True, True)
+    report = json.loads(done.stdout)
+    assert (report["node"], report["is_new"], report["changed"], report["written"]) == (node, False, True, True)
     after = load(file.read_text(), filename="merged", find_gpu=find_gpu)
-    uuids = [gpu.uuid for one in after.nodes if one.name == node for gpu in one.gpus or ()]
+    uuids = [gpu.uuid for entry in after.nodes if entry.name == node for gpu in entry.gpus or ()]
     assert "GPU-11111111-1111-4111-8111-111111111111" in uuids
     comments = [line.partition("#")[2] for line in text.splitlines() if "#" in line]
-    assert [one for one in comments if one not in file.read_text()] == []
+    assert [comment for comment in comments if comment not in file.read_text()] == []
 
 
 def test_a_lost_card_is_never_removed_by_a_merge(run: Run, tmp_path: Path) -> None:

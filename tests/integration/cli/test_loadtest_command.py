@@ -142,7 +142,7 @@ def test_what_is_asked_wrongly_is_told_before_half_an_hour_of_load(run: Run) -> 
     nothing = run("steady", "--duration", "0s")
 
     problems = json.loads(done.stderr)["error"]["problems"]
-    assert [(one["code"], one["where"]) for one in problems] == [
+    assert [(problem["code"], problem["where"]) for problem in problems] == [
         ("report.unwritable", "--report nowhere/report.md"),
         ("units.invalid", "--duration"),
     ]

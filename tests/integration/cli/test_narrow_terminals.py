@@ -31,7 +31,7 @@ def test_no_line_of_a_report_runs_over_the_edge_of_a_narrow_terminal(arguments: 
 
 def test_a_program_that_reads_the_report_gets_each_row_on_one_line() -> None:
     with a_home() as home:
-        told = run(home, "power", FILE).stdout
+        output = run(home, "power", FILE).stdout
 
-    _, table, *_ = told.split("\n\n")
+    _, table, *_ = output.split("\n\n")
     assert [line.split()[0] for line in table.splitlines()] == ["node", "hydra-ai", "hydra-compute", "hydra-storage"]

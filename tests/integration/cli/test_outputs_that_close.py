@@ -15,8 +15,8 @@ UNAVAILABLE = 6
 def exit_code(redirected: str) -> tuple[int, str]:
     """Run a line of bash; return the exit code of its first command, and what went to stderr."""
     line = f"{redirected}; exit ${{PIPESTATUS[0]}}"
-    found = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=60)
-    return found.returncode, found.stderr
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=60)
+    return done.returncode, done.stderr
 
 
 @pytest.mark.parametrize("arguments", ["version", f"plan {FILE}", f"fit llama3:8b --cluster {FILE}"])

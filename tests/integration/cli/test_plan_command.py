@@ -33,41 +33,41 @@ def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return EXAMPLES / request.param
 
 
-def told(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> str:
+def read_output(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> str:
     assert run_command([str(argument) for argument in arguments]) == code
     return capsys.readouterr().out
 
 
 def as_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:  # JSON
-    return json.loads(told(capsys, *arguments, "--json"))
+    return json.loads(read_output(capsys, *arguments, "--json"))
 
 
 def test_every_gpu_of_the_file_has_its_line_and_its_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = as_json(capsys, "plan", file)
-    text = told(capsys, "plan", file, "-v")
+    answer = as_json(capsys, "plan", file)
+    text = read_output(capsys, "plan", file, "-v")
 
-    for plan in found["plans"]:
+    for plan in answer["plans"]:
         assert f"layout {plan['layout']}" in text
         assert {(gpu["node"], gpu["index"]) for gpu in plan["gpus"]}
-    assert text.count(" gpu0 ") == sum(gpu["index"] == 0 for plan in found["plans"] for gpu in plan["gpus"])
+    assert text.count(" gpu0 ") == sum(gpu["index"] == 0 for plan in answer["plans"] for gpu in plan["gpus"])
 
 
 def test_the_same_file_has_the_same_plan_byte_for_byte(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert told(capsys, "plan", file, "--json") == told(capsys, "plan", file, "--json")
+    assert read_output(capsys, "plan", file, "--json") == read_output(capsys, "plan", file, "--json")
 
 
 def test_every_number_of_a_plan_says_where_it_is_from(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = as_json(capsys, "plan", file)
+    answer = as_json(capsys, "plan", file)
 
-    figures = [one["memory"] for plan in found["plans"] for one in plan["placed"] if one["memory"]]
-    figures += [power[key] for power in found["power"] for key in ("gpus", "system")]
+    figures = [replica["memory"] for plan in answer["plans"] for replica in plan["placed"] if replica["memory"]]
+    figures += [power[key] for power in answer["power"] for key in ("gpus", "system")]
     assert all(figure["origin"] and figure["source"] for figure in figures)
 
 
 def test_harvis_has_one_service_on_each_gpu_or_both_on_one(capsys: pytest.CaptureFixture[str]) -> None:
-    found = as_json(capsys, "plan", EXAMPLES / "harvis/cluster.yaml")
+    answer = as_json(capsys, "plan", EXAMPLES / "harvis/cluster.yaml")
 
-    tenants = {plan["layout"]: {gpu["node"]: gpu["tenants"] for gpu in plan["gpus"]} for plan in found["plans"]}
+    tenants = {plan["layout"]: {gpu["node"]: gpu["tenants"] for gpu in plan["gpus"]} for plan in answer["plans"]}
     assert tenants == {
         "edge": {"pop-os": ["merged-ollama-backend"], "pop-os-343570d8": []},
         "workstation": {"pop-os": ["ollama"], "pop-os-343570d8": ["backend"]},
@@ -75,9 +75,9 @@ def test_harvis_has_one_service_on_each_gpu_or_both_on_one(capsys: pytest.Captur
 
 
 def test_a_model_that_is_larger_than_its_card_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    found = as_json(capsys, "plan", EXAMPLES / "harvis/cluster.yaml", "--layout", "workstation")
+    answer = as_json(capsys, "plan", EXAMPLES / "harvis/cluster.yaml", "--layout", "workstation")
 
-    (large,) = [one for one in found["plans"][0]["warnings"] if one["pitfall"] == "B08"]
+    (large,) = [warning for warning in answer["plans"][0]["warnings"] if warning["pitfall"] == "B08"]
     assert large["where"] == "ollama: deepseek-r1:70b"
     assert "23.5 GiB are usable on pop-os/gpu0 (RTX 4090)" in large["what"]
 
@@ -87,7 +87,7 @@ def test_hydra_s_pool_gives_comfyui_both_gpus_and_the_others_take_turns(capsys: 
 
     pool = [gpu["tenants"] for gpu in plan["gpus"] if gpu["node"] == "hydra-compute"]
     assert pool == [["comfyui #1"], ["comfyui #2"]]
-    waiting = {one["name"]: (one["takes_turns"], one["turns_with"]) for one in plan["unplaced"]}
+    waiting = {unplaced["name"]: (unplaced["takes_turns"], unplaced["turns_with"]) for unplaced in plan["unplaced"]}
     names = ("gpt-sovits", "animatediff", "ollama-small", "lora-training")
     assert waiting == {name: (True, ["comfyui #1", "comfyui #2"]) for name in names}
 
@@ -95,16 +95,16 @@ def test_hydra_s_pool_gives_comfyui_both_gpus_and_the_others_take_turns(capsys: 
 def test_hydra_before_its_upgrade_cannot_train_on_the_small_card(capsys: pytest.CaptureFixture[str]) -> None:
     (plan,) = as_json(capsys, "plan", EXAMPLES / "hydra/before.yaml")["plans"]
 
-    (training,) = [one for one in plan["unplaced"] if one["name"] == "lora-training"]
+    (training,) = [unplaced for unplaced in plan["unplaced"] if unplaced["name"] == "lora-training"]
     assert training["turns"] == ["hydra-compute/gpu0"]
-    reasons = {one["place"]: one["reason"] for one in training["refusals"]}
+    reasons = {refusal["place"]: refusal["reason"] for refusal in training["refusals"]}
     assert reasons["hydra-compute/gpu1"] == "needs 14.0 GiB, 11.5 GiB usable"
 
 
 def test_mixed_models_in_a_node_are_told_with_their_pitfall(capsys: pytest.CaptureFixture[str]) -> None:
     def mixed(name: str) -> list[str]:
         (plan,) = as_json(capsys, "plan", EXAMPLES / name)["plans"]
-        return [one["where"] for one in plan["warnings"] if one["pitfall"] == "A11"]
+        return [warning["where"] for warning in plan["warnings"] if warning["pitfall"] == "A11"]
 
     assert mixed("hydra/before.yaml") == ["hydra-ai", "hydra-compute"]
     assert mixed("hydra/cluster.yaml") == ["hydra-ai"]
@@ -121,9 +121,9 @@ def test_what_has_no_place_ends_with_its_code_and_the_reason_on_every_gpu(
     captured = capsys.readouterr()
     (plan,) = json.loads(captured.out)["plans"]
     assert plan["layout"] is None
-    assert [one["name"] for one in plan["placed"]] == ["twice"]
+    assert [replica["name"] for replica in plan["placed"]] == ["twice"]
     problems = json.loads(captured.err)["error"]["problems"]
-    assert [one["code"] for one in problems] == ["plan.no_placement"] * 2
+    assert [problem["code"] for problem in problems] == ["plan.no_placement"] * 2
     assert "one/gpu0: needs 40.0 GiB, 23.5 GiB usable; two: has no GPU" in problems[0]["what"]
     assert "one/gpu0: held by twice #1" in problems[1]["what"]
 
@@ -132,7 +132,7 @@ def test_the_text_says_it_as_well(tmp_path: Path, capsys: pytest.CaptureFixture[
     file = tmp_path / "cluster.yaml"
     file.write_text(TOO_SMALL)
 
-    text = told(capsys, "plan", file, code=NO_CAPACITY)
+    text = read_output(capsys, "plan", file, code=NO_CAPACITY)
 
     assert "no place\n  large\n    one/gpu0: needs 40.0 GiB, 23.5 GiB usable" in text
     assert text.startswith("services, without a layout: 1 of 3 replicas have their place, and no plan places more")
@@ -141,10 +141,10 @@ def test_the_text_says_it_as_well(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_the_answer_comes_first_and_the_proofs_when_they_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     file = EXAMPLES / "hydra/cluster.yaml"
 
-    assert told(capsys, "plan", file).splitlines()[0] == (
+    assert read_output(capsys, "plan", file).splitlines()[0] == (
         "layout pool: all 9 replicas have their place; 4 on demand take turns; 1 warning"
     )
-    assert "on demand: 0 of 4 placed; no plan places more" in told(capsys, "plan", file, "-v")
+    assert "on demand: 0 of 4 placed; no plan places more" in read_output(capsys, "plan", file, "-v")
 
 
 def test_a_layout_that_there_is_not_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,4 +166,4 @@ def test_declared_facts_that_the_catalogue_speaks_against_are_warnings_with_thei
 
     warnings = as_json(capsys, "plan", file)["plans"][0]["warnings"]
 
-    assert [one["where"] for one in warnings] == ["one/gpu0 memory", "one/gpu0 powerLimit", "one psu.watts"]
+    assert [warning["where"] for warning in warnings] == ["one/gpu0 memory", "one/gpu0 powerLimit", "one psu.watts"]

@@ -31,25 +31,25 @@ def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return EXAMPLE_FILES[["before", "after", "harvis"].index(request.param)]
 
 
-def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+def read_output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert run_command(arguments) == 0
     return capsys.readouterr().out
 
 
 def as_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:  # JSON
-    return json.loads(told(capsys, *arguments, "--json"))
+    return json.loads(read_output(capsys, *arguments, "--json"))
 
 
 def test_every_node_has_its_row_and_its_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = as_json(capsys, "power", str(file))
-    table = told(capsys, "power", str(file)).split("\n\n")[1].splitlines()
+    answer = as_json(capsys, "power", str(file))
+    table = read_output(capsys, "power", str(file)).split("\n\n")[1].splitlines()
 
-    assert [line.split()[0] for line in table[1:]] == [node["node"] for node in found["nodes"]]
-    assert {node["verdict"] for node in found["nodes"]} <= {verdict.value for verdict in Verdict}
+    assert [line.split()[0] for line in table[1:]] == [node["node"] for node in answer["nodes"]]
+    assert {node["verdict"] for node in answer["nodes"]} <= {verdict.value for verdict in Verdict}
 
 
 def test_the_same_file_is_told_alike_byte_for_byte(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert told(capsys, "power", str(file)) == told(capsys, "power", str(file))
+    assert read_output(capsys, "power", str(file)) == read_output(capsys, "power", str(file))
 
 
 def test_every_number_of_the_json_has_an_origin(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,13 +59,13 @@ def test_every_number_of_the_json_has_an_origin(file: Path, capsys: pytest.Captu
 
 
 def test_explain_lists_every_number_with_its_origin(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    header, *rows = told(capsys, "power", "--explain", str(file)).splitlines()
+    header, *rows = read_output(capsys, "power", "--explain", str(file)).splitlines()
     assert header.split("  ")[0] == "node"
     assert [row for row in rows if not re.search(r"  (catalogue|cluster file|computed|assumed|declared)  ", row)] == []
 
 
 def test_hydra_is_told_what_its_owners_worked_out_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
-    (_, before, _), (_, after, _) = (as_json(capsys, "power", str(one))["nodes"] for one in EXAMPLE_FILES[:2])
+    (_, before, _), (_, after, _) = (as_json(capsys, "power", str(file))["nodes"] for file in EXAMPLE_FILES[:2])
 
     assert [before["full"][key]["value"] for key in ("gpus", "system")] == [470, 620]
     assert [after["full"][key]["value"] for key in ("gpus", "system", "gpu_current")] == [600, 750, 50]
@@ -75,13 +75,13 @@ def test_hydra_is_told_what_its_owners_worked_out_by_hand(capsys: pytest.Capture
 
 
 def test_the_answer_says_which_supplies_are_enough(capsys: pytest.CaptureFixture[str]) -> None:
-    answer = told(capsys, "power", str(EXAMPLES / "hydra/cluster.yaml")).splitlines()[0]
+    answer = read_output(capsys, "power", str(EXAMPLES / "hydra/cluster.yaml")).splitlines()[0]
     assert answer == "power supplies: 1 ok (hydra-compute), 2 unknown (hydra-ai, hydra-storage)"
 
 
 def test_a_sentence_is_printed_once_and_its_source_when_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
-    short = told(capsys, "power", str(EXAMPLES / "hydra/cluster.yaml"))
-    long = told(capsys, "power", str(EXAMPLES / "hydra/cluster.yaml"), "-v")
+    short = read_output(capsys, "power", str(EXAMPLES / "hydra/cluster.yaml"))
+    long = read_output(capsys, "power", str(EXAMPLES / "hydra/cluster.yaml"), "-v")
 
     assert short.count("which cables the supply has is not known") == 1
     assert "Intel" not in short
@@ -91,7 +91,7 @@ def test_a_sentence_is_printed_once_and_its_source_when_it_is_asked_for(capsys: 
 def test_the_cost_of_a_night_stands_in_the_table_where_there_is_a_tariff(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    header = told(capsys, "power", str(file)).split("\n\n")[1].splitlines()[0]
+    header = read_output(capsys, "power", str(file)).split("\n\n")[1].splitlines()[0]
     assert ("cost" in header.split()) is (file.name == "forty.yaml")
 
 
@@ -100,10 +100,10 @@ def test_sums_that_lack_a_card_or_rest_on_an_assumption_are_marked(
 ) -> None:
     path = tmp_path / "cluster.yaml"
     path.write_text("apiVersion: corral/v1\nname: c\nnodes: [{name: n, gpus: [{model: RTX 4090}, {memory: 8Gi}]}]\n")
-    out = told(capsys, "power", str(path))
+    out = read_output(capsys, "power", str(path))
     assert ">=450 W" in out
     assert "n: GPU 1 (no model stated): its power is unknown; it is counted as nothing" in out
-    assert "~671 W" in told(capsys, "power", str(EXAMPLES / "harvis/cluster.yaml"))
+    assert "~671 W" in read_output(capsys, "power", str(EXAMPLES / "harvis/cluster.yaml"))
 
 
 def test_the_driver_of_this_machine_is_asked_which_limits_its_cards_take() -> None:
@@ -112,14 +112,14 @@ def test_the_driver_of_this_machine_is_asked_which_limits_its_cards_take() -> No
         for index in range(2)
     )
 
-    found = work_out_power(
+    power = work_out_power(
         PowerAsked(cluster=read_cluster_file(EXAMPLE_FILES[1]), here="hydra-compute"),
         look=lambda: NvmlReading(status=NvmlStatus.OK, gpus=cards),
     )
 
-    told = [one for one in found.nodes[1].judgements if one.about.startswith("power limit")]
-    assert {one.verdict for one in told} == {Verdict.NOT_ENOUGH}
-    assert "280 W to 350 W" in told[0].what
+    judgements = [judgement for judgement in power.nodes[1].judgements if judgement.about.startswith("power limit")]
+    assert {judgement.verdict for judgement in judgements} == {Verdict.NOT_ENOUGH}
+    assert "280 W to 350 W" in judgements[0].what
 
 
 def test_a_machine_whose_driver_cannot_be_asked_says_why() -> None:
@@ -142,7 +142,7 @@ def test_a_missing_file_is_told_with_what_to_do(tmp_path: Path, capsys: pytest.C
 
 
 def test_find_lists_the_models_of_a_name_with_what_differs(capsys: pytest.CaptureFixture[str]) -> None:
-    header, *rows = told(capsys, "gpus", "find", "RTX", "3060").splitlines()
+    header, *rows = read_output(capsys, "gpus", "find", "RTX", "3060").splitlines()
     assert "bandwidth" in header
     assert "CUDA" not in header
     assert [row.split("  ")[0] for row in rows] == ["RTX 3060 12 GB", "RTX 3060 8 GB"]
@@ -154,7 +154,7 @@ def test_find_has_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_show_tells_every_fact_with_its_source(capsys: pytest.CaptureFixture[str]) -> None:
-    facts = told(capsys, "gpus", "show", "RTX 5070 Ti")
+    facts = read_output(capsys, "gpus", "show", "RTX 5070 Ti")
     for fact in ("16.0 GiB", "300 W", "896 GB/s", "700 W", "1x 16-pin", "Dual-slot", "12.0", "Blackwell 2.0", "c4243"):
         assert fact in facts
 
@@ -165,7 +165,7 @@ def test_show_has_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_show_writes_unknown_where_the_catalogue_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
-    facts = told(capsys, "gpus", "show", "Radeon 8060S")
+    facts = read_output(capsys, "gpus", "show", "Radeon 8060S")
     assert "none of its own" in facts
     assert "unknown" in facts
 

@@ -30,15 +30,15 @@ def test_every_line_that_is_shown_is_printed(command: str, output: str, capsys: 
 
 def test_every_loss_of_the_table_is_one_that_was_measured() -> None:
     rows = re.findall(r"^\| RTX [^|]+\| ([^|]+) \| ([^|]+) \| [^|]+\|$", PAGE, re.MULTILINE)
-    told = {(work, int(watts), float(loss)) for work, cell in rows for watts, loss in LOSS.findall(cell)}
+    losses = {(work, int(watts), float(loss)) for work, cell in rows for watts, loss in LOSS.findall(cell)}
     known = {
         (sweep.work, limit, round(100 * (1 - speed / sweep.best), 1))
         for sweep in SWEEPS
         for limit, speed in sweep.speeds.items()
     }
 
-    assert told <= known
-    assert {work for work, _, _ in told} == {sweep.work for sweep in SWEEPS}
+    assert losses <= known
+    assert {work for work, _, _ in losses} == {sweep.work for sweep in SWEEPS}
 
 
 LOSS = re.compile(r"(\d+) W: ([\d.]+) %")

@@ -192,8 +192,8 @@ async def test_a_damaged_download_is_an_error_and_leaves_no_file(tmp_path: Path)
 async def test_an_output_that_is_there_is_not_fetched_again_and_one_that_changed_is_replaced_at_once(
     tmp_path: Path,
 ) -> None:
-    one, two = ({"name": "text.txt", "file": file} for file in ("one.txt", "two.txt"))
-    tasks = [{"id": 1, "outputs": [one]}, {"id": 2, "outputs": [two]}]
+    first, second = ({"name": "text.txt", "file": file} for file in ("one.txt", "two.txt"))
+    tasks = [{"id": 1, "outputs": [first]}, {"id": 2, "outputs": [second]}]
     (tmp_path / "manifest.json").write_text(json.dumps({"batch": 1, "tasks": tasks}))
     (tmp_path / "one.txt").write_text("text 1")
     (tmp_path / "two.txt").write_text("text ?")

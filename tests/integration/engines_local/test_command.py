@@ -93,7 +93,7 @@ async def test_outputs_of_one_name_are_refused(
 async def test_progress_lines_are_reported(command: Engine, tmp_path: Path, report: Remembering) -> None:
     await command.run(shell("echo corral: progress 0.42 epoch 3", tmp_path), report)
 
-    assert report.told == [(0.42, "epoch 3")]
+    assert report.notes == [(0.42, "epoch 3")]
 
 
 async def test_failure_says_the_code_and_the_last_words(command: Engine, tmp_path: Path, report: Remembering) -> None:

@@ -57,7 +57,7 @@ async def test_spoken_line_is_understood(engine: Callable[..., Engine], tmp_path
     assert segments[-1]["end"] <= produced.values["duration_s"] + 1
     assert segments[0]["words"][0]["end"] > 0
     assert produced.values["language"] == "en"
-    assert 0 < max(fraction or 0 for fraction, _ in report.told) <= 1
+    assert 0 < max(fraction or 0 for fraction, _ in report.notes) <= 1
 
 
 async def test_speech_is_a_wav_of_the_length_it_says(engine: Callable[..., Engine], tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ async def test_second_cancel_does_not_save_the_worker(engine: LocalEngine, tmp_p
 async def test_attempts_take_turns(engine: LocalEngine, tmp_path: Path) -> None:
     produced = await asyncio.gather(*(ask(engine, tmp_path, "answer") for _ in range(3)))
 
-    assert len({each.values["pid"] for each in produced}) == 1
+    assert len({result.values["pid"] for result in produced}) == 1
 
 
 async def test_missing_library_names_the_command_that_mends_it(tmp_path: Path, logs: Path) -> None:

@@ -65,11 +65,11 @@ async def test_a_file_of_the_task_is_uploaded_and_used_under_the_name_the_instan
     comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
 ) -> None:
     comfy.files["input", "", "portrait.png"] = b"someone else's"
-    mine = tmp_path / "upload"
-    mine.write_bytes(b"mine")
+    portrait = tmp_path / "upload"
+    portrait.write_bytes(b"mine")
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    work = comfy_work(scratch, inputs={"workflow": image_to_image()}, files={"portrait.png": mine})
+    work = comfy_work(scratch, inputs={"workflow": image_to_image()}, files={"portrait.png": portrait})
 
     produced = await engine.run(work, reports)
 

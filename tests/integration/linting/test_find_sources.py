@@ -29,8 +29,8 @@ def test_what_cannot_be_read_says_why_and_the_rest_is_judged(tmp_path: Path) -> 
     (tmp_path / "round").symlink_to(tmp_path, target_is_directory=True)
     os.mkfifo(tmp_path / "pipe.yaml")
     report = lint(find_sources([tmp_path]))
-    assert [one.rule.id for one in report.findings] == ["A01"]
-    why = {Path(one.place.file).name: one.why for one in report.unread}
+    assert [finding.rule.id for finding in report.findings] == ["A01"]
+    why = {Path(unread.place.file).name: unread.why for unread in report.unread}
     assert set(why) == {"binary.yaml", "latin.yaml", "broken.yaml", "loop.yaml", "pipe.yaml"}
     assert "zero byte" in why["binary.yaml"]
     assert "not UTF-8: byte 0xf6 in line 2" in why["latin.yaml"]
@@ -47,8 +47,8 @@ def test_a_closed_folder_is_reported_and_the_rest_is_linted() -> None:
         with as_nobody():
             report = lint(find_sources([top, top / "closed" / "b.yaml"]))
         (top / "closed").chmod(0o700)
-    assert [Path(one.place.file).name for one in report.findings] == ["a.yaml"]
-    assert {Path(one.place.file).name: one.why for one in report.unread} == {
+    assert [Path(finding.place.file).name for finding in report.findings] == ["a.yaml"]
+    assert {Path(unread.place.file).name: unread.why for unread in report.unread} == {
         "closed": "cannot be read: Permission denied",
         "b.yaml": "cannot be read: Permission denied",
     }
@@ -83,7 +83,7 @@ def test_an_overlay_brings_its_base(tmp_path: Path) -> None:
         (tmp_path / folder / "kustomization.yaml").write_text(text)
     (tmp_path / "base" / "a.yaml").write_text(BAD)
     (tmp_path / "base" / "not-listed.yaml").write_text(BAD)
-    names = {Path(one.name).name for one in find_sources([tmp_path / "overlay"])}
+    names = {Path(source.name).name for source in find_sources([tmp_path / "overlay"])}
     assert names == {"kustomization.yaml", "a.yaml"}
 
 

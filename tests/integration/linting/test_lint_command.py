@@ -90,7 +90,7 @@ def test_the_exit_code_says_how_bad_it_is(folder: Path) -> None:
 
 def test_json_has_everything_that_the_text_has(folder: Path) -> None:
     report = json.loads(corral(folder, "lint", "manifests", "--json").stdout)
-    assert {one["rule"] for one in report["findings"]} == {"A04", "A21", "B11"}
+    assert {finding["rule"] for finding in report["findings"]} == {"A04", "A21", "B11"}
     first = report["findings"][0]
     assert {"rule", "name", "severity", "file", "line", "column", "object", "what", "practice", "source", "fix"} <= set(
         first

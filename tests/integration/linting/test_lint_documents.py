@@ -40,7 +40,7 @@ def test_the_mistakes_of_the_document_are_found_on_their_lines(path: Path) -> No
     text = path.read_text(encoding="utf-8")
     report = lint([Source(name=path.name, text=text)], cluster=open_cluster(ROOT / cluster).cluster)
     lines = text.splitlines()
-    found = {(one.rule.id, lines[one.place.line - 1]) for one in report.findings}
-    missing = {(rule, part) for rule, part in wanted if not any(rule == id_ and part in line for id_, line in found)}
+    findings = {(finding.rule.id, lines[finding.place.line - 1]) for finding in report.findings}
+    missing = {(rule, part) for rule, part in wanted if not any(rule == id_ and part in line for id_, line in findings)}
     assert missing == set()
     assert report.unread == ()

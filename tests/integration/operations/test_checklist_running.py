@@ -164,7 +164,7 @@ def test_a_new_beginning_keeps_the_old_answers_under_another_name(tmp_path: Path
     fresh = begin(path, checklist, now=AT, restarting=True, carrying=False)
 
     assert fresh.answers == {}
-    assert [one.name for one in path.parent.iterdir()] == ["test.20260102T030405.json"]
+    assert [file.name for file in path.parent.iterdir()] == ["test.20260102T030405.json"]
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"version": 99}', '{"version": 1, "digest": "x"}', "\x00"])
@@ -172,10 +172,10 @@ def test_a_damaged_file_is_told_and_not_overwritten(tmp_path: Path, text: str) -
     path = tmp_path / "test.json"
     path.write_text(text)
 
-    with pytest.raises(DamagedChecklistError) as told:
+    with pytest.raises(DamagedChecklistError) as caught:
         load_progress(path)
 
-    assert told.value.where == str(path)
+    assert caught.value.where == str(path)
     assert path.read_text() == text
 
 
@@ -184,10 +184,10 @@ def test_a_data_directory_that_is_a_file_is_told_as_that_and_nothing_is_begun_an
     path = tmp_path / "data" / "checklists" / "x.json"
 
     for attempt in (lambda: load_progress(path), lambda: lock_state(path).__enter__()):
-        with pytest.raises(UnreachableAnswersError) as told:
+        with pytest.raises(UnreachableAnswersError) as caught:
             attempt()
-        assert "Not a directory" in told.value.what
-        assert "--data-dir" in str(told.value.hint)
+        assert "Not a directory" in caught.value.what
+        assert "--data-dir" in str(caught.value.hint)
 
 
 def test_two_runs_of_one_checklist_do_not_meet(tmp_path: Path) -> None:
@@ -201,10 +201,10 @@ def test_items_that_are_not_there_are_all_told_with_the_nearest_name(tmp_path: P
     checklist = a_checklist(an_item("hardware.box.cards", Question(text="?")))
     kept = Kept(progress=Progress(digest="", started_at=AT), path=tmp_path / "test.json")
 
-    with pytest.raises(UnknownItemError) as told:
+    with pytest.raises(UnknownItemError) as caught:
         settle(kept, checklist, [("hardware.box.card", Status.DONE), ("x", Status.DONE)], reason="", now=AT)
 
-    assert [problem.hint for problem in told.value.problems] == [
+    assert [problem.hint for problem in caught.value.problems] == [
         "did you mean `hardware.box.cards`?",
         "use an id of this checklist; `--json` lists them",
     ]

@@ -172,7 +172,7 @@ def test_the_proxy_of_the_tests_is_the_one_of_the_image() -> None:
 @in_one_loop
 async def test_models_that_fit_are_offered_and_others_only_by_their_stand_in(proxy: Proxy) -> None:
     async with proxy.session.get(f"{proxy.url}/v1/models") as response:
-        offered = {one["id"] for one in (await response.json())["data"]}
+        offered = {model["id"] for model in (await response.json())["data"]}
     assert offered == {"smol", "llama3:8b", "nomic-embed-text", "gpt-4", "deepseek-r1:70b"}
     _, answer = await proxy.ask("deepseek-r1:70b")
     assert answer["choices"][0]["message"]["content"] == "the provider's answer"

@@ -91,8 +91,8 @@ async def test_api_answers_anything_as_it_says(api: Serving, services: Services,
     schema = schemathesis.openapi.from_dict(described)
     schema.config.update(base_url=api.url)
     with requests.Session() as session:
-        for found in schema.get_all_operations():
-            operation = found.ok()
+        for candidate in schema.get_all_operations():
+            operation = candidate.ok()
             asked = described["paths"][operation.path][operation.method].keys() & {"parameters", "requestBody"}
             if operation.path not in LATE and (asked or mode is GenerationMode.POSITIVE):
                 await asyncio.to_thread(_fuzz, operation, mode, session)

@@ -220,16 +220,16 @@ async def test_owner_limit_is_told_as_a_limit(api: Serving) -> None:
 
 async def test_tasks_are_found_by_all_of_the_labels_asked_for(api: Serving) -> None:
     both = await submitted(api, labels={"project": "aurora", "kind": "draft"})
-    one = await submitted(api, labels={"project": "aurora"})
+    single = await submitted(api, labels={"project": "aurora"})
     await submitted(api)
 
-    async def found(*labels: str) -> list[int]:
+    async def find_tasks(*labels: str) -> list[int]:
         answer = await api.get("/corral/v1/tasks", params=[("label", label) for label in labels])
         return [task["id"] for task in answer.json["items"]]
 
-    assert await found("project=aurora") == [one, both]
-    assert await found("kind=draft", "project=aurora") == [both]
-    assert await found("project=borealis") == []
+    assert await find_tasks("project=aurora") == [single, both]
+    assert await find_tasks("kind=draft", "project=aurora") == [both]
+    assert await find_tasks("project=borealis") == []
     assert (await api.get("/corral/v1/tasks", params={"label": "project"})).status == 422
 
 

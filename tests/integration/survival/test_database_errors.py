@@ -70,13 +70,13 @@ async def last_words(database_url: str) -> AsyncIterator[LastWords]:
 
 
 async def test_query_after_the_servers_last_words_is_a_lost_connection(pool: Pool, last_words: LastWords) -> None:
-    theirs = await open_pool(await last_words.start(), size=1)
-    victim = await theirs.fetchval("select pg_backend_pid()")
+    severed = await open_pool(await last_words.start(), size=1)
+    victim = await severed.fetchval("select pg_backend_pid()")
     await pool.execute("select pg_terminate_backend($1)", victim)
     await asyncio.wait_for(last_words.heard.wait(), 10)
     with pytest.raises(CONNECTION_LOST):
-        await theirs.fetchval("select 1")
-    theirs.terminate()
+        await severed.fetchval("select 1")
+    severed.terminate()
 
 
 async def test_renewing_leases_waits_for_a_commit_instead_of_locking_crosswise(pool: Pool, database_url: str) -> None:

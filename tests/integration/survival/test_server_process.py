@@ -141,7 +141,9 @@ async def test_server_that_is_stopped_while_it_starts_leaves_no_database_running
         _, said = await process.communicate()
 
     assert process.returncode == 0, said.decode()
-    databases = [found for found in psutil.process_iter(["cmdline"]) if str(data_dir) in str(found.info["cmdline"])]
+    databases = [
+        process for process in psutil.process_iter(["cmdline"]) if str(data_dir) in str(process.info["cmdline"])
+    ]
     assert databases == []
 
 

@@ -81,7 +81,7 @@ async def test_key_that_two_servers_get_at_once_makes_one_task(pool: Pool) -> No
         *(intake.submit(a_single(idempotency_key=str(key))) for key in range(20) for intake in (here, there))
     )
     assert await pool.fetchval("select count(*) from tasks") == 20
-    assert all(mine.tasks == theirs.tasks for mine, theirs in zip(answers[::2], answers[1::2], strict=True))
+    assert all(first.tasks == second.tasks for first, second in zip(answers[::2], answers[1::2], strict=True))
 
 
 async def test_limit_counts_what_is_in_the_same_group(pool: Pool) -> None:

@@ -94,10 +94,10 @@ async def test_result_of_an_old_attempt_is_refused(pool: Pool) -> None:
 
 
 async def test_database_refuses_two_tasks_on_one_slot(pool: Pool) -> None:
-    one, two = (await submit(pool, a_submission(a_task("a"), a_task("b")), queued_limits={})).tasks
-    await apply(pool, [TaskChange(task=one, event=Leased(uuid4(), SLOT))], lease=HERE)
+    first, second = (await submit(pool, a_submission(a_task("a"), a_task("b")), queued_limits={})).tasks
+    await apply(pool, [TaskChange(task=first, event=Leased(uuid4(), SLOT))], lease=HERE)
     with pytest.raises(asyncpg.UniqueViolationError):
-        await apply(pool, [TaskChange(task=two, event=Leased(uuid4(), SLOT))], lease=HERE)
+        await apply(pool, [TaskChange(task=second, event=Leased(uuid4(), SLOT))], lease=HERE)
 
 
 async def test_each_task_of_a_net_fails_once_and_names_a_need_that_failed(pool: Pool) -> None:

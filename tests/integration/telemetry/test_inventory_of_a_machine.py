@@ -44,7 +44,7 @@ def test_drives_are_listed_and_what_is_made_of_them_is_not(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "system"),
     [
         ('NAME="NixOS"\nID=nixos\nVERSION_ID="25.05"\n', ("nixos", "25.05")),
         ("ID='pop'\n", ("pop", None)),
@@ -52,10 +52,10 @@ def test_drives_are_listed_and_what_is_made_of_them_is_not(tmp_path: Path) -> No
         ("", (None, None)),
     ],
 )
-def test_the_system_is_what_os_release_says(tmp_path: Path, text: str, found: tuple[str | None, str | None]) -> None:
+def test_the_system_is_what_os_release_says(tmp_path: Path, text: str, system: tuple[str | None, str | None]) -> None:
     write(tmp_path, "etc/os-release", text)
 
-    assert read_os_release(tmp_path) == found
+    assert read_os_release(tmp_path) == system
 
 
 def test_without_a_default_route_no_address_leads_out(tmp_path: Path) -> None:
@@ -75,17 +75,17 @@ def test_display_controllers_are_known_by_their_maker(tmp_path: Path) -> None:
 
 
 def test_what_a_bare_machine_does_not_say_is_unknown(tmp_path: Path) -> None:
-    found = take_inventory(root=tmp_path, nvml=NO_DRIVER)
+    inventory = take_inventory(root=tmp_path, nvml=NO_DRIVER)
 
-    assert (found.os, found.cpu_model, found.disks, found.smbios_is_readable) == (None, None, (), False)
-    assert found.memory > 0
-    assert not found.memory_is_installed
+    assert (inventory.os, inventory.cpu_model, inventory.disks, inventory.smbios_is_readable) == (None, None, (), False)
+    assert inventory.memory > 0
+    assert not inventory.memory_is_installed
 
 
 def test_this_machine_is_described() -> None:
-    found = take_inventory(nvml=NO_DRIVER)
+    inventory = take_inventory(nvml=NO_DRIVER)
 
-    assert found.hostname
-    assert found.kernel
-    assert found.memory > 0
-    assert found.cpu_threads >= 1
+    assert inventory.hostname
+    assert inventory.kernel
+    assert inventory.memory > 0
+    assert inventory.cpu_threads >= 1

@@ -104,20 +104,20 @@ def a_torn_recording(folder: Path) -> Path:
 def test_a_machine_that_went_down_is_seen_at_the_next_test(tmp_path: Path) -> None:
     a_torn_recording(tmp_path)
 
-    told = describe_unfinished(tmp_path, boot="another-boot")
+    warning = describe_unfinished(tmp_path, boot="another-boot")
 
-    assert told is not None
-    assert "13m 20s of 30m 00s" in told
-    assert "the machine has started anew" in told
+    assert warning is not None
+    assert "13m 20s of 30m 00s" in warning
+    assert "the machine has started anew" in warning
 
 
 def test_a_program_that_was_killed_is_told_apart_from_a_machine_that_went_down(tmp_path: Path) -> None:
     a_torn_recording(tmp_path)
 
-    told = describe_unfinished(tmp_path, boot=read_boot_id())
+    warning = describe_unfinished(tmp_path, boot=read_boot_id())
 
-    assert told is not None
-    assert "the program was killed" in told
+    assert warning is not None
+    assert "the program was killed" in warning
 
 
 def test_the_next_test_says_so_and_the_one_after_does_not(tmp_path: Path) -> None:

@@ -245,7 +245,7 @@ def test_every_file_that_is_there_already_is_told_and_none_is_written(
 
     assert run_command([*HYDRA, *outputs, "--json"]) == CONFLICT
 
-    assert {one["where"] for one in problems(capsys)} == {str(tmp_path / "a.md"), str(tmp_path / "a.yaml")}
+    assert {problem["where"] for problem in problems(capsys)} == {str(tmp_path / "a.md"), str(tmp_path / "a.yaml")}
     assert (tmp_path / "a.yaml").read_text() == "mine"
     assert not (tmp_path / "a.html").exists()
     assert run_command([*HYDRA, *outputs, "--yes"]) == 0
@@ -263,7 +263,7 @@ def test_all_wrong_changes_are_told_at_once_with_their_places(
     )
 
     assert code == INVALID
-    wheres = [one["where"] for one in problems(capsys)]
+    wheres = [problem["where"] for problem in problems(capsys)]
     assert wheres == ["--limit x", f"{changes}:1:13", f"{changes}:2:10"]
 
 

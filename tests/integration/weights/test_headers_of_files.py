@@ -37,16 +37,16 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 @pytest.mark.parametrize("name", ALL)
 def test_our_reader_finds_what_the_gguf_package_finds(name: str, tmp_path: Path) -> None:
     path = write_llm(tmp_path / "m.gguf", ALL[name])
-    theirs = GGUFReader(path)
+    reference = GGUFReader(path)
 
     ours = read_gguf(path.read_bytes(), where="m")
 
-    assert [(one.name, one.type, one.dimensions) for one in ours.tensors] == [
-        (one.name, one.tensor_type.name, tuple(map(int, one.shape))) for one in theirs.tensors
+    assert [(tensor.name, tensor.type, tensor.dimensions) for tensor in ours.tensors] == [
+        (tensor.name, tensor.tensor_type.name, tuple(map(int, tensor.shape))) for tensor in reference.tensors
     ]
     assert {key: ours.metadata[key] for key in ours.metadata if "tokenizer" not in key} == {
         key: field.contents()
-        for key, field in theirs.fields.items()
+        for key, field in reference.fields.items()
         if "tokenizer" not in key and not key.startswith("GGUF.")
     }
 

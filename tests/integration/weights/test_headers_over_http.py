@@ -44,7 +44,7 @@ async def test_only_the_header_of_a_model_on_hugging_face_is_fetched(content: by
     assert max(seen) < len(content) / 2
     ranges = server.ranges()
     assert len(ranges) > 1
-    assert all(one is not None and not one.endswith("-") for one in ranges)
+    assert all(requested is not None and not requested.endswith("-") for requested in ranges)
 
 
 async def test_the_header_grows_without_asking_for_a_byte_twice(content: bytes) -> None:
@@ -52,7 +52,9 @@ async def test_the_header_grows_without_asking_for_a_byte_twice(content: bytes) 
     async with serving(FileServer(files=files)) as server:
         await read(server, "hf:o/r/m.gguf")
 
-    bounds = [tuple(map(int, one.removeprefix("bytes=").split("-"))) for one in server.ranges() if one]
+    bounds = [
+        tuple(map(int, requested.removeprefix("bytes=").split("-"))) for requested in server.ranges() if requested
+    ]
     assert len(bounds) > 1
     assert all(after[0] == before[1] + 1 for before, after in pairwise(bounds))
 

@@ -147,7 +147,9 @@ async def test_a_cancelled_pull_continues_later(tmp_path: Path, server: FileServ
     server.hold_after = 2 * 2**20
     store = a_store(tmp_path, an_entry(url(server, "/a")))
     arrived = asyncio.Event()
-    pulling = asyncio.create_task(store.pull("tiny", lambda each: arrived.set() if each.done >= 2**20 else None))
+    pulling = asyncio.create_task(
+        store.pull("tiny", lambda progress: arrived.set() if progress.done >= 2**20 else None)
+    )
     await arrived.wait()
     pulling.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -44,10 +44,10 @@ async def test_progress_grows_to_the_whole_and_ends_stored(tmp_path: Path, serve
 
     await a_store(tmp_path, an_entry(url(server, "/a"))).pull("tiny", seen.append)
 
-    downloading = [each.done for each in seen if each.stage is Stage.DOWNLOADING]
+    downloading = [progress.done for progress in seen if progress.stage is Stage.DOWNLOADING]
     assert downloading == sorted(downloading)
     assert downloading[-1] == len(CONTENT)
-    assert {each.total for each in seen} == {len(CONTENT)}
+    assert {progress.total for progress in seen} == {len(CONTENT)}
     assert seen[-1].stage is Stage.STORED
 
 
@@ -152,29 +152,29 @@ async def test_a_model_larger_than_the_disk_is_refused_before_the_first_byte(
 
 
 async def test_a_local_file_is_linked_and_survives_its_removal_from_the_store(tmp_path: Path) -> None:
-    mine = tmp_path / "mine.bin"
-    mine.write_bytes(CONTENT)
+    file = tmp_path / "mine.bin"
+    file.write_bytes(CONTENT)
     store = a_store(tmp_path / "store")
 
-    model = await store.pull(str(mine))
+    model = await store.pull(str(file))
 
     assert model.path.is_symlink()
-    assert store.path(str(mine)).read_bytes() == CONTENT
-    await store.remove(str(mine))
+    assert store.path(str(file)).read_bytes() == CONTENT
+    await store.remove(str(file))
     assert store.list() == ()
-    assert mine.read_bytes() == CONTENT
+    assert file.read_bytes() == CONTENT
 
 
 async def test_a_linked_model_can_be_removed_when_its_file_is_gone(tmp_path: Path) -> None:
-    mine = tmp_path / "mine.bin"
-    mine.write_bytes(CONTENT)
+    file = tmp_path / "mine.bin"
+    file.write_bytes(CONTENT)
     store = a_store(tmp_path / "store")
-    await store.pull(str(mine))
-    mine.unlink()
+    await store.pull(str(file))
+    file.unlink()
 
     with pytest.raises(ModelDamagedError, match="is gone"):
-        store.path(str(mine))
-    await store.remove(str(mine))
+        store.path(str(file))
+    await store.remove(str(file))
 
     assert store.list() == ()
 

@@ -68,13 +68,13 @@ def a_stream_and_another() -> Trace:
     return a_trace(*stream, an_image(900, at_s=15.0, model="pony", seconds=20.0))
 
 
-@pytest.mark.parametrize("contender", CONTENDERS, ids=lambda each: each.name)
-@pytest.mark.parametrize("workload", WORKLOADS, ids=lambda each: each.name)
+@pytest.mark.parametrize("contender", CONTENDERS, ids=lambda policy: policy.name)
+@pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
 def test_every_policy_finishes_every_workload_and_none_beats_the_bound(workload, contender):
     trace = workload.build(SMALL)
-    found = measure(trace, contender.run(trace), workload.kind)
-    assert (found.finished, found.unfinished) == (len(trace.arrivals), 0)
-    assert found.makespan_s >= makespan_bound(trace).seconds - 1e-3
+    measures = measure(trace, contender.run(trace), workload.kind)
+    assert (measures.finished, measures.unfinished) == (len(trace.arrivals), 0)
+    assert measures.makespan_s >= makespan_bound(trace).seconds - 1e-3
 
 
 def test_the_tables_are_the_same_every_time():
@@ -105,11 +105,11 @@ def _idle_at_the_end(trace: Trace, run: Run) -> float:
 
 def test_swarmui_loads_what_is_under_most_pressure_once_it_has_waited():
     tasks = [an_image(1, model="pony"), *(an_image(number, model="flux") for number in (2, 3, 4))]
-    one = a_place(resident=None)
-    alone = BY_NAME["SwarmUI"].run(a_trace(*tasks, places=(one,)))
+    gpu = a_place(resident=None)
+    alone = BY_NAME["SwarmUI"].run(a_trace(*tasks, places=(gpu,)))
     assert [span.task for span in alone.spans] == [2, 3, 4, 1]
     assert alone.spans[0].from_s == 0.0  # there is no other backend that could load it: no wait
-    beside = BY_NAME["SwarmUI"].run(a_trace(*tasks, places=(one, a_place("node/gpu1", resident=None))))
+    beside = BY_NAME["SwarmUI"].run(a_trace(*tasks, places=(gpu, a_place("node/gpu1", resident=None))))
     assert starts(beside)[2] == 2.0  # asked once a second, it has waited for more than 1.5 s at the second time
 
 
@@ -162,12 +162,12 @@ def test_production_bounds_the_wait_that_llama_swap_does_not():
     assert started[900] <= first_chance + 120.0
 
 
-@pytest.mark.parametrize("workload", WORKLOADS, ids=lambda each: each.name)
+@pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
 def test_production_is_near_the_bound(workload):
     trace = workload.build(0.3)
-    found = measure(trace, CORRAL.run(trace), workload.kind)
+    measures = measure(trace, CORRAL.run(trace), workload.kind)
     most = 1.2 if workload.name == "large" else 1.12  # loads for people who will not wait; see the docs
-    assert found.makespan_s <= most * makespan_bound(trace).seconds
+    assert measures.makespan_s <= most * makespan_bound(trace).seconds
 
 
 @pytest.mark.parametrize(
@@ -177,8 +177,8 @@ def test_production_is_near_the_bound(workload):
 def test_production_makes_nobody_wait_whom_a_rival_serves(name, criterion):
     from benchmarks.policies.measures import CRITERIA
 
-    workload = next(each for each in WORKLOADS if each.name == name)
-    figures = {each.name: CRITERIA[criterion](played(workload, each.name, 0.2)) for each in (CORRAL, *RIVALS)}
+    workload = next(candidate for candidate in WORKLOADS if candidate.name == name)
+    figures = {policy.name: CRITERIA[criterion](played(workload, policy.name, 0.2)) for policy in (CORRAL, *RIVALS)}
     assert figures["Corral"] <= min(figures.values()) * 1.2 + 5.0
 
 

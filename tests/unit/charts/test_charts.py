@@ -34,7 +34,7 @@ every_chart = pytest.mark.parametrize("draw", CHARTS.values(), ids=CHARTS)
 
 
 def rects(svg: str) -> list[Element]:
-    return [one for one in fromstring(svg).iter("{http://www.w3.org/2000/svg}rect") if one.find("*") is not None]
+    return [rect for rect in fromstring(svg).iter("{http://www.w3.org/2000/svg}rect") if rect.find("*") is not None]
 
 
 @every_chart
@@ -88,8 +88,8 @@ def test_a_bar_is_drawn_where_and_as_long_as_it_lasts() -> None:
 def test_what_lies_outside_the_span_is_cut_off() -> None:
     row = GanttRow(name="slot", bars=(GanttBar(from_s=-5, until_s=50), GanttBar(from_s=90, until_s=5000)))
     drawn = rects(draw_gantt((row,), title="t", span_s=100))
-    assert all(180 <= float(one.attrib["x"]) <= 940 for one in drawn)
-    assert max(float(one.attrib["x"]) + float(one.attrib["width"]) for one in drawn) <= 940
+    assert all(180 <= float(rect.attrib["x"]) <= 940 for rect in drawn)
+    assert max(float(rect.attrib["x"]) + float(rect.attrib["width"]) for rect in drawn) <= 940
 
 
 def test_a_night_of_short_tasks_stays_a_small_file() -> None:
@@ -113,7 +113,7 @@ def test_an_unknown_value_leaves_a_gap() -> None:
 
 def test_bars_start_at_zero() -> None:
     svg = draw_bars("t", "W", {"a": {"before": 100, "after": 101}})
-    heights = [float(found) for found in re.findall(r'height="([\d.]+)" class="rect', svg)]
+    heights = [float(height) for height in re.findall(r'height="([\d.]+)" class="rect', svg)]
     assert heights[0] / heights[1] == pytest.approx(100 / 101, rel=0.01)
 
 
@@ -122,4 +122,4 @@ def test_two_charts_of_one_page_share_no_name() -> None:
     names = [re.findall(r'\bid="([^"]+)"', svg) for svg in both]
     assert names[0]
     assert not set(names[0]) & set(names[1])
-    assert all(len(set(each)) == len(each) for each in names)
+    assert all(len(set(names_of_chart)) == len(names_of_chart) for names_of_chart in names)

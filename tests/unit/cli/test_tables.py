@@ -74,15 +74,17 @@ def test_a_column_without_a_value_is_left_out_in_silence() -> None:
 
 
 def test_a_command_stays_whole_so_that_it_can_be_copied() -> None:
-    told = wrap_sentence("  ", "to do: run `nvidia-smi -i 0 -pl 250` at every start of the machine", "    ", width=39)
+    wrapped = wrap_sentence(
+        "  ", "to do: run `nvidia-smi -i 0 -pl 250` at every start of the machine", "    ", width=39
+    )
 
-    assert told == ["  to do: run", "    `nvidia-smi -i 0 -pl 250` at every", "    start of the machine"]
+    assert wrapped == ["  to do: run", "    `nvidia-smi -i 0 -pl 250` at every", "    start of the machine"]
 
 
 def test_a_field_continues_under_its_value() -> None:
-    told = align_fields([("model", "x"), ("origin", "assumed from what its name says of it")], width=30)
+    aligned = align_fields([("model", "x"), ("origin", "assumed from what its name says of it")], width=30)
 
-    assert told == ["model   x", "origin  assumed from what its", "        name says of it"]
+    assert aligned == ["model   x", "origin  assumed from what its", "        name says of it"]
 
 
 WORDS = st.lists(st.text("abc", min_size=1, max_size=9), min_size=1, max_size=9).map(" ".join)
@@ -103,8 +105,8 @@ def test_no_line_is_wider_than_the_terminal_and_no_word_is_lost(rows: list[list[
     lines = align(rows, width=width)
 
     assert all(len(line) <= width for line in lines)
-    told = sorted(" ".join(lines).split())
+    words = sorted(" ".join(lines).split())
     wanted = [word for row in rows for cell in row for word in cell.split()]
     as_fields = [word for row in rows[1:] for cell in row for word in cell.split()]
     as_fields += rows[0] * (len(rows) - 1)
-    assert told in (sorted(wanted), sorted(as_fields))
+    assert words in (sorted(wanted), sorted(as_fields))

@@ -163,11 +163,11 @@ def test_a_misspelt_reference_gets_the_name_that_was_meant() -> None:
     ],
 )
 def test_what_the_server_refuses_is_shown_at_its_place_in_the_file(where: str, place: str) -> None:
-    found = read(
+    error = read(
         "defaults: {queue: nigth}\ntasks:\n- {name: a, engine: piper, model: m, inputs: {text: hi}, maxAttempts: 99}\n"
     ).make_error((Problem(code="queue.unknown", what="no such queue", where=where),))
 
-    assert found.problems[0].where == place
+    assert error.problems[0].where == place
 
 
 @pytest.mark.parametrize("text", ["", "- a", "7", "a: [", "{}", "\x00", "a: *b"])
@@ -184,16 +184,16 @@ VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dic
 @given(tasks=VALUES, defaults=VALUES)
 def test_any_content_is_a_batch_or_a_clear_error(tasks: object, defaults: object) -> None:
     text = json.dumps({"apiVersion": "corral/v1", "kind": "Batch", "name": "b", "defaults": defaults, "tasks": tasks})
-    found: tuple[Problem, ...] = ()
+    problems: tuple[Problem, ...] = ()
     try:
         read_batch(text, filename="b.yaml", folder=Path("/folder"))
     except BatchFileError as error:
-        found = error.problems
-    assert all(problem.where and problem.what for problem in found)
+        problems = error.problems
+    assert all(problem.where and problem.what for problem in problems)
 
 
 def test_the_digest_depends_on_content_and_not_on_the_order_of_keys() -> None:
-    one = digest_content({"name": "b", "tasks": [{"a": 1, "b": 2}]}, {})
+    digest = digest_content({"name": "b", "tasks": [{"a": 1, "b": 2}]}, {})
 
-    assert one == digest_content({"tasks": [{"b": 2, "a": 1}], "name": "b"}, {})
-    assert one != digest_content({"name": "b", "tasks": [{"a": 1, "b": 3}]}, {})
+    assert digest == digest_content({"tasks": [{"b": 2, "a": 1}], "name": "b"}, {})
+    assert digest != digest_content({"name": "b", "tasks": [{"a": 1, "b": 3}]}, {})

@@ -82,8 +82,14 @@ def test_the_summary_measures_engines_slots_and_rate() -> None:
 
     assert summary.wall_s == 20
     assert summary.tasks_per_hour == 540
-    assert [(one.engine, one.succeeded, one.p50_s) for one in summary.engines] == [("llama", 2, 10), ("piper", 1, 8)]
-    assert [(one.slot, one.tasks, one.occupancy) for one in summary.slots] == [("n/cpu0", 2, 0.9), ("n/cpu1", 1, 0.5)]
+    assert [(engine.engine, engine.succeeded, engine.p50_s) for engine in summary.engines] == [
+        ("llama", 2, 10),
+        ("piper", 1, 8),
+    ]
+    assert [(slot.slot, slot.tasks, slot.occupancy) for slot in summary.slots] == [
+        ("n/cpu0", 2, 0.9),
+        ("n/cpu1", 1, 0.5),
+    ]
 
 
 def test_a_batch_that_never_started_has_no_rate() -> None:

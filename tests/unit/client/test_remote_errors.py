@@ -15,7 +15,7 @@ def test_an_error_of_the_server_keeps_its_kind_and_all_of_its_problems() -> None
     )
 
     assert error.kind is Kind.INVALID
-    assert [(one.code, one.what, one.where, one.hint) for one in error.problems] == [
+    assert [(problem.code, problem.what, problem.where, problem.hint) for problem in error.problems] == [
         ("a.b", "one", None, None),
         ("c.d", "two", "tasks[1]", "do"),
     ]

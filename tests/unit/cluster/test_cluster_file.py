@@ -31,9 +31,9 @@ def problems(text: str) -> tuple[Problem, ...]:
 
 
 def only_problem(text: str) -> Problem:
-    found = problems(text)
-    assert len(found) == 1, "\n".join(str(problem) for problem in found)
-    return found[0]
+    errors = problems(text)
+    assert len(errors) == 1, "\n".join(str(problem) for problem in errors)
+    return errors[0]
 
 
 # What a file becomes
@@ -93,7 +93,7 @@ def test_every_setting_of_the_queue_reaches_the_values() -> None:
     assert (cluster.retention.tasks, cluster.retention.artifacts) == (None, timedelta(days=7))
     assert cluster.promote_after == timedelta(minutes=90)
     comfyui = cluster.engines["comfyui"]
-    assert [(one.name, one.url, one.node, one.gpu) for one in comfyui.instances] == [
+    assert [(instance.name, instance.url, instance.node, instance.gpu) for instance in comfyui.instances] == [
         ("c0", "http://one:8188", "one", 0)
     ]
     assert comfyui.options == {"timeout": 30, "preview": True}
@@ -292,10 +292,10 @@ def test_secrets_in_settings_are_refused_and_not_shown() -> None:
         NODES + "services: [{name: web, env: {API_KEY: hidden1, DB: 'pg://u:hidden@h/d', MAX_TOKENS: '4096'}}]\n"
         "layouts: {edge: {services: {web: {env: {DB_PASSWORD: hidden}}}}}\n"
     )
-    found = problems(text)
-    assert [one.code for one in found] == ["cluster.secret"] * 3
-    assert "`secrets: {API_KEY:" in (found[0].hint or "")
-    assert not any("hidden" in str(one) for one in found)
+    errors = problems(text)
+    assert [error.code for error in errors] == ["cluster.secret"] * 3
+    assert "`secrets: {API_KEY:" in (errors[0].hint or "")
+    assert not any("hidden" in str(error) for error in errors)
 
 
 def test_a_key_in_place_of_the_name_of_its_variable_is_not_shown() -> None:

@@ -99,7 +99,9 @@ def differing(old: str, new: str) -> tuple[list[str], list[str]]:
     """Lines that went, and lines that came, line ends included."""
     before, after = re.split(r"(?<=\n)", old), re.split(r"(?<=\n)", new)
     changes = [
-        one for one in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes() if one[0] != "equal"
+        change
+        for change in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
+        if change[0] != "equal"
     ]
     gone = [line for _, start, end, _, _ in changes for line in before[start:end]]
     return gone, [line for _, _, _, start, end in changes for line in after[start:end]]
@@ -109,8 +111,8 @@ def choose(data: st.DataObject, kind: type) -> tuple[str, Any, tuple[str | int, 
     """Draw a text and the path of something of a kind in it."""
     text = data.draw(st.sampled_from(VARIANTS))
     before = values_of(text)
-    found = [path for path in paths(before) if isinstance(inside(before, path), kind)]
-    return text, before, data.draw(st.sampled_from(found))
+    candidates = [path for path in paths(before) if isinstance(inside(before, path), kind)]
+    return text, before, data.draw(st.sampled_from(candidates))
 
 
 @settings(max_examples=25)
@@ -152,7 +154,7 @@ def test_what_is_removed_takes_only_its_own_lines_with_it(data: st.DataObject) -
     assert len(come) <= 2
     kept = {line.partition("#")[2].strip() for line in re.split("\r?\n", new) if "#" in line}
     for line in re.split("\r?\n", text):  # a comment on a line of its own goes only with what it stands in
-        if line.lstrip().startswith("#") and line not in [one.rstrip("\r\n") for one in gone]:
+        if line.lstrip().startswith("#") and line not in [removed.rstrip("\r\n") for removed in gone]:
             assert line.partition("#")[2].strip() in kept
 
 
@@ -197,9 +199,9 @@ def test_many_edits_after_each_other_are_each_what_was_asked(data: st.DataObject
     editor = Editor(text, filename="file.yaml")
 
     for _ in range(data.draw(st.integers(1, 6))):
-        found = [path for path in paths(expected) if len(path) > 1]
-        assume(found)
-        path = data.draw(st.sampled_from(found))
+        candidates = [path for path in paths(expected) if len(path) > 1]
+        assume(candidates)
+        path = data.draw(st.sampled_from(candidates))
         there = inside(expected, path)
         if isinstance(there, list):
             value = data.draw(ITEMS)

@@ -199,7 +199,7 @@ def test_a_bare_node_is_filled_in_under_its_comment() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "found"),
+    ("facts", "nodes"),
     [
         (replace(TWINS, name="box"), ("box",)),
         (replace(TWINS, name="elsewhere", addresses=("10.0.0.8",)), ("other",)),
@@ -208,8 +208,8 @@ def test_a_bare_node_is_filled_in_under_its_comment() -> None:
     ],
     ids=["host name", "address", "nothing", "two nodes"],
 )
-def test_a_machine_is_known_by_its_name_or_address(facts: MachineFacts, found: tuple[str, ...]) -> None:
-    assert find_nodes_like(Editor(FILE, filename="cluster.yaml"), facts) == found
+def test_a_machine_is_known_by_its_name_or_address(facts: MachineFacts, nodes: tuple[str, ...]) -> None:
+    assert find_nodes_like(Editor(FILE, filename="cluster.yaml"), facts) == nodes
 
 
 def test_a_machine_is_known_by_its_cards_before_its_name() -> None:

@@ -12,17 +12,17 @@ from corral.engines.command.worker import Printed
 
 
 def read(*pieces: bytes) -> list[tuple[float, str]]:
-    told: list[tuple[float, str]] = []
-    printed = Printed(lambda fraction, note: told.append((fraction, note)))
+    progress: list[tuple[float, str]] = []
+    printed = Printed(lambda fraction, note: progress.append((fraction, note)))
     for piece in pieces:
         printed.take(piece)
-    return told
+    return progress
 
 
 def test_progress_is_read_from_lines_of_the_documented_form() -> None:
-    told = read(b"hello\ncorral: progress 0.42 step 3 of 7\ncorral: progress 1\r\ncorral: progress .5 \n")
+    progress = read(b"hello\ncorral: progress 0.42 step 3 of 7\ncorral: progress 1\r\ncorral: progress .5 \n")
 
-    assert told == [(0.42, "step 3 of 7"), (1.0, ""), (0.5, "")]
+    assert progress == [(0.42, "step 3 of 7"), (1.0, ""), (0.5, "")]
 
 
 @pytest.mark.parametrize(

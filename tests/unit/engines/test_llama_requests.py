@@ -96,7 +96,7 @@ def test_adapters_are_numbered_as_they_are_loaded() -> None:
     ],
 )
 def test_inputs_that_do_not_go_together_are_named(inputs: dict[str, Any], problem: str) -> None:
-    assert any(problem in found.what for found in check_inputs("llama", inputs))
+    assert any(problem in reported.what for reported in check_inputs("llama", inputs))
 
 
 def test_pieces_become_text_counts_and_speed() -> None:
@@ -124,7 +124,7 @@ def test_pieces_become_text_counts_and_speed() -> None:
         "completion_tokens": 2,
         "tokens_per_second": 9.88,
     }
-    assert report.told == [
+    assert report.notes == [
         (0.0, "read 3 of 7 tokens"),
         (0.25, "1 of at most 4 tokens"),
         (0.5, "2 of at most 4 tokens"),

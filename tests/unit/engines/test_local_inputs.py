@@ -24,9 +24,9 @@ def facts(engine: str, **inputs: Any) -> dict[str | None, str | None]:
 
 
 def test_all_problems_are_reported_at_once_with_their_paths() -> None:
-    found = facts("llama", max_token=3, temperature=9, messages=[{"role": "wizard"}])
+    hints = facts("llama", max_token=3, temperature=9, messages=[{"role": "wizard"}])
 
-    assert found == {
+    assert hints == {
         "inputs.max_token": "did you mean `max_tokens`?",
         "inputs.temperature": "input should be less than or equal to 5; seen: 9",
         "inputs.messages[0].role": "input should be 'system', 'user', 'assistant' or 'tool'; seen: 'wizard'",
@@ -35,9 +35,9 @@ def test_all_problems_are_reported_at_once_with_their_paths() -> None:
 
 
 def test_conflict_between_fields_is_reported_beside_a_wrong_field() -> None:
-    found = facts("llama", prompt="Hi", messages=[{"role": "user", "content": "Hi"}], max_tokens=0)
+    hints = facts("llama", prompt="Hi", messages=[{"role": "user", "content": "Hi"}], max_tokens=0)
 
-    assert set(found) == {"inputs", "inputs.max_tokens"}
+    assert set(hints) == {"inputs", "inputs.max_tokens"}
 
 
 def test_unknown_engine_is_met_with_the_nearest_name() -> None:

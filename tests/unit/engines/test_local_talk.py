@@ -19,11 +19,11 @@ def test_frequent_previews_are_dropped_before_they_are_made() -> None:
     assert len(sent) == len(made) < 50
 
 
-@pytest.mark.parametrize(("told", "sent"), [(-1.0, 0.0), (0.25, 0.25), (7.0, 1.0), (None, None)])
-def test_progress_stays_between_nothing_and_all(told: float | None, sent: float | None) -> None:
+@pytest.mark.parametrize(("fraction", "sent"), [(-1.0, 0.0), (0.25, 0.25), (7.0, 1.0), (None, None)])
+def test_progress_stays_between_nothing_and_all(fraction: float | None, sent: float | None) -> None:
     messages: list[Message] = []
 
-    Talk("a", messages.append).report_progress(told, "x" * 1000)
+    Talk("a", messages.append).report_progress(fraction, "x" * 1000)
 
     assert messages[0]["fraction"] == sent
     assert len(messages[0]["note"]) == 200

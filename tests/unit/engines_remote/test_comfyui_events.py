@@ -53,45 +53,45 @@ def test_unknown_binary_events_are_ignored() -> None:
 
 
 def test_events_of_other_prompts_do_not_count() -> None:
-    mine = course("1", "2")
+    prompt = course("1", "2")
 
-    assert not say(mine, "executing", prompt="another", node="1")
-    assert not say(mine, "execution_success", prompt="another")
-    assert not mine.ended
-    assert mine.fraction == 0
+    assert not say(prompt, "executing", prompt="another", node="1")
+    assert not say(prompt, "execution_success", prompt="another")
+    assert not prompt.ended
+    assert prompt.fraction == 0
 
 
 def test_cached_and_finished_nodes_count_as_done() -> None:
-    mine = course("1", "2", "3", "4")
-    say(mine, "execution_cached", nodes=["1", "2"])
-    say(mine, "executed", node="3")
+    prompt = course("1", "2", "3", "4")
+    say(prompt, "execution_cached", nodes=["1", "2"])
+    say(prompt, "executed", node="3")
 
-    assert mine.fraction == 0.75
+    assert prompt.fraction == 0.75
 
 
 def test_a_running_node_counts_by_its_own_progress() -> None:
-    mine = course("1", "2")
-    say(mine, "executing", node="1")
-    say(mine, "progress", node="1", value=5, max=10)
+    prompt = course("1", "2")
+    say(prompt, "executing", node="1")
+    say(prompt, "progress", node="1", value=5, max=10)
 
-    assert mine.fraction == 0.25
-    assert mine.note == "Class1 5/10"
+    assert prompt.fraction == 0.25
+    assert prompt.note == "Class1 5/10"
 
 
 def test_both_ways_of_telling_progress_agree() -> None:
-    mine = course("1", "2")
-    say(mine, "progress_state", nodes={"1": {"state": "finished", "value": 1, "max": 1}})
-    say(mine, "progress_state", nodes={"2": {"state": "running", "value": 1, "max": 2}})
+    prompt = course("1", "2")
+    say(prompt, "progress_state", nodes={"1": {"state": "finished", "value": 1, "max": 1}})
+    say(prompt, "progress_state", nodes={"2": {"state": "running", "value": 1, "max": 2}})
 
-    assert mine.fraction == 0.75
+    assert prompt.fraction == 0.75
 
 
 def test_the_next_node_ends_the_one_before() -> None:
-    mine = course("1", "2")
-    say(mine, "executing", node="1")
-    say(mine, "executing", node="2")
+    prompt = course("1", "2")
+    say(prompt, "executing", node="1")
+    say(prompt, "executing", node="2")
 
-    assert mine.fraction == 0.5
+    assert prompt.fraction == 0.5
 
 
 def state(value: float, maximum: float = 1.0, word: str = "running") -> dict[str, Any]:
@@ -99,49 +99,49 @@ def state(value: float, maximum: float = 1.0, word: str = "running") -> dict[str
 
 
 def test_steps_of_a_node_count_although_its_state_came_before_its_name() -> None:
-    mine = course("1", "2")
-    say(mine, "progress_state", nodes={"1": state(0)})
-    say(mine, "executing", node="1")
+    prompt = course("1", "2")
+    say(prompt, "progress_state", nodes={"1": state(0)})
+    say(prompt, "executing", node="1")
     fractions: list[float] = []
     for step in range(1, 41):
-        say(mine, "progress_state", nodes={"1": state(step, 40)})
-        say(mine, "progress", node="1", value=step, max=40)
-        fractions.append(mine.fraction)
+        say(prompt, "progress_state", nodes={"1": state(step, 40)})
+        say(prompt, "progress", node="1", value=step, max=40)
+        fractions.append(prompt.fraction)
 
     assert fractions == [step / 80 for step in range(1, 41)]
-    assert mine.note == "Class1 40/40"
+    assert prompt.note == "Class1 40/40"
 
 
 def test_nodes_that_run_at_the_same_time_do_not_end_each_other() -> None:
-    mine = course("1", "2")
-    say(mine, "progress_state", nodes={"1": state(0)})
-    say(mine, "executing", node="1")
-    say(mine, "progress_state", nodes={"1": state(1, 2), "2": state(0)})
-    say(mine, "executing", node="2")
+    prompt = course("1", "2")
+    say(prompt, "progress_state", nodes={"1": state(0)})
+    say(prompt, "executing", node="1")
+    say(prompt, "progress_state", nodes={"1": state(1, 2), "2": state(0)})
+    say(prompt, "executing", node="2")
 
-    assert mine.fraction == 0.25
-    assert mine.note == "Class2"
-    say(mine, "progress_state", nodes={"1": state(1, 1, "finished"), "2": state(0)})
-    assert mine.fraction == 0.5
+    assert prompt.fraction == 0.25
+    assert prompt.note == "Class2"
+    say(prompt, "progress_state", nodes={"1": state(1, 1, "finished"), "2": state(0)})
+    assert prompt.fraction == 0.5
 
 
 def test_nodes_that_appear_while_it_runs_do_not_push_it_past_the_end() -> None:
-    mine = course("1")
+    prompt = course("1")
     for node in ("1", "1.0.0.1", "1.0.0.2"):
-        say(mine, "executed", node=node)
+        say(prompt, "executed", node=node)
 
-    assert mine.fraction == 1.0
+    assert prompt.fraction == 1.0
 
 
 @given(
     st.lists(st.tuples(st.sampled_from(["executing", "executed", "progress"]), st.sampled_from("1234"), st.integers()))
 )
 def test_progress_never_falls(events: list[tuple[str, str, int]]) -> None:
-    mine = course("1", "2", "3")
+    prompt = course("1", "2", "3")
     seen = [0.0]
     for event, node, number in events:
-        say(mine, event, node=node, value=number, max=10)
-        seen.append(mine.fraction)
+        say(prompt, event, node=node, value=number, max=10)
+        seen.append(prompt.fraction)
 
     assert seen == sorted(seen)
     assert seen[-1] <= 1.0
@@ -149,6 +149,6 @@ def test_progress_never_falls(events: list[tuple[str, str, int]]) -> None:
 
 def test_each_kind_of_end_is_heard() -> None:
     for event in ("execution_success", "execution_error", "execution_interrupted"):
-        mine = course("1")
-        say(mine, event)
-        assert mine.ended
+        prompt = course("1")
+        say(prompt, event)
+        assert prompt.ended

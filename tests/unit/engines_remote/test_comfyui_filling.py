@@ -210,13 +210,13 @@ def test_every_problem_is_told_at_once_with_what_was_meant() -> None:
     with pytest.raises(WorkflowInvalidError) as failure:
         filled(workflow=image_to_image(), width=512, set={"6.txet": "x", "66.text": "y", "nonsense": 1}, seed=-4)
 
-    told = {problem.where: problem.hint for problem in failure.value.problems}
-    assert told["inputs.set.6.txet"] == "did you mean `text`?"
-    assert told["inputs.set.66.text"] == "did you mean `6`?"
-    assert "inputs.set.nonsense" in told
-    assert "inputs.width" in told
-    assert "inputs.seed" in told
-    assert told["inputs.workflow.10.image"] == "its files are: none"
+    hints = {problem.where: problem.hint for problem in failure.value.problems}
+    assert hints["inputs.set.6.txet"] == "did you mean `text`?"
+    assert hints["inputs.set.66.text"] == "did you mean `6`?"
+    assert "inputs.set.nonsense" in hints
+    assert "inputs.width" in hints
+    assert "inputs.seed" in hints
+    assert hints["inputs.workflow.10.image"] == "its files are: none"
 
 
 def test_the_editors_format_is_refused_with_the_way_to_save_the_other() -> None:

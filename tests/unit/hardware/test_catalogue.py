@@ -24,10 +24,10 @@ from doubles.gpu_models import every_model, find_in_all
 GIB = 2**30
 
 
-def one(text: str, *, memory: int | None = None) -> GpuModel:
-    found = find_gpu(text, memory=memory)
-    assert isinstance(found, GpuModel), found
-    return found
+def require_gpu(text: str, *, memory: int | None = None) -> GpuModel:
+    gpu = find_gpu(text, memory=memory)
+    assert isinstance(gpu, GpuModel), gpu
+    return gpu
 
 
 @pytest.mark.parametrize(
@@ -83,16 +83,19 @@ def one(text: str, *, memory: int | None = None) -> GpuModel:
     ],
 )
 def test_a_model_is_found_by_the_names_people_and_drivers_use(text: str, name: str) -> None:
-    assert one(text).name == name
+    assert require_gpu(text).name == name
 
 
 def test_facts_of_the_two_installations_are_those_their_documents_cite() -> None:
-    facts = {name: (one(name).memory // GIB, one(name).tdp_w) for name in ("RTX 5070 Ti", "3060 12GB", "4090", "5090")}
+    facts = {
+        name: (require_gpu(name).memory // GIB, require_gpu(name).tdp_w)
+        for name in ("RTX 5070 Ti", "3060 12GB", "4090", "5090")
+    }
     assert facts == {"RTX 5070 Ti": (16, 300), "3060 12GB": (12, 170), "4090": (24, 450), "5090": (32, 575)}
 
 
 def test_consumer_blackwell_has_cuda_capability_12_0() -> None:
-    model = one("RTX 5070 Ti")
+    model = require_gpu("RTX 5070 Ti")
     assert model.cuda_capability == (12, 0)
     assert model.architecture is not None
     assert model.architecture.startswith("Blackwell")
@@ -100,20 +103,20 @@ def test_consumer_blackwell_has_cuda_capability_12_0() -> None:
 
 
 def test_a_name_of_several_models_gives_all_of_them() -> None:
-    found = find_gpu("RTX 3060")
-    assert isinstance(found, tuple)
-    assert {model.memory // GIB for model in found} == {8, 12}
+    gpu = find_gpu("RTX 3060")
+    assert isinstance(gpu, tuple)
+    assert {model.memory // GIB for model in gpu} == {8, 12}
 
 
 def test_a_family_gives_its_members() -> None:
-    found = find_gpu("NVIDIA H100 80GB HBM3")
-    assert isinstance(found, tuple)
-    assert {model.name for model in found} == {"H100 PCIe 80 GB", "H100 SXM5 80 GB"}
+    gpu = find_gpu("NVIDIA H100 80GB HBM3")
+    assert isinstance(gpu, tuple)
+    assert {model.name for model in gpu} == {"H100 PCIe 80 GB", "H100 SXM5 80 GB"}
 
 
 def test_memory_chooses_between_models_of_one_name() -> None:
-    assert one("RTX 3060", memory=12 * GIB).name == "RTX 3060 12 GB"
-    assert one("NVIDIA GeForce RTX 3060", memory=12 * GIB - 400_000_000).name == "RTX 3060 12 GB"
+    assert require_gpu("RTX 3060", memory=12 * GIB).name == "RTX 3060 12 GB"
+    assert require_gpu("NVIDIA GeForce RTX 3060", memory=12 * GIB - 400_000_000).name == "RTX 3060 12 GB"
 
 
 def test_an_unknown_name_suggests_close_ones() -> None:
@@ -141,19 +144,19 @@ def test_any_text_is_either_found_or_refused_clearly(text: str) -> None:
 
 
 def test_a_model_is_described_in_one_line() -> None:
-    assert describe(one("RTX 5070 Ti")) == "RTX 5070 Ti (16.0 GiB, 300 W)"
+    assert describe(require_gpu("RTX 5070 Ti")) == "RTX 5070 Ti (16.0 GiB, 300 W)"
 
 
 @pytest.mark.parametrize(("text", "page"), [("RTX 5070 Ti", "c4243"), ("3060 12GB", "c3682")])
 def test_the_facts_are_those_of_the_page_that_people_link(text: str, page: str) -> None:
-    source = one(text).source
+    source = require_gpu(text).source
     assert source is not None
     assert source.endswith(f".{page}")
 
 
 def is_found(model: GpuModel, text: str) -> bool:
-    found = find_gpu(text)
-    return found == model or (isinstance(found, tuple) and model in found)
+    gpu = find_gpu(text)
+    return gpu == model or (isinstance(gpu, tuple) and model in gpu)
 
 
 def longest_number(model: GpuModel) -> str:
@@ -175,21 +178,21 @@ def test_every_rtx_card_is_found_by_the_name_its_driver_gives(prefix: str) -> No
 
 def test_several_models_on_one_chip_as_the_bus_names_them_are_all_candidates() -> None:
     name = "Advanced Micro Devices, Inc. [AMD/ATI] Navi 31 [Radeon RX 7900 XT/7900 XTX/7900M] (rev c8)"
-    found = find_gpu(name)
-    assert isinstance(found, tuple)
-    assert [model.name for model in found] == ["Radeon RX 7900 XT", "Radeon RX 7900 XTX", "Radeon RX 7900M"]
+    gpu = find_gpu(name)
+    assert isinstance(gpu, tuple)
+    assert [model.name for model in gpu] == ["Radeon RX 7900 XT", "Radeon RX 7900 XTX", "Radeon RX 7900M"]
 
 
 def test_a_processor_with_graphics_has_no_memory_of_its_own() -> None:
-    model = one("Radeon 8060S")
+    model = require_gpu("Radeon 8060S")
     assert model.memory == 0
     assert "the machine's memory" in describe(model)
 
 
 def test_what_the_catalogue_lacks_stays_unknown() -> None:
-    assert one("RTX 4090 Mobile").suggested_psu_w is None
-    assert one("GTX 1660 Ti Max-Q").tdp_w is None
-    assert one("Radeon 890M").bandwidth_gb_s is None
+    assert require_gpu("RTX 4090 Mobile").suggested_psu_w is None
+    assert require_gpu("GTX 1660 Ti Max-Q").tdp_w is None
+    assert require_gpu("Radeon 890M").bandwidth_gb_s is None
 
 
 def test_a_name_that_must_be_one_is_refused_with_its_candidates() -> None:

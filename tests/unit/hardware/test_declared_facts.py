@@ -19,11 +19,11 @@ def doubts(gpus: str, *, psu: str = "") -> tuple[Doubt, ...]:
 
 
 def test_vram_that_the_model_does_not_have_is_told_with_what_it_has() -> None:
-    (found,) = doubts("{model: RTX 4090}, {model: RTX 4090, memory: 8Gi}")
+    (doubt,) = doubts("{model: RTX 4090}, {model: RTX 4090, memory: 8Gi}")
 
-    assert found.where == "a/gpu1 memory"
-    assert "8.0 GiB" in found.what
-    assert "RTX 4090 has 24.0 GiB (https://www.techpowerup.com/" in found.what
+    assert doubt.where == "a/gpu1 memory"
+    assert "8.0 GiB" in doubt.what
+    assert "RTX 4090 has 24.0 GiB (https://www.techpowerup.com/" in doubt.what
 
 
 @pytest.mark.parametrize(
@@ -44,17 +44,17 @@ def test_what_drivers_measure_and_cards_take_is_not_doubted(card: str) -> None:
 
 @pytest.mark.parametrize(("limit", "share"), [(5, "1 %"), (90_000, "20000 %")])
 def test_a_power_limit_that_nobody_means_is_told_with_what_the_card_takes(limit: int, share: str) -> None:
-    (found,) = doubts(f"{{model: RTX 4090, powerLimit: {limit}}}")
+    (doubt,) = doubts(f"{{model: RTX 4090, powerLimit: {limit}}}")
 
-    assert found.where == "a/gpu0 powerLimit"
-    assert found.what.startswith(f"{limit} W is {share} of the 450 W that the GPU takes")
+    assert doubt.where == "a/gpu0 powerLimit"
+    assert doubt.what.startswith(f"{limit} W is {share} of the 450 W that the GPU takes")
 
 
 def test_a_supply_that_is_weaker_than_one_card_is_told() -> None:
-    (found,) = doubts("{model: RTX 3060 12GB}, {model: RTX 4090}", psu=", psu: {watts: 5}")
+    (doubt,) = doubts("{model: RTX 3060 12GB}, {model: RTX 4090}", psu=", psu: {watts: 5}")
 
-    assert found.where == "a psu.watts"
-    assert found.what.startswith("5 W is less than the 450 W that its RTX 4090 alone takes (https://")
+    assert doubt.where == "a psu.watts"
+    assert doubt.what.startswith("5 W is less than the 450 W that its RTX 4090 alone takes (https://")
 
 
 def test_a_supply_that_carries_each_card_alone_is_left_to_the_sums() -> None:

@@ -67,8 +67,8 @@ def test_types_and_file_types_of_headers_are_those_of_the_gguf_package() -> None
     from corral.weights.headers.gguf_shape import _FILE_TYPES
 
     assert dict(_TYPE_NAMES) == {kind.value: kind.name for kind in GGMLQuantizationType}
-    theirs = {kind.value: kind.name.removeprefix("MOSTLY_").removeprefix("ALL_") for kind in LlamaFileType}
-    assert {number: theirs.get(number) for number in _FILE_TYPES} == dict(_FILE_TYPES)
+    names = {kind.value: kind.name.removeprefix("MOSTLY_").removeprefix("ALL_") for kind in LlamaFileType}
+    assert {number: names.get(number) for number in _FILE_TYPES} == dict(_FILE_TYPES)
 
 
 def test_the_cache_of_llama_3_8b_is_half_a_gibibyte_for_4096_tokens() -> None:
@@ -118,9 +118,9 @@ def test_33b_fits_two_cards_of_16_gib_and_not_one() -> None:
     shape, cards = a_shape(), (a_card(16, "a"), a_card(16, "b"))
     fit = judge(shape, RUNNING, cards, (cards,))
 
-    one, other, split, *spills = fit.verdicts
-    assert (one.fits, other.fits, split.fits) == (False, False, True)
-    assert "a: needs" in one.reason
+    first, other, split, *spills = fit.verdicts
+    assert (first.fits, other.fits, split.fits) == (False, False, True)
+    assert "a: needs" in first.reason
     assert split.layers_on_gpu == split.layers == 65
     assert [spill.way for spill in spills] == [Way.SPILLED] * 2
     assert fit.fits
@@ -180,9 +180,9 @@ def test_the_speed_of_spilled_layers_is_unknown_until_the_memory_bandwidth_is_gi
     parts = compute_parts(shape, RUNNING)
 
     assert spill(shape, RUNNING, parts, card).speed is None
-    told = spill(shape, RUNNING, parts, card, processor_gb_s=60).speed
-    assert told is not None
-    assert told.value < 20
+    speed = spill(shape, RUNNING, parts, card, processor_gb_s=60).speed
+    assert speed is not None
+    assert speed.value < 20
 
 
 def test_tokens_per_second_are_bounded_by_bandwidth_over_bytes_read() -> None:
@@ -197,12 +197,12 @@ def test_tokens_per_second_are_bounded_by_bandwidth_over_bytes_read() -> None:
 def test_a_split_reads_its_parts_one_after_the_other_and_is_no_faster() -> None:
     shape = a_shape("llama3:8b")
     parts = compute_parts(shape, RUNNING)
-    one = place_on_one(shape, RUNNING, parts, a_card(16)).speed
+    single = place_on_one(shape, RUNNING, parts, a_card(16)).speed
     split = split_over(shape, RUNNING, parts, (a_card(16), a_card(16))).speed
 
-    assert one is not None
+    assert single is not None
     assert split is not None
-    assert split.value == pytest.approx(one.value, rel=1e-6)
+    assert split.value == pytest.approx(single.value, rel=1e-6)
 
 
 def test_experts_that_are_not_used_are_not_read() -> None:
@@ -230,9 +230,9 @@ def test_a_layer_split_moves_one_vector_and_a_tensor_split_two_for_each_layer() 
 def test_smaller_quantizations_fit_where_larger_ones_do_not() -> None:
     fit = judge(a_shape(), RUNNING, (a_card(16),))
 
-    sizes = [one.size.value for one in fit.quantizations]
+    sizes = [quantization.size.value for quantization in fit.quantizations]
     assert sizes == sorted(sizes)
-    fitting = [bool(one.fits) for one in fit.quantizations]
+    fitting = [bool(quantization.fits) for quantization in fit.quantizations]
     assert fitting == sorted(fitting, reverse=True)
     assert {True, False} == set(fitting)
 

@@ -166,7 +166,7 @@ def test_a_workload_fits_where_its_memory_does_and_is_undecided_where_a_size_is_
     (unknown,) = list_resource_profiles(a_node(a_card(0, "RTX 5090", None)))
     (nothing,) = list_resource_profiles(a_node(a_card(0, "Radeon 8060S", 0)))
 
-    assert [training.fits(one) for one in (larger, smaller, unknown, nothing)] == [True, False, None, False]
+    assert [training.fits(profile) for profile in (larger, smaller, unknown, nothing)] == [True, False, None, False]
 
 
 def test_workload_profiles_are_those_of_the_file() -> None:

@@ -33,50 +33,52 @@ def value(figure: Figure | None) -> float:
     return figure.value
 
 
-def judged(found: NodePower, about: str) -> Judgement:
-    return next(one for one in found.judgements if one.about == about)
+def judged(node_power: NodePower, about: str) -> Judgement:
+    return next(judgement for judgement in node_power.judgements if judgement.about == about)
 
 
 def test_hydra_before_its_upgrade() -> None:
-    found = power("RTX 5070 Ti", "RTX 3060 12 GB", psu=1000, other=150)
-    assert value(found.full.gpus) == 470
-    assert value(found.full.system) == 620
-    assert value(found.recommended_psu) == 750
+    node_power = power("RTX 5070 Ti", "RTX 3060 12 GB", psu=1000, other=150)
+    assert value(node_power.full.gpus) == 470
+    assert value(node_power.full.system) == 620
+    assert value(node_power.recommended_psu) == 750
 
 
 def test_hydra_after_its_upgrade() -> None:
-    found = power("RTX 5070 Ti", "RTX 5070 Ti", psu=1000, other=150)
-    assert value(found.full.gpus) == 600
-    assert value(found.full.system) == 750
-    assert value(found.recommended_psu) == 850
-    assert value(found.full.gpu_current) == 50
-    assert value(found.full.system_current) == 62.5
-    assert value(found.full.psu_load) == 75
-    assert value(found.full.heat) == 2559
-    assert found.verdict is Verdict.OK
+    node_power = power("RTX 5070 Ti", "RTX 5070 Ti", psu=1000, other=150)
+    assert value(node_power.full.gpus) == 600
+    assert value(node_power.full.system) == 750
+    assert value(node_power.recommended_psu) == 850
+    assert value(node_power.full.gpu_current) == 50
+    assert value(node_power.full.system_current) == 62.5
+    assert value(node_power.full.psu_load) == 75
+    assert value(node_power.full.heat) == 2559
+    assert node_power.verdict is Verdict.OK
 
 
 def test_hydra_with_its_limits_draws_less_and_its_supply_is_still_chosen_without_them() -> None:
-    found = power("RTX 5070 Ti", "RTX 5070 Ti", psu=1000, other=150, limit=250, price=0.3)
-    assert found.limited is not None
-    assert (value(found.limited.gpus), value(found.limited.system)) == (500, 650)
-    assert (value(found.full.cost), value(found.limited.cost)) == (1.8, 1.56)
-    assert value(found.recommended_psu) == 850
+    node_power = power("RTX 5070 Ti", "RTX 5070 Ti", psu=1000, other=150, limit=250, price=0.3)
+    assert node_power.limited is not None
+    assert (value(node_power.limited.gpus), value(node_power.limited.system)) == (500, 650)
+    assert (value(node_power.full.cost), value(node_power.limited.cost)) == (1.8, 1.56)
+    assert value(node_power.recommended_psu) == 850
 
 
 def test_a_machine_that_did_cut_out_is_told_that_its_supply_is_not_enough() -> None:
     """C04: 490 W with cards of 290 W and 170 W; its processor takes 135 W and the rest about 100 W."""
     for other in (235, None):
-        found = power("RTX 3070 Ti", "RTX 3060 12 GB", psu=490, other=other)
-        assert found.verdict is Verdict.NOT_ENOUGH
-        assert judged(found, "power supply").verdict is Verdict.NOT_ENOUGH
-        assert judged(found, "transients").verdict is Verdict.NOT_ENOUGH
-        assert "fit a power supply of 850 W or more (it has 490 W)" in found.advice
+        node_power = power("RTX 3070 Ti", "RTX 3060 12 GB", psu=490, other=other)
+        assert node_power.verdict is Verdict.NOT_ENOUGH
+        assert judged(node_power, "power supply").verdict is Verdict.NOT_ENOUGH
+        assert judged(node_power, "transients").verdict is Verdict.NOT_ENOUGH
+        assert "fit a power supply of 850 W or more (it has 490 W)" in node_power.advice
 
 
 def test_that_machine_with_a_nearly_idle_processor_is_still_told_to_be_at_risk() -> None:
-    found = power("RTX 3070 Ti", "RTX 3060 12 GB", psu=490, other=30)
-    assert {one.verdict for one in found.judgements if one.about in ("power supply", "transients")} == {Verdict.TIGHT}
+    node_power = power("RTX 3070 Ti", "RTX 3060 12 GB", psu=490, other=30)
+    assert {
+        judgement.verdict for judgement in node_power.judgements if judgement.about in ("power supply", "transients")
+    } == {Verdict.TIGHT}
 
 
 def test_limits_that_mend_a_supply_leave_it_tight_because_a_restart_removes_them() -> None:
@@ -85,10 +87,10 @@ def test_limits_that_mend_a_supply_leave_it_tight_because_a_restart_removes_them
         Gpu(index=0, model="RTX 3070 Ti", power_limit_w=130),
         Gpu(index=1, model="RTX 3060 12 GB", power_limit_w=110),
     )
-    found = power_of_node(Node(name="p510", gpus=cards, psu_w=490, other_power_w=235))
-    supply = judged(found, "power supply")
-    assert found.limited is not None
-    assert value(found.limited.system) == 475
+    node_power = power_of_node(Node(name="p510", gpus=cards, psu_w=490, other_power_w=235))
+    supply = judged(node_power, "power supply")
+    assert node_power.limited is not None
+    assert value(node_power.limited.system) == 475
     assert supply.verdict is Verdict.TIGHT
     assert "as long as they are set" in supply.what
 
@@ -113,17 +115,17 @@ def test_two_4090_beside_150_w_ask_for_1200_w() -> None:
 
 
 def test_four_3090_are_more_than_one_supply_carries() -> None:
-    found = power("RTX 3090", "RTX 3090", "RTX 3090", "RTX 3090", psu=1600)
-    assert found.recommended_psu is None
-    assert found.verdict is Verdict.NOT_ENOUGH
-    assert any(todo.startswith("divide the GPUs over two supplies") for todo in found.advice)
+    node_power = power("RTX 3090", "RTX 3090", "RTX 3090", "RTX 3090", psu=1600)
+    assert node_power.recommended_psu is None
+    assert node_power.verdict is Verdict.NOT_ENOUGH
+    assert any(todo.startswith("divide the GPUs over two supplies") for todo in node_power.advice)
 
 
 def test_four_3090_at_300_w_on_1600_w_are_tight_as_they_were_seen_to_be() -> None:
     """Puget Systems ran them so, with about 380 W for the rest, and would not recommend it."""
     cards = tuple(Gpu(index=index, model="RTX 3090", power_limit_w=300) for index in range(4))
-    found = power_of_node(Node(name="quad", gpus=cards, psu_w=1600, other_power_w=380))
-    assert found.verdict is Verdict.TIGHT
+    node_power = power_of_node(Node(name="quad", gpus=cards, psu_w=1600, other_power_w=380))
+    assert node_power.verdict is Verdict.TIGHT
 
 
 @given(
@@ -148,45 +150,45 @@ def test_a_larger_supply_is_never_judged_worse(psu: int, other: int) -> None:
 
 
 def test_the_catalogue_is_asked_what_it_suggests_for_the_most_demanding_card() -> None:
-    found = power("RTX 5070 Ti", "RTX 3060 12 GB")
-    assert found.catalogue_psu is not None
-    assert (found.catalogue_psu.value, found.catalogue_psu.origin) == (700, Origin.CATALOGUE)
-    assert "c4243" in found.catalogue_psu.source
+    node_power = power("RTX 5070 Ti", "RTX 3060 12 GB")
+    assert node_power.catalogue_psu is not None
+    assert (node_power.catalogue_psu.value, node_power.catalogue_psu.origin) == (700, Origin.CATALOGUE)
+    assert "c4243" in node_power.catalogue_psu.source
 
 
 def test_a_supply_under_what_the_catalogue_suggests_for_one_card_is_tight() -> None:
     """221 W + 575 W are 88 % of 900 W, which would do; TechPowerUp suggests 950 W for an RTX 5090."""
-    found = power("RTX 5090", psu=900)
-    assert judged(found, "power supply").verdict is Verdict.OK
-    assert (judged(found, "suggested supply").verdict, found.verdict) == (Verdict.TIGHT, Verdict.TIGHT)
-    assert "fit a power supply of 1000 W or more (it has 900 W)" in found.advice
+    node_power = power("RTX 5090", psu=900)
+    assert judged(node_power, "power supply").verdict is Verdict.OK
+    assert (judged(node_power, "suggested supply").verdict, node_power.verdict) == (Verdict.TIGHT, Verdict.TIGHT)
+    assert "fit a power supply of 1000 W or more (it has 900 W)" in node_power.advice
 
 
 def test_every_number_says_where_it_comes_from() -> None:
-    found = power("RTX 5070 Ti", "RTX 5070 Ti", psu=1000, other=150)
-    assert (found.full.gpus.origin, found.full.gpus.source) == (Origin.COMPUTED, "2 x 300 W")
-    assert found.full.system.source == "600 W of GPUs + 150 W for the rest"
-    assert found.full.gpu_current.source == "600 W / 12 V"
-    assert found.other.origin is Origin.CLUSTER_FILE
-    assert found.gpus[0].tgp is not None
-    assert found.gpus[0].tgp.source.endswith("geforce-rtx-5070-ti.c4243")
-    assert "750 W / 90 % = 833 W" in (found.recommended_psu.source if found.recommended_psu else "")
+    node_power = power("RTX 5070 Ti", "RTX 5070 Ti", psu=1000, other=150)
+    assert (node_power.full.gpus.origin, node_power.full.gpus.source) == (Origin.COMPUTED, "2 x 300 W")
+    assert node_power.full.system.source == "600 W of GPUs + 150 W for the rest"
+    assert node_power.full.gpu_current.source == "600 W / 12 V"
+    assert node_power.other.origin is Origin.CLUSTER_FILE
+    assert node_power.gpus[0].tgp is not None
+    assert node_power.gpus[0].tgp.source.endswith("geforce-rtx-5070-ti.c4243")
+    assert "750 W / 90 % = 833 W" in (node_power.recommended_psu.source if node_power.recommended_psu else "")
 
 
 def test_what_a_machine_draws_besides_its_cards_is_assumed_with_its_reason_when_nobody_states_it() -> None:
-    found = power("RTX 4090")
-    assert (found.other.value, found.other.origin) == (221, Origin.ASSUMED)
-    assert "621484" in found.other.source
-    assert "write what the machine draws without its GPUs into the file (`psu: {otherWatts: ...}`)" in found.advice
+    node_power = power("RTX 4090")
+    assert (node_power.other.value, node_power.other.origin) == (221, Origin.ASSUMED)
+    assert "621484" in node_power.other.source
+    assert "write what the machine draws without its GPUs into the file (`psu: {otherWatts: ...}`)" in node_power.advice
 
 
 @pytest.mark.parametrize("model", [None, "GTX 1660 Ti Max-Q", "no such card"])
 def test_a_card_of_unknown_power_makes_the_sum_a_lower_bound(model: str | None) -> None:
-    found = power("RTX 4090", model)
-    assert value(found.full.gpus) == 450
-    assert len(found.unknown) == 1
-    assert found.unknown[0].startswith("GPU 1 (")
-    assert found.unknown[0].endswith("it is counted as nothing")
+    node_power = power("RTX 4090", model)
+    assert value(node_power.full.gpus) == 450
+    assert len(node_power.unknown) == 1
+    assert node_power.unknown[0].startswith("GPU 1 (")
+    assert node_power.unknown[0].endswith("it is counted as nothing")
 
 
 def test_a_supply_is_never_called_enough_while_the_power_of_a_card_is_unknown() -> None:
@@ -196,40 +198,40 @@ def test_a_supply_is_never_called_enough_while_the_power_of_a_card_is_unknown() 
 
 
 def test_a_card_of_unknown_power_counts_as_its_limit() -> None:
-    found = power(None, limit=200)
-    assert value(found.full.gpus) == 200
-    assert found.unknown == ("GPU 0 (no model stated): its power is unknown; it is counted as its limit, 200 W",)
+    node_power = power(None, limit=200)
+    assert value(node_power.full.gpus) == 200
+    assert node_power.unknown == ("GPU 0 (no model stated): its power is unknown; it is counted as its limit, 200 W",)
 
 
 def test_a_node_without_cards_has_no_advice_and_no_advised_supply() -> None:
-    found = power()
-    assert (value(found.full.gpus), found.recommended_psu, found.advice) == (0, None, ())
-    assert found.full.gpus.source == "no GPU whose power is known"
-    assert found.slots is None
-    assert found.longest is None
+    node_power = power()
+    assert (value(node_power.full.gpus), node_power.recommended_psu, node_power.advice) == (0, None, ())
+    assert node_power.full.gpus.source == "no GPU whose power is known"
+    assert node_power.slots is None
+    assert node_power.longest is None
 
 
 def test_a_node_whose_cards_are_still_to_be_found_says_so() -> None:
-    found = power_of_node(Node(name="n", gpus=None))
-    assert found.unknown == ("the file leaves the GPUs to be found on the machine; none is counted",)
+    node_power = power_of_node(Node(name="n", gpus=None))
+    assert node_power.unknown == ("the file leaves the GPUs to be found on the machine; none is counted",)
 
 
 def test_an_unknown_supply_leaves_the_verdict_unknown() -> None:
-    found = power("RTX 4090")
-    assert found.full.psu_load is None
-    assert found.verdict is Verdict.UNKNOWN
+    node_power = power("RTX 4090")
+    assert node_power.full.psu_load is None
+    assert node_power.verdict is Verdict.UNKNOWN
 
 
 def test_without_a_tariff_a_night_has_energy_and_no_cost() -> None:
-    found = power("RTX 4090", other=150)
-    assert value(found.full.energy) == 4.8
-    assert found.full.cost is None
+    node_power = power("RTX 4090", other=150)
+    assert value(node_power.full.energy) == 4.8
+    assert node_power.full.cost is None
 
 
 def test_peaks_over_the_rating_name_what_the_standard_asks_of_a_supply() -> None:
-    found = power("RTX 5070 Ti", "RTX 5070 Ti", psu=1000, other=150)
-    transients = judged(found, "transients")
-    assert value(found.full.peak) == 1110
+    node_power = power("RTX 5070 Ti", "RTX 5070 Ti", psu=1000, other=150)
+    transients = judged(node_power, "transients")
+    assert value(node_power.full.peak) == 1110
     assert transients.verdict is Verdict.OK
     assert "145 % for 1 ms" in transients.reason
 
@@ -241,8 +243,8 @@ def test_the_margin_is_what_the_supply_can_give_beyond_the_peak() -> None:
 
 
 def test_a_limit_that_was_raised_counts_against_the_supply() -> None:
-    found = power("RTX 5070 Ti", limit=350)
-    assert value(found.full.gpus) == 350
+    node_power = power("RTX 5070 Ti", limit=350)
+    assert value(node_power.full.gpus) == 350
 
 
 def test_peaks_within_the_rating_need_no_standard() -> None:
@@ -255,14 +257,14 @@ def test_peaks_that_only_a_supply_with_a_16_pin_connector_has_to_carry_are_tight
 
 
 def test_connectors_of_all_cards_are_counted() -> None:
-    found = power("RTX 5070 Ti", "RTX 5070 Ti", "GTX 1080 Ti", "L4")
-    assert found.connectors == (
+    node_power = power("RTX 5070 Ti", "RTX 5070 Ti", "GTX 1080 Ti", "L4")
+    assert node_power.connectors == (
         Connector(kind="16-pin", count=2),
         Connector(kind="6-pin", count=1),
         Connector(kind="8-pin", count=1),
     )
-    assert found.gpus[3].connectors == ()
-    assert "2 x 16-pin and 1 x 6-pin and 1 x 8-pin" in judged(found, "connectors").what
+    assert node_power.gpus[3].connectors == ()
+    assert "2 x 16-pin and 1 x 6-pin and 1 x 8-pin" in judged(node_power, "connectors").what
 
 
 def test_a_connector_without_a_count_is_one() -> None:
@@ -308,7 +310,7 @@ def test_peaks_over_145_percent_are_tight_and_over_180_not_enough(psu: int, verd
 
 
 def test_what_is_known_to_be_tight_outweighs_what_is_unknown() -> None:
-    found = power("RTX 5090", None, psu=710, other=100)
+    node_power = power("RTX 5090", None, psu=710, other=100)
 
-    assert {one.verdict for one in found.judgements[:2]} == {Verdict.TIGHT, Verdict.UNKNOWN}
-    assert found.verdict is Verdict.TIGHT
+    assert {judgement.verdict for judgement in node_power.judgements[:2]} == {Verdict.TIGHT, Verdict.UNKNOWN}
+    assert node_power.verdict is Verdict.TIGHT

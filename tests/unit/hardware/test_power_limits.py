@@ -31,12 +31,12 @@ def power(*cards: tuple[str | None, int | None], psu: int | None = None, known: 
 
 
 def check(model: str | None, limit: int, known: LimitRange | None = None) -> Judgement:
-    found = power((model, limit), known=known)
-    return next(one for one in found.judgements if one.about == "power limit of GPU 0")
+    node_power = power((model, limit), known=known)
+    return next(judgement for judgement in node_power.judgements if judgement.about == "power limit of GPU 0")
 
 
-def limits_advised(found: NodePower) -> list[str]:
-    return [todo for todo in found.advice if todo.startswith("limit GPU")]
+def limits_advised(node_power: NodePower) -> list[str]:
+    return [todo for todo in node_power.advice if todo.startswith("limit GPU")]
 
 
 @pytest.mark.parametrize(("tgp", "limit"), [(300, 250), (450, 375), (575, 480), (350, 295), (170, 145)])
@@ -56,9 +56,11 @@ def test_a_hot_card_beside_a_cool_one_is_left_alone() -> None:
 
 
 def test_a_card_that_is_limited_already_is_told_how_to_stay_so() -> None:
-    found = power(("RTX 5070 Ti", 250), ("RTX 5070 Ti", 250), psu=1000)
-    assert limits_advised(found) == []
-    assert any("`nvidia-smi -i 0 -pl 250` and `nvidia-smi -i 1 -pl 250` at every start" in one for one in found.advice)
+    node_power = power(("RTX 5070 Ti", 250), ("RTX 5070 Ti", 250), psu=1000)
+    assert limits_advised(node_power) == []
+    assert any(
+        "`nvidia-smi -i 0 -pl 250` and `nvidia-smi -i 1 -pl 250` at every start" in line for line in node_power.advice
+    )
 
 
 def test_a_supply_loaded_over_80_percent_is_relieved_by_limits_on_every_card() -> None:
@@ -69,9 +71,9 @@ def test_a_supply_loaded_over_80_percent_is_relieved_by_limits_on_every_card() -
 
 
 def test_a_supply_that_limits_cannot_save_is_told_the_watts_that_are_left() -> None:
-    found = power(("RTX 5090", None), psu=500)
-    assert limits_advised(found) == []
-    assert any("hold the GPUs to 300 W together" in todo for todo in found.advice)
+    node_power = power(("RTX 5090", None), psu=500)
+    assert limits_advised(node_power) == []
+    assert any("hold the GPUs to 300 W together" in todo for todo in node_power.advice)
 
 
 def test_a_supply_that_the_rest_of_the_machine_fills_has_no_room_for_cards() -> None:
@@ -87,21 +89,21 @@ def test_a_limit_is_checked_against_what_the_driver_says(limit: int, verdict: Ve
 
 
 def test_without_the_driver_the_lowest_limit_is_unknown_and_how_to_ask_is_told() -> None:
-    found = check("RTX 5070 Ti", 250)
-    assert found.verdict is Verdict.UNKNOWN
-    assert "nvidia-smi -i 0 -q -d POWER" in found.reason
+    judgement = check("RTX 5070 Ti", 250)
+    assert judgement.verdict is Verdict.UNKNOWN
+    assert "nvidia-smi -i 0 -q -d POWER" in judgement.reason
 
 
 def test_the_power_of_a_card_is_its_default_limit_and_not_taken_for_its_highest() -> None:
-    found = check("RTX 5070 Ti", 330)
-    assert found.verdict is Verdict.UNKNOWN
-    assert "over its default limit of 300 W" in found.what
+    judgement = check("RTX 5070 Ti", 330)
+    assert judgement.verdict is Verdict.UNKNOWN
+    assert "over its default limit of 300 W" in judgement.what
 
 
 def test_a_limit_under_one_that_somebody_saw_refused_is_doubted_with_the_source() -> None:
-    found = check("RTX 5060 Ti 16 GB", 140)
-    assert found.verdict is Verdict.TIGHT
-    assert found.reason.startswith("https://")
+    judgement = check("RTX 5060 Ti 16 GB", 140)
+    assert judgement.verdict is Verdict.TIGHT
+    assert judgement.reason.startswith("https://")
     assert check("RTX 5060 Ti 16 GB", 150).verdict is Verdict.UNKNOWN
 
 
@@ -139,27 +141,27 @@ def test_every_measured_sweep_is_of_a_model_of_the_catalogue_and_has_a_source() 
 
 
 def test_no_command_of_nvidia_is_given_for_a_card_of_another_maker() -> None:
-    found = power(("RX 7900 XTX", 300), ("RX 7900 XTX", None), psu=850)
+    node_power = power(("RX 7900 XTX", 300), ("RX 7900 XTX", None), psu=850)
 
-    told = [*found.advice, *(one.reason for one in found.judgements)]
-    assert [line for line in told if "nvidia-smi" in line] == []
-    assert any(line.startswith("limit GPU 1 to 300 W (with its driver's tool)") for line in told)
-    assert any(line.startswith("set 300 W on GPU 0 with its driver's tool at every start") for line in told)
+    lines = [*node_power.advice, *(judgement.reason for judgement in node_power.judgements)]
+    assert [line for line in lines if "nvidia-smi" in line] == []
+    assert any(line.startswith("limit GPU 1 to 300 W (with its driver's tool)") for line in lines)
+    assert any(line.startswith("set 300 W on GPU 0 with its driver's tool at every start") for line in lines)
 
 
 def test_a_laptop_is_advised_no_supply_of_a_desktop() -> None:
-    found = power(("RTX 4090 Laptop GPU", None), psu=230)
+    node_power = power(("RTX 4090 Laptop GPU", None), psu=230)
 
-    assert found.recommended_psu is None
-    assert [line for line in found.advice if "two supplies" in line or "fit a power supply" in line] == []
+    assert node_power.recommended_psu is None
+    assert [line for line in node_power.advice if "two supplies" in line or "fit a power supply" in line] == []
 
 
 def test_a_limit_that_nobody_means_is_questioned_and_not_asked_for() -> None:
-    found = power(("RTX 4090", 90_000), ("RTX 4090", 300))
+    node_power = power(("RTX 4090", 90_000), ("RTX 4090", 300))
 
-    (first, second) = (one for one in found.judgements if one.about.startswith("power limit"))
+    (first, second) = (judgement for judgement in node_power.judgements if judgement.about.startswith("power limit"))
     assert (first.verdict, second.verdict) == (Verdict.TIGHT, Verdict.UNKNOWN)
     assert "450 W that the GPU takes" in first.what
-    assert found.gpus[0].speed_losses == ()
-    assert not any("-pl 90000" in advice for advice in found.advice)
-    assert any("-pl 300" in advice for advice in found.advice)
+    assert node_power.gpus[0].speed_losses == ()
+    assert not any("-pl 90000" in advice for advice in node_power.advice)
+    assert any("-pl 300" in advice for advice in node_power.advice)

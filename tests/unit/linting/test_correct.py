@@ -10,23 +10,23 @@ from corral.linting.runner import lint
 from corral.linting.values import Report, Severity, Source
 
 CORRECT = Path(__file__).parent / "correct"
-PARTS = sorted(one for one in CORRECT.iterdir() if one.is_dir())
+PARTS = sorted(path for path in CORRECT.iterdir() if path.is_dir())
 
 
 def read(*folders: Path) -> list[Source]:
     return [
-        Source(name=one.relative_to(CORRECT).as_posix(), text=one.read_text(encoding="utf-8"))
+        Source(name=path.relative_to(CORRECT).as_posix(), text=path.read_text(encoding="utf-8"))
         for folder in folders
-        for one in sorted(folder.rglob("*"))
-        if one.is_file()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
     ]
 
 
 def alarms(report: Report) -> list[str]:
     return [
-        f"{one.place} {one.rule.id} {one.what} [{one.subject}]"
-        for one in report.findings
-        if one.weight is not Severity.NOTE
+        f"{finding.place} {finding.rule.id} {finding.what} [{finding.subject}]"
+        for finding in report.findings
+        if finding.weight is not Severity.NOTE
     ]
 
 

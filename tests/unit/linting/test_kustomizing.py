@@ -46,8 +46,8 @@ def sources(**files: str) -> list[Source]:
     return [Source(name=name.replace("__", "/") + ".yaml", text=text) for name, text in files.items()]
 
 
-def found(*given: Source) -> list[str]:
-    return sorted({f"{one.rule.id} {one.subject}" for one in lint(given).findings})
+def list_findings(*given: Source) -> list[str]:
+    return sorted({f"{finding.rule.id} {finding.subject}" for finding in lint(given).findings})
 
 
 def test_each_overlay_is_judged_for_itself_over_the_base_that_they_share() -> None:
@@ -55,8 +55,8 @@ def test_each_overlay_is_judged_for_itself_over_the_base_that_they_share() -> No
     head = "resources: [../../base]\nnamespace: "
     right = sources(overlays__edge__kustomization=f"{head}edge\n{RIGHT}")
     wrong = sources(overlays__pool__kustomization=f"{head}pool\n")
-    assert found(*base, *right) == []
-    assert found(*base, *right, *wrong) == ["A02 Deployment pool/ollama", "B11 Deployment pool/ollama"]
+    assert list_findings(*base, *right) == []
+    assert list_findings(*base, *right, *wrong) == ["A02 Deployment pool/ollama", "B11 Deployment pool/ollama"]
 
 
 def test_a_patch_file_is_no_object_of_its_own() -> None:
@@ -64,15 +64,15 @@ def test_a_patch_file_is_no_object_of_its_own() -> None:
     head = 'resources: [all.yaml]\nimages: [{name: docker.io/ollama/ollama, newTag: "1.0"}]\n'
     for how in ("patchesStrategicMerge: [patch.yaml]", "patches: [{path: patch.yaml}]"):
         given = sources(kustomization=head + how, all=OLLAMA, patch=patch)
-        assert found(*given) == []
+        assert list_findings(*given) == []
         (view,) = Corpus(given).views
-        assert [one.name for one in view.list_kind("Deployment")] == ["ollama"]
+        assert [manifest.name for manifest in view.list_kind("Deployment")] == ["ollama"]
 
 
 def test_a_prefix_renames_services_and_an_address_that_keeps_the_old_name_is_found() -> None:
     given = sources(kustomization=f"resources: [all.yaml]\nnamePrefix: web-\n{RIGHT}", all=OLLAMA)
     (view,) = Corpus(given).views
-    assert [one.name for one in view.list_kind("Service")] == ["web-ollama", "web-web"]
+    assert [manifest.name for manifest in view.list_kind("Service")] == ["web-ollama", "web-web"]
     assert view.find_named("Service", "default", "ollama") is not None
 
 
@@ -87,8 +87,8 @@ def test_labels_with_selectors_keep_two_copies_of_one_base_apart() -> None:
     both = sources(kustomization="resources: [a, b]")
     apart = sources(a__kustomization=copy.format("a", "true"), b__kustomization=copy.format("b", "true"))
     mixed = sources(a__kustomization=copy.format("a", "false"), b__kustomization=copy.format("b", "false"))
-    assert not any(one.startswith("D03") for one in found(*base, *both, *apart))
-    assert any(one.startswith("D03") for one in found(*base, *both, *mixed))
+    assert not any(finding.startswith("D03") for finding in list_findings(*base, *both, *apart))
+    assert any(finding.startswith("D03") for finding in list_findings(*base, *both, *mixed))
 
 
 def test_replicas_images_and_deletions_are_applied() -> None:
@@ -101,8 +101,8 @@ def test_replicas_images_and_deletions_are_applied() -> None:
     (view,) = Corpus(given).views
     (deployment,) = view.list_kind("Deployment")
     assert (deployment.replicas, deployment.tree["spec"]["replicas"].file) == (3, "kustomization.yaml")
-    assert [one.image for one in view.containers] == ["mirror/ollama@sha256:1"]
-    assert [one.name for one in view.list_kind("Service")] == ["ollama"]
+    assert [container.image for container in view.containers] == ["mirror/ollama@sha256:1"]
+    assert [manifest.name for manifest in view.list_kind("Service")] == ["ollama"]
 
 
 def test_kustomizations_that_list_each_other_end() -> None:
@@ -120,8 +120,8 @@ def test_labels_with_selectors_are_written_into_budgets_and_into_nothing_that_se
         all=f"{OLLAMA}---\n{budget}---\n{settings}",
     )
     (view,) = Corpus(given).views
-    (one,) = view.list_kind("PodDisruptionBudget")
-    assert one.tree.follow("spec", "selector", "matchLabels", "copy").raw == "a"
-    assert [bool(each.tree["spec"]) for each in view.list_kind("ConfigMap")] == [False]
-    services = {each.name: each.tree.follow("spec", "selector").keys for each in view.list_kind("Service")}
+    (budget_copy,) = view.list_kind("PodDisruptionBudget")
+    assert budget_copy.tree.follow("spec", "selector", "matchLabels", "copy").raw == "a"
+    assert [bool(manifest.tree["spec"]) for manifest in view.list_kind("ConfigMap")] == [False]
+    services = {manifest.name: manifest.tree.follow("spec", "selector").keys for manifest in view.list_kind("Service")}
     assert services == {"ollama": {"app", "copy"}, "web": frozenset()}

@@ -49,14 +49,14 @@ def test_a_mended_file_differs_in_the_edits_alone_and_has_nothing_left_to_mend(
     text = f"\ufeff{text}" if mark else text
     name = "a.md" if page else "a.yaml"
 
-    found = lint([Source(name=name, text=text)]).findings
-    after = apply_fixes({name: text}, found)[name]
+    findings = lint([Source(name=name, text=text)]).findings
+    after = apply_fixes({name: text}, findings)[name]
 
     wanted = text
     for wrong, right in MENDED:
         wanted = wanted.replace(wrong, right)
     assert after == wanted
-    assert len(found) == len(MENDED) * (1 + several)
+    assert len(findings) == len(MENDED) * (1 + several)
     assert lint([Source(name=name, text=after)]).findings == ()
     parts = [block.text for block in read_blocks(after)] if page else [after.removeprefix("\ufeff")]
     assert all(list(yaml.safe_load_all(part)) for part in parts)
@@ -70,5 +70,5 @@ def test_a_value_that_an_inline_patch_writes_has_no_edit() -> None:
     )
     pod = WRONG.replace("      imagePullPolicy: Always\n", "")
     report = lint([kustomization, Source(name="a.yaml", text=pod)])
-    (pulled,) = [one for one in report.findings if one.rule.id == "B12"]
+    (pulled,) = [finding for finding in report.findings if finding.rule.id == "B12"]
     assert (pulled.place.file, pulled.edits) == ("kustomization.yaml", ())

@@ -17,14 +17,14 @@ GOOD = "topologyKey: nvidia.com/gpu\n"
 
 def judged(text: str, name: str = "a.yaml") -> tuple[list[str], list[str]]:
     report = lint([Source(name=name, text=text)])
-    return [f"{one.rule.id}@{one.place.line}" for one in report.findings], [
-        str(one.place.line) for one in report.unread
+    return [f"{finding.rule.id}@{finding.place.line}" for finding in report.findings], [
+        str(unread.place.line) for unread in report.unread
     ]
 
 
 def test_a_broken_document_does_not_hide_the_others() -> None:
-    found, unread = judged(f"{GOOD}---\n{BAD}---\n{GOOD}")
-    assert found == ["A01@1", "A01@6"]
+    findings, unread = judged(f"{GOOD}---\n{BAD}---\n{GOOD}")
+    assert findings == ["A01@1", "A01@6"]
     assert unread == ["4"]
 
 
@@ -47,7 +47,7 @@ def test_a_fence_inside_a_longer_one_is_text() -> None:
 
 
 def test_a_fence_that_is_never_closed_reaches_to_the_end() -> None:
-    assert [one.text for one in read_blocks("~~~yaml\na: 1\n")] == ["a: 1\n"]
+    assert [block.text for block in read_blocks("~~~yaml\na: 1\n")] == ["a: 1\n"]
 
 
 def test_a_key_that_stands_twice_is_kept_with_the_place_of_the_later_one() -> None:
@@ -81,8 +81,8 @@ def test_what_is_too_large_or_too_deep_is_named_and_the_rest_is_read() -> None:
     marks = "? - : " * 50_000 + "x"
     long = f"a: {'x' * LARGEST_DOCUMENT}"
     for text in (flow, block, dashes, marks, long):
-        found, unread = judged(f"{text}\n---\n{GOOD}")
-        assert len(found) == 1
+        findings, unread = judged(f"{text}\n---\n{GOOD}")
+        assert len(findings) == 1
         assert len(unread) == 1
 
 
@@ -106,15 +106,15 @@ def test_no_number_stops_the_rules(number: str, quote: str) -> None:
 
 
 def test_thousands_of_services_with_one_selector_are_all_judged() -> None:
-    one = (
+    template = (
         "apiVersion: v1\nkind: Service\nmetadata: {{name: s{0}}}\nspec: {{selector: {{app: a}}}}\n---\n"
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: p{0}, labels: {{app: a}}}}\n"
         "spec: {{containers: [{{name: a, image: 'r/x{0}:1'}}]}}\n"
     )
-    report = lint([Source(name="a.yaml", text="---\n".join(one.format(number) for number in range(1_000)))])
+    report = lint([Source(name="a.yaml", text="---\n".join(template.format(number) for number in range(1_000)))])
     assert report.documents == 2_000
-    assert {one.rule.id for one in report.findings} == {"D04"}
-    assert max(len(one.what) for one in report.findings) < 200
+    assert {finding.rule.id for finding in report.findings} == {"D04"}
+    assert max(len(finding.what) for finding in report.findings) < 200
 
 
 def test_a_slow_pattern_of_a_patch_fits_nothing() -> None:
@@ -135,7 +135,8 @@ def test_a_page_is_judged_for_itself() -> None:
     page = Source(name="page.md", text=f"```yaml\n{service}```\n")
     assert lint([page, Source(name="a.yaml", text=pod)]).findings == ()
     assert [
-        one.rule.id for one in lint([Source(name="b.yaml", text=service), Source(name="a.yaml", text=pod)]).findings
+        finding.rule.id
+        for finding in lint([Source(name="b.yaml", text=service), Source(name="a.yaml", text=pod)]).findings
     ] == ["D01"]
 
 
@@ -154,8 +155,8 @@ def test_nix_of_many_levels_ends() -> None:
 def test_a_file_of_fifty_megabytes_is_named_and_the_others_are_judged() -> None:
     assert LARGEST_FILE < 50_000_000
     report = lint([Source(name="a.yaml", text="a: b\n" * 10_000_000), Source(name="b.yaml", text=GOOD)])
-    assert [one.place.file for one in report.unread] == ["a.yaml"]
-    assert [one.place.file for one in report.findings] == ["b.yaml"]
+    assert [unread.place.file for unread in report.unread] == ["a.yaml"]
+    assert [finding.place.file for finding in report.findings] == ["b.yaml"]
 
 
 def test_ten_thousand_documents_are_all_judged() -> None:
@@ -187,7 +188,7 @@ def test_no_shape_stops_the_rules(kind: str, spec: object) -> None:
 
     text = json.dumps({"apiVersion": "apps/v1", "kind": kind, "metadata": spec, "spec": spec, "items": spec})
     report = lint([Source(name="a.yaml", text=text)])
-    assert all(isinstance(one, Unread) for one in report.unread)
+    assert all(isinstance(unread, Unread) for unread in report.unread)
 
 
 @pytest.mark.parametrize(

@@ -25,16 +25,16 @@ _CLUSTER = "cluster.yaml"
 
 def cases(kind: str) -> Iterator[Path]:
     for folder in sorted(EXAMPLES.iterdir()):
-        yield from sorted(one for one in folder.iterdir() if one.name.startswith(kind))
+        yield from sorted(path for path in folder.iterdir() if path.name.startswith(kind))
 
 
 def sources(case: Path) -> list[Source]:
-    files = sorted(one for one in case.rglob("*") if one.is_file()) if case.is_dir() else [case]
+    files = sorted(path for path in case.rglob("*") if path.is_file()) if case.is_dir() else [case]
     root = case if case.is_dir() else case.parent
     return [
-        Source(name=str(one.relative_to(root)), text=one.read_text(encoding="utf-8"))
-        for one in files
-        if one.name != _CLUSTER
+        Source(name=str(file.relative_to(root)), text=file.read_text(encoding="utf-8"))
+        for file in files
+        if file.name != _CLUSTER
     ]
 
 
@@ -57,22 +57,28 @@ def test_the_mistake_is_found_on_its_line(case: Path) -> None:
         for number, line in enumerate(source.text.splitlines(), 1)
         if (mark := _MARK.search(line)) and rule in mark["rules"].split(", ")
     }
-    found = {(one.place.file, one.place.line) for one in judged(case).findings if one.rule.id == rule}
+    findings = {
+        (finding.place.file, finding.place.line) for finding in judged(case).findings if finding.rule.id == rule
+    }
     assert wanted, "the example marks no line"
-    assert found == wanted
+    assert findings == wanted
 
 
 @pytest.mark.parametrize("case", list(cases("good")), ids=title)
 def test_what_is_right_is_left_alone(case: Path) -> None:
     report = judged(case)
     assert not report.unread
-    assert [f"{one.place} {one.rule.id} {one.what}" for one in report.findings if one.weight is not Severity.NOTE] == []
-    assert case.parent.name not in {one.rule.id for one in report.findings}
+    assert [
+        f"{finding.place} {finding.rule.id} {finding.what}"
+        for finding in report.findings
+        if finding.weight is not Severity.NOTE
+    ] == []
+    assert case.parent.name not in {finding.rule.id for finding in report.findings}
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.rule.id)
 def test_a_rule_has_a_failing_and_a_passing_example_and_says_everything(check: Check) -> None:
-    names = [one.name for one in (EXAMPLES / check.rule.id).iterdir()]
+    names = [path.name for path in (EXAMPLES / check.rule.id).iterdir()]
     assert any(name.startswith("bad") for name in names)
     assert any(name.startswith("good") for name in names)
     rule = check.rule
@@ -87,4 +93,4 @@ def test_ids_and_names_are_given_once() -> None:
 
 
 def test_every_example_belongs_to_a_rule() -> None:
-    assert {one.name for one in EXAMPLES.iterdir()} == {check.rule.id for check in CHECKS}
+    assert {path.name for path in EXAMPLES.iterdir()} == {check.rule.id for check in CHECKS}

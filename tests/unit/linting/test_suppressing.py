@@ -26,7 +26,7 @@ def judged(text: str) -> Report:
 def test_a_reason_accepts_a_finding(text: str) -> None:
     report = judged(text)
     assert report.findings == ()
-    assert [one.reason for one in report.suppressed] == ["we like it"]
+    assert [finding.reason for finding in report.suppressed] == ["we like it"]
 
 
 def test_a_comment_without_a_reason_accepts_nothing_and_is_named() -> None:

@@ -143,7 +143,7 @@ def test_containers_that_claim_a_gpu_have_to_reach_it_too() -> None:
 
 
 def a_slice(generation: int, *types: str) -> Any:
-    devices = [{"name": f"d{i}", "attributes": {"type": {"string": one}}} for i, one in enumerate(types)]
+    devices = [{"name": f"d{i}", "attributes": {"type": {"string": kind}}} for i, kind in enumerate(types)]
     return {"spec": {"pool": {"name": "box", "generation": generation}, "devices": devices}}
 
 
@@ -219,9 +219,9 @@ def throughput(*seconds: float) -> Any:
         {
             "slots": ["box/gpu0/comfyui"],
             "started_at": "2026-01-01T00:00:00+00:00",
-            "finished_at": f"2026-01-01T00:00:{one:06.3f}+00:00",
+            "finished_at": f"2026-01-01T00:00:{duration_s:06.3f}+00:00",
         }
-        for one in seconds
+        for duration_s in seconds
     ]
     query = "/corral/v1/tasks?state=succeeded&engine=comfyui&slot=box%2Fgpu0&limit=20"
     probe = ThroughputReached(

@@ -66,8 +66,8 @@ def changed_lines(before: str, after: str) -> list[str]:
 
 
 def node(changed: Changed, name: str) -> list[tuple[int, str | None, int | None]]:
-    (found,) = (node for node in changed.cluster.nodes if node.name == name)
-    return [(gpu.index, gpu.model, gpu.power_limit_w) for gpu in found.gpus or ()]
+    (match,) = (node for node in changed.cluster.nodes if node.name == name)
+    return [(gpu.index, gpu.model, gpu.power_limit_w) for gpu in match.gpus or ()]
 
 
 def test_the_upgrade_of_hydra_changes_cards_limits_and_labels_and_no_other_line() -> None:
@@ -99,7 +99,7 @@ def test_the_upgraded_hydra_has_the_nodes_of_the_example_after_it() -> None:
 def test_a_label_that_goes_comes_with_the_command_that_removes_it_from_the_node() -> None:
     changed = change(BEFORE, ("replace", "hydra-compute/gpu1=RTX 5070 Ti"))
 
-    assert {one.key: (one.before, one.after) for one in changed.labels} == {
+    assert {label.key: (label.before, label.after) for label in changed.labels} == {
         "hydra.io/vram-total": ("28", "32"),
         "hydra.io/gpu-class": (None, "5070ti"),
         "hydra.io/gpu-classes": ("5070ti-3060", None),
@@ -107,7 +107,7 @@ def test_a_label_that_goes_comes_with_the_command_that_removes_it_from_the_node(
         "hydra.io/homogeneous": (None, "true"),
         "hydra.io/has-3060": ("true", None),
     }
-    assert {one.command for one in changed.labels} == {
+    assert {label.command for label in changed.labels} == {
         None,
         "kubectl label node hydra-compute hydra.io/gpu-classes-",
         "kubectl label node hydra-compute hydra.io/has-3060-",
@@ -247,7 +247,7 @@ def test_cards_can_move_into_a_node_that_is_new() -> None:
 
 
 def test_every_problem_is_told_at_once_with_the_place_where_it_was_asked_for() -> None:
-    found = problems(
+    errors = problems(
         POOL,
         ("replace", "a/gpu7=RTX 5090"),
         ("replace", "a/gpu0=RTX 5909"),
@@ -264,7 +264,7 @@ def test_every_problem_is_told_at_once_with_the_place_where_it_was_asked_for() -
         ("limit", "b/gpu9=100"),
     )
 
-    assert found == [
+    assert errors == [
         ("changes.unknown_reference", "--replace a/gpu7"),
         ("changes.unknown_reference", "--replace a/gpu0"),
         ("changes.ambiguous_reference", "--replace a/gpu1"),
@@ -289,7 +289,7 @@ def test_a_power_limit_far_above_what_cards_take_is_told_for_each_with_the_figur
     with pytest.raises(ChangesError) as caught:
         apply_changes(BEFORE, asked, filename="cluster.yaml", find_gpu=find_gpu)
 
-    assert [(one.code, one.what.partition(" that")[0]) for one in caught.value.problems] == [
+    assert [(problem.code, problem.what.partition(" that")[0]) for problem in caught.value.problems] == [
         ("changes.unknown_reference", "there is no node 'x'"),
         ("changes.out_of_range", "hydra-compute/gpu0: 9000 W is 3000 % of the 300 W"),
         ("changes.out_of_range", "hydra-compute/gpu1: 9000 W is 1565 % of the 575 W"),

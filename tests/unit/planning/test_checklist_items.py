@@ -31,11 +31,11 @@ def hydra() -> Checklist:
 
 
 def item(checklist: Checklist, id: str) -> Item:
-    return next(one for one in checklist.items if one.id == id)
+    return next(item for item in checklist.items if item.id == id)
 
 
 def commands(checklist: Checklist) -> list[str]:
-    return [one.task for one in checklist.items if one.kind is ItemKind.COMMANDED]
+    return [item.task for item in checklist.items if item.kind is ItemKind.COMMANDED]
 
 
 def a_node(more: str = "", *, gpus: str = "[{model: RTX 5070 Ti}]", psu: int = 1000) -> str:
@@ -43,7 +43,7 @@ def a_node(more: str = "", *, gpus: str = "[{model: RTX 5070 Ti}]", psu: int = 1
 
 
 def test_hydra_gets_the_items_of_its_document_and_what_that_forgot() -> None:
-    ids = [one.id.replace("hydra-compute", "N") for one in hydra().items]
+    ids = [item.id.replace("hydra-compute", "N") for item in hydra().items]
 
     assert [id for id in ids if id.startswith("hardware")] == [
         "hardware.N.supply",
@@ -133,13 +133,13 @@ def test_a_node_with_an_address_is_reached_over_ssh_with_its_command_quoted() ->
 def test_without_kubernetes_nothing_asks_for_kubectl() -> None:
     before, after = read(a_node()), read(a_node(gpus="[{model: RTX 5070 Ti}, {model: RTX 5070 Ti}]"))
 
-    assert not any("kubectl" in one.task for one in make_checklist(before, after).items)
+    assert not any("kubectl" in item.task for item in make_checklist(before, after).items)
 
 
 def test_a_power_limit_alone_is_set_tested_and_made_to_last() -> None:
     before, after = read(a_node()), read(a_node(gpus="[{model: RTX 5070 Ti, powerLimit: 250}]"))
 
-    ids = [one.id for one in make_checklist(before, after).items if one.phase is not Phase.DOCUMENTATION]
+    ids = [item.id for item in make_checklist(before, after).items if item.phase is not Phase.DOCUMENTATION]
 
     assert ids == [
         "hardware.box.limit.gpu0",
@@ -222,7 +222,7 @@ def test_a_node_that_leaves_is_emptied_first() -> None:
 
     checklist = make_checklist(before, after)
 
-    assert [one.id for one in checklist.items][:3] == ["hardware.b.gone", "hardware.b.drain", "software.b.delete"]
+    assert [item.id for item in checklist.items][:3] == ["hardware.b.gone", "hardware.b.drain", "software.b.delete"]
     assert commands(checklist) == [
         "kubectl drain b --ignore-daemonsets --delete-emptydir-data --timeout=10m",
         "kubectl delete node b",
@@ -233,7 +233,7 @@ def test_phases_follow_each_other_when_several_nodes_leave() -> None:
     nodes = "kubernetes: {}\nnodes: [{name: a, gpus: []}, {name: b, gpus: []}, {name: c, gpus: []}]\n"
     after = read("kubernetes: {}\nnodes: [{name: a, gpus: []}]\n")
 
-    ids = [one.id for one in make_checklist(read(nodes), after).items if one.phase is not Phase.DOCUMENTATION]
+    ids = [item.id for item in make_checklist(read(nodes), after).items if item.phase is not Phase.DOCUMENTATION]
 
     assert [id.partition(".")[0] for id in ids] == ["hardware"] * 4 + ["software"] * 2
 
@@ -244,9 +244,9 @@ def test_forty_nodes_give_unique_ids_phases_in_order_and_the_same_twice() -> Non
 
     checklist = make_checklist(before, after)
 
-    ids = [one.id for one in checklist.items]
+    ids = [item.id for item in checklist.items]
     phases = list(Phase)
-    places = [phases.index(one.phase) for one in checklist.items]
+    places = [phases.index(item.phase) for item in checklist.items]
     assert len(ids) == len(set(ids)) > 80
     assert places == sorted(places)
     assert write_checklist(checklist) == write_checklist(make_checklist(before, after))
@@ -257,14 +257,14 @@ def test_from_one_installation_to_another_works_too() -> None:
 
     checklist = make_checklist(harvis, open_cluster(EXAMPLES / "hydra" / "cluster.yaml").cluster)
 
-    assert "hardware.pop-os.gone" in [one.id for one in checklist.items]
-    assert all(one.title and one.why and one.task for one in checklist.items)
+    assert "hardware.pop-os.gone" in [item.id for item in checklist.items]
+    assert all(item.title and item.why and item.task for item in checklist.items)
 
 
 def test_a_new_supply_and_new_memory_are_asked_about() -> None:
     before, after = read(a_node(", memory: 32Gi")), read(a_node(", memory: 64Gi", psu=1200))
 
-    ids = [one.id for one in make_checklist(before, after).items]
+    ids = [item.id for item in make_checklist(before, after).items]
 
     assert ids[:2] == ["hardware.box.psu", "hardware.box.memory"]
 

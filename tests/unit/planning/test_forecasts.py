@@ -47,20 +47,20 @@ def images(cluster: Cluster, **asked: Any) -> Forecast:  # asked are the keyword
     return forecast_workload(cluster, cluster.workloads["images"], (), **asked)
 
 
-def made(found: Forecast) -> float:
-    assert found.per_night is not None
-    return found.per_night.value
+def made(forecast: Forecast) -> float:
+    assert forecast.per_night is not None
+    return forecast.per_night.value
 
 
 def test_a_card_makes_an_image_every_thirty_seconds() -> None:
-    found = images(a_cluster())
-    assert (found.per_hour and found.per_hour.value, made(found)) == (120, 960)
+    forecast = images(a_cluster())
+    assert (forecast.per_hour and forecast.per_hour.value, made(forecast)) == (120, 960)
 
 
 def test_two_cards_make_twice_as_many() -> None:
-    found = images(a_cluster(2))
-    assert (found.per_hour and found.per_hour.value, made(found)) == (240, 1920)
-    assert {slot: round(part.value) for slot, part in found.occupancy.items()} == {FIRST: 100, SECOND: 100}
+    forecast = images(a_cluster(2))
+    assert (forecast.per_hour and forecast.per_hour.value, made(forecast)) == (240, 1920)
+    assert {slot: round(part.value) for slot, part in forecast.occupancy.items()} == {FIRST: 100, SECOND: 100}
 
 
 def test_a_slow_card_makes_fewer() -> None:
@@ -79,9 +79,9 @@ def test_a_card_that_comes_back_makes_the_rest() -> None:
 
 def test_what_was_running_on_a_lost_card_is_told_as_lost() -> None:
     away = Scenario(outages=(Outage(place=SECOND, from_s=7215, until_s=inf),))
-    found = images(a_cluster(2), scenario=away)
-    assert found.lost is not None
-    assert found.lost.value == 15
+    forecast = images(a_cluster(2), scenario=away)
+    assert forecast.lost is not None
+    assert forecast.lost.value == 15
 
 
 def test_swapped_models_cost_the_time_that_they_load() -> None:
@@ -92,28 +92,28 @@ def test_swapped_models_cost_the_time_that_they_load() -> None:
 
 
 def test_swaps_without_a_known_load_time_are_unknown() -> None:
-    found = images(a_cluster(), scenario=Scenario(models=2))
-    assert found.per_night is None
-    assert "load" in found.unknown[0]
+    forecast = images(a_cluster(), scenario=Scenario(models=2))
+    assert forecast.per_night is None
+    assert "load" in forecast.unknown[0]
 
 
 def test_a_pool_keeps_a_workload_to_its_slots() -> None:
-    found = images(a_cluster(2, queues="{name: one, pool: [box/gpu1]}"))
-    assert (found.queue, found.slots, made(found)) == ("one", (SECOND,), 960)
+    forecast = images(a_cluster(2, queues="{name: one, pool: [box/gpu1]}"))
+    assert (forecast.queue, forecast.slots, made(forecast)) == ("one", (SECOND,), 960)
 
 
 def test_measured_durations_go_before_declared_ones() -> None:
     history = observe(History(), DurationKey("comfyui", None, "RTX 5070 Ti"), 20)
-    found = images(a_cluster(), history=history)
-    assert made(found) == 1440
-    assert found.seconds["RTX 5070 Ti"].origin is Origin.MEASURED
+    forecast = images(a_cluster(), history=history)
+    assert made(forecast) == 1440
+    assert forecast.seconds["RTX 5070 Ti"].origin is Origin.MEASURED
 
 
 def test_a_workload_of_any_model_takes_what_was_measured_for_its_engine() -> None:
     history = observe(History(), DurationKey("comfyui", "some.safetensors", "RTX 4090"), 20.0)
-    found = images(a_cluster(), history=history)
-    assert made(found) == 1440
-    assert {figure.origin for figure in found.seconds.values()} == {Origin.MEASURED}
+    forecast = images(a_cluster(), history=history)
+    assert made(forecast) == 1440
+    assert {figure.origin for figure in forecast.seconds.values()} == {Origin.MEASURED}
 
 
 def test_a_spread_moves_tasks_and_not_the_mean() -> None:
@@ -129,9 +129,9 @@ def test_a_spread_moves_tasks_and_not_the_mean() -> None:
 def test_a_duration_that_nobody_knows_makes_the_night_unknown() -> None:
     cluster = a_cluster()
     workload = replace(cluster.workloads["images"], seconds={})
-    found = forecast_workload(cluster, workload, ())
-    assert found.per_night is None
-    assert found.unknown == ("how long one image takes on RTX 5070 Ti: neither measured nor in the cluster file",)
+    forecast = forecast_workload(cluster, workload, ())
+    assert forecast.per_night is None
+    assert forecast.unknown == ("how long one image takes on RTX 5070 Ti: neither measured nor in the cluster file",)
 
 
 def test_a_workload_with_no_card_that_holds_it_says_so() -> None:
@@ -146,73 +146,83 @@ def test_a_wanted_number_is_not_exceeded() -> None:
 
 
 def test_a_night_of_very_short_tasks_is_counted_up() -> None:
-    found = images(a_cluster(duration="duration: 100ms"))
-    assert made(found) == pytest.approx(288_000, rel=0.001)
-    assert found.per_night is not None
-    assert "for the whole night" in found.per_night.source
+    forecast = images(a_cluster(duration="duration: 100ms"))
+    assert made(forecast) == pytest.approx(288_000, rel=0.001)
+    assert forecast.per_night is not None
+    assert "for the whole night" in forecast.per_night.source
 
 
 def test_nights_add_up() -> None:
-    found = images(a_cluster(2), nights=365)
-    assert found.nights is not None
-    assert found.nights.value == 700_800
+    forecast = images(a_cluster(2), nights=365)
+    assert forecast.nights is not None
+    assert forecast.nights.value == 700_800
 
 
 def test_energy_is_that_of_cards_at_work_and_of_the_machine() -> None:
-    found = images(a_cluster(2))
-    assert found.energy is not None
-    assert found.energy.value == pytest.approx(8 * (250 + 250 + 100) / 1000)
-    assert found.cost_each is not None
-    assert found.cost_each.value == pytest.approx(4.8 * 0.25 / 1920)
+    forecast = images(a_cluster(2))
+    assert forecast.energy is not None
+    assert forecast.energy.value == pytest.approx(8 * (250 + 250 + 100) / 1000)
+    assert forecast.cost_each is not None
+    assert forecast.cost_each.value == pytest.approx(4.8 * 0.25 / 1920)
 
 
 def test_every_figure_says_where_it_comes_from() -> None:
-    found = images(a_cluster(2), nights=2, scenario=Scenario(models=2, load_s=20))
-    figures = [found.per_hour, found.per_night, found.nights, found.loads, found.swaps, found.energy, found.cost_each]
+    forecast = images(a_cluster(2), nights=2, scenario=Scenario(models=2, load_s=20))
+    figures = [
+        forecast.per_hour,
+        forecast.per_night,
+        forecast.nights,
+        forecast.loads,
+        forecast.swaps,
+        forecast.energy,
+        forecast.cost_each,
+    ]
     assert all(figure is not None and figure.source for figure in figures)
 
 
 def test_the_page_stands_alone_and_takes_any_name() -> None:
-    found = replace(images(a_cluster()), workload='<b>&"')
-    html = make_page("<i>", (found,), (), "")
+    forecast = replace(images(a_cluster()), workload='<b>&"')
+    html = make_page("<i>", (forecast,), (), "")
     assert "<b>" not in html
     assert "<i>" not in html
     assert html.replace("http://www.w3.org/2000/svg", "").count("http") == 0
-    assert html == make_page("<i>", (found,), (), "")
+    assert html == make_page("<i>", (forecast,), (), "")
 
 
 def naps(*seconds: float, **changes: Any) -> list[Job]:  # changes are the fields of Job
-    return [Job(name=f"t{index}", engine="sleep", seconds=each, **changes) for index, each in enumerate(seconds)]
+    return [
+        Job(name=f"t{index}", engine="sleep", seconds=duration_s, **changes) for index, duration_s in enumerate(seconds)
+    ]
 
 
 def test_a_batch_takes_as_long_as_its_slots_need() -> None:
-    found = forecast_batch(a_cluster(2), naps(10, 10, 10), ())
-    assert found.makespan is not None
-    assert found.makespan.value == 20
+    forecast = forecast_batch(a_cluster(2), naps(10, 10, 10), ())
+    assert forecast.makespan is not None
+    assert forecast.makespan.value == 20
 
 
 def test_a_batch_tells_the_waits_of_each_class() -> None:
     person = Job(name="person", engine="sleep", task_class=TaskClass.INTERACTIVE, seconds=10)
-    found = forecast_batch(a_cluster(), [*naps(30, 30, 30), person], ())
-    told = {name: (waits.p50.value, waits.p99.value) for name, waits in (found.waits or {}).items()}
-    assert told == {"interactive": (0, 0), "batch": (40, 70)}
+    forecast = forecast_batch(a_cluster(), [*naps(30, 30, 30), person], ())
+    waits_by_class = {name: (waits.p50.value, waits.p99.value) for name, waits in (forecast.waits or {}).items()}
+    assert waits_by_class == {"interactive": (0, 0), "batch": (40, 70)}
 
 
 def test_a_replay_tells_the_waits_of_each_class_in_each_play() -> None:
     tasks = [an_ended(1, 0, 30), an_ended(2, 30, 60, task_class=TaskClass.INTERACTIVE), an_ended(3, 60, 90)]
-    found = replay(tasks, a_cluster(), a_cluster(2))
-    assert {name: (waits.p50.value, waits.p99.value) for name, waits in found.real.waits.items()} == {
+    forecast = replay(tasks, a_cluster(), a_cluster(2))
+    assert {name: (waits.p50.value, waits.p99.value) for name, waits in forecast.real.waits.items()} == {
         "batch": (0, 60),
         "interactive": (30, 30),
     }
-    assert found.again.waits.keys() == found.against.waits.keys() == {"batch", "interactive"}
+    assert forecast.again.waits.keys() == forecast.against.waits.keys() == {"batch", "interactive"}
 
 
 def test_tasks_of_a_batch_wait_for_those_that_they_need() -> None:
     jobs = [*naps(10), Job(name="after", engine="sleep", seconds=5, needs=("t0",))]
-    found = forecast_batch(a_cluster(2), jobs, ())
-    assert found.makespan is not None
-    assert found.makespan.value == 15
+    forecast = forecast_batch(a_cluster(2), jobs, ())
+    assert forecast.makespan is not None
+    assert forecast.makespan.value == 15
 
 
 def test_tasks_of_unknown_length_are_told_all_at_once() -> None:
@@ -221,17 +231,17 @@ def test_tasks_of_unknown_length_are_told_all_at_once() -> None:
         Job(name="b", engine="whisper"),
         Job(name="c", engine="llama", model="m"),
     ]
-    found = forecast_batch(a_cluster(2), jobs, ())
-    assert found.makespan is None
-    assert [text.partition(" takes")[0] for text in found.unknown] == [
+    forecast = forecast_batch(a_cluster(2), jobs, ())
+    assert forecast.makespan is None
+    assert [text.partition(" takes")[0] for text in forecast.unknown] == [
         "how long a task of llama m",
         "how long a task of whisper",
     ]
 
 
 def test_a_task_of_a_batch_that_never_starts_is_told() -> None:
-    found = forecast_batch(a_cluster(1), naps(10, gpus=2), ())
-    assert found.unknown == ("t0 never starts: no_fit",)
+    forecast = forecast_batch(a_cluster(1), naps(10, gpus=2), ())
+    assert forecast.unknown == ("t0 never starts: no_fit",)
 
 
 START = datetime(2026, 3, 1, 22, tzinfo=UTC)
@@ -262,15 +272,19 @@ LAST_NIGHT = [an_ended(number, 30 * number, 30 * number + 30) for number in rang
 
 
 def test_last_night_with_a_second_card_takes_half_as_long() -> None:
-    found = replay(LAST_NIGHT, a_cluster(1), a_cluster(2))
-    assert (found.real.makespan.value, found.again.makespan.value, found.against.makespan.value) == (300, 300, 150)
-    assert (found.error.value, found.gain.value) == (0, 50)
+    forecast = replay(LAST_NIGHT, a_cluster(1), a_cluster(2))
+    assert (forecast.real.makespan.value, forecast.again.makespan.value, forecast.against.makespan.value) == (
+        300,
+        300,
+        150,
+    )
+    assert (forecast.error.value, forecast.gain.value) == (0, 50)
 
 
 def test_gaps_that_reality_had_show_as_the_simulators_error() -> None:
     slow = [an_ended(number, 33 * number, 33 * number + 30) for number in range(10)]
-    found = replay(slow, a_cluster(1), a_cluster(1))
-    assert found.error.value == pytest.approx(100 * (300 - 327) / 327)
+    forecast = replay(slow, a_cluster(1), a_cluster(1))
+    assert forecast.error.value == pytest.approx(100 * (300 - 327) / 327)
 
 
 def test_a_task_that_needed_another_waits_for_it_in_the_replay_too() -> None:
@@ -286,8 +300,8 @@ def test_a_ratio_that_nobody_knows_is_said() -> None:
         NIGHT.format(gpus="{model: RTX 5090, memory: 32Gi}", duration="duration: 30s", queues="{name: default}"),
         filename="cluster.yaml",
     )
-    found = replay(LAST_NIGHT, a_cluster(1), other)
-    assert found.assumed == ("comfyui takes as long on RTX 5090 as on RTX 5070 Ti: no ratio is known",)
+    forecast = replay(LAST_NIGHT, a_cluster(1), other)
+    assert forecast.assumed == ("comfyui takes as long on RTX 5090 as on RTX 5070 Ti: no ratio is known",)
 
 
 def test_declared_durations_give_the_ratio_between_cards() -> None:
@@ -299,8 +313,8 @@ def test_declared_durations_give_the_ratio_between_cards() -> None:
         ),
         filename="cluster.yaml",
     )
-    found = replay(LAST_NIGHT, a_cluster(1), other)
-    assert (found.against.makespan.value, found.assumed) == (150, ())
+    forecast = replay(LAST_NIGHT, a_cluster(1), other)
+    assert (forecast.against.makespan.value, forecast.assumed) == (150, ())
 
 
 def test_a_queue_that_the_other_file_lacks_is_said() -> None:

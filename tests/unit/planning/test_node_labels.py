@@ -21,7 +21,7 @@ def a_node(*models: str, labels: dict[str, str] | None = None) -> Node:
 
 
 def changes(before: Node, after: Node) -> dict[str, tuple[str | None, str | None]]:
-    return {one.key: (one.before, one.after) for one in list_label_changes(before, after)}
+    return {change.key: (change.before, change.after) for change in list_label_changes(before, after)}
 
 
 def test_two_equal_cards_are_one_class_and_homogeneous() -> None:

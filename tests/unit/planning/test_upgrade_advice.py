@@ -14,7 +14,7 @@ NO_SUPPLY = TWO_EQUAL.replace("    psu: {watts: 1000, otherWatts: 150}\n", "")
 PASCAL = TWO_EQUAL.replace("[{model: RTX 5070 Ti, index: 0}, {model: RTX 5070 Ti, index: 1}]", "[{model: GTX 1080 Ti}]")
 
 
-def told(recommendation: Recommendation, weight: Weight) -> str:
+def list_reasons(recommendation: Recommendation, weight: Weight) -> str:
     return "; ".join(reason.what for reason in recommendation.of(weight))
 
 
@@ -22,10 +22,10 @@ def test_hydra_goes_ahead_with_its_reasons() -> None:
     recommendation = hydra().upgrade.recommendation
 
     assert recommendation.advice is Advice.GO
-    gains = told(recommendation, Weight.GAIN)
+    gains = list_reasons(recommendation, Weight.GAIN)
     assert "VRAM +4 GiB on hydra-compute (28 GiB → 32 GiB)" in gains
     assert "hydra-compute becomes one pool of 2 x RTX 5070 Ti" in gains
-    costs = told(recommendation, Weight.COST)
+    costs = list_reasons(recommendation, Weight.COST)
     assert costs.startswith("+130 W of GPU power on hydra-compute")
     assert "gpt-sovits no longer has a GPU of its own" in costs
 
@@ -37,7 +37,7 @@ def test_a_card_that_the_supply_cannot_carry_is_told() -> None:
 
     assert recommendation.advice is Advice.DONT
     assert "1025 W of 750 W" in recommendation.sentence
-    assert any("a power supply of at least 1,200 W" in one for one in recommendation.would_change)
+    assert any("a power supply of at least 1,200 W" in condition for condition in recommendation.would_change)
 
 
 def test_a_pool_that_becomes_mixed_and_weaker_is_advised_against() -> None:
@@ -54,7 +54,7 @@ def test_a_pool_that_becomes_mixed_but_larger_has_that_to_settle_first() -> None
     assert recommendation.advice is Advice.CONDITIONS
     assert "VRAM +8 GiB on box" in recommendation.sentence, "what is gained stands beside what has to be settled"
     assert "the pool of box becomes mixed" in recommendation.sentence
-    assert any("choose the model that box has already" in one for one in recommendation.would_change)
+    assert any("choose the model that box has already" in condition for condition in recommendation.would_change)
 
 
 def test_a_service_that_loses_its_last_card_stops_the_upgrade() -> None:
@@ -86,7 +86,7 @@ def test_a_supply_that_nobody_states_is_a_condition() -> None:
     recommendation = upgrade_of(NO_SUPPLY, ("add", "box=RTX 5070 Ti")).recommendation
 
     assert recommendation.advice is Advice.CONDITIONS
-    assert any("state `psu.watts` of box" in one for one in recommendation.would_change)
+    assert any("state `psu.watts` of box" in condition for condition in recommendation.would_change)
 
 
 def test_a_power_limit_alone_is_worth_the_watts_it_saves() -> None:

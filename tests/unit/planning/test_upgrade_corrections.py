@@ -20,11 +20,11 @@ def upgrade() -> Upgrade:
 
 
 def truth(upgrade: Upgrade, identity: str) -> str:
-    return next(one for one in upgrade.corrections if one.id == identity).truth
+    return next(correction for correction in upgrade.corrections if correction.id == identity).truth
 
 
 def ids(upgrade: Upgrade) -> set[str]:
-    return {one.id for one in upgrade.corrections}
+    return {correction.id for correction in upgrade.corrections}
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_hydra_is_told_what_is_true(identity: str, fact: str, upgrade: Upgrade) 
 
 
 def test_every_correction_says_where_it_matters_and_where_it_is_from(upgrade: Upgrade) -> None:
-    assert all(one.here and one.source and one.belief for one in upgrade.corrections)
+    assert all(correction.here and correction.source and correction.belief for correction in upgrade.corrections)
 
 
 def test_the_capability_is_that_of_the_card_in_the_catalogue() -> None:

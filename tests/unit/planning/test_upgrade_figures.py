@@ -39,15 +39,15 @@ def test_the_cluster_has_4_gib_more(upgrade: Upgrade) -> None:
     ],
 )
 def test_power_is_what_it_was_worked_out_to_be(row: str, before: float, after: float, upgrade: Upgrade) -> None:
-    found = next(one for one in upgrade.power[0].rows if one.name == row)
+    figures = next(candidate for candidate in upgrade.power[0].rows if candidate.name == row)
 
-    assert found.before is not None
-    assert found.after is not None
-    assert (found.before.value, found.after.value) == (before, after)
+    assert figures.before is not None
+    assert figures.after is not None
+    assert (figures.before.value, figures.after.value) == (before, after)
 
 
 def test_the_gpus_ask_the_12_v_rail_for_50_amperes(upgrade: Upgrade) -> None:
-    current = next(one for one in upgrade.power[0].rows if one.name.startswith("Current"))
+    current = next(row for row in upgrade.power[0].rows if row.name.startswith("Current"))
 
     assert current.after is not None
     assert (current.after.value, current.after.unit) == (50, "A")
@@ -100,7 +100,7 @@ def test_no_agent_flag_gives_a_key_twice(upgrade: Upgrade) -> None:
 
 
 def test_training_gets_a_second_card(upgrade: Upgrade) -> None:
-    training = next(one for one in upgrade.choices if one.service == "lora-training")
+    training = next(choice for choice in upgrade.choices if choice.service == "lora-training")
 
     assert training.freedom is Freedom.WIDER
     assert training.before is not None
@@ -109,15 +109,15 @@ def test_training_gets_a_second_card(upgrade: Upgrade) -> None:
 
 
 def test_a_service_survives_a_card_only_where_another_holds_it(upgrade: Upgrade) -> None:
-    survival = {one.service: (one.before, one.after) for one in upgrade.survivals}
+    survival = {survival.service: (survival.before, survival.after) for survival in upgrade.survivals}
 
     assert survival["lora-training"] == (False, True)
     assert survival["comfyui"] == (True, True)
-    assert all(one.one_node == "hydra-compute" for one in upgrade.survivals)
+    assert all(survival.one_node == "hydra-compute" for survival in upgrade.survivals)
 
 
 def test_a_33b_model_at_4_bits_needs_about_10_gib_on_each_of_two_cards(upgrade: Upgrade) -> None:
-    fit = next(one for one in upgrade.capacity[0].fits if one.model.startswith("33b"))
+    fit = next(fit for fit in upgrade.capacity[0].fits if fit.model.startswith("33b"))
 
     assert fit.on_each is not None
     assert 9.5 * GIB < fit.on_each.value < 11 * GIB
@@ -125,7 +125,7 @@ def test_a_33b_model_at_4_bits_needs_about_10_gib_on_each_of_two_cards(upgrade: 
 
 
 def test_what_is_proposed_is_one_queue_two_replicas_and_two_addresses(upgrade: Upgrade) -> None:
-    assert [one.about for one in upgrade.adaptations] == [
+    assert [adaptation.about for adaptation in upgrade.adaptations] == [
         "queue hydra-compute-pool",
         "service comfyui",
         "engine comfyui",
@@ -144,7 +144,7 @@ def test_proposals_are_written_only_when_they_are_asked_for() -> None:
 
 
 def test_proposing_again_finds_nothing_left(upgrade: Upgrade) -> None:
-    again = [one for one in hydra(adapting=True).upgrade.adaptations if one.edits]
+    again = [adaptation for adaptation in hydra(adapting=True).upgrade.adaptations if adaptation.edits]
 
     assert again == []
 
@@ -218,7 +218,7 @@ def test_what_had_no_place_before_is_not_lost_by_the_upgrade() -> None:
 
     upgrade = upgrade_of(text, ("limit", "box=250"))
 
-    assert [one.lost for one in upgrade.distribution] == [()]
+    assert [change.lost for change in upgrade.distribution] == [()]
     assert upgrade.recommendation.advice is Advice.GO
 
 
@@ -241,7 +241,7 @@ def test_part_4_shows_what_is_rendered(upgrade: Upgrade) -> None:
 
 
 def rows_of(upgrade: Upgrade) -> dict[str, tuple[str, str]]:
-    return {row.name: (row.before_text, row.after_text) for one in upgrade.power for row in one.rows}
+    return {row.name: (row.before_text, row.after_text) for node in upgrade.power for row in node.rows}
 
 
 def test_heat_and_energy_are_told_with_the_limits_too(upgrade: Upgrade) -> None:

@@ -11,11 +11,11 @@ ONE_REPLICA = TWO_EQUAL.replace("replicas: 2", "replicas: 1")
 
 
 def night(throughputs: tuple[Throughput, ...], workload: str) -> Throughput:
-    return next(one for one in throughputs if one.workload == workload)
+    return next(throughput for throughput in throughputs if throughput.workload == workload)
 
 
-def values(one: Throughput) -> tuple[float | None, float | None]:
-    before, after = one.per_night.before, one.per_night.after
+def values(throughput: Throughput) -> tuple[float | None, float | None]:
+    before, after = throughput.per_night.before, throughput.per_night.after
     return (before and before.value, after and after.value)
 
 
@@ -38,10 +38,10 @@ def test_new_cards_without_a_replica_on_them_make_nothing_faster() -> None:
 
 @pytest.mark.parametrize("workload", ["voice", "video", "lora-training"])
 def test_a_workload_of_unknown_duration_stays_unknown(workload: str) -> None:
-    one = night(hydra().upgrade.findings.throughput, workload)
+    throughput = night(hydra().upgrade.findings.throughput, workload)
 
-    assert values(one) == (None, None)
-    assert one.factor is None
+    assert values(throughput) == (None, None)
+    assert throughput.factor is None
 
 
 def test_two_images_begin_at_once_on_two_cards() -> None:

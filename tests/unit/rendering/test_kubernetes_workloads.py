@@ -13,7 +13,7 @@ from corral.rendering.gpus import product_name
 from corral.rendering.kubernetes.contradictions import ContradictionError
 from corral.rendering.names import add_suffix, dns_name
 from corral.rendering.targets import render_cluster
-from doubles.rendered_clusters import cluster_text, objects, pod_of, rendered, told
+from doubles.rendered_clusters import cluster_text, notes_on, objects, pod_of, rendered
 
 IMAGE = "registry.local/it:1.0"
 MIXED = [{"name": "one", "gpus": [{"model": "RTX 5090"}, {"model": "RTX 4090"}]}]
@@ -157,7 +157,7 @@ def test_a_volume_on_a_network_whose_place_is_unknown_waits_for_one_and_the_note
     claim = objects("PersistentVolumeClaim", **parts)["shared"]
     assert (claim["spec"]["storageClassName"], claim["spec"]["volumeName"]) == ("", "shared")
     assert objects("PersistentVolume", **parts) == {}
-    assert any("claims wait for a PersistentVolume named shared" in note for note in told(**parts))
+    assert any("claims wait for a PersistentVolume named shared" in note for note in notes_on(**parts))
 
 
 def test_a_volume_serves_each_namespace_by_a_volume_of_its_own() -> None:
@@ -186,7 +186,7 @@ def test_who_calls_from_another_namespace_is_let_in() -> None:
 def test_a_service_without_an_image_is_left_out_and_told() -> None:
     services = [{"name": "mystery"}]
     assert objects("Deployment", services=services) == {}
-    assert "Not deployed, because the file names no image: mystery." in told(services=services)
+    assert "Not deployed, because the file names no image: mystery." in notes_on(services=services)
 
 
 @given(st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", fullmatch=True))
@@ -244,7 +244,7 @@ def test_a_machine_outside_of_kubernetes_is_called_as_it_likes() -> None:
 @pytest.mark.parametrize(("kind", "is_told"), [("loadBalancer", True), ("ingress", False)])
 def test_a_port_that_traefik_has_is_told(kind: str, is_told: bool) -> None:
     service = {"name": "page", "image": IMAGE, "port": 8000, "exposed": {"kind": kind, "port": 80}}
-    notes = [note for note in told(services=[service], kubernetes={"distribution": "k3s"}) if "Traefik" in note]
+    notes = [note for note in notes_on(services=[service], kubernetes={"distribution": "k3s"}) if "Traefik" in note]
     assert bool(notes) is is_told
 
 
@@ -260,7 +260,7 @@ def test_claims_on_nixos_come_with_a_warning() -> None:
         nodes = [{"name": "one", "os": system, "gpus": cards}]
         values = rendered(nodes=nodes, services=[service])["kubernetes/helm/dra-driver-nvidia-gpu.yaml"]
         assert ("not tried on NixOS (one)" in values) is is_told
-        assert any("not tried on NixOS (one)" in note for note in told(nodes=nodes, services=[service])) is is_told
+        assert any("not tried on NixOS (one)" in note for note in notes_on(nodes=nodes, services=[service])) is is_told
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_a_card_is_called_as_its_driver_calls_it(model: str, product: str) -> No
 def test_a_database_on_a_network_volume_is_told(kind: str, is_told: bool) -> None:
     storage = [{"name": "data", "kind": kind, "node": "one", "path": "/srv/data"}]
     services = [{"name": "database", "kind": "postgresql", "storage": ["data"]}]
-    notes = [note for note in told(storage=storage, services=services) if "PostgreSQL" in note]
+    notes = [note for note in notes_on(storage=storage, services=services) if "PostgreSQL" in note]
     assert bool(notes) is is_told
 
 
@@ -294,7 +294,7 @@ def test_a_secret_that_is_named_for_a_service_is_to_be_made_and_told_once() -> N
         {"name": "database", "kind": "postgresql"},
         {"name": "corral", "kind": "corral", "image": IMAGE, "calls": ["database"]},
     ]
-    notes = [note for note in told(services=services) if "kubectl create secret" in note]
+    notes = [note for note in notes_on(services=services) if "kubectl create secret" in note]
     (only,) = notes
     assert "secret generic database --namespace corral --from-literal=POSTGRES_PASSWORD=..." in only
 
@@ -302,7 +302,7 @@ def test_a_secret_that_is_named_for_a_service_is_to_be_made_and_told_once() -> N
 def test_a_card_of_another_maker_is_told_to_be_given_out_by_nobody() -> None:
     nodes = [{"name": "one", "gpus": [{"model": "RX 7900 XTX"}]}, {"name": "two", "gpus": [{"model": "RTX 4090"}]}]
     services = [{"name": f"on-{node}", "image": IMAGE, "gpus": 1, "node": node} for node in ("one", "two")]
-    notes = [note for note in told(nodes=nodes, services=services) if "no NVIDIA GPU" in note]
+    notes = [note for note in notes_on(nodes=nodes, services=services) if "no NVIDIA GPU" in note]
     assert [note.partition(" ")[0] for note in notes] == ["on-one"]
 
 
@@ -310,7 +310,7 @@ def test_a_card_of_another_maker_is_told_to_be_given_out_by_nobody() -> None:
 def test_models_that_nothing_keeps_are_told(storage: list[str], is_told: bool) -> None:
     service = {"name": "ollama", "engines": ["ollama"], "models": ["llama3:8b"], "gpus": 1, "node": "one"}
     volumes = [{"name": "models", "kind": "local", "node": "one", "size": "50Gi"}]
-    notes = [note for note in told(services=[service | {"storage": storage}], storage=volumes) if "pulled" in note]
+    notes = [note for note in notes_on(services=[service | {"storage": storage}], storage=volumes) if "pulled" in note]
     assert bool(notes) == is_told
 
 

@@ -22,8 +22,11 @@ def text_of(body: str, path: str = "litellm/all/config.yaml") -> str:
 
 
 def routes_of(body: str) -> list[tuple[str, str, str | None]]:
-    found = yaml.safe_load(text_of(body))["model_list"]
-    return [(one["model_name"], one["litellm_params"]["model"], one["litellm_params"].get("api_base")) for one in found]
+    routes = yaml.safe_load(text_of(body))["model_list"]
+    return [
+        (route["model_name"], route["litellm_params"]["model"], route["litellm_params"].get("api_base"))
+        for route in routes
+    ]
 
 
 def test_replicas_are_one_group_of_an_address_each() -> None:
@@ -48,7 +51,7 @@ services:
 layouts: {edge: {services: {ollama: {node: one}}}}
 """
     text = text_of(body, "litellm/edge/config.yaml")
-    assert [one["model_name"] for one in yaml.safe_load(text)["model_list"]] == ["llama3:8b"]
+    assert [route["model_name"] for route in yaml.safe_load(text)["model_list"]] == ["llama3:8b"]
     assert "# Not routed to small: it takes its turn" in text
 
 
@@ -62,11 +65,11 @@ services:
       - {name: far, model: openai/gpt-4, keyFrom: KEY, insteadOf: ["llama3:8b", "llama3:70b"]}
       - {name: further, model: openai/gpt-4o, insteadOf: ["llama3:8b"]}
 """
-    found: dict[str, Any] = yaml.safe_load(text_of(body))
-    assert found["litellm_settings"]["fallbacks"] == [{"llama3:8b": ["far", "further"]}]
-    assert found["router_settings"]["model_group_alias"] == {"llama3:70b": "far"}
-    assert found["model_list"][1]["litellm_params"] == {"model": "openai/gpt-4", "api_key": "os.environ/KEY"}
-    assert found["general_settings"] == {"master_key": "os.environ/LITELLM_MASTER_KEY"}
+    config: dict[str, Any] = yaml.safe_load(text_of(body))
+    assert config["litellm_settings"]["fallbacks"] == [{"llama3:8b": ["far", "further"]}]
+    assert config["router_settings"]["model_group_alias"] == {"llama3:70b": "far"}
+    assert config["model_list"][1]["litellm_params"] == {"model": "openai/gpt-4", "api_key": "os.environ/KEY"}
+    assert config["general_settings"] == {"master_key": "os.environ/LITELLM_MASTER_KEY"}
 
 
 def test_a_router_that_names_ollamas_gets_those_alone() -> None:

@@ -17,12 +17,12 @@ def objects_of(body: str, workload: str) -> dict[str, dict[str, Any]]:
     files = render_cluster(
         read_cluster(text, name="c.yaml").cluster, source="c.yaml", text=text, only=["kubernetes"]
     ).files
-    found = yaml.safe_load_all(files[f"kubernetes/overlays/all/{workload}.yaml"])
-    return {f"{one['kind']} {one['metadata']['name']}": one for one in found}
+    documents = yaml.safe_load_all(files[f"kubernetes/overlays/all/{workload}.yaml"])
+    return {f"{document['kind']} {document['metadata']['name']}": document for document in documents}
 
 
 def container_of(objects: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    workload = next(one for one in objects.values() if one["kind"] in ("Deployment", "StatefulSet"))
+    workload = next(document for document in objects.values() if document["kind"] in ("Deployment", "StatefulSet"))
     return workload["spec"]["template"]["spec"]["containers"][0]
 
 
@@ -38,9 +38,13 @@ def test_litellm_reads_a_folder_and_its_keys_from_a_secret() -> None:
     assert yaml.safe_load(objects["ConfigMap router-files"]["data"]["config.yaml"])["model_list"]
     container = container_of(objects)
     assert container["args"] == ["--config", "/etc/litellm/config.yaml", "--port", "4000"]
-    mounts = {one["mountPath"]: one for one in container["volumeMounts"]}
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
     assert "subPath" not in mounts["/etc/litellm"]
-    secrets = {one["name"]: one["valueFrom"]["secretKeyRef"] for one in container["env"] if "valueFrom" in one}
+    secrets = {
+        variable["name"]: variable["valueFrom"]["secretKeyRef"]
+        for variable in container["env"]
+        if "valueFrom" in variable
+    }
     assert secrets["LITELLM_MASTER_KEY"]["name"] == "router"
     assert set(secrets) == {"LITELLM_MASTER_KEY", "KEY"}
 

@@ -26,12 +26,12 @@ def after(seconds: float):
 def test_every_task_has_an_explanation_that_agrees_with_the_decision(snapshot):
     decision = decide(snapshot)
     for task in snapshot.tasks:
-        found = explain(snapshot, task.id)
-        assert found.rule is decision.waiting.get(task.id, Rule.STARTING)
-        assert set(found.slots) == {place.id for place in snapshot.places}
-        assert found.summary
-        assert all(found.slots.values())
-        assert found.may_start_at is None or found.may_start_at >= snapshot.now
+        explanation = explain(snapshot, task.id)
+        assert explanation.rule is decision.waiting.get(task.id, Rule.STARTING)
+        assert set(explanation.slots) == {place.id for place in snapshot.places}
+        assert explanation.summary
+        assert all(explanation.slots.values())
+        assert explanation.may_start_at is None or explanation.may_start_at >= snapshot.now
 
 
 def test_each_slot_says_why_it_is_not_given():
@@ -45,8 +45,8 @@ def test_each_slot_says_why_it_is_not_given():
     ]
     queue = Queue(name="default", pool=frozenset(f"node/{name}" for name in "abcde"))
     task = a_queued(2, memory=gib(8), avoid_slots=frozenset({"node/e"}))
-    found = explain(a_snapshot([task], places, [queue]), 2)
-    assert found.slots == {
+    explanation = explain(a_snapshot([task], places, [queue]), 2)
+    assert explanation.slots == {
         "node/a": "xllamacpp is not installed",
         "node/b": "needs 8.0 GiB, the device has 4.0 GiB",
         "node/c": "paused: fan is loud",
@@ -106,29 +106,29 @@ def test_each_slot_says_why_it_is_not_given():
             "a task whose model is resident went first; this can last 2m 00s more",
         ),
     ],
-    ids=lambda each: str(each) if isinstance(each, Rule) else "",
+    ids=lambda value: str(value) if isinstance(value, Rule) else "",
 )
 def test_the_summary_tells_the_values_seen(snapshot, rule, summary):
-    found = explain(snapshot, 1)
-    assert (found.rule, found.summary) == (rule, summary)
+    explanation = explain(snapshot, 1)
+    assert (explanation.rule, explanation.summary) == (rule, summary)
 
 
 def test_a_task_that_gathers_slots_says_which_and_until_when():
     places = a_place("node/gpu0"), a_place("node/gpu1", running=a_running(expected_end=after(60)))
-    found = explain(a_snapshot([a_queued(gpus=2)], places), 1)
+    explanation = explain(a_snapshot([a_queued(gpus=2)], places), 1)
     assert (
-        found.summary
+        explanation.summary
         == "it needs 2 slots at once; node/gpu0, node/gpu1 are kept for it and expected to be free in 1m 00s"
     )
-    assert found.may_start_at == after(60)
+    assert explanation.may_start_at == after(60)
 
 
 def test_the_expected_start_counts_the_running_task_and_the_work_ahead():
     durations = {DurationKey("llama", None, "RTX 4090"): 10.0}
     tasks = [a_queued(n, queued_at=ago(100 - n)) for n in (1, 2, 3)]
     place = a_place(running=a_running(expected_end=after(5)))
-    found = explain(a_snapshot(tasks, [place], durations=durations), 3)
-    assert (found.since, found.may_start_at) == (ago(97), after(25))
+    explanation = explain(a_snapshot(tasks, [place], durations=durations), 3)
+    assert (explanation.since, explanation.may_start_at) == (ago(97), after(25))
 
 
 def test_nothing_is_said_about_the_start_where_a_person_must_act():
@@ -137,8 +137,8 @@ def test_nothing_is_said_about_the_start_where_a_person_must_act():
 
 
 def test_a_task_that_would_start_now_says_where():
-    found = explain(a_snapshot([a_queued()], [a_place()]), 1)
-    assert (found.rule, found.summary, found.may_start_at) == (
+    explanation = explain(a_snapshot([a_queued()], [a_place()]), 1)
+    assert (explanation.rule, explanation.summary, explanation.may_start_at) == (
         Rule.STARTING,
         "it starts now on node/gpu0 (only slot free)",
         NOW,

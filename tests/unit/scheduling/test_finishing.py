@@ -37,9 +37,9 @@ def test_a_slow_slot_is_used_only_while_the_fast_one_could_not_do_all_in_its_tim
 def test_what_waits_for_a_faster_slot_says_so():
     snapshot = asked(3)
     assert dict(decide(snapshot).waiting) == dict.fromkeys((1, 2, 3), Rule.FASTER_SOON)
-    found = explain(snapshot, 2)
-    assert found.summary.startswith("faster slots should have done all that waits")
-    assert found.slots["node/gpu0"].startswith("free, but faster slots")
+    explanation = explain(snapshot, 2)
+    assert explanation.summary.startswith("faster slots should have done all that waits")
+    assert explanation.slots["node/gpu0"].startswith("free, but faster slots")
 
 
 @pytest.mark.parametrize(

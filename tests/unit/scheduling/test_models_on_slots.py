@@ -41,23 +41,23 @@ def test_a_model_that_is_nowhere_keeps_only_its_own_tasks_waiting() -> None:
 def test_a_task_whose_model_is_nowhere_says_how_to_bring_it() -> None:
     snapshot = a_snapshot([a_queued(1, model="large")], [a_server("b/llama", "small"), a_server("a/llama")])
 
-    found = explain(snapshot, 1)
+    explanation = explain(snapshot, 1)
 
-    assert found.rule is Rule.MODEL_MISSING
+    assert explanation.rule is Rule.MODEL_MISSING
     pull = "corral models pull large --on a/llama"
-    assert found.summary == f"large is not on any of the 2 slots where llama runs; bring it there with `{pull}`"
-    assert found.slots == {"a/llama": "does not have large", "b/llama": "does not have large"}
-    assert found.may_start_at is None
+    assert explanation.summary == f"large is not on any of the 2 slots where llama runs; bring it there with `{pull}`"
+    assert explanation.slots == {"a/llama": "does not have large", "b/llama": "does not have large"}
+    assert explanation.may_start_at is None
 
 
 def test_a_model_on_a_slot_that_does_not_work_is_not_pulled_elsewhere_without_a_word() -> None:
     broken = a_server("a/llama", "large", engines=frozenset[str](), engine_problems={"llama": "no answer in time"})
     snapshot = a_snapshot([a_queued(1, model="large")], [broken, a_server("b/llama")])
 
-    found = explain(snapshot, 1)
+    explanation = explain(snapshot, 1)
 
-    assert found.rule is Rule.MODEL_MISSING
-    assert found.summary == "b/llama lacks large, and a/llama has it: no answer in time"
+    assert explanation.rule is Rule.MODEL_MISSING
+    assert explanation.summary == "b/llama lacks large, and a/llama has it: no answer in time"
 
 
 def test_a_task_whose_model_is_on_a_closed_slot_waits_for_that_slot() -> None:

@@ -68,7 +68,7 @@ def test_tasks_of_two_models_run_model_by_model_instead_of_in_turn():
     queue = PlayedQueue({place.id: place}, measured(a=10.0, b=10.0), tasks)
     queue.play(after(1000))
     order = ["ab"[task % 2] for task in sorted(queue.started, key=queue.started.__getitem__)]
-    assert sum(one != other for one, other in pairwise(order)) == 1
+    assert sum(model != other for model, other in pairwise(order)) == 1
 
 
 @SOME

@@ -43,12 +43,14 @@ def held_on(place: Place, running: list[tuple[str, str | None, int | None]], evi
 def held_on_device(snapshot: Snapshot, device: str, assignments: tuple[Assignment, ...]) -> int:
     """Bytes on a device when the assignments run."""
     tasks = tasks_of(snapshot)
-    evicted = {(place, each.engine, each.model) for one in assignments for place, each in one.evict}
+    evicted = {
+        (place, resident.engine, resident.model) for assignment in assignments for place, resident in assignment.evict
+    }
     total = 0
     for place in snapshot.places:
         if place.device == device:
-            mine = [tasks[one.task] for one in assignments if place.id in one.places]
-            running = [(task.engine, task.model, task.memory) for task in mine]
+            on_place = [tasks[assignment.task] for assignment in assignments if place.id in assignment.places]
+            running = [(task.engine, task.model, task.memory) for task in on_place]
             if place.running is not None:
                 running.append((place.running.engine, place.running.model, place.running.memory))
             total += held_on(place, running, evicted)
@@ -61,7 +63,9 @@ def count_running(snapshot: Snapshot, task: QueuedTask, assignments: tuple[Assig
     running = {
         place.running.task: (place.running.queue, place.running.owner) for place in snapshot.places if place.running
     }
-    running |= {one.task: (tasks[one.task].queue, tasks[one.task].owner) for one in assignments}
+    running |= {
+        assignment.task: (tasks[assignment.task].queue, tasks[assignment.task].owner) for assignment in assignments
+    }
     return Counter(running.values())[task.queue, task.owner]
 
 
@@ -81,9 +85,9 @@ def may_use(snapshot: Snapshot, place: Place, task: QueuedTask) -> bool:
 @given(snapshots())
 def test_no_slot_gets_two_tasks_and_no_task_starts_twice(snapshot):
     assignments = decide(snapshot).assignments
-    given_away = [place for one in assignments for place in one.places]
+    given_away = [place for assignment in assignments for place in assignment.places]
     assert len(given_away) == len(set(given_away))
-    assert len({one.task for one in assignments}) == len(assignments)
+    assert len({assignment.task for assignment in assignments}) == len(assignments)
 
 
 @MANY
@@ -91,11 +95,11 @@ def test_no_slot_gets_two_tasks_and_no_task_starts_twice(snapshot):
 def test_memory_is_never_overcommitted_on_a_device(snapshot):
     assignments = decide(snapshot).assignments
     places, tasks = places_of(snapshot), tasks_of(snapshot)
-    for one in assignments:
-        if tasks[one.task].memory is None:
+    for assignment in assignments:
+        if tasks[assignment.task].memory is None:
             continue
-        for place in map(places.__getitem__, one.places):
-            upto = assignments[: assignments.index(one) + 1]
+        for place in map(places.__getitem__, assignment.places):
+            upto = assignments[: assignments.index(assignment) + 1]
             if place.capacity is not None:
                 assert held_on_device(snapshot, place.device, upto) <= place.capacity
 
@@ -104,12 +108,12 @@ def test_memory_is_never_overcommitted_on_a_device(snapshot):
 @given(snapshots())
 def test_a_task_gets_only_slots_it_may_use_and_as_many_as_it_needs_on_one_node(snapshot):
     places, tasks = places_of(snapshot), tasks_of(snapshot)
-    for one in decide(snapshot).assignments:
-        task = tasks[one.task]
+    for assignment in decide(snapshot).assignments:
+        task = tasks[assignment.task]
         assert not queue_of(snapshot, task).paused
-        assert len(one.places) == task.gpus
-        assert len({places[place].node for place in one.places}) == 1
-        assert all(may_use(snapshot, places[place], task) for place in one.places)
+        assert len(assignment.places) == task.gpus
+        assert len({places[place].node for place in assignment.places}) == 1
+        assert all(may_use(snapshot, places[place], task) for place in assignment.places)
 
 
 @MANY
@@ -117,28 +121,32 @@ def test_a_task_gets_only_slots_it_may_use_and_as_many_as_it_needs_on_one_node(s
 def test_only_residents_of_idle_slots_are_given_up_and_none_twice(snapshot):
     places = places_of(snapshot)
     decision = decide(snapshot)
-    evicted = [(place, each.engine, each.model) for one in decision.assignments for place, each in one.evict]
+    evicted = [
+        (place, resident.engine, resident.model)
+        for assignment in decision.assignments
+        for place, resident in assignment.evict
+    ]
     assert len(evicted) == len(set(evicted))
-    for one in decision.assignments:
-        for place, resident in one.evict:
+    for assignment in decision.assignments:
+        for place, resident in assignment.evict:
             assert resident in places[place].resident
             assert places[place].running is None
-            assert places[place].device in {places[mine].device for mine in one.places}
+            assert places[place].device in {places[other].device for other in assignment.places}
 
 
 @MANY
 @given(snapshots())
 def test_an_owner_never_runs_more_than_the_queue_allows(snapshot):
     assignments, tasks = decide(snapshot).assignments, tasks_of(snapshot)
-    for position, one in enumerate(assignments):
-        assert not is_limited(snapshot, tasks[one.task], assignments[:position])
+    for position, assignment in enumerate(assignments):
+        assert not is_limited(snapshot, tasks[assignment.task], assignments[:position])
 
 
 @MANY
 @given(snapshots())
 def test_every_candidate_starts_or_has_a_rule(snapshot):
     decision = decide(snapshot)
-    started = {one.task for one in decision.assignments}
+    started = {assignment.task for assignment in decision.assignments}
     assert started | set(decision.waiting) == {task.id for task in snapshot.tasks}
     assert not started & set(decision.waiting)
     assert all(decision.waiting.values())
@@ -192,14 +200,14 @@ def is_lower(snapshot: Snapshot, other: QueuedTask, task: QueuedTask) -> bool:
 
 def assert_nobody_is_overtaken(snapshot: Snapshot, entitled: list[QueuedTask]) -> None:
     decision, tasks, places = decide(snapshot), tasks_of(snapshot), places_of(snapshot)
-    for position, one in enumerate(decision.assignments):
-        place, before = places[one.places[0]], decision.assignments[:position]
+    for position, assignment in enumerate(decision.assignments):
+        place, before = places[assignment.places[0]], decision.assignments[:position]
         for task in entitled:
-            if is_promoted(snapshot, tasks[one.task]) and has_its_model(place, tasks[one.task]):
+            if is_promoted(snapshot, tasks[assignment.task]) and has_its_model(place, tasks[assignment.task]):
                 continue
             if is_slow_for(snapshot, place, task):
                 continue
-            if task.id in decision.waiting and is_lower(snapshot, tasks[one.task], task):
+            if task.id in decision.waiting and is_lower(snapshot, tasks[assignment.task], task):
                 assert not could_have(snapshot, task, place, before)
 
 
@@ -216,7 +224,7 @@ def is_slow_for(snapshot: Snapshot, place: Place, task: QueuedTask) -> bool:
 
 def has_its_model(place: Place, task: QueuedTask) -> bool:
     """Whether the task may go first for its model's sake."""
-    return any((each.engine, each.model) == (task.engine, task.model) for each in place.resident)
+    return any((resident.engine, resident.model) == (task.engine, task.model) for resident in place.resident)
 
 
 def could_have(snapshot: Snapshot, task: QueuedTask, place: Place, before: tuple[Assignment, ...]) -> bool:
@@ -227,7 +235,7 @@ def could_have(snapshot: Snapshot, task: QueuedTask, place: Place, before: tuple
         return False
     if task.memory is None or place.capacity is None:
         return True
-    taken = {name for one in before for name in one.places}
+    taken = {name for assignment in before for name in assignment.places}
     yields = [s for s in snapshot.places if s.running is None and s.gate is not Gate.UNHEALTHY and s.id not in taken]
     bare = replace(snapshot, places=tuple(replace(s, resident=()) if s in yields else s for s in snapshot.places))
     return held_on_device(bare, place.device, before) + task.memory <= place.capacity

@@ -15,11 +15,11 @@ from doubles.traces import traces
 
 
 def by_place(run: Run) -> dict[str, list[Span]]:
-    found: defaultdict[str, list[Span]] = defaultdict(list)
+    spans: defaultdict[str, list[Span]] = defaultdict(list)
     for span in run.spans:
         for place in span.places:
-            found[place].append(span)
-    return found
+            spans[place].append(span)
+    return spans
 
 
 @given(traces())
@@ -119,9 +119,9 @@ def test_the_same_trace_gives_the_same_run(trace: Trace) -> None:
 @MANY
 def test_figures_stay_in_their_bounds(trace: Trace) -> None:
     run = simulate(trace)
-    found = summarise(trace, run)
-    assert found.finished + found.left == len(trace.arrivals)
-    assert all(0 <= part <= 1 + 1e-9 for part in found.occupancy.values())
-    assert 0 <= found.swaps <= found.loads <= len(run.spans)
-    for waits in found.waits.values():
+    summary = summarise(trace, run)
+    assert summary.finished + summary.left == len(trace.arrivals)
+    assert all(0 <= part <= 1 + 1e-9 for part in summary.occupancy.values())
+    assert 0 <= summary.swaps <= summary.loads <= len(run.spans)
+    for waits in summary.waits.values():
         assert 0 <= waits.p50 <= waits.p99 <= waits.longest

@@ -185,10 +185,10 @@ def test_everything_wrong_with_a_trace_is_told_at_once() -> None:
         outages=(Outage(place=SECOND, from_s=0, until_s=1),),
         slowdown={FIRST: 0},
     )
-    with pytest.raises(TraceError) as told:
+    with pytest.raises(TraceError) as caught:
         simulate(trace)
     for part in ("before task 1", "more than once", "how long task 1 takes on fast", "no slot a/gpu1", "0 times"):
-        assert part in told.value.what
+        assert part in caught.value.what
 
 
 def test_a_night_that_equals_an_earlier_one_is_played_once() -> None:
@@ -227,15 +227,15 @@ def test_figures_are_those_of_the_window() -> None:
         loads=(M1,),
         outages=(Outage(place=SECOND, from_s=9, until_s=inf),),
     )
-    found = summarise(
+    summary = summarise(
         trace, simulate(trace), span_s=28, watts={FIRST: Watts(busy=360, idle=36), SECOND: Watts(busy=36, idle=3600)}
     )
-    assert (found.finished, found.left, found.makespan_s) == (2, 2, 44)
-    assert (found.loads, found.swaps, found.lost_s) == (2, 0, 9)
-    assert found.occupancy == {FIRST: 1, SECOND: 9 / 28}
-    assert found.energy_wh == pytest.approx((28 * 360 + 9 * 36) / 3600)
-    assert found.waits[TaskClass.BATCH].longest == 14
-    assert found.per_hour == pytest.approx(2 * 3600 / 28)
+    assert (summary.finished, summary.left, summary.makespan_s) == (2, 2, 44)
+    assert (summary.loads, summary.swaps, summary.lost_s) == (2, 0, 9)
+    assert summary.occupancy == {FIRST: 1, SECOND: 9 / 28}
+    assert summary.energy_wh == pytest.approx((28 * 360 + 9 * 36) / 3600)
+    assert summary.waits[TaskClass.BATCH].longest == 14
+    assert summary.per_hour == pytest.approx(2 * 3600 / 28)
 
 
 def test_energy_is_unknown_when_one_slot_has_no_watts() -> None:

@@ -148,5 +148,5 @@ def test_pool_of_a_queue_is_slots(tmp_path: Path) -> None:
     ],
 )
 def test_node_that_is_this_machine_is_found(nodes: list[Node], here: str | None) -> None:
-    found = find_this_node(nodes, "host.example")
-    assert (found.name if found else None) == here
+    node = find_this_node(nodes, "host.example")
+    assert (node.name if node else None) == here

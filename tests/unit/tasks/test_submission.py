@@ -34,12 +34,12 @@ def codes(submission: Submission, rules: SubmissionRules = RULES) -> list[str]:
 
 
 def test_every_problem_is_told_at_once() -> None:
-    found = codes(
+    reported = codes(
         a_submission(
             a_task("a", queue="nigth"), a_task("a"), a_task("", needs=("x",)), a_task("c", inputs={"t": "x" * 2**21})
         )
     )
-    assert found == [
+    assert reported == [
         "submission.duplicate_name",
         "submission.bad_name",
         "submission.unknown_queue",

@@ -14,7 +14,7 @@ GIB = 2**30
 
 def a_structure(kind: int, area: bytes, *strings: str) -> bytes:
     """Lay out one structure: header, formatted area, strings, and the empty string that ends them."""
-    text = b"".join(one.encode() + b"\0" for one in strings) + (b"\0" if strings else b"\0\0")
+    text = b"".join(string.encode() + b"\0" for string in strings) + (b"\0" if strings else b"\0\0")
     return struct.pack("<BBH", kind, len(area) + 4, kind) + area + text
 
 

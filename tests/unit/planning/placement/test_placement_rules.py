@@ -37,11 +37,11 @@ def test_a_small_cluster_gets_the_best_plan_there_is_and_the_proof_of_it(cluster
     layout, machines, demands = parts(cluster)
     assume(sum(demand.replicas for demand in demands) <= _MOST_UNITS)
 
-    found = plan_layout(cluster, layout, {})
+    plan = plan_layout(cluster, layout, {})
 
-    assert tuple(proof.placed for proof in found.proofs) == best_counts(demands, machines)
-    assert found.gap == 0
-    assert all(proof.gap == 0 for proof in found.proofs)
+    assert tuple(proof.placed for proof in plan.proofs) == best_counts(demands, machines)
+    assert plan.gap == 0
+    assert all(proof.gap == 0 for proof in plan.proofs)
 
 
 @settings(MANY, max_examples=80)
@@ -72,15 +72,15 @@ def test_what_is_counted_for_a_large_cluster_breaks_no_rule_and_its_bound_holds(
 def test_everything_that_is_asked_for_is_placed_or_has_a_reason_on_every_gpu(cluster):
     layout, machines, demands = parts(cluster)
 
-    found = plan_layout(cluster, layout, {})
+    plan = plan_layout(cluster, layout, {})
 
-    assert len(found.placed) + len(found.unplaced) == sum(demand.replicas for demand in demands)
-    for one in found.unplaced:
-        wants = next(demand for demand in demands if demand.name == one.demand).gpus
-        places = {refusal.gpu_or_node for refusal in one.refusals}
+    assert len(plan.placed) + len(plan.unplaced) == sum(demand.replicas for demand in demands)
+    for unplaced in plan.unplaced:
+        wants = next(demand for demand in demands if demand.name == unplaced.demand).gpus
+        places = {refusal.gpu_or_node for refusal in unplaced.refusals}
         expected = {gpu.name for machine in machines for gpu in machine.gpus} if wants else set()
         assert expected <= places
-        assert all(refusal.reason and refusal.reason != "has room" for refusal in one.refusals)
+        assert all(refusal.reason and refusal.reason != "has room" for refusal in unplaced.refusals)
 
 
 @settings(MANY, max_examples=50)
@@ -92,4 +92,6 @@ def test_the_same_cluster_has_the_same_plan(cluster):
 
     assert first.placed == second.placed
     assert first.cautions == second.cautions
-    assert [list(one.refusals) for one in first.unplaced] == [list(one.refusals) for one in second.unplaced]
+    assert [list(unplaced.refusals) for unplaced in first.unplaced] == [
+        list(unplaced.refusals) for unplaced in second.unplaced
+    ]
