@@ -33,7 +33,7 @@ def test_what_a_model_takes_of_shared_memory_is_not_there_for_services(node: str
     both = plan(f"  - {{name: here, {node}}}", MODEL % model + OTHER % other)
     alone = [plan(f"  - {{name: here, {node}}}", service) for service in (MODEL % model, OTHER % other)]
 
-    assert [bool(plan.missing) for plan in alone] == [False, False]
+    assert [bool(single.missing) for single in alone] == [False, False]
     assert len(both.placed) == 1
     assert any("memory" in refusal.reason for refusal in both.missing[0].refusals)
 
