@@ -464,9 +464,9 @@ def test_everything_that_cannot_be_converted_is_named_at_once() -> None:
     workflow["nodes"].append(a_node(60, "SaveLatentElsewhere", inputs=[("samples", "LATENT", 60)]))
     workflow["links"].append([60, 3, 0, 60, 0, "LATENT"])
 
-    found = {(code, where) for code, _, where in problems_of(workflow)}
+    reported = {(code, where) for code, _, where in problems_of(workflow)}
 
-    assert found == {
+    assert reported == {
         ("comfyui.missing_node_type", "node 8 (TiledDecode)"),
         ("comfyui.missing_node_type", "node 60 (SaveLatentElsewhere)"),
         ("comfyui.missing_input", "node 6 (CLIPTextEncode)"),
