@@ -41,22 +41,26 @@ _REGION = re.compile(r"(<!-- generated: ([a-zA-Z0-9-]+) -->\n).*?(<!-- end -->)"
 _RULES = {
     Rule.NO_ENGINE: "The engine runs on none of the slots of the queue. A person must fix it.",
     Rule.MODEL_MISSING: "The engine runs, and no server that the task can be sent to has its model: pull it on one.",
+    Rule.NODE_MISSING: "It must run on one node, where no slot of its queue and engine works. A person must fix it.",
     Rule.NO_FIT: "No slot has the memory, or no node has as many slots, even when idle.",
     Rule.QUEUE_PAUSED: "The queue is paused.",
     Rule.OWNER_LIMIT: "The owner runs as many tasks of the queue as the cluster file allows.",
     Rule.SLOTS_CLOSED: "The slots that could run it are paused, draining or unhealthy.",
     Rule.SLOTS_BUSY: "The slots that could run it are busy, or busy neighbours hold the memory that it needs.",
+    Rule.NODE_BUSY: "It must run on one node, whose slots are busy; a slot elsewhere is free.",
     Rule.BEHIND_OTHERS: "Tasks that go first take the slots that are free now.",
     Rule.RESERVED: "The free slots are kept for a task that needs several, and this one would take too long.",
     Rule.GATHERING: "It needs several slots of one node; they are kept for it as they become free.",
     Rule.AFFINITY: "A task whose model is already in memory went first. This is bounded.",
     Rule.FASTER_SOON: "A slow slot is free, but faster ones should do all that waits before it could finish this task.",
+    Rule.PREFERRED_NODE: "A slot elsewhere is free; its preferred node should have one soon enough.",
     Rule.STARTING: "It does not wait: the next decision starts it.",
 }
 _BOUNDS = {
     "promote_after": "A batch task that waited longer goes with the interactive ones (`scheduling.promoteAfter`).",
     "affinity_window": "How many tasks behind the first are looked at for one whose model is in memory.",
     "affinity_delay": "How long a model's turn lasts while others wait; half of their wait if that is longer.",
+    "node_wish": "How much later a task can end for its preferred node.",
     "unknown_duration_s": "Seconds that are expected and charged where nothing was measured yet.",
 }
 

@@ -191,6 +191,11 @@ class TaskFields(Fields):
     memory: Size | None = Field(
         default=None, description="Memory that it needs on each of them, such as `8Gi`; measured when left out."
     )
+    node: Word | None = Field(default=None, description="The only node where it can run.")
+    prefer_node: Word | None = Field(
+        default=None,
+        description="The node that it would rather run on, where that makes it end two minutes later at most.",
+    )
     timeout_s: Seconds = Field(
         default=DEFAULT_TIMEOUT_S,
         validation_alias="timeout",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
 
@@ -37,6 +38,8 @@ ENGINES = ("llama", "comfyui")
 MODELS = (None, "m1", "m2")
 SIZES = (None, 2, 6, 9)
 GPU_MODELS = ("fast", "slow")
+NODES = ("a", "b", "away")
+"""Of the last, no place is."""
 ONE_GPU = (1,)
 ONE_OR_TWO_GPUS = (1, 1, 1, 2)
 
@@ -130,7 +133,7 @@ def _passed_since(chance: Random, tasks: Iterable[int]) -> dict[int, datetime]:
 
 
 def snapshots(gpus: Sequence[int] = ONE_OR_TWO_GPUS, most_tasks: int = 7) -> st.SearchStrategy[Snapshot]:
-    """A question to the policy; how many places a task needs is chosen of `gpus`."""
+    """A question to the policy; how many places a task needs is chosen of `gpus`. No task asks for a node."""
 
     def make(chance: Random) -> Snapshot:
         count = chance.randint(0, most_tasks)
@@ -146,6 +149,19 @@ def snapshots(gpus: Sequence[int] = ONE_OR_TWO_GPUS, most_tasks: int = 7) -> st.
         )
 
     return draw_by_chance(make)
+
+
+def snapshots_with_nodes(gpus: Sequence[int] = ONE_OR_TWO_GPUS) -> st.SearchStrategy[Snapshot]:
+    """A question to the policy in which tasks must run on a node, or would rather."""
+
+    def add_nodes(snapshot: Snapshot, chance: Random) -> Snapshot:
+        tasks = [
+            replace(task, node=chance.choice((None, None, *NODES)), prefer_node=chance.choice((None, *NODES)))
+            for task in snapshot.tasks
+        ]
+        return replace(snapshot, tasks=tuple(tasks))
+
+    return st.builds(add_nodes, st.one_of(snapshots(gpus), busy_snapshots()), draw_by_chance(lambda chance: chance))
 
 
 MANY_SLOT_IDS = tuple(f"{node}/gpu{index}" for node in "abc" for index in range(4))

@@ -45,9 +45,10 @@ def put_task(task: Json, story: Sequence[Json], *, as_json: bool) -> None:
         return
     terminal.put_text(_answer(task))
     terminal.put("")
-    plain = ("id", "name", "state", "batch", "owner", "queue", "class", "priority", "engine", "model", "gpus")
+    plain = ("id", "name", "state", "batch", "owner", "queue", "class", "priority", "engine", "model", "gpus", "node")
     fields = [(name, task.get(name)) for name in plain]
     fields += [
+        ("prefers node", task.get("prefer_node")),
         ("failed attempts", f"{task['attempts']} of {task['max_attempts']}" if task["attempts"] else ""),
         ("slots", ", ".join(task["slots"])),
         ("created", format_ago(task["created_at"])),

@@ -354,7 +354,11 @@ def check_workloads(references: References, find_gpu: FindGpu | None) -> dict[Ya
         at: YamlPath = ("workloads", index)
         references.check_known(workload.engine, SERVICE_ENGINES, "engine", (*at, "engine"))
         references.check_known(workload.service, references.services, "service", (*at, "service"))
+        references.check_known(workload.node, references.nodes, "node", (*at, "node"))
         references.check_known(workload.prefer_node, references.nodes, "node", (*at, "preferNode"))
+        if workload.node is not None and workload.prefer_node not in (None, workload.node):
+            what = f"it must run on node `{workload.node}` and prefers `{workload.prefer_node}`"
+            references.report_conflict(what, (*at, "preferNode"), "leave one of the two out")
         for model in workload.durations if find_gpu else ():
             here = (*at, "durations", model)
             if find_gpu and (facts := look_up(model, None, here, references, find_gpu)):

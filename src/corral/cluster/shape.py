@@ -357,7 +357,11 @@ class WorkloadShape(Shape):
     model: Text | None = Field(None, description="The model, by the engine's own name.")
     service: Name | None = Field(None, description="The service that does it.")
     min_vram: Size | None = Field(None, description="VRAM that one task needs.")
-    prefer_node: Name | None = Field(None, description="The node that it prefers.")
+    node: Name | None = Field(None, description="The only node where its tasks run, unless they name one.")
+    prefer_node: Name | None = Field(
+        None,
+        description="The node that its tasks prefer, unless they name one; it makes a task two minutes later at most.",
+    )
     parallel_capable: bool = Field(
         False, strict=True, description="Whether one task can use several GPUs at once, such as training."
     )

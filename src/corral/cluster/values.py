@@ -287,7 +287,10 @@ class Workload:
     """The service that does it."""
     min_vram: Bytes | None = None
     """VRAM that one task needs on its GPU."""
+    node: str | None = None
+    """The only node where its tasks run, unless they name one."""
     prefer_node: str | None = None
+    """The node that its tasks prefer, unless they name one."""
     parallel_capable: bool = False
     """Whether one task of it can use several GPUs (training); independent tasks always run side by side."""
     seconds: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -376,6 +379,23 @@ class Cluster:
     night: timedelta = timedelta(hours=8)
     """The length of the hours in which batches have the machines for themselves."""
     electricity: Electricity | None = None
+
+    def find_workload(self, engine: str, model: str | None) -> Workload | None:
+        """Find the workload that a task is one of: with its engine and model, else with its engine and no model."""
+        return next(iter(self._list_workloads(engine, model)), None)
+
+    def find_nodes(self, engine: str, model: str | None) -> tuple[str | None, str | None]:
+        """Find where a task that names no node must run, and where it would rather.
+
+        It is what all workloads say that the task can be one of: its engine and model are all that is known of it.
+        """
+        nodes = {(workload.node, workload.prefer_node) for workload in self._list_workloads(engine, model)}
+        return nodes.pop() if len(nodes) == 1 else (None, None)
+
+    def _list_workloads(self, engine: str, model: str | None) -> list[Workload]:
+        of_engine = [workload for workload in self.workloads.values() if workload.engine == engine]
+        exact = [workload for workload in of_engine if workload.model == model]
+        return exact or [workload for workload in of_engine if workload.model is None]
 
 
 class GpuFacts(Protocol):

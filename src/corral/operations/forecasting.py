@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from corral.cluster.values import Cluster, Workload
 from corral.engine_kinds import SLEEP
@@ -181,15 +181,9 @@ def _select_ended(tasks: Sequence[Json]) -> list[Ended]:
 
 def _read_ended(task: Json) -> Ended:
     return Ended(
+        **_read_demand(task),
         id=task["id"],
         owner=task["owner"],
-        engine=task["engine"],
-        model=task["model"],
-        queue=task["queue"],
-        task_class=TaskClass(task["class"]),
-        priority=Priority[task["priority"].upper()],
-        gpus=task["gpus"],
-        memory=None if task["memory"] is None else Bytes(task["memory"]),
         needs=tuple(task["needs"]),
         created_at=datetime.fromisoformat(task["created_at"]),
         queued_at=datetime.fromisoformat(task["queued_at"] or task["created_at"]),
@@ -204,19 +198,28 @@ def _read_job(task: Mapping[str, Json]) -> Job:
     outputs = [file["task"] for file in files.values() if "task" in file]
     asked = [need for need in task.get("needs", ()) if isinstance(need, str)]  # a number is a task of another batch
     sleeps = task["engine"] == SLEEP.name
-    memory = task.get("memory")
     return Job(
+        **_read_demand(task),
         name=task["name"],
-        engine=task["engine"],
-        model=task.get("model"),
-        queue=task.get("queue") or "default",
-        task_class=TaskClass(task.get("class") or TaskClass.BATCH),
-        priority=Priority[(task.get("priority") or "normal").upper()],
-        gpus=task.get("gpus") or 1,
-        memory=None if memory is None else Bytes(memory),
         needs=tuple(dict.fromkeys([*asked, *outputs])),
         seconds=float(task["inputs"]["seconds"]) if sleeps else None,
     )
+
+
+def _read_demand(task: Mapping[str, Json]) -> dict[str, Any]:  # of every field's own type
+    """Return what a task of the HTTP API, as it is asked or shown, asks of the policy: by name, without its owner."""
+    memory = task.get("memory")
+    return {
+        "engine": task["engine"],
+        "model": task.get("model"),
+        "queue": task.get("queue") or "default",
+        "task_class": TaskClass(task.get("class") or TaskClass.BATCH),
+        "priority": Priority[(task.get("priority") or "normal").upper()],
+        "gpus": task.get("gpus") or 1,
+        "memory": None if memory is None else Bytes(memory),
+        "node": task.get("node"),
+        "prefer_node": task.get("prefer_node"),
+    }
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

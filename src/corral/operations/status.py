@@ -31,6 +31,8 @@ class OpenWork(Protocol):
     @property
     def model(self) -> str | None: ...
     @property
+    def node(self) -> str | None: ...
+    @property
     def state(self) -> str: ...
     @property
     def tasks(self) -> int: ...
@@ -217,7 +219,7 @@ def measure_disk(folder: Path) -> Disk:
 def list_waiting(work: Iterable[OpenWork]) -> list[WaitingWork]:
     """Return the work that has not started."""
     return [
-        WaitingWork(queue=part.queue, engine=part.engine, model=part.model, count=part.slots)
+        WaitingWork(queue=part.queue, engine=part.engine, model=part.model, node=part.node, count=part.slots)
         for part in work
         if part.state in _WAITING
     ]

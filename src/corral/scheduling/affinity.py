@@ -8,7 +8,8 @@ lasts for `PolicyBounds.affinity_delay`, or for `PART_OF_WAIT` of what the task 
 from the time at which the model was loaded. A task whose model is on a busy place that should be free in time waits for
 that place instead, but is passed only by tasks that came little later than itself, so that a model which needs a second
 place gets it. In either case what passes is of the same class and priority, and is expected to end within the bound
-from the first time the task was passed over. Tasks that need several GPUs are never passed over.
+from the first time the task was passed over. Tasks that need several GPUs are never passed over, and those that
+prefer another node pass nothing.
 
 So no task starves. What takes a place when a turn is over is the first task in order. A turn serves its model's tasks
 in order too: tasks that came after a waiting one are served only when those of their model that came before are, and
@@ -30,6 +31,7 @@ from corral.scheduling.durations import Expectations
 from corral.scheduling.ordering import Line
 from corral.scheduling.room import Room, is_preferred
 from corral.scheduling.values import Gate, Place, PolicyBounds, QueuedTask, Turn
+from corral.scheduling.wishes import is_elsewhere
 from corral.work import SlotId
 
 PART_OF_WAIT = 0.5
@@ -77,6 +79,7 @@ class Affinity:
                     return None
             elif (
                 (task.engine, task.model) in models
+                and not is_elsewhere(place, task)
                 and task.queued_at <= latest
                 and expect_seconds(task) <= left_s
                 and not self._room.is_limited(task)

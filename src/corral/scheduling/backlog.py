@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import fields
 from datetime import datetime
 from itertools import chain, islice, takewhile, zip_longest
 from operator import attrgetter, itemgetter
@@ -31,17 +32,7 @@ _Item = TypeVar("_Item", bound=tuple[object, ...])
 
 _number: Callable[[_Age | _Rank], int] = itemgetter(-1)
 _lane_of: Callable[[QueuedTask], _Lane] = attrgetter(
-    "owner",
-    "queue",
-    "task_class",
-    "priority",
-    "engine",
-    "model",
-    "memory",
-    "gpus",
-    "prefer_slot",
-    "avoid_slots",
-    "refused_slots",
+    *(member.name for member in fields(QueuedTask) if member.name not in ("id", "queued_at"))
 )
 """Everything that the policy looks at, except age."""
 

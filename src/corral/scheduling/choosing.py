@@ -1,8 +1,8 @@
 """Where a task goes when several places would do.
 
-In order: where a lost attempt of it ran (its job can be found again), where its model is resident, where it was
-measured fastest, where the fewest warm models are lost, where the least memory is left over, and the place's name, so
-that the same question always has the same answer.
+In order: where a lost attempt of it ran (its job can be found again), on its preferred node within a bound (`wishes`),
+where its model is resident, where it was measured fastest, where the fewest warm models are lost, where the least
+memory is left over, and the place's name, so that the same question always has the same answer.
 
 Tasks that ask for the same rank the free places alike, so these are ranked once and kept in heaps. A place that was
 given away, or that is another choice since its device changed (`Room.touched`), is dropped or ranked anew when it is
@@ -19,12 +19,18 @@ from typing import NamedTuple
 from corral.scheduling.durations import Expectations
 from corral.scheduling.room import Room, is_model_of, is_preferred
 from corral.scheduling.values import Place, QueuedTask
+from corral.scheduling.wishes import Wishes
 from corral.work import SlotId
 
 Choice = tuple[bool, bool, float, int, float, SlotId]
 
 _Ranked = tuple[bool, float, int, float, SlotId, int]
 """A choice but for the preference, and which view of the place it was made from (`Room.stamps`)."""
+
+_Group = tuple[str, bool]
+"""Places that a task would be late on alike: a device model, and whether they are on its preferred node."""
+
+_ANYWHERE, _ON_NODE, _ELSEWHERE = (True, False), (True,), (False,)
 
 _REASONS = (
     "lost attempt ran here",
@@ -73,9 +79,17 @@ def rate_place(place: Place, task: QueuedTask, room: Room, expectations: Expecta
 class Choosing:
     """Chooses places for the tasks of one decision."""
 
-    def __init__(self, room: Room, expectations: Expectations, *, allows: Callable[[Place, QueuedTask], bool]) -> None:
+    def __init__(
+        self,
+        room: Room,
+        expectations: Expectations,
+        wishes: Wishes,
+        *,
+        allows: Callable[[Place, QueuedTask], bool],
+    ) -> None:
         self._room = room
         self._expectations = expectations
+        self._wishes = wishes
         self._allows = allows
         self._rankings: dict[Hashable, _Ranking] = {}
 
@@ -86,18 +100,32 @@ class Choosing:
     def pick(self, task: QueuedTask, is_too_late: Callable[[QueuedTask, Place], bool]) -> Pick:
         """Choose the best free place that is not too late for the task, with the reason in a few words.
 
-        Places are too late by their device model; the one that the task prefers never is.
+        Places are too late by their group; the one that the task prefers never is.
         """
         preferred = self._room.find_preferred(task)
         if preferred is not None and self.can_have(task, preferred):
             return Pick(preferred, _REASONS[0])
-        best, is_late = self._find_best_two(task, is_too_late)
+        if task.prefer_node is not None:
+            return self._pick_by_wish(task, is_too_late)
+        return self._pick_on(_ANYWHERE, task, is_too_late)
+
+    def _pick_by_wish(self, task: QueuedTask, is_too_late: Callable[[QueuedTask, Place], bool]) -> Pick:
+        near, far = (self._pick_on(sides, task, is_too_late) for sides in (_ON_NODE, _ELSEWHERE))
+        if near.place is None or far.place is None:
+            return Pick(near.place or far.place, near.because or far.because, near.is_late or far.is_late)
+        return Pick(near.place, "preferred node") if self._wishes.is_worth(task, near.place, far.place) else far
+
+    def _pick_on(
+        self, sides: Container[bool], task: QueuedTask, is_too_late: Callable[[QueuedTask, Place], bool]
+    ) -> Pick:
+        """Choose among the places of the preferred node, those elsewhere, or all."""
+        best, is_late = self._find_best_two(sides, task, is_too_late)
         if not best:
             return Pick(None, is_late=is_late)
         return Pick(self._room.free[best[0][4]], _explain_choice(best))
 
     def _find_best_two(
-        self, task: QueuedTask, is_too_late: Callable[[QueuedTask, Place], bool]
+        self, sides: Container[bool], task: QueuedTask, is_too_late: Callable[[QueuedTask, Place], bool]
     ) -> tuple[list[_Ranked], bool]:
         """The best choices (the second is there for its reason), and whether what could have had the task is late.
 
@@ -105,32 +133,32 @@ class Choosing:
         """
         ranking = self._rank_for(task)
         avoided = self._room.find_avoided(task)
-        in_time: set[str] = set()
-        late: set[str] = set()
+        in_time: set[_Group] = set()
+        late: set[_Group] = set()
         best: list[_Ranked] = []
-        aside: list[tuple[str, _Ranked]] = []
+        aside: list[tuple[_Group, _Ranked]] = []
         while len(best) < 2:
-            top = ranking.first(late)
+            top = ranking.first(sides, late)
             if top is None:
                 break
-            device_model, ranked = top
+            group, ranked = top
             place = self._room.free[ranked[4]]
             if place.id not in avoided:
-                if device_model not in in_time and is_too_late(task, place):
-                    late.add(device_model)
+                if group not in in_time and is_too_late(task, place):
+                    late.add(group)
                     continue
-                in_time.add(device_model)
+                in_time.add(group)
                 best.append(ranked)
                 if not ranked[0]:
                     break  # its model is resident there, which is reason enough
-            aside.append((device_model, ranking.pop(device_model)))
-        for device_model, ranked in aside:
-            ranking.push(device_model, ranked)
+            aside.append((group, ranking.pop(group)))
+        for group, ranked in aside:
+            ranking.push(group, ranked)
         return best, bool(late)
 
     def _rank_for(self, task: QueuedTask) -> _Ranking:
         """The free places in the order in which they suit the task, as they are now."""
-        demand = (task.queue, task.engine, task.model, task.memory)
+        demand = (task.queue, task.engine, task.model, task.memory, task.node, task.prefer_node)
         ranking = self._rankings.get(demand)
         if ranking is None:
             ranking = self._rankings[demand] = _Ranking(task, self._room, self._expectations, self._allows)
@@ -139,7 +167,7 @@ class Choosing:
 
 
 class _Ranking:
-    """The free places for one demand, in a heap for each device model."""
+    """The free places for one demand, in a heap for each group."""
 
     def __init__(
         self, task: QueuedTask, room: Room, expectations: Expectations, allows: Callable[[Place, QueuedTask], bool]
@@ -149,7 +177,7 @@ class _Ranking:
         self._expectations = expectations
         self._allows = allows
         self._free = room.eligible(task).free
-        self._heaps: dict[str, list[_Ranked]] = {}
+        self._heaps: dict[_Group, list[_Ranked]] = {}
         self._ranks: dict[Hashable, tuple[bool, float, int, float]] = {}
         self._followed = len(room.touched)
         for name, place in self._free.items():
@@ -165,27 +193,30 @@ class _Ranking:
             if name in self._free and name in self._room.free:
                 place = self._free[name]
                 if self._enter(place):
-                    heap = self._heaps[place.device_model]
+                    heap = self._heaps[self._group(place)]
                     heappush(heap, heap.pop())
         self._followed = len(touched)
 
-    def first(self, but: Container[str]) -> tuple[str, _Ranked] | None:
-        """The best place with its device model, those of some device models left aside."""
-        best: tuple[str, _Ranked] | None = None
-        for device_model, heap in self._heaps.items():
-            if device_model not in but:
+    def first(self, sides: Container[bool], but: Container[_Group]) -> tuple[_Group, _Ranked] | None:
+        """The best place of these sides with its group, some groups left aside."""
+        best: tuple[_Group, _Ranked] | None = None
+        for group, heap in self._heaps.items():
+            if group[1] in sides and group not in but:
                 self._drop_stale(heap)
                 if heap and (best is None or heap[0] < best[1]):
-                    best = device_model, heap[0]
+                    best = group, heap[0]
         return best
 
-    def pop(self, device_model: str) -> _Ranked:
-        """Take the first one of a device model out."""
-        return heappop(self._heaps[device_model])
+    def pop(self, group: _Group) -> _Ranked:
+        """Take the first place of a group out."""
+        return heappop(self._heaps[group])
 
-    def push(self, device_model: str, ranked: _Ranked) -> None:
-        """Put one back."""
-        heappush(self._heaps[device_model], ranked)
+    def push(self, group: _Group, ranked: _Ranked) -> None:
+        """Put a place back."""
+        heappush(self._heaps[group], ranked)
+
+    def _group(self, place: Place) -> _Group:
+        return place.device_model, place.node == self._task.prefer_node
 
     def _drop_stale(self, heap: list[_Ranked]) -> None:
         free, stamps = self._room.free, self._room.stamps
@@ -201,7 +232,7 @@ class _Ranking:
         rank = self._ranks.get(alike)
         if rank is None:
             rank = self._ranks[alike] = rate_place(place, task, room, self._expectations)[1:5]
-        self._heaps.setdefault(place.device_model, []).append((*rank, place.id, room.stamps.get(place.id, 0)))
+        self._heaps.setdefault(self._group(place), []).append((*rank, place.id, room.stamps.get(place.id, 0)))
         return True
 
 

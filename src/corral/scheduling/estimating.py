@@ -27,6 +27,8 @@ class WaitingWork:
     queue: str
     engine: str
     model: str | None
+    node: str | None = None
+    """The only node where they can run."""
     count: int
     """Slots that they take, one after the other: a task on two GPUs counts twice."""
 
@@ -74,8 +76,8 @@ def _find_seconds(
     pool = None if queue is None else queue.pool
     seconds: dict[SlotId, float] = {}
     for place in places:
-        in_pool = pool is None or place.is_among(pool, work.engine)
-        if not in_pool or work.engine not in place.engines or place.gate_for(work.engine) is not Gate.OPEN:
+        in_reach = place.is_on(work.node) and (pool is None or place.is_among(pool, work.engine))
+        if not in_reach or work.engine not in place.engines or place.gate_for(work.engine) is not Gate.OPEN:
             continue
         measured = find_measured(durations, DurationKey(work.engine, work.model, place.device_model))
         if measured is None:

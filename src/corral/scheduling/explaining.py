@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import ClassVar
 
@@ -22,11 +23,21 @@ from corral.scheduling.values import (
     Rule,
     Snapshot,
 )
+from corral.scheduling.wishes import is_elsewhere
 from corral.units import format_bytes, format_duration, list_some
 from corral.work import SlotId
 
-_NO_START = frozenset({Rule.NO_ENGINE, Rule.MODEL_MISSING, Rule.NO_FIT, Rule.QUEUE_PAUSED, Rule.SLOTS_CLOSED})
+_NO_START = frozenset(
+    {Rule.NO_ENGINE, Rule.MODEL_MISSING, Rule.NODE_MISSING, Rule.NO_FIT, Rule.QUEUE_PAUSED, Rule.SLOTS_CLOSED}
+)
 """Rules that the end of other tasks does not lift; a person must."""
+
+
+NO_SLOT = (
+    "this server has no slot: add this machine to `nodes` of the cluster file with an engine that is enabled, or an"
+    " engine's instance by `url`, then run `corral reload`"
+)
+"""What to do about a server on which nothing can run."""
 
 
 class NotQueuedError(CorralError):
@@ -83,6 +94,8 @@ def _explain_place(place: Place, task: QueuedTask, outcome: Outcome) -> str:
     queue = room.queue(task.queue)
     if queue.pool is not None and not place.is_among(queue.pool, task.engine):
         return f"not in the pool of queue {task.queue}"
+    if not place.is_on(task.node):
+        return f"not on node {task.node}, where the task must run"
     if task.engine not in place.engines:
         return place.engine_problems.get(task.engine, f"engine {task.engine} is not on this slot")
     if not place.has_model(task.engine, task.model):
@@ -123,6 +136,8 @@ def _explain_held_back(place: Place, task: QueuedTask, outcome: Outcome) -> str:
         return f"free, but {task.owner} runs {room.count_running(task)} tasks of queue {task.queue}"
     if task.gpus > 1:
         return f"free, but the task needs {task.gpus} slots of one node"
+    if outcome.find_rule(task) is Rule.PREFERRED_NODE:
+        return f"free, but node {task.prefer_node}, which the task prefers, should have a slot soon enough"
     ready_at = outcome.reservations.ready_at(place)
     if outcome.find_rule(task) is Rule.FASTER_SOON:
         return "free, but faster slots should have done all that waits before this one could finish the task"
@@ -139,6 +154,8 @@ def describe_rule(rule: Rule, snapshot: Snapshot, task: QueuedTask, outcome: Out
             return _describe_no_engine(snapshot, task)
         case Rule.MODEL_MISSING:
             return _describe_missing_model(snapshot, task, outcome)
+        case Rule.NODE_MISSING:
+            return _describe_missing_node(snapshot, task)
         case Rule.NO_FIT:
             return _describe_no_fit(task, outcome)
         case Rule.QUEUE_PAUSED:
@@ -149,6 +166,8 @@ def describe_rule(rule: Rule, snapshot: Snapshot, task: QueuedTask, outcome: Out
             return _describe_closed(task, list_usable_places(task, outcome.room))
         case Rule.SLOTS_BUSY:
             return _describe_busy(task, outcome)
+        case Rule.NODE_BUSY:
+            return f"it must run on node {task.node}: {_describe_busy(task, outcome)}"
         case Rule.BEHIND_OTHERS:
             return f"{len(outcome.assignments)} tasks that go first take the slots that are free now"
         case Rule.RESERVED:
@@ -159,11 +178,31 @@ def describe_rule(rule: Rule, snapshot: Snapshot, task: QueuedTask, outcome: Out
             return _describe_affinity(snapshot, task, outcome)
         case Rule.FASTER_SOON:
             return "faster slots should have done all that waits before a slot that is free now could finish this task"
+        case Rule.PREFERRED_NODE:
+            return _describe_wish(task, outcome)
         case Rule.STARTING:
             return "it starts now"
 
 
+def _describe_missing_node(snapshot: Snapshot, task: QueuedTask) -> str:
+    """Name the nodes that there are, or what the task's node lacks."""
+    nodes = sorted({place.node for place in snapshot.places})
+    if not nodes:
+        return f"it must run on node {task.node}, and {NO_SLOT}"
+    if task.node not in nodes:
+        return f"it must run on node {task.node}, and no slot is on it (nodes with slots: {list_some(nodes)})"
+    on_node = replace(snapshot, places=[place for place in snapshot.places if place.is_on(task.node)])
+    return f"it must run on node {task.node}, where {_describe_no_engine(on_node, task)}"
+
+
+def _describe_wish(task: QueuedTask, outcome: Outcome) -> str:
+    left = format_duration((outcome.wishing[task.id] - outcome.room.now).total_seconds())
+    return f"a slot elsewhere is free; node {task.prefer_node}, which it prefers, should have one for it in {left}"
+
+
 def _describe_no_engine(snapshot: Snapshot, task: QueuedTask) -> str:
+    if not snapshot.places:
+        return NO_SLOT
     problems = [place.engine_problems[task.engine] for place in snapshot.places if task.engine in place.engine_problems]
     because = f" ({list_some(sorted(set(problems)), separator='; ')})" if problems else ""
     return f"engine {task.engine} runs on none of the slots of queue {task.queue}{because}"
@@ -281,6 +320,7 @@ class _Play:
     def __init__(self, snapshot: Snapshot) -> None:
         self.room = Room(snapshot)
         self._expectations = Expectations(snapshot.durations, snapshot.bounds)
+        self._wish = snapshot.bounds.node_wish
         self.ready: dict[SlotId, datetime] = {place.id: self.room.ends_at(place) for place in self.room.places}
 
     def find_first_free(self, task: QueuedTask) -> list[Place]:
@@ -291,7 +331,11 @@ class _Play:
         in_time = sorted(open_places, key=lambda place: (self.ready[place.id], place.id))
         sets = [take_side_by_side(places, task, self.room.capacity) for places in group_by_node(in_time).values()]
         complete = [places_of_node for places_of_node in sets if places_of_node]
-        return min(complete, key=lambda places_of_node: self.ready[places_of_node[-1].id]) if complete else []
+        return min(complete, key=lambda places: self._rate(places[-1], task)) if complete else []
+
+    def _rate(self, place: Place, task: QueuedTask) -> datetime:
+        """When the place is free; elsewhere than on the preferred node it counts as later (`wishes`)."""
+        return self.ready[place.id] + (self._wish if is_elsewhere(place, task) else timedelta(0))
 
     def estimate_limit_end(self, task: QueuedTask) -> datetime:
         """When the owner's running tasks leave room for one more; now, unless a limit holds it."""

@@ -26,19 +26,21 @@ from operator import attrgetter
 from corral.scheduling.durations import Expectations
 from corral.scheduling.room import Room, is_preferred
 from corral.scheduling.values import Gate, Place, QueuedTask
+from corral.scheduling.wishes import Wishes
 
-_Kind = tuple[str, str, str | None, int | None, int]
+_Kind = tuple[str, str, str | None, str | None, int | None, int]
 
-_kind: Callable[[QueuedTask], _Kind] = attrgetter("queue", "engine", "model", "memory", "gpus")
+_kind: Callable[[QueuedTask], _Kind] = attrgetter("queue", "engine", "model", "node", "memory", "gpus")
 """The properties that decide where a waiting task could run, and for how long."""
 
 
 class Finishing:
     """Finds the places that are too late for a task, over one decision."""
 
-    def __init__(self, *, room: Room, expectations: Expectations, tasks: Sequence[QueuedTask]) -> None:
+    def __init__(self, *, room: Room, expectations: Expectations, wishes: Wishes, tasks: Sequence[QueuedTask]) -> None:
         self._room = room
         self._expectations = expectations
+        self._wishes = wishes
         self._waiting = _Waiting(tasks)
         self._faster: dict[Hashable, _Faster] = {}
 
@@ -51,7 +53,9 @@ class Finishing:
         alone_s = self._expectations.measured(task, place.device_model)
         if alone_s is None or is_preferred(place, task):
             return False
-        key = (task.queue, task.engine, task.model, task.memory, task.avoid_slots, task.refused_slots, alone_s)
+        if place.node == task.prefer_node:  # elsewhere counts as that much slower
+            alone_s -= self._wishes.count_left_s(task)
+        key = (*_kind(task), task.avoid_slots, task.refused_slots, alone_s)
         faster = self._faster.get(key)
         if faster is None:
             faster = self._faster[key] = _Faster(task, alone_s, self._room, self._expectations)

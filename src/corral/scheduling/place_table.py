@@ -22,8 +22,11 @@ Work = tuple[str, str | None]
 
 Pool = frozenset[SlotId] | None
 
+_Reach = tuple[Pool, str, str | None, str | None]
+"""The places that tasks could use: of a pool, with an engine, with a model, on a node."""
+
 _MOST_POOLS = 256
-"""Pools with an engine that are kept at once; pools of queues that were edited away must not add up."""
+"""Pools with an engine and a node that are kept at once; pools of queues that were edited away must not add up."""
 
 
 @dataclass(slots=True)
@@ -60,7 +63,7 @@ class PlaceTable(Collection[Place]):
         """By what they work with and by device model: when they are expected to be free, soonest first."""
         self._places: dict[SlotId, Place] = {}
         self._running: dict[tuple[str, Owner], dict[int, int]] = {}
-        self._eligible: dict[tuple[Pool, str, str | None], Eligible] = {}
+        self._eligible: dict[_Reach, Eligible] = {}
         self.listing: Counter[str] = Counter()
         """By engine: how many places have only some models."""
         for place in places:
@@ -107,9 +110,9 @@ class PlaceTable(Collection[Place]):
             for gone in known.keys() - {place.id for place in places}:
                 self.remove(gone)
 
-    def eligible(self, pool: Pool, engine: str, model: str | None = None) -> Eligible:
-        """The places of a pool (None: of all) where the engine runs and can use a model (None: whatever it is)."""
-        key = pool, engine, model if engine in self.listing else None
+    def eligible(self, pool: Pool, engine: str, model: str | None = None, node: str | None = None) -> Eligible:
+        """The places of a pool and a node where the engine runs and can use a model; None is any of these."""
+        key = pool, engine, model if engine in self.listing else None, node
         eligible = self._eligible.get(key)
         if eligible is None:
             if len(self._eligible) >= _MOST_POOLS:
@@ -186,8 +189,13 @@ class PlaceTable(Collection[Place]):
             del self.busy[running.engine, running.model]
 
 
-def _can_run(place: Place, pool: Pool, engine: str, model: str | None) -> bool:
-    return engine in place.engines and (pool is None or place.is_among(pool, engine)) and place.has_model(engine, model)
+def _can_run(place: Place, pool: Pool, engine: str, model: str | None, node: str | None) -> bool:
+    return (
+        engine in place.engines
+        and place.is_on(node)
+        and (pool is None or place.is_among(pool, engine))
+        and place.has_model(engine, model)
+    )
 
 
 def is_free(place: Place) -> bool:

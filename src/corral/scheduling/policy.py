@@ -1,7 +1,8 @@
 """The policy: which tasks start now, on which places, and which rule keeps each of the others waiting.
 
 A pure function of a snapshot. The task that goes first (`ordering`) takes the best place it can use (`room`,
-`choosing`) that is not too late for it (`finishing`), unless another's model is resident there (`affinity`); a task
+`choosing`) that is not too late for it (`finishing`), unless its preferred node should soon have one (`wishes`), or
+another's model is resident there (`affinity`); a task
 that needs several GPUs gathers or reserves (`reservation`). It stops when no place is free. A task that nothing free
 can run is never looked at twice, nor are those that ask for the same (`_shape`): the room only shrinks while a decision
 goes on.
@@ -13,7 +14,7 @@ are in a table that is kept between decisions (`place_table`). `python -m benchm
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache, cached_property
 from operator import attrgetter
@@ -28,18 +29,19 @@ from corral.scheduling.place_table import PlaceTable, is_free
 from corral.scheduling.reservation import Reservations, gather
 from corral.scheduling.room import Room, has_node_with
 from corral.scheduling.values import Assignment, Decision, FairShare, Gate, Place, QueuedTask, Rule, Snapshot, Turn
+from corral.scheduling.wishes import Wishes
 from corral.work import SlotId
 
 _Shape = tuple[object, ...]
 
-_demand: Callable[[QueuedTask], _Shape] = attrgetter("queue", "engine", "memory", "gpus")
+_demand: Callable[[QueuedTask], _Shape] = attrgetter("queue", "engine", "memory", "gpus", "node")
 """The properties that decide whether a task could use a free place, whatever is loaded there."""
 
-_demand_with_model: Callable[[QueuedTask], _Shape] = attrgetter("queue", "engine", "model", "memory", "gpus")
+_demand_with_model: Callable[[QueuedTask], _Shape] = attrgetter("queue", "engine", "model", "memory", "gpus", "node")
 """The same where an engine has not every model everywhere."""
 
 _shape: Callable[[QueuedTask], _Shape] = attrgetter(
-    "queue", "engine", "model", "memory", "gpus", "avoid_slots", "refused_slots"
+    "queue", "engine", "model", "memory", "gpus", "node", "prefer_node", "avoid_slots", "refused_slots"
 )
 """The properties that decide whether a free place can run the task; all tasks of one shape can run, or none."""
 
@@ -55,6 +57,8 @@ class Outcome:
     """Tasks passed over in this decision."""
     late: frozenset[_Shape] = frozenset()
     """Tasks that wait for faster places although slower ones are free, by shape."""
+    wishing: Mapping[int, datetime] = field(default_factory=dict[int, datetime])
+    """Tasks that wait for their preferred node although places elsewhere are free, and when it should have one."""
     fair: FairShare
     passed_since: Mapping[int, datetime] = field(default_factory=dict[int, datetime])
     turns: Mapping[SlotId, Turn] = field(default_factory=dict[SlotId, Turn])
@@ -62,6 +66,8 @@ class Outcome:
     def find_rule(self, task: QueuedTask) -> Rule:
         """Find the rule that keeps a task waiting."""
         rule = find_rule(task, self.room, self.passed)
+        if rule is Rule.RESERVED and task.id in self.wishing:
+            return Rule.PREFERRED_NODE
         return Rule.FASTER_SOON if rule is Rule.RESERVED and _shape(task) in self.late else rule
 
 
@@ -109,8 +115,14 @@ class _Round:
         self._snapshot = snapshot
         self._room = Room(snapshot)
         self._expectations = Expectations(snapshot.durations, snapshot.bounds)
-        self._reservations = Reservations(self._room, self._expectations)
-        self._choosing = Choosing(self._room, self._expectations, allows=self._reservations.allows)
+        self._wishes = Wishes(
+            room=self._room,
+            expectations=self._expectations,
+            bounds=snapshot.bounds,
+            passed_since=snapshot.passed_since,
+        )
+        self._reservations = Reservations(self._room, self._expectations, self._wishes)
+        self._choosing = Choosing(self._room, self._expectations, self._wishes, allows=self._reservations.allows)
         self._account = Account(snapshot.fair)
         self._affinity = Affinity(
             room=self._room,
@@ -133,7 +145,9 @@ class _Round:
         self._turns = dict(snapshot.turns)
         self._assignments: list[Assignment] = []
         self._started: set[int] = set()
-        self._finishing = Finishing(room=self._room, expectations=self._expectations, tasks=snapshot.tasks)
+        self._finishing = Finishing(
+            room=self._room, expectations=self._expectations, wishes=self._wishes, tasks=snapshot.tasks
+        )
         self._late: set[_Shape] = set()
 
     def run(self) -> Outcome:
@@ -149,6 +163,7 @@ class _Round:
             reservations=self._reservations,
             passed=frozenset(self._passed),
             late=frozenset(self._late),
+            wishing=self._wishes.waiting,
             fair=self._account.closed() if self._assignments else self._snapshot.fair,
             passed_since=self._update_passed(),
             turns=self._turns,
@@ -188,6 +203,9 @@ class _Round:
             self._blocked.add(shape)
             self._line.remove(task)
             return
+        if self._wishes.wait(task, pick.place):
+            self._line.remove(task)
+            return
         passing = self._affinity.look_ahead(self._line, task, pick.place)
         if passing is None:
             self._start(task, [pick.place], pick.because)
@@ -196,7 +214,7 @@ class _Round:
             self._start(passing, [pick.place], "model resident")
 
     def _gather(self, task: QueuedTask, shape: _Shape) -> None:
-        places = gather(self._list_allowed(task), task, self._room, self._expectations)
+        places = gather(self._list_allowed(task), task, self._room, self._expectations, self._wishes)
         if places:
             self._start(task, places, f"{task.gpus} slots of {places[0].node}")
             return
@@ -211,6 +229,7 @@ class _Round:
         if not self._assignments:
             self._account.advance({waiting.owner for waiting in self._eligible})
         expected_s = max(self._expectations.of(task, place.device_model) for place in places)
+        because = "; ".join(filter(None, (because, self._wishes.explain_elsewhere(task, places[0]))))
         self._note_turns(task, places)
         evicted = self._room.take(places, task, expected_s)
         self._line.start(task, expected_s * len(places))
@@ -237,11 +256,12 @@ class _Round:
     def _update_passed(self) -> dict[int, datetime]:
         """Since when each task that still waits has been passed over; tasks that are no longer there are forgotten."""
         before = self._snapshot.passed_since
-        if not before and not self._passed:
+        passed = {*before, *self._passed, *self._wishes.waiting}
+        if not passed:
             return {}
         kept = {task.id for task in self._snapshot.tasks} - self._started
         now = self._snapshot.now
-        return {task: before.get(task, now) for task in sorted({*before, *self._passed} & kept)}
+        return {task: before.get(task, now) for task in sorted(passed & kept)}
 
 
 class Waiting(Mapping[int, Rule]):
@@ -299,10 +319,20 @@ def find_impossible(task: QueuedTask, room: Room) -> Rule | None:
     if room.queue(task.queue).paused:
         return Rule.QUEUE_PAUSED
     if not room.able(task):
-        return Rule.MODEL_MISSING if room.list_without_model(task) else Rule.NO_ENGINE
+        return _name_lack(task, room)
     if not has_node_with(list_usable_places(task, room), task.gpus):
         return Rule.NO_FIT
     return None
+
+
+def _name_lack(task: QueuedTask, room: Room) -> Rule:
+    """Name the rule of a task that can reach no place, busy or closed ones included."""
+    if room.list_without_model(task):
+        return Rule.MODEL_MISSING
+    if task.node is None:
+        return Rule.NO_ENGINE
+    has_slots = any(place.is_on(task.node) for place in room.table)
+    return Rule.NODE_MISSING if not has_slots or room.able(replace(task, node=None)) else Rule.NO_ENGINE
 
 
 def _name_competition(task: QueuedTask, places: list[Place], room: Room, passed: frozenset[int]) -> Rule:
@@ -313,4 +343,6 @@ def _name_competition(task: QueuedTask, places: list[Place], room: Room, passed:
         return Rule.RESERVED
     if any(place.running is None and place.id not in room.free for place in places):
         return Rule.BEHIND_OTHERS
+    if task.node is not None and room.has_an_option(replace(task, node=None)):
+        return Rule.NODE_BUSY
     return Rule.SLOTS_BUSY

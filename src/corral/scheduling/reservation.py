@@ -19,6 +19,7 @@ from corral.scheduling.choosing import rate_place
 from corral.scheduling.durations import Expectations
 from corral.scheduling.room import Room
 from corral.scheduling.values import Gate, Place, QueuedTask
+from corral.scheduling.wishes import Wishes
 from corral.work import SlotId
 
 
@@ -34,10 +35,11 @@ class Reservation:
 class Reservations:
     """The reservations of one decision; made anew each time from the same facts."""
 
-    def __init__(self, room: Room, expectations: Expectations) -> None:
+    def __init__(self, room: Room, expectations: Expectations, wishes: Wishes) -> None:
         self.held: dict[int, Reservation] = {}
         self._room = room
         self._expectations = expectations
+        self._wishes = wishes
         self._places: dict[SlotId, Reservation] = {}
         self._devices: dict[str, datetime] = {}
 
@@ -46,7 +48,15 @@ class Reservations:
         plans = [plan for plan in self._plan_on_each_node(task) if plan]
         if not plans:
             return None
-        ready_at, _, _, chosen = min(plans, key=lambda plan: plan[:3])
+        wish = timedelta(seconds=self._wishes.count_left_s(task))
+        ready_at, _, _, chosen = min(
+            plans,
+            key=lambda plan: (
+                plan[0] + wish if plan[1] != task.prefer_node else plan[0],
+                plan[1] != task.prefer_node,
+                *plan[1:3],
+            ),
+        )
         reservation = Reservation(task=task.id, places=tuple(place.id for place in chosen), ready_at=ready_at)
         self.held[task.id] = reservation
         for place in chosen:
@@ -96,13 +106,18 @@ class Reservations:
         return min(busy, default=room.now)
 
 
-def gather(options: Sequence[Place], task: QueuedTask, room: Room, expectations: Expectations) -> list[Place]:
+def gather(
+    options: Sequence[Place], task: QueuedTask, room: Room, expectations: Expectations, wishes: Wishes
+) -> list[Place]:
     """Choose N free places of one node, the best by the order of `choosing`; empty when no node has them."""
     choices = {place.id: rate_place(place, task, room, expectations) for place in options}
     in_order = sorted(options, key=lambda place: choices[place.id])
     sets = [take_side_by_side(places, task, room.left) for places in group_by_node(in_order).values()]
-    complete = [places_of_node for places_of_node in sets if places_of_node]
-    return min(complete, key=lambda places_of_node: [choices[place.id] for place in places_of_node]) if complete else []
+    complete = sorted(filter(None, sets), key=lambda places_of_node: [choices[place.id] for place in places_of_node])
+    near = next((places_of_node for places_of_node in complete if places_of_node[0].node == task.prefer_node), None)
+    if near is None:
+        return complete[0] if complete else []
+    return near if wishes.is_worth(task, near[0], complete[0][0]) else complete[0]
 
 
 def take_side_by_side(places: Iterable[Place], task: QueuedTask, memory: Callable[[Place], float]) -> list[Place]:

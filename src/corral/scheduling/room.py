@@ -22,6 +22,9 @@ from corral.work import SlotId
 
 Eviction = tuple[SlotId, ResidentModel]
 
+_Reach = tuple[str, str, str | None, str | None]
+"""The properties that decide which places a task can reach: queue, engine, model where they differ in it, node."""
+
 
 class Room:
     """The places of a snapshot, and what has been given away of them so far."""
@@ -40,8 +43,8 @@ class Room:
         self._held: dict[str, int] = {}
         self._residents: dict[SlotId, list[ResidentModel]] = {}
         self._started: Counter[tuple[str, Owner]] = Counter()
-        self._eligible: dict[tuple[str, str, str | None], Eligible] = {}
-        self._able: dict[tuple[str, str, str | None], tuple[Place, ...]] = {}
+        self._eligible: dict[_Reach, Eligible] = {}
+        self._able: dict[_Reach, tuple[Place, ...]] = {}
         self._avoided: dict[tuple[object, ...], frozenset[SlotId]] = {}
         self._alike: dict[SlotId, Hashable] = {}
 
@@ -55,7 +58,7 @@ class Room:
         return self._queues.get(name) or self._queues.setdefault(name, Queue(name=name))
 
     def eligible(self, task: QueuedTask) -> Eligible:
-        """Places of the task's pool where its engine runs and has its model, as they were before this decision."""
+        """Places that the task can reach (pool, node, engine, model), as they were before this decision."""
         key = self._key(task)
         eligible = self._eligible.get(key)
         if eligible is None:
@@ -63,19 +66,25 @@ class Room:
         return eligible
 
     def able(self, task: QueuedTask) -> tuple[Place, ...]:
-        """Places of the task's pool where its engine runs and has its model, busy or closed ones too, by id."""
+        """Places that the task can reach, busy or closed ones too, by id."""
         key = self._key(task)
         able = self._able.get(key)
         if able is None:
             able = self._able[key] = tuple(sorted(self.eligible(task).members.values(), key=attrgetter("id")))
         return able
 
-    def _key(self, task: QueuedTask) -> tuple[str, str, str | None]:
-        return task.queue, task.engine, task.model if task.engine in self.table.listing else None
+    def _key(self, task: QueuedTask) -> _Reach:
+        return task.queue, task.engine, task.model if task.engine in self.table.listing else None, task.node
+
+    def list_on_preferred_node(self, task: QueuedTask) -> list[Place]:
+        """Places of the task's preferred node that it can reach, by id; none without a preferred node."""
+        if task.prefer_node is None:
+            return []
+        return [place for place in self.able(task) if place.node == task.prefer_node]
 
     def list_without_model(self, task: QueuedTask) -> list[Place]:
-        """Places of the task's pool where its engine runs and lacks its model, by id."""
-        members = self.table.eligible(self.queue(task.queue).pool, task.engine).members
+        """Places of the task's pool and node where its engine runs and lacks its model, by id."""
+        members = self.table.eligible(self.queue(task.queue).pool, task.engine, node=task.node).members
         return [place for _, place in sorted(members.items()) if not place.has_model(task.engine, task.model)]
 
     def is_limited(self, task: QueuedTask) -> bool:
@@ -131,7 +140,7 @@ class Room:
         """Places that the task stays away from: those that refused it; those that failed it, while others are open."""
         if not task.avoid_slots and not task.refused_slots:
             return frozenset()
-        key = (task.queue, task.engine, task.model, task.memory, task.gpus, task.avoid_slots, task.refused_slots)
+        key = (*self._key(task), task.memory, task.gpus, task.avoid_slots, task.refused_slots)
         avoided = self._avoided.get(key)
         if avoided is None:
             members = self.eligible(task).members.values()

@@ -6,10 +6,10 @@ All instants are timezone-aware UTC; the policy never reads a clock.
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from corral.cluster.values import QueueOrder
 from corral.units import Bytes
@@ -19,22 +19,37 @@ Owner = str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueuedTask:
-    """A task that can start now as far as its dependencies, start time and backoff are concerned."""
+class Demand:
+    """A task as the policy needs it: its owner, and the fields of `corral.requests` that decide where it goes."""
 
-    id: int
     owner: Owner
-    queue: str
+    queue: str = "default"
     engine: str
     model: str | None = None
     task_class: TaskClass = TaskClass.BATCH
     priority: Priority = Priority.NORMAL
-    queued_at: datetime
-    """When it became ready; its wait is measured from here."""
     gpus: int = 1
     """How many places of one node it takes."""
     memory: Bytes | None = None
     """Memory it needs on each place: the larger of measured and declared; None when unknown (fits anywhere)."""
+    node: str | None = None
+    """The only node where it can run."""
+    prefer_node: str | None = None
+    """The node that it would rather run on; how much time that can cost is bounded (`corral.scheduling.wishes`)."""
+
+
+def copy_demand(task: Demand) -> dict[str, Any]:  # of every field's own type
+    """Return what a task asks for, by name, to hand it on to another shape of it."""
+    return {member.name: getattr(task, member.name) for member in fields(Demand)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuedTask(Demand):
+    """A task that can start now as far as its dependencies, start time and backoff are concerned."""
+
+    id: int
+    queued_at: datetime
+    """When it became ready; its wait is measured from here."""
     prefer_slot: SlotId | None = None
     """Where a lost attempt ran; its job can be found again there."""
     avoid_slots: frozenset[SlotId] = frozenset()
@@ -118,6 +133,10 @@ class Place:
         """Whether an engine can use a model here."""
         return model is None or engine not in self.models or model in self.models[engine]
 
+    def is_on(self, node: str | None) -> bool:
+        """Whether it is on a node; None is any."""
+        return node is None or self.node == node
+
     def is_among(self, names: Container[SlotId], engine: str) -> bool:
         """Whether an engine's slot is among those named, by its own name or by that of the place."""
         return self.id in names or (bool(self.names) and self.name_for(engine) in names)
@@ -145,6 +164,8 @@ class PolicyBounds:
     """How many tasks ahead the policy looks for one whose model is resident (InvokeAI looks at 32)."""
     affinity_delay: timedelta = timedelta(seconds=120)
     """How long a task can be passed over for one turn of another model, at least; see `affinity`."""
+    node_wish: timedelta = timedelta(seconds=120)
+    """How much later a task can end for its preferred node: as much as for a model in memory, which it is worth."""
     unknown_duration_s: float = 60.0
     """Charged and expected where nothing was measured (gpu-broker charges 60 s)."""
 
@@ -191,7 +212,7 @@ class Snapshot:
     """Expected seconds of a task, measured; keys that were never measured are absent."""
     fair: FairShare = FairShare()
     passed_since: Mapping[int, datetime] = field(default_factory=dict[int, datetime])
-    """Since when a task has been passed over for a resident model, by task id."""
+    """Since when a task has been passed over for a resident model or its preferred node, by task id."""
     turns: Mapping[SlotId, Turn] = field(default_factory=dict[SlotId, Turn])
     """The present turn of each place; absent where the policy has not loaded a model, such as after a start."""
     bounds: PolicyBounds = PolicyBounds()
@@ -205,11 +226,15 @@ class Rule(StrEnum):
     NO_ENGINE = "no_engine"
     MODEL_MISSING = "model_missing"
     """The engine works, and no server that it can be sent to has the model."""
+    NODE_MISSING = "node_missing"
+    """It must run on one node, and no slot that its queue and engine could use works there."""
     NO_FIT = "no_fit"
     QUEUE_PAUSED = "queue_paused"
     OWNER_LIMIT = "owner_limit"
     SLOTS_CLOSED = "slots_closed"
     SLOTS_BUSY = "slots_busy"
+    NODE_BUSY = "node_busy"
+    """It must run on one node, whose slots are busy; without that, a slot elsewhere could have it."""
     BEHIND_OTHERS = "behind_others"
     RESERVED = "reserved"
     """The places it would take are kept for a task that needs several GPUs."""
@@ -219,6 +244,8 @@ class Rule(StrEnum):
     """A task whose model is already resident went first; for how long is bounded (`affinity`)."""
     FASTER_SOON = "faster_soon"
     """A slower slot is free, but faster ones should have done all that waits before it could finish this one task."""
+    PREFERRED_NODE = "preferred_node"
+    """A slot elsewhere is free, and its preferred node should have one soon enough (`PolicyBounds.node_wish`)."""
     STARTING = "starting"
     """It does not wait: the next decision starts it. Only explanations have this."""
 

@@ -82,7 +82,7 @@ class Board:
 
     @property
     def places(self) -> tuple[PlaceView, ...]:
-        """Devices and slots as they are now, by what is occupied one at a time; none before a dispatcher runs."""
+        """Devices and slots as they are now, by what is occupied one at a time; none without a dispatcher."""
         return self._show()
 
     @property

@@ -116,6 +116,7 @@ class Dispatcher:
         self._lease = Lease(holder=holder, ttl=self._timings.lease_ttl)
         self._slots = slots
         self._board = board
+        board.show_slots(slots.list_views)
         self._alarms = alarms or Alarms()
         self._monotonic = monotonic
         self._judgement = Judgement(rules.bounds)

@@ -64,12 +64,13 @@ class Picture:
         self.news = True
 
     def has_untried_slots(self, attempt: Attempt) -> bool:
-        """Whether a slot of the task's pool, working or not, has its engine and has not refused it yet."""
+        """Whether a slot of the task's pool and node, working or not, has its engine and has not refused it yet."""
         task, queue = attempt.task, self.queues.get(attempt.task.queue)
         pool = queue.pool if queue is not None else None
         refused = task.refused_slots | {attempt.slots[0]}
         return any(
             (task.engine in place.engines or task.engine in place.engine_problems)
+            and place.is_on(task.node)
             and (pool is None or place.is_among(pool, task.engine))
             and not place.is_among(refused, task.engine)
             for place in self.table
@@ -102,6 +103,7 @@ class Picture:
             task.gpus == 1
             and state.is_free
             and task.engine in place.engines
+            and place.is_on(task.node)
             and place.gate_for(task.engine) is Gate.OPEN
             and not place.is_among(task.avoid_slots | task.refused_slots, task.engine)
             and (queue is None or not queue.paused)

@@ -41,9 +41,13 @@ class SubmissionError(ProblemsError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionRules:
-    """The queues and engines that a submission is checked against."""
+    """The queues, nodes and engines that a submission is checked against."""
 
     queues: Collection[str]
+    nodes: Collection[str]
+    """Those that slots are on."""
+    known_nodes: Collection[str]
+    """Those of the cluster file as well."""
     check_engine: EngineCheck
 
 
@@ -141,6 +145,7 @@ def _check_names(submission: Submission) -> Iterator[Problem]:
 def _check_task(task: TaskSpec, size: int, known: set[str], rules: SubmissionRules) -> Iterator[Problem]:
     if task.queue not in rules.queues:
         yield _describe_unknown("queue", task.queue, rules.queues)
+    yield from _check_nodes(task, rules)
     for need in needs_of(task):
         if need == task.name:
             yield Problem(code="submission.needs_itself", what="it needs itself", where="needs", hint="remove it")
@@ -150,6 +155,22 @@ def _check_task(task: TaskSpec, size: int, known: set[str], rules: SubmissionRul
         what = f"the inputs have {size} bytes, more than {MAX_INPUTS_BYTES}"
         yield Problem(code="submission.inputs_too_large", what=what, where="inputs", hint="upload a file instead")
     yield from rules.check_engine(task)
+
+
+def _check_nodes(task: TaskSpec, rules: SubmissionRules) -> Iterator[Problem]:
+    listed = ", ".join(sorted(rules.nodes)[:10]) or "none"
+    for field, node, known in (("node", task.node, rules.nodes), ("prefer_node", task.prefer_node, rules.known_nodes)):
+        if node is not None and node not in known:
+            what = f"no slot is on node {node!r}; nodes with slots: {listed}"
+            hint = did_you_mean(node, known, otherwise="name one of them, or leave it out")
+            yield Problem(code="submission.unknown_node", what=what, where=field, hint=hint)
+    if task.node is not None and task.prefer_node not in (None, task.node):
+        yield Problem(
+            code="submission.contradicting_nodes",
+            what=f"it must run on node {task.node!r} and prefers {task.prefer_node!r}",
+            where="prefer_node",
+            hint="leave one of the two out",
+        )
 
 
 def _describe_unknown(field: str, value: str, known: Collection[str]) -> Problem:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from corral.server.services import Services
+from corral.tasks.lifecycle import Leased
+from corral.tasks.store.transitions import Lease, TaskChange, apply
+from corral.work import SlotId
 from doubles import queue_life
 from doubles.serving import Serving
+from doubles.slots_shown import a_place_view
 
 SLEEP: dict[str, Any] = {"engine": "sleep", "inputs": {"seconds": 0}}
 
@@ -263,3 +268,29 @@ async def test_a_page_of_large_tasks_is_short_and_the_next_goes_on(api: Serving)
         cursor = {"cursor": page["next"]}
     assert seen == sorted(set(seen), reverse=True)
     assert len(seen) == 20
+
+
+async def test_a_node_that_no_slot_is_on_is_refused_with_the_names_of_the_nodes(
+    api: Serving, services: Services
+) -> None:
+    services.board.show_slots(lambda: (a_place_view("sleep"), a_place_view("sleep", device="attic/gpu0")))
+    answer = await api.post("/corral/v1/tasks", {**SLEEP, "node": "atic"})
+    assert (answer.status, wheres(answer)) == (422, ["node"])
+    (problem,) = answer.json["error"]["problems"]
+    assert problem["what"] == "no slot is on node 'atic'; nodes with slots: attic, node"
+    assert problem["hint"] == "did you mean `attic`?"
+    id = await submitted(api, node="attic", prefer_node="attic")
+    shown = (await api.get(f"/corral/v1/tasks/{id}")).json
+    assert (shown["node"], shown["prefer_node"]) == ("attic", "attic")
+
+
+async def test_what_runs_says_why_its_slot_was_chosen(api: Serving, services: Services) -> None:
+    id = await submitted(api)
+    lease = Lease(holder=uuid4(), ttl=timedelta(seconds=60))
+    note = {"because": "only slot free; preferred node attic is busy for too long"}
+    leased = TaskChange(task=id, event=Leased(uuid4(), (SlotId("node/cpu0/sleep"),)), note=note)
+    await apply(services.pool, [leased], lease=lease)
+    explanation = (await api.get(f"/corral/v1/tasks/{id}/explain")).json
+    assert explanation["summary"] == (
+        "it starts on node/cpu0/sleep (only slot free; preferred node attic is busy for too long)"
+    )

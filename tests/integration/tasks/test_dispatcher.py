@@ -289,6 +289,33 @@ async def test_task_of_a_queue_that_is_removed_goes_on_under_its_old_rules(yard:
     assert task.state is TaskState.QUEUED
 
 
+async def test_task_waits_for_its_node_and_says_so_when_a_reload_removes_it(yard: Yard) -> None:
+    here, there = ScriptedEngine(), ScriptedEngine()
+    device = DeviceSpec(name=SlotId("attic/cpu0"), node="attic", provider="attic/cpu0", model="cpu")
+    attic = Wanted(devices=(device,), slots=(make_slot(device.name, there),))
+    both = Wanted(devices=(*make_slots(here).devices, device), slots=(*make_slots(here).slots, *attic.slots))
+    dispatcher = yard.start()
+    dispatcher.change_slots(both)
+    (first,) = (await submit(yard.pool, a_submission(a_task(node="attic")), queued_limits={})).tasks
+    (task,) = await yard.ended(first)
+    assert task.slots == ("attic/cpu0/sleep",)
+
+    dispatcher.change_slots(make_slots(here))
+    batch = a_submission(a_task("bound", node="attic"), a_task("wish", prefer_node="attic"))
+    bound, wish = (await submit(yard.pool, batch, queued_limits={})).tasks
+    await yard.ended(wish)
+    explanation = dispatcher.explain(bound)
+    assert explanation is not None
+    assert explanation.rule is Rule.NODE_MISSING
+    assert explanation.summary == "it must run on node attic, and no slot is on it (nodes with slots: node)"
+    because = await story.read_choice(yard.pool, wish)
+    assert because == "only slot free; preferred node attic has no slot that could run it"
+
+    dispatcher.change_slots(both)
+    (task,) = await yard.ended(bound)
+    assert task.slots == ("attic/cpu0/sleep",)
+
+
 async def test_task_ends_on_a_slot_that_leaves_and_the_next_goes_elsewhere(yard: Yard) -> None:
     go_on = asyncio.Event()
 

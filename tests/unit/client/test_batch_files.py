@@ -58,6 +58,20 @@ def test_defaults_fill_what_a_task_leaves_out_and_never_replace_what_it_says() -
     assert second.model == "other"
 
 
+def test_a_node_is_written_for_a_task_or_for_all_and_an_option_goes_before_both() -> None:
+    batch = read(
+        "defaults: {engine: llama, model: m, preferNode: hydra, inputs: {prompt: p}}\n"
+        "tasks:\n- {name: a}\n- {name: b, node: desk}\n"
+    ).batch
+
+    assert [(task.body.get("node"), task.body.get("prefer_node")) for task in batch.tasks] == [
+        (None, "hydra"),
+        ("desk", "hydra"),
+    ]
+    everywhere = batch.with_everywhere({"node": "attic"})
+    assert [task.body["node"] for task in everywhere.tasks] == ["attic", "attic"]
+
+
 def test_defaults_are_sent_as_they_are_written_and_filled_in_by_the_server() -> None:
     batch = read(
         "defaults: {engine: llama, model: m, timeout: 10m, class: interactive, notBefore: 2030-01-01T00:00:00+01:00}\n"

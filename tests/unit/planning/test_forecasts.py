@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from corral.cluster import load
+from corral.cluster import ClusterFileError, load
 from corral.cluster.values import Cluster
 from corral.figures import Origin
 from corral.planning.forecast import Forecast, Scenario, forecast_workload
@@ -140,6 +140,24 @@ def test_a_workload_with_no_card_that_holds_it_says_so() -> None:
     assert forecast_workload(cluster, workload, ()).unknown[0].startswith("no slot")
 
 
+def test_a_workload_has_the_slots_of_its_node_alone() -> None:
+    cluster = a_cluster()
+    night = forecast_workload(cluster, replace(cluster.workloads["images"], node=cluster.nodes[0].name), ())
+    assert night.slots
+    assert {slot.partition("/")[0] for slot in night.slots} == {cluster.nodes[0].name}
+    assert night.where.endswith(f", on node {cluster.nodes[0].name} alone")
+    elsewhere = forecast_workload(cluster, replace(cluster.workloads["images"], node="attic"), ())
+    assert elsewhere.unknown[0].startswith("no slot")
+
+
+def test_a_workload_that_prefers_a_node_uses_the_others_as_well() -> None:
+    cluster = a_cluster()
+    plain = images(cluster)
+    wishing = forecast_workload(cluster, replace(cluster.workloads["images"], prefer_node=cluster.nodes[0].name), ())
+    assert wishing.slots == plain.slots
+    assert {arrival.prefer_node for arrival in wishing.trace.arrivals} == {cluster.nodes[0].name}
+
+
 def test_a_wanted_number_is_not_exceeded() -> None:
     cluster = a_cluster()
     assert made(forecast_workload(cluster, replace(cluster.workloads["images"], per_night=100), ())) == 100
@@ -237,6 +255,38 @@ def test_tasks_of_unknown_length_are_told_all_at_once() -> None:
         "how long a task of llama m",
         "how long a task of whisper",
     ]
+
+
+TWO_NODES = """\
+apiVersion: corral/v1
+name: two
+nodes:
+  - {name: near, gpus: [{model: RTX 5070 Ti}]}
+  - {name: far, address: 10.0.0.2, gpus: [{model: RTX 5070 Ti}]}
+workloads: [{name: naps, engine: sleep, preferNode: near}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "nodes"),
+    [({}, {"near"}), ({"node": "far"}, {"far"}), ({"prefer_node": "far"}, {"far"})],
+)
+def test_tasks_of_a_batch_run_on_the_node_that_they_name_or_else_on_that_of_their_workload(asked, nodes) -> None:
+    cluster = load(TWO_NODES, filename="cluster.yaml")
+    batch = forecast_batch(cluster, [replace(job, **asked) for job in naps(10, 10, 10)], ())
+    assert batch.run is not None
+    assert {place.partition("/")[0] for span in batch.run.spans for place in span.places} == nodes
+
+
+def test_workloads_that_disagree_about_a_node_give_their_tasks_none() -> None:
+    cluster = load(TWO_NODES.replace("workloads: [", "workloads: [{name: other, engine: sleep}, "), filename="c.yaml")
+    assert cluster.find_nodes("sleep", None) == (None, None)
+    assert load(TWO_NODES, filename="c.yaml").find_nodes("sleep", "any") == (None, "near")
+
+
+def test_a_workload_cannot_prefer_another_node_than_it_must_run_on() -> None:
+    with pytest.raises(ClusterFileError, match="must run on node `far` and prefers `near`"):
+        load(TWO_NODES.replace("preferNode: near", "node: far, preferNode: near"), filename="c.yaml")
 
 
 def test_a_task_of_a_batch_that_never_starts_is_told() -> None:

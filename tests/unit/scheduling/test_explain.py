@@ -6,12 +6,13 @@ from datetime import timedelta
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from corral.scheduling.explaining import NotQueuedError, explain
 from corral.scheduling.policy import decide
 from corral.scheduling.values import DurationKey, Gate, Queue, Rule
 from doubles.chances import MANY
-from doubles.scheduling_strategies import snapshots
+from doubles.scheduling_strategies import snapshots, snapshots_with_nodes
 from doubles.scheduling_values import NOW, a_place, a_queued, a_resident, a_running, a_snapshot, ago, gib
 
 ONE_EACH = Queue(name="default", max_running_per_owner=1)
@@ -22,7 +23,7 @@ def after(seconds: float):
 
 
 @MANY
-@given(snapshots())
+@given(st.one_of(snapshots(), snapshots_with_nodes()))
 def test_every_task_has_an_explanation_that_agrees_with_the_decision(snapshot):
     decision = decide(snapshot)
     for task in snapshot.tasks:

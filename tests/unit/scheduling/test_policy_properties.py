@@ -15,7 +15,7 @@ from corral.cluster.values import QueueOrder
 from corral.scheduling.policy import decide
 from corral.scheduling.values import Assignment, DurationKey, Gate, Place, Queue, QueuedTask, Snapshot, TaskClass
 from doubles.chances import MANY
-from doubles.scheduling_strategies import ONE_GPU, snapshots
+from doubles.scheduling_strategies import ONE_GPU, snapshots, snapshots_with_nodes
 
 
 def queue_of(snapshot: Snapshot, task: QueuedTask) -> Queue:
@@ -75,14 +75,15 @@ def is_limited(snapshot: Snapshot, task: QueuedTask, assignments: tuple[Assignme
 
 
 def may_use(snapshot: Snapshot, place: Place, task: QueuedTask) -> bool:
-    """Whether the place is open, idle, in the pool, and runs the engine."""
+    """Whether the place is open, idle, in the pool, on the task's node, and runs the engine."""
     pool = queue_of(snapshot, task).pool
     in_pool = pool is None or place.id in pool
-    return place.gate is Gate.OPEN and place.running is None and in_pool and task.engine in place.engines
+    on_node = task.node in (None, place.node)
+    return place.gate is Gate.OPEN and place.running is None and in_pool and on_node and task.engine in place.engines
 
 
 @MANY
-@given(snapshots())
+@given(st.one_of(snapshots(), snapshots_with_nodes()))
 def test_no_slot_gets_two_tasks_and_no_task_starts_twice(snapshot):
     assignments = decide(snapshot).assignments
     given_away = [place for assignment in assignments for place in assignment.places]
@@ -91,7 +92,7 @@ def test_no_slot_gets_two_tasks_and_no_task_starts_twice(snapshot):
 
 
 @MANY
-@given(snapshots())
+@given(st.one_of(snapshots(), snapshots_with_nodes()))
 def test_memory_is_never_overcommitted_on_a_device(snapshot):
     assignments = decide(snapshot).assignments
     places, tasks = places_of(snapshot), tasks_of(snapshot)
@@ -105,7 +106,7 @@ def test_memory_is_never_overcommitted_on_a_device(snapshot):
 
 
 @MANY
-@given(snapshots())
+@given(st.one_of(snapshots(), snapshots_with_nodes()))
 def test_a_task_gets_only_slots_it_may_use_and_as_many_as_it_needs_on_one_node(snapshot):
     places, tasks = places_of(snapshot), tasks_of(snapshot)
     for assignment in decide(snapshot).assignments:
@@ -117,7 +118,7 @@ def test_a_task_gets_only_slots_it_may_use_and_as_many_as_it_needs_on_one_node(s
 
 
 @MANY
-@given(snapshots())
+@given(st.one_of(snapshots(), snapshots_with_nodes()))
 def test_only_residents_of_idle_slots_are_given_up_and_none_twice(snapshot):
     places = places_of(snapshot)
     decision = decide(snapshot)
@@ -135,7 +136,7 @@ def test_only_residents_of_idle_slots_are_given_up_and_none_twice(snapshot):
 
 
 @MANY
-@given(snapshots())
+@given(st.one_of(snapshots(), snapshots_with_nodes()))
 def test_an_owner_never_runs_more_than_the_queue_allows(snapshot):
     assignments, tasks = decide(snapshot).assignments, tasks_of(snapshot)
     for position, assignment in enumerate(assignments):
@@ -143,7 +144,7 @@ def test_an_owner_never_runs_more_than_the_queue_allows(snapshot):
 
 
 @MANY
-@given(snapshots())
+@given(st.one_of(snapshots(), snapshots_with_nodes()))
 def test_every_candidate_starts_or_has_a_rule(snapshot):
     decision = decide(snapshot)
     started = {assignment.task for assignment in decision.assignments}
@@ -153,7 +154,7 @@ def test_every_candidate_starts_or_has_a_rule(snapshot):
 
 
 @MANY
-@given(snapshots(), st.randoms(use_true_random=False))
+@given(st.one_of(snapshots(), snapshots_with_nodes()), st.randoms(use_true_random=False))
 def test_the_same_question_in_any_order_has_the_same_answer(snapshot, chance):
     tasks, places = list(snapshot.tasks), list(snapshot.places)
     chance.shuffle(tasks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -24,7 +25,12 @@ def nothing_wrong(task: TaskSpec) -> Iterable[Problem]:
     return ()
 
 
-RULES = SubmissionRules(queues={"default", "night"}, check_engine=nothing_wrong)
+RULES = SubmissionRules(
+    queues={"default", "night"},
+    nodes={"hydra", "desk"},
+    known_nodes={"hydra", "desk", "asleep"},
+    check_engine=nothing_wrong,
+)
 
 
 def codes(submission: Submission, rules: SubmissionRules = RULES) -> list[str]:
@@ -54,6 +60,32 @@ def test_misspelt_queue_gets_a_suggestion() -> None:
     assert caught.value.problems[0].hint == "did you mean `night`?"
 
 
+def test_a_node_that_no_slot_is_on_is_refused_with_the_names_of_those_that_are() -> None:
+    with pytest.raises(SubmissionError) as caught:
+        check(a_submission(a_task("a", node="hydre"), a_task("b", prefer_node="x"), a_task("c", node="asleep")), RULES)
+    assert [(problem.where, problem.what, problem.hint) for problem in caught.value.problems] == [
+        ("tasks[0] (a).node", "no slot is on node 'hydre'; nodes with slots: desk, hydra", "did you mean `hydra`?"),
+        (
+            "tasks[1] (b).prefer_node",
+            "no slot is on node 'x'; nodes with slots: desk, hydra",
+            "name one of them, or leave it out",
+        ),
+        (
+            "tasks[2] (c).node",
+            "no slot is on node 'asleep'; nodes with slots: desk, hydra",
+            "name one of them, or leave it out",
+        ),
+    ]
+
+
+def test_a_wish_for_a_node_of_the_cluster_file_is_accepted_while_no_slot_is_on_it() -> None:
+    check(a_submission(a_task("a", prefer_node="asleep"), a_task("b", node="hydra", prefer_node="hydra")), RULES)
+
+
+def test_a_task_cannot_prefer_another_node_than_it_must_run_on() -> None:
+    assert codes(a_submission(a_task("a", node="hydra", prefer_node="desk"))) == ["submission.contradicting_nodes"]
+
+
 def test_circle_of_needs_is_named() -> None:
     circle = a_submission(a_task("a", needs=("b",)), a_task("b", needs=("c",)), a_task("c", needs=("a",)))
     with pytest.raises(SubmissionError, match=r"in a circle: .* -> "):
@@ -74,7 +106,7 @@ def test_engines_complaints_carry_the_task_and_field() -> None:
         return (Problem(code="engine.inputs", what="is negative", where="inputs.seed"),)
 
     with pytest.raises(SubmissionError) as caught:
-        check(a_submission(a_task("a")), SubmissionRules(queues={"default"}, check_engine=complain))
+        check(a_submission(a_task("a")), replace(RULES, check_engine=complain))
     assert caught.value.problems[0].where == "tasks[0] (a).inputs.seed"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,6 +24,19 @@ Key = Annotated[
 ]
 
 
+Node = Annotated[
+    str | None, typer.Option("--node", metavar="NODE", help="Run every task on this node, whatever the file says.")
+]
+PreferNode = Annotated[
+    str | None,
+    typer.Option(
+        "--prefer-node",
+        metavar="NODE",
+        help="Prefer this node for every task, where that makes it end two minutes later at most.",
+    ),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("submit", epilog=make_example("corral submit examples/first-batch.yaml --wait"))(submit)
@@ -32,6 +46,8 @@ def submit(
     file: BatchFile,
     wait: Wait = False,
     key: Key = None,
+    node: Node = None,
+    prefer_node: PreferNode = None,
     url: Url = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -47,6 +63,9 @@ def submit(
     from corral.client.submitting import upload_files
 
     read = open_batch_file(file, make_converter(url, data_dir, terminal.note))
+    nodes = {name: value for name, value in (("node", node), ("prefer_node", prefer_node)) if value is not None}
+    if nodes:
+        read = replace(read, batch=read.batch.with_everywhere(nodes))
     if dry_run:
         put_batch_file(read.batch, key=key, as_json=as_json)
         return

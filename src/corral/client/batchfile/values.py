@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from corral.client.batchfile.drawing import Wildcards
@@ -58,6 +58,13 @@ class BatchFile:
         parts = (self.body.get("defaults", {}), *self.body["tasks"])
         return tuple(
             dict.fromkeys(Path(file["path"]) for part in parts for file in _list_files(part) if "path" in file)
+        )
+
+    def with_everywhere(self, values: Mapping[str, Json]) -> BatchFile:
+        """Return the batch with these fields in each of its tasks, whatever the file says of them."""
+        tasks = [{key: value for key, value in task.items() if key not in values} for task in self.body["tasks"]]
+        return replace(
+            self, body={**self.body, "defaults": {**self.body.get("defaults", {}), **values}, "tasks": tasks}
         )
 
     def request(self, uploads: Mapping[Path, str]) -> dict[str, Json]:

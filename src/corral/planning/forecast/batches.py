@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from corral.cluster.values import Cluster
 from corral.figures import Figure, computed
 from corral.planning.forecast.nights import OWNER
 from corral.planning.forecast.values import ClassWaits, summarise_simulated_waits
-from corral.planning.forecast.workload_slots import find_durations, find_workload, list_slots_for, make_queues
+from corral.planning.forecast.workload_slots import find_durations, list_slots_for, make_queues
 from corral.planning.placement.values import Plan
 from corral.scheduling.durations import ANY, History
 from corral.scheduling.simulator import Outcome, simulate, summarise
 from corral.scheduling.simulator.values import Arrival, Load, Run, Trace
-from corral.scheduling.values import PolicyBounds, Priority, TaskClass
-from corral.units import Bytes
+from corral.scheduling.values import Demand, Owner, PolicyBounds, copy_demand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(Demand):
     """A task of a batch, as its file has it."""
 
+    owner: Owner = OWNER
     name: str
-    engine: str
-    model: str | None = None
-    queue: str = "default"
-    task_class: TaskClass = TaskClass.BATCH
-    priority: Priority = Priority.NORMAL
-    gpus: int = 1
-    memory: Bytes | None = None
     needs: tuple[str, ...] = ()
     """Names of tasks in the same batch."""
     seconds: float | None = None
@@ -65,6 +58,7 @@ def forecast_batch(
     cluster: Cluster, jobs: Sequence[Job], plans: Sequence[Plan], *, history: History | None = None
 ) -> BatchForecast:
     """Play a batch from its submission to its end."""
+    jobs = [_fill_in_nodes(job, cluster) for job in jobs]
     slots = list_slots_for(cluster, (job.engine for job in jobs), plans)
     models = sorted({slot.device_model for slot in slots})
     tables = {(job.engine, job.model): find_durations(cluster, job.engine, job.model, models, history) for job in jobs}
@@ -80,6 +74,14 @@ def forecast_batch(
     )
     run = simulate(trace)
     return _summarise(jobs, trace, run, summarise(trace, run), _list_assumed(cluster, jobs))
+
+
+def _fill_in_nodes(job: Job, cluster: Cluster) -> Job:
+    """Give a task that names no node those of its workload, as the server does."""
+    if job.node is not None or job.prefer_node is not None:
+        return job
+    node, prefer_node = cluster.find_nodes(job.engine, job.model)
+    return replace(job, node=node, prefer_node=prefer_node)
 
 
 _Tables = Mapping[tuple[str, str | None], Mapping[str, float]]
@@ -108,16 +110,9 @@ def _list_arrivals(jobs: Sequence[Job], tables: _Tables) -> tuple[Arrival, ...]:
     numbers = {job.name: index for index, job in enumerate(jobs, start=1)}
     return tuple(
         Arrival(
+            **copy_demand(job),
             id=numbers[job.name],
             at_s=0,
-            owner=OWNER,
-            engine=job.engine,
-            model=job.model,
-            queue=job.queue,
-            task_class=job.task_class,
-            priority=job.priority,
-            gpus=job.gpus,
-            memory=job.memory,
             seconds=tables[job.engine, job.model] if job.seconds is None else {ANY: job.seconds},
             needs=tuple(numbers[need] for need in job.needs),
         )
@@ -128,7 +123,7 @@ def _list_arrivals(jobs: Sequence[Job], tables: _Tables) -> tuple[Arrival, ...]:
 def _list_loads(cluster: Cluster, jobs: Sequence[Job]) -> tuple[Load, ...]:
     loads: dict[tuple[str, str | None], Load] = {}
     for job in jobs:
-        workload = find_workload(cluster, job.engine, job.model)
+        workload = cluster.find_workload(job.engine, job.model)
         if workload is not None and workload.load_s:
             loads[job.engine, job.model] = Load(
                 engine=job.engine, model=job.model, seconds=workload.load_s, memory=job.memory or workload.min_vram
@@ -139,7 +134,7 @@ def _list_loads(cluster: Cluster, jobs: Sequence[Job]) -> tuple[Load, ...]:
 def _list_assumed(cluster: Cluster, jobs: Sequence[Job]) -> tuple[str, ...]:
     notes: dict[str, None] = {}
     for job in jobs:
-        workload = find_workload(cluster, job.engine, job.model)
+        workload = cluster.find_workload(job.engine, job.model)
         if job.seconds is None and (workload is None or workload.load_s is None):
             notes[f"loading {job.model or job.engine} takes no time: no workload says how long it takes"] = None
     return tuple(notes)

@@ -180,6 +180,8 @@ def _trace(
             model=models[index // scenario.swap_every % len(models)],
             queue=workload_slots.queue.name,
             memory=workload.min_vram,
+            node=workload.node,
+            prefer_node=workload.prefer_node,
             seconds=_spread(table, scenario.spread, index),
         )
         for index in range(wanted)

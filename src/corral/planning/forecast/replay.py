@@ -19,15 +19,13 @@ from corral.figures import Figure, Origin, computed
 from corral.planning.forecast.values import ClassWaits, summarise_real_waits, summarise_simulated_waits
 from corral.planning.forecast.workload_slots import (
     UNKNOWN_MODEL,
-    find_workload,
     list_cpu_slots,
     list_gpu_slots,
     make_queues,
 )
 from corral.scheduling.simulator import Outcome, simulate, summarise
 from corral.scheduling.simulator.values import Arrival, Run, Trace
-from corral.scheduling.values import Owner, Place, PolicyBounds, Priority, TaskClass
-from corral.units import Bytes
+from corral.scheduling.values import Demand, Place, PolicyBounds, copy_demand
 from corral.work import SlotId
 
 _Kind = tuple[str, str | None]
@@ -35,18 +33,10 @@ _Kind = tuple[str, str | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class Ended(Demand):
     """A task that has succeeded, as the queue recorded it."""
 
     id: int
-    owner: Owner
-    engine: str
-    model: str | None
-    queue: str
-    task_class: TaskClass
-    priority: Priority
-    gpus: int
-    memory: Bytes | None
     needs: tuple[int, ...]
     created_at: datetime
     queued_at: datetime
@@ -196,7 +186,7 @@ class _Tables:
         if on == other:
             return 1.0
         for cluster in self._clusters:
-            workload = find_workload(cluster, *kind)
+            workload = cluster.find_workload(*kind)
             declared = workload.seconds if workload is not None else dict[str, float]()
             if declared.get(on) and declared.get(other):
                 return declared[other] / declared[on]
@@ -224,16 +214,9 @@ def _make_arrival(task: Ended, start: datetime, known: set[int], seconds: Mappin
     needs = tuple(need for need in task.needs if need in known)
     at = task.created_at if needs else max(task.queued_at, task.created_at)
     return Arrival(
+        **copy_demand(task),
         id=task.id,
         at_s=(at - start).total_seconds(),
-        owner=task.owner,
-        engine=task.engine,
-        model=task.model,
-        queue=task.queue,
-        task_class=task.task_class,
-        priority=task.priority,
-        gpus=task.gpus,
-        memory=task.memory,
         seconds=seconds,
         needs=needs,
     )

@@ -36,8 +36,11 @@ class WorkloadSlots:
 
 def find_workload_slots(cluster: Cluster, workload: Workload, plans: Sequence[Plan]) -> WorkloadSlots:
     """Find the slots on which a workload runs; none when it has no place."""
-    able = {slot.id: slot for slot in list_gpu_slots(cluster, frozenset({workload.engine}))}
+    every = list_gpu_slots(cluster, frozenset({workload.engine}))
+    able = {slot.id: slot for slot in every if slot.is_on(workload.node)}
     wanted, because = _choose_slots(cluster, workload, plans, able)
+    if workload.node is not None:
+        because += f", on node {workload.node} alone"
     queue = _choose_queue(cluster, [able[name] for name in wanted])
     slots = tuple(able[name] for name in wanted if queue.pool is None or name in queue.pool)
     if len(slots) < len(wanted):
@@ -101,8 +104,6 @@ def _keep_known(names: Iterable[SlotId], able: dict[SlotId, Place]) -> list[Slot
 
 
 def _is_large_enough(workload: Workload, slot: Place) -> bool:
-    if workload.prefer_node is not None and slot.node != workload.prefer_node:
-        return False
     return workload.min_vram is None or (slot.capacity is not None and slot.capacity >= workload.min_vram)
 
 
@@ -140,7 +141,9 @@ def list_slots_for(cluster: Cluster, engines: Iterable[str], plans: Sequence[Pla
     able: defaultdict[SlotId, set[str]] = defaultdict(set)
     every = (*list_gpu_slots(cluster, frozenset()), *list_cpu_slots(cluster))
     for engine in sorted(set(engines)):
-        workloads = [workload for workload in cluster.workloads.values() if workload.engine == engine]
+        workloads = [  # their tasks can name another node, and carry their own
+            replace(workload, node=None) for workload in cluster.workloads.values() if workload.engine == engine
+        ]
         workload_slots = {
             slot.id for workload in workloads for slot in find_workload_slots(cluster, workload, plans).slots
         }
@@ -169,18 +172,11 @@ def make_queues(cluster: Cluster, slots: Sequence[Place]) -> dict[str, Queue]:
     return {name: make_queue(settings, slots) for name, settings in cluster.queues.items()}
 
 
-def find_workload(cluster: Cluster, engine: str, model: str | None) -> Workload | None:
-    """The workload that a task is one of: with its engine and model, else with its engine and no model."""
-    of_engine = [workload for workload in cluster.workloads.values() if workload.engine == engine]
-    exact = [workload for workload in of_engine if workload.model == model]
-    return next(iter((*exact, *(workload for workload in of_engine if workload.model is None))), None)
-
-
 def find_durations(
     cluster: Cluster, engine: str, model: str | None, device_models: Iterable[str], history: History | None
 ) -> Mapping[str, float]:
     """How long a task takes by device model: as measured, else as its workload declares; unknown ones are absent."""
-    workload = find_workload(cluster, engine, model)
+    workload = cluster.find_workload(engine, model)
     declared = workload.seconds if workload is not None else dict[str, float]()
     measured = history.expected if history is not None else dict[DurationKey, float]()
     durations: dict[str, float] = {}

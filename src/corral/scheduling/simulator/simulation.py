@@ -32,6 +32,7 @@ from corral.scheduling.values import (
     Rule,
     RunningTask,
     Snapshot,
+    copy_demand,
 )
 from corral.work import SlotId
 
@@ -278,18 +279,7 @@ def _to_us(seconds: float) -> int:
 
 
 def _to_queued(arrival: Arrival, now: datetime) -> QueuedTask:
-    return QueuedTask(
-        id=arrival.id,
-        owner=arrival.owner,
-        queue=arrival.queue,
-        engine=arrival.engine,
-        model=arrival.model,
-        task_class=arrival.task_class,
-        priority=arrival.priority,
-        queued_at=now,
-        gpus=arrival.gpus,
-        memory=arrival.memory,
-    )
+    return QueuedTask(**copy_demand(arrival), id=arrival.id, queued_at=now)
 
 
 def _to_running(attempt: _Attempt, now: datetime) -> RunningTask:

@@ -6,16 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from corral.scheduling.durations import History
-from corral.scheduling.values import (
-    Decision,
-    Owner,
-    Place,
-    PolicyBounds,
-    Priority,
-    Queue,
-    Snapshot,
-    TaskClass,
-)
+from corral.scheduling.values import Decision, Demand, Place, PolicyBounds, Queue, Snapshot
 from corral.units import Bytes
 from corral.work import SlotId
 
@@ -24,19 +15,11 @@ Policy = Callable[[Snapshot], Decision]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Arrival:
+class Arrival(Demand):
     """A task, when it arrives, and how long it will really take."""
 
     id: int
     at_s: float
-    owner: Owner
-    engine: str
-    model: str | None = None
-    queue: str = "default"
-    task_class: TaskClass = TaskClass.BATCH
-    priority: Priority = Priority.NORMAL
-    gpus: int = 1
-    memory: Bytes | None = None
     seconds: Mapping[str, float]
     """True duration without loading, by device model; `*` is any other."""
     needs: tuple[int, ...] = ()

@@ -40,12 +40,18 @@ async def accept(api: ApiState, caller: Caller, submission: Submission, *, size:
     if caller.role is not Role.ADMIN and (engine := _find_admin_engine(submission)) is not None:
         raise RoleError(f"{caller.owner!r} cannot submit `{engine}` tasks", hint="ask an administrator")
     cluster = api.services.cluster
-    rules = SubmissionRules(queues=cluster.queues.keys(), check_engine=lambda task: check_engine(task, cluster))
+    nodes = _list_nodes(api, submission)
+    rules = SubmissionRules(
+        queues=cluster.queues.keys(),
+        nodes=nodes,
+        known_nodes={*nodes, *(node.name for node in cluster.nodes)},
+        check_engine=lambda task: check_engine(task, cluster),
+    )
     try:
         if size is not None and size <= LOOP_BYTES:
-            submission = _prepare(submission, rules)
-        else:
-            submission = await asyncio.to_thread(_prepare, submission, rules)  # a batch of 10,000 takes some 300 ms
+            submission = _prepare(submission, rules, cluster)
+        else:  # a batch of 10,000 takes some 300 ms
+            submission = await asyncio.to_thread(_prepare, submission, rules, cluster)
         await require_instances(api.services, submission)
         return await api.intake.submit(submission)
     except SubmissionError as error:
@@ -54,9 +60,27 @@ async def accept(api: ApiState, caller: Caller, submission: Submission, *, size:
         raise
 
 
-def _prepare(submission: Submission, rules: SubmissionRules) -> Submission:
+def _list_nodes(api: ApiState, submission: Submission) -> set[str]:
+    """Return the nodes that slots are on, where a task asks for one; listing slots for each submission would cost."""
+    if all(task.node is None and task.prefer_node is None for task in submission.tasks):
+        return set()
+    return {place.device.node for place in api.services.board.places}
+
+
+def _prepare(submission: Submission, rules: SubmissionRules, cluster: Cluster) -> Submission:
     check(submission, rules)
-    return with_digest(submission)
+    submission = with_digest(submission)  # of what was asked: the cluster file can be another when it is asked again
+    return replace(submission, tasks=tuple(_fill_in_nodes(task, cluster) for task in submission.tasks))
+
+
+def _fill_in_nodes(task: TaskSpec, cluster: Cluster) -> TaskSpec:
+    """Give a task that names no node those of its workload."""
+    if task.node is not None or task.prefer_node is not None:
+        return task
+    node, prefer_node = cluster.find_nodes(task.engine, task.model)
+    if node is None and prefer_node is None:
+        return task
+    return task.model_copy(update={"node": node, "prefer_node": prefer_node})
 
 
 def _find_admin_engine(submission: Submission) -> str | None:

@@ -184,15 +184,20 @@ def _describe_outputs(task: Task) -> list[OutputOut]:
     ]
 
 
-def explain(task: Task, needs: Iterable[Task], policy: Explanation | None, *, now: datetime) -> ExplanationOut:
-    """Explain a task; `needs` are the tasks that it needs, `policy` is asked for queued tasks alone."""
+def explain(
+    task: Task, needs: Iterable[Task], policy: Explanation | None, because: str | None, *, now: datetime
+) -> ExplanationOut:
+    """Explain a task; `needs` are the tasks that it needs, `policy` is asked for queued tasks alone.
+
+    `because` is why its slots were chosen, once that is stored.
+    """
     match task.state:
         case TaskState.WAITING:
             return _explain_waiting(task, needs)
         case TaskState.QUEUED:
             return _explain_queued(task, policy, now)
         case TaskState.LEASED | TaskState.RUNNING:
-            return _explain_active(task)
+            return _explain_active(task, because)
         case TaskState.SUCCEEDED | TaskState.FAILED | TaskState.CANCELLED:
             return _explain_ended(task)
 
@@ -227,8 +232,8 @@ def _explain_queued(task: Task, policy: Explanation | None, now: datetime) -> Ex
     )
 
 
-def _explain_active(task: Task) -> ExplanationOut:
-    where = ", ".join(task.slots)
+def _explain_active(task: Task, because: str | None) -> ExplanationOut:
+    where = ", ".join(task.slots) + (f" ({because})" if because else "")
     doing = "starts" if task.state is TaskState.LEASED else "runs"
     since = task.started_at or task.queued_at or task.created_at
     if task.cancel_requested:

@@ -81,7 +81,7 @@ class LostJob:
 
 _READY = """
 select t.id, t.owner, t.queue, t.engine, t.model, t.class, t.priority, t.gpus, t.state, t.avoid_slots,
-  t.refused_slots,
+  t.refused_slots, t.node, t.prefer_node,
   coalesce(t.queued_at, now()) as queued_at,
   greatest(t.memory, m.bytes) as memory,
   greatest(0, extract(epoch from greatest(t.ready_at, case when t.state = 'waiting' then t.not_before end) - now()))
@@ -148,6 +148,8 @@ def _read_ready(row: Row) -> Ready:
         queued_at=row["queued_at"],
         gpus=row["gpus"],
         memory=row["memory"],
+        node=row["node"],
+        prefer_node=row["prefer_node"],
         prefer_slot=row["prefer_slot"],
         avoid_slots=frozenset(row["avoid_slots"]),
         refused_slots=frozenset(row["refused_slots"]),

@@ -21,6 +21,8 @@ class OpenWork:
     queue: str
     engine: str
     model: str | None
+    node: str | None
+    """The only node where they can run."""
     state: TaskState
     tasks: int
     slots: int
@@ -41,9 +43,10 @@ async def read_open_work(pool: Queries) -> tuple[OpenWork, ...]:
     """Return what has not ended, the largest kinds first."""
     rows = await pool.fetch(
         """
-        select queue, engine, model, state, count(*) as tasks, sum(gpus) as slots,
+        select queue, engine, model, node, state, count(*) as tasks, sum(gpus) as slots,
           min(coalesce(queued_at, created_at)) as since
-        from tasks where finished_at is null group by queue, engine, model, state order by tasks desc limit $1
+        from tasks where finished_at is null group by queue, engine, model, node, state
+        order by tasks desc limit $1
         """,
         MAX_KINDS,
     )
@@ -52,6 +55,7 @@ async def read_open_work(pool: Queries) -> tuple[OpenWork, ...]:
             queue=row["queue"],
             engine=row["engine"],
             model=row["model"],
+            node=row["node"],
             state=TaskState(row["state"]),
             tasks=row["tasks"],
             slots=row["slots"],

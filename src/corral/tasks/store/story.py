@@ -128,6 +128,14 @@ async def read(
     return tuple(read_event(row) for row in rows)
 
 
+async def read_choice(pool: Queries, task: int) -> str | None:
+    """Return why a task got the slots that it had last; None when it had none."""
+    because: str | None = await pool.fetchval(
+        "select data ->> 'because' from events where task_id = $1 and kind = 'leased' order by id desc limit 1", task
+    )
+    return because
+
+
 def read_event(row: Row) -> StoryEvent:
     """Read one row of `events`."""
     return StoryEvent(

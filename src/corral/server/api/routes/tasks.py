@@ -119,7 +119,8 @@ async def explain_task(id: Id, api: Here, caller: Viewer) -> ExplanationOut:
     task = await reading.get_task(api.services.pool, id)
     needs = await reading.get_tasks(api.services.pool, task.needs) if task.state is TaskState.WAITING else ()
     policy = api.services.explain(id) if task.state is TaskState.QUEUED else None
-    return explain(task, needs, policy, now=datetime.now(UTC))
+    because = await story.read_choice(api.services.pool, id) if task.slots else None
+    return explain(task, needs, policy, because, now=datetime.now(UTC))
 
 
 @router.post("/{id}/cancel", summary="Cancel a task", responses=declare_refusals(404, 409))
