@@ -145,3 +145,16 @@ def test_an_installed_server_migrates_its_database_and_runs_a_first_task(home: P
     files = [output["file"] for task in manifest["tasks"] for output in task["outputs"]]
     (greeting,) = (file for file in files if "greet" in file and "log" not in file)
     assert (home / "out" / "first" / greeting).read_text(encoding="utf-8") == "hello\n"
+
+
+def test_uv_installs_the_command_with_the_newest_libraries_and_its_json_stays_clean(wheel: Path) -> None:
+    """Without a lock and with an empty cache, as a stranger does: a library's new version prints nothing of its own."""
+    with lend_short_folder("corral-tool") as folder:
+        places = {f"UV_{name}": str(folder / name.lower()) for name in ("CACHE_DIR", "TOOL_DIR", "TOOL_BIN_DIR")}
+        environment = {**_environment(folder), **places, "UV_SYSTEM_CERTS": "1"}
+        _made(UV, "tool", "install", "--quiet", "--python", sys.executable, wheel, folder=folder, env=environment)
+        command = folder / "tool_bin_dir" / "corral"
+
+        planned = _made(command, "plan", REPOSITORY / "examples" / "hydra" / "cluster.yaml", "--json", folder=folder)
+
+        assert json.loads(planned)

@@ -1,0 +1,57 @@
+"""What the package imports is declared, and what is declared is used: so the wheel alone makes a whole environment."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+USED_BY_NAME = {
+    "httptools": "uvicorn's protocol of that name, which the server runs",
+    "piper-tts": "a program of its own: its licence is another",
+}
+"""Distributions that no module of Corral imports, with the reason for each."""
+
+
+def list_imports() -> Iterator[str]:
+    """List the top modules that the package imports, wherever it does."""
+    for path in sorted((REPOSITORY / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                yield from (alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                yield node.module.partition(".")[0]
+
+
+def list_declared() -> set[str]:
+    """List the distributions that `pyproject.toml` asks for, those of the engines' extras included."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    requirements = [*project["dependencies"], *(item for name in extras if name != "cuda" for item in extras[name])]
+    return {normalize(item) for item in requirements} - {"corral"}
+
+
+def normalize(name: str) -> str:
+    """Take the name of a requirement, as package indexes compare names."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[\[<>=!~; ]", name, maxsplit=1)[0]).lower()
+
+
+MODULES = set(list_imports()) - set(sys.stdlib_module_names) - {"corral"}
+DISTRIBUTIONS = {module: {normalize(name) for name in names} for module, names in packages_distributions().items()}
+
+
+def test_every_import_is_of_a_declared_distribution() -> None:
+    declared = list_declared()
+
+    assert {module for module in MODULES if not DISTRIBUTIONS.get(module, set()) & declared} == set()
+
+
+def test_every_declared_distribution_is_imported() -> None:
+    imported = {name for module in MODULES for name in DISTRIBUTIONS.get(module, set())}
+
+    assert list_declared() - imported == set(USED_BY_NAME)
