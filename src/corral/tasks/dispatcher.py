@@ -48,7 +48,13 @@ from corral.tasks.running import Attempt, Runner
 from corral.tasks.scratch import ScratchFolders
 from corral.tasks.store import dispatching
 from corral.tasks.store.leading import LeadLostError
-from corral.tasks.store.pool import CONNECTION_LOST, DatabaseUnavailableError, Pool
+from corral.tasks.store.pool import (
+    CONNECTION_LOST,
+    DatabaseFullError,
+    DatabaseUnavailableError,
+    Pool,
+    describe_lack,
+)
 from corral.tasks.store.transitions import Lease, TaskChange
 from corral.tasks.supervision import supervise
 from corral.work import FailureScope
@@ -57,7 +63,6 @@ log = structlog.get_logger()
 
 START_LAG_S = 0.05
 """A start is written with the next outcome or lease, or this much later: a commit of its own would delay the next."""
-_ROOM_HINT = "free space on the database's disk, or raise its `max_connections`; what ended here is written after"
 _SLOT_RESTS = frozenset({FailureScope.SLOT, FailureScope.WAIT})
 """Failures after which a slot takes nothing more until a check of its engine."""
 AT_ONCE = 32
@@ -242,11 +247,12 @@ class Dispatcher:
                 if self._is_finished() and not self._board.leading:
                     return
                 await leading
+            except (asyncpg.InsufficientResourcesError, DatabaseFullError) as error:
+                lack = error if isinstance(error, DatabaseFullError) else describe_lack(error)
+                self._alarms.ring("database", lack.what, hint=f"{lack.hint}; what ended here is written after")
+                await asyncio.sleep(self._timings.retry_s)
             except (*CONNECTION_LOST, DatabaseUnavailableError) as error:
                 log.warning("database_lost", error=str(error))
-                await asyncio.sleep(self._timings.retry_s)
-            except asyncpg.InsufficientResourcesError as error:  # its disk, its memory or its connections
-                self._alarms.ring("database", f"PostgreSQL has no room left: {error}", hint=_ROOM_HINT)
                 await asyncio.sleep(self._timings.retry_s)
             except LeadLostError as error:
                 log.warning("lead_lost", error=str(error))

@@ -6,12 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 
-import asyncpg
-
 from builders import a_submission, a_task
 from corral.server.api.changes import Changes, Subject
 from corral.tasks.alarms import Alarms
-from corral.tasks.store.pool import Connection, Pool, connect
+from corral.tasks.store.pool import Connection, DatabaseFullError, Pool, connect
 from corral.tasks.store.submitting import submit
 from corral.tasks.values import StoryEvent
 
@@ -106,7 +104,7 @@ async def test_follower_that_finds_no_connection_free_tries_again_and_its_alarm_
         admin = await connect(database_url)
         async with asyncio.timeout(30):
             while not any("too many clients" in alarm.what for alarm in alarms.raised):
-                with suppress(asyncpg.TooManyConnectionsError):
+                with suppress(DatabaseFullError):
                     while True:
                         taken.append(await connect(postgres_url))
                 await admin.execute(

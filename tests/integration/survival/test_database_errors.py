@@ -15,7 +15,7 @@ import pytest
 from builders import a_submission, a_task
 from corral.tasks.lifecycle import Leased
 from corral.tasks.store import dispatching
-from corral.tasks.store.pool import CONNECTION_LOST, Pool, open_pool
+from corral.tasks.store.pool import CONNECTION_LOST, DatabaseFullError, Pool, connect, open_pool
 from corral.tasks.store.submitting import submit
 from corral.tasks.store.transitions import Lease, TaskChange, apply
 from corral.work import SlotId
@@ -102,3 +102,19 @@ async def test_renewing_leases_waits_for_a_commit_instead_of_locking_crosswise(p
 
 def _leased(task: int, attempt: UUID, slot: str) -> TaskChange:
     return TaskChange(task=task, event=Leased(attempt, (SlotId(slot),)))
+
+
+async def test_a_database_without_room_for_a_connection_is_reported_with_what_to_do(
+    pool: Pool, database_url: str
+) -> None:
+    """A full disk and a lack of connections are of one class of PostgreSQL's errors (53); a role shows the latter."""
+    role = f"narrow_{uuid4().hex[:8]}"
+    await pool.execute(f"create role {role} login connection limit 0")
+    url = database_url.replace("postgres:@", f"{role}:@")
+    try:
+        for opening in (connect(url), open_pool(url)):
+            with pytest.raises(DatabaseFullError, match="has no room left: too many connections for role") as caught:
+                await opening
+            assert "free space on the database's disk" in str(caught.value.hint)
+    finally:
+        await pool.execute(f"drop role {role}")

@@ -123,6 +123,12 @@ class DatabaseUnavailableError(CorralError):
     kind: ClassVar[Kind] = Kind.UNAVAILABLE
 
 
+class DatabaseFullError(DatabaseUnavailableError):
+    """PostgreSQL has no room: its disk or memory is full, or all its connections are taken."""
+
+    code: ClassVar[str] = "database.full"
+
+
 def _encode(value: object) -> bytes:
     return b"\x01" + json.dumps(value, separators=(",", ":")).encode()  # binary jsonb: a version byte, then text
 
@@ -155,7 +161,7 @@ async def open_pool(url: str, *, size: int = 8) -> Pool:
         pool = await asyncpg.create_pool(
             url, min_size=1, max_size=size, init=_prepare, reset=_leave, command_timeout=COMMAND_TIMEOUT_S, timeout=10
         )
-    except CONNECTION_LOST as error:
+    except (*CONNECTION_LOST, asyncpg.InsufficientResourcesError) as error:
         raise _unavailable(error) from error
     return Pool(cast("Connections", pool))  # asyncpg's own types are partly unknown to a strict checker
 
@@ -168,11 +174,21 @@ async def connect(url: str, *, command_timeout_s: float | None = COMMAND_TIMEOUT
     try:
         connection = cast("Connection", await asyncpg.connect(url, timeout=10, command_timeout=command_timeout_s))
         await _prepare(connection)  # cast: see open_pool
-    except CONNECTION_LOST as error:
+    except (*CONNECTION_LOST, asyncpg.InsufficientResourcesError) as error:
         raise _unavailable(error) from error
     return connection
 
 
+def describe_lack(error: asyncpg.InsufficientResourcesError) -> DatabaseFullError:
+    """Return what a person reads of PostgreSQL's own error."""
+    return DatabaseFullError(
+        f"PostgreSQL has no room left: {error}",
+        hint="free space on the database's disk, or raise its `max_connections`",
+    )
+
+
 def _unavailable(error: Exception) -> DatabaseUnavailableError:
+    if isinstance(error, asyncpg.InsufficientResourcesError):
+        return describe_lack(error)
     reason = str(error) or type(error).__name__
     return DatabaseUnavailableError(f"PostgreSQL does not answer: {reason}", hint="run `corral doctor`")
