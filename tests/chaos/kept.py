@@ -42,6 +42,15 @@ class Kept:
         self._process.kill()
         return True
 
+    def freeze(self, seconds: float) -> bool:
+        """Send SIGSTOP, and SIGCONT so much later unless it was killed before; False when it does not run."""
+        process = self._process
+        if self.pid is None or process is None:
+            return False
+        process.send_signal(signal.SIGSTOP)
+        asyncio.get_running_loop().call_later(seconds, _go_on, process)
+        return True
+
     async def run(self) -> None:
         """Keep it running until `stop`."""
         with self.log.open("ab") as log:
@@ -68,6 +77,11 @@ class Kept:
         except TimeoutError:
             process.kill()
             return None
+
+
+def _go_on(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        process.send_signal(signal.SIGCONT)
 
 
 @asynccontextmanager

@@ -101,7 +101,8 @@ class _Batch:
         written = b"".join(f"{name} {line}\n".encode() for line in range(lines)) + b"end\n"
         self._written[name] = written
         daemon = "setsid sleep 600 > /dev/null 2>&1 &" if self._draw.random() < 0.3 else ""
-        script = f"""{daemon}
+        script = f"""set -e
+            {daemon}
             line=0; while [ $line -lt $LINES ]; do echo "$NAME $line"; line=$((line + 1)); done > out.txt
             sleep $PAUSE; echo end >> out.txt"""
         pause = round(self._draw.uniform(0.0, 0.5) * self._pace, 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -35,7 +36,7 @@ async def outage(client: PatientClient, data_dir: Path, *, seconds: float, slots
     return [f"outage: task {id} did not run once: {kinds}" for id, kinds in stories.items() if kinds != ONCE]
 
 
-def _batch(tasks: list[dict[str, object]]) -> dict[str, object]:
+def _batch(tasks: Sequence[Mapping[str, object]]) -> dict[str, object]:
     return {"name": OWN_BATCH, "tasks": tasks}
 
 

@@ -15,6 +15,8 @@ class Report:
     """What a storm showed."""
 
     seed: int
+    disk_is_small: bool
+    """Whether the data directory was on a disk that could be filled."""
     kills: list[Kill] = field(default_factory=list[Kill])
     findings: Findings = field(default_factory=Findings)
     problems: list[str] = field(default_factory=list[str])

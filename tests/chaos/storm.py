@@ -5,23 +5,28 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from chaos.client import PatientClient
 from chaos.kept import Kept, comfyui, corral_up, keeping
-from chaos.killer import Killer
+from chaos.killer import WEIGHTS, Killer
 from chaos.load import OWNERS, Planned, plan
 from chaos.outage import OWN_BATCH, outage
 from chaos.report import Report
+from chaos.small_disk import SmallDisk, mount_small_disk
 from chaos.verdict import Findings, judge_machine, judge_queue
+from corral.cli.exits import CODES
+from corral.errors import Kind
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.store.pool import open_pool
 
 CPU_SLOTS = 3
 SECONDS_PER_IMAGE = 0.2
 POLL_S = 0.25
+NO_ROOM = CODES[Kind.UNAVAILABLE]
+"""The exit code of a server that finds no room on the disk when it starts."""
 
 CLUSTER = """\
 apiVersion: corral/v1
@@ -54,18 +59,38 @@ class Size:
     """How often the server is killed before it has ever been ready: `initdb` and migrations are cut off."""
     outage_s: float | None = None
     """How long the database stands still after the last kill; None leaves that out."""
+    weights: Mapping[str, int] = field(default_factory=lambda: WEIGHTS)
+    """How often each kind of fault is drawn."""
+    haste: float = 1.0
+    """Shortens the waits between faults, and how long those last that end by themselves."""
 
 
 async def storm(folder: Path, *, seed: int, size: Size, say: Callable[[str], None] = lambda _: None) -> Report:
-    """Run a storm in an empty folder whose path is short, and judge what is left."""
-    report = Report(seed)
-    data_dir = folder / "data"
+    """Run a storm in an empty folder whose path is short, and judge what is left.
+
+    Root's data directory is on a small disk, which is full now and then; the report says where that is left out.
+    """
+    with mount_small_disk(folder / "disk") as disk:
+        return await _storm(folder, disk, seed, size, say)
+
+
+async def _storm(folder: Path, disk: SmallDisk | None, seed: int, size: Size, say: Callable[[str], None]) -> Report:
+    report = Report(seed, disk_is_small=disk is not None)
+    data_dir = folder / "disk" / "data"
     planned = plan(seed=seed, tasks=size.tasks, batches=size.batches, pace=size.pace)
     instances = {f"comfy{index}": _instance(folder, index, size.pace) for index in range(2)}
     server = corral_up(data_dir, _cluster_file(folder, instances), folder / "server.log")
     doubles = {name: kept for name, (kept, _) in instances.items()}
     async with keeping(server, *doubles.values()), PatientClient(data_dir) as client:
-        killer = Killer(seed=seed, server=server, instances=doubles, data_dir=data_dir)
+        killer = Killer(
+            seed=seed,
+            server=server,
+            instances=doubles,
+            data_dir=data_dir,
+            disk=disk,
+            weights=size.weights,
+            haste=size.haste,
+        )
         for _ in range(size.first_kills):
             await asyncio.sleep(killer.first_pause_s())
             server.kill()
@@ -79,6 +104,9 @@ async def storm(folder: Path, *, seed: int, size: Size, say: Callable[[str], Non
         report.starts = {kept.name: kept.starts for kept in (server, *doubles.values())}
         report.requests = client.tries
     report.problems += report.findings.problems
+    if any(kill.kind == "full disk" for kill in report.kills):  # a start that finds no room says so, and ends
+        report.starts["server without room"] = server.unexpected.count(NO_ROOM)
+        server.unexpected = [code for code in server.unexpected if code != NO_ROOM]
     report.problems += [f"{kept.name} ended by itself with {kept.unexpected}" for kept in _ended(server, doubles)]
     if code != 0:
         report.problems.append(f"the server's exit code was {code} when it was asked to stop")
@@ -138,7 +166,7 @@ class _Rage:
         kill = self.killer.kill()
         if kill is not None:
             self.report.kills.append(kill)
-            count = f"kill {len(self.report.kills):3} of {self.size.kills}"
+            count = f"fault {len(self.report.kills):4} of {self.size.kills}"
             self.say(f"{time.monotonic() - started:6.1f} s  {count}: {kill.kind}")
 
 
