@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from corral.cli import terminal
 from corral.cli.figure_text import shorten_names
 from corral.figures import Origin
-from corral.hardware.fit.splitting import Way
+from corral.hardware.fit.splitting import SPILLS, Way
 from corral.units import format_bytes
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _answer(fit: Fit) -> Iterator[str]:
     """Say whether it fits, the best quality that does, and what the memory is for."""
     name = f"{fit.shape.name} at {fit.shape.quantization}" if fit.shape.quantization else fit.shape.name
     size = ("" if fit.parts.is_complete else "at least ") + format_bytes(fit.parts.on_one_gpu)
-    whole = [verdict for verdict in fit.verdicts if verdict.way is not Way.SPILLED]
+    whole = [verdict for verdict in fit.verdicts if verdict.way not in SPILLS]
     holding = [verdict for verdict in whole if verdict.fits]
     if not whole:
         yield f"{name} needs {size} on one GPU; name GPUs with --gpu or --cluster to see where it fits"
@@ -88,13 +88,18 @@ def _answer(fit: Fit) -> Iterator[str]:
         yield f"{name} does not fit: {size} on one GPU, and {usable}{_describe_spill(fit)}"
     yield _describe_best_quality(fit, whole)
     parts = fit.parts
+    vision = f", image encoder {_format_size(parts.vision)}" if parts.vision.value else ""
+    times = f"{fit.running.parallel} x " if fit.running.parallel > 1 else ""
     yield (
-        f"memory at {fit.running.context} tokens of context: weights {_format_size(parts.weights)}, KV cache "
-        f"{_format_size(parts.cache)}; on each GPU {_format_size(parts.buffer)} of compute buffer and "
+        f"memory at {times}{fit.running.context} tokens of context: weights {_format_size(parts.weights)}{vision}, KV "
+        f"cache {_format_size(parts.cache)}; on each GPU {_format_size(parts.buffer)} of compute buffer and "
         f"{_format_size(parts.context)} of CUDA context"
     )
-    if fit.shape.origin is Origin.ASSUMED:
-        yield "estimated from the name; a model file or hf:owner/repo/file gives exact sizes"
+    if fit.shape.experts:
+        used = f"{fit.shape.experts_used} of {fit.shape.experts} experts"
+        yield f"{used} for each token: memory holds all, speed depends on those"
+    if fit.shape.origin is not Origin.MODEL_FILE:
+        yield f"by its name: {fit.shape.source}; a model file or hf:owner/repo/file gives exact sizes"
 
 
 def _describe_best_quality(fit: Fit, places: Sequence[Verdict]) -> str:
@@ -126,8 +131,11 @@ def _name_place(verdict: Verdict) -> str:
 
 
 def _describe_spill(fit: Fit) -> str:
-    spilled = next((verdict for verdict in fit.verdicts if verdict.way is Way.SPILLED and verdict.fits), None)
-    return "" if spilled is None else f"; {spilled.reason}, would do"
+    spilled = next((verdict for verdict in fit.verdicts if verdict.way in SPILLS and verdict.fits), None)
+    if spilled is None:
+        return ""
+    speed = f"; then at most {_round_speed(spilled.speed.value)} tokens/s" if spilled.speed else ""
+    return f"; {spilled.reason}, would do{speed}"
 
 
 def _describe_fastest(holding: Sequence[Verdict]) -> str:
@@ -135,7 +143,8 @@ def _describe_fastest(holding: Sequence[Verdict]) -> str:
     if fastest.speed is None:
         return ""
     where = f"fastest on {_join_cards([card.name for card in fastest.gpus])}, " if len(holding) > 1 else ""
-    return f"; {where}at most {_round_speed(fastest.speed.value)} tokens/s"
+    full = f", {_round_speed(fastest.speed_when_full.value)} with a full context" if fastest.speed_when_full else ""
+    return f"; {where}at most {_round_speed(fastest.speed.value)} tokens/s{full}"
 
 
 def _find_largest(verdicts: Sequence[Verdict]) -> str:
@@ -143,12 +152,14 @@ def _find_largest(verdicts: Sequence[Verdict]) -> str:
 
 
 def _put_places(fit: Fit, *, verbose: bool) -> None:
-    names = ("where", "fits", "layers on GPU", "tokens/s at most", "memory")
+    names = ("where", "fits", "layers on GPU", "tokens/s at most", "context full", "memory")
     rows = [_make_row(verdict) for verdict in fit.verdicts]
     shown = names if verbose else [name for name in names if name != "layers on GPU"]
     kept = [[row[names.index(name)] for name in shown] for row in rows]
     most = None if verbose else _MOST_PLACES
-    terminal.put_table(shown, kept, empty="", expendable=("layers on GPU", "tokens/s at most"), most=most)
+    terminal.put_table(
+        shown, kept, empty="", expendable=("layers on GPU", "context full", "tokens/s at most"), most=most
+    )
 
 
 def _round_speed(tokens_per_second: float) -> str:
@@ -176,6 +187,7 @@ def _list_parts(fit: Fit) -> list[tuple[str, Figure | None]]:
     parts = fit.parts
     return [
         (_WEIGHTS, parts.weights),
+        *([("image encoder, one GPU", parts.vision)] if parts.vision.value else []),
         ("kv cache", parts.cache),
         ("compute buffer, each GPU", parts.buffer),
         ("CUDA context, each GPU", parts.context),
@@ -193,14 +205,18 @@ def _describe_origin(name: str, figure: Figure | None) -> tuple[str, str]:
 
 def _make_row(verdict: Verdict) -> tuple[str, ...]:
     where = _join_cards([card.name for card in verdict.gpus])
-    speed = _round_speed(verdict.speed.value) if verdict.speed else "unknown" if verdict.fits else ""
     layers = f"{verdict.layers_on_gpu} of {verdict.layers}" if verdict.layers_on_gpu else ""
-    answer = ("yes, spilled" if verdict.way is Way.SPILLED else "yes") if verdict.fits else "no"
-    return where, answer, layers, speed, _shorten_reason(verdict).removeprefix(f"{where}: ")
+    answer = ("yes, spilled" if verdict.way in SPILLS else "yes") if verdict.fits else "no"
+    speeds = (_show_speed(verdict, verdict.speed), _show_speed(verdict, verdict.speed_when_full))
+    return where, answer, layers, *speeds, _shorten_reason(verdict).removeprefix(f"{where}: ")
+
+
+def _show_speed(verdict: Verdict, speed: Figure | None) -> str:
+    return _round_speed(speed.value) if speed else "unknown" if verdict.fits else ""
 
 
 def _make_quantization_rows(fit: Fit) -> list[tuple[str, ...]]:
-    places = sum(verdict.way is not Way.SPILLED for verdict in fit.verdicts)
+    places = sum(verdict.way not in SPILLS for verdict in fit.verdicts)
     return [
         (quantized.name, _format_size(quantized.size), _list_places(quantized.fits, places))
         for quantized in fit.quantizations

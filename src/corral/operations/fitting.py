@@ -21,10 +21,10 @@ from corral.hardware.fit.memory import USUAL_CONTEXT, Parts, Running
 from corral.hardware.fit.names import estimate_shape
 from corral.hardware.fit.profiles import PROFILES, Profile, find_profile
 from corral.hardware.fit.shape import ModelShape
-from corral.hardware.fit.splitting import CandidateGpu, Verdict
+from corral.hardware.fit.splitting import SPILLS, CandidateGpu, Verdict
 from corral.operations.cluster_file import FileText, check_cluster
 from corral.units import Bytes, format_bytes
-from corral.weights.errors import ModelNameError
+from corral.weights.errors import ModelNameError, SourceError
 from corral.weights.fetching import Connections
 from corral.weights.headers.byte_sources import OnBytes
 from corral.weights.headers.reading import shape_here, shape_there
@@ -77,6 +77,8 @@ class FitAsked:
     """A cluster file, whose GPUs are judged; those of a node together are a split too."""
     layers_on_gpu: Annotated[int, Field(ge=0, le=2**20)] | None = None
     """So many layers go to the GPU, the rest to the processor."""
+    experts_on_processor: Annotated[int, Field(ge=0, le=2**20)] | None = None
+    """The experts of so many layers stay in main memory: llama.cpp's `--n-cpu-moe`."""
     cpu_bandwidth_gb_s: Annotated[float, Field(ge=0.1, le=10_000)] | None = None
     """Bandwidth of the machine's memory in 10^9 bytes per second."""
 
@@ -157,6 +159,7 @@ def _judge(model: ModelShape | Profile, asked: FitAsked, cards: Cards, sources: 
         cards.groups,
         processor_gb_s=asked.cpu_bandwidth_gb_s,
         layers_on_gpu=asked.layers_on_gpu,
+        experts_on_processor=asked.experts_on_processor,
     )
 
 
@@ -168,15 +171,15 @@ async def find_model(model: str, sources: Sources) -> ModelShape | Profile:
     if model.startswith(_LOCAL) or is_file(model):
         return await shape_here(Path(model).expanduser(), name=model)
     entry = _find_entry(model, sources.store)
-    if entry is not None and (matching := await _describe_entry(entry, model, sources)) is not None:
+    if entry is not None and (matching := await _describe_reachable(entry, model, sources)) is not None:
         return matching
     known = find_profile(model) or estimate_shape(model)
     if known is None:
         names = [name for profile in PROFILES for name in (profile.name, *profile.aliases)]
         raise NothingKnownError(
-            f"nothing is known about {model!r}: no file, no profile, and its name says no size",
+            f"nothing is known about {model!r}: no file, no profile, and no published dimensions of that name",
             hint=suggest(model, names, cutoff=CLOSE)
-            or "name a file, hf:owner/repo/file, a tag with a size, or `33b@q4_k_m`",
+            or "name its file or hf:owner/repo/file; `33b@q4_k_m` estimates a dense model of that size",
         )
     return known
 
@@ -224,7 +227,8 @@ def require_room(fitted: Fitted) -> None:
     if isinstance(answer, ProfileFit):
         has_room, need = any(fits for _, fits in answer.fits), round(answer.profile.memory.value)
     else:
-        spilled = fitted.asked.layers_on_gpu is not None and any(verdict.fits for verdict in answer.verdicts)
+        asks_for_spill = fitted.asked.layers_on_gpu is not None or fitted.asked.experts_on_processor is not None
+        spilled = asks_for_spill and any(verdict.fits for verdict in answer.verdicts)
         has_room, need = answer.fits or spilled, answer.parts.on_one_gpu
     if has_room:
         return
@@ -235,8 +239,15 @@ def require_room(fitted: Fitted) -> None:
         f"{format_bytes(largest)} usable)",
         hint=f"{smaller} or another model"
         if isinstance(answer, ProfileFit)
-        else f"{smaller} or context, or let the processor take layers (`--layers-on-gpu`)",
+        else f"{smaller} or context{_name_spill(answer)}",
     )
+
+
+def _name_spill(fit: Fit) -> str:
+    if not any(verdict.way in SPILLS for verdict in fit.verdicts):
+        return ", or split it over more GPUs"
+    part = "experts (`--n-cpu-moe`)" if fit.shape.is_mixture else "layers (`--layers-on-gpu`)"
+    return f", or let the processor take {part}"
 
 
 def _find_entry(model: str, store: Store) -> Entry | None:
@@ -244,6 +255,16 @@ def _find_entry(model: str, store: Store) -> Entry | None:
         return resolve(model, store.catalogue)
     except ModelNameError:
         if model.startswith(_REMOTE):
+            raise
+        return None
+
+
+async def _describe_reachable(entry: Entry, model: str, sources: Sources) -> ModelShape | Profile | None:
+    """Describe a model by its header; where that cannot be reached, None when its name says enough."""
+    try:
+        return await _describe_entry(entry, model, sources)
+    except SourceError:
+        if estimate_shape(model) is None:
             raise
         return None
 

@@ -107,6 +107,63 @@ def test_33b_at_4_bits_takes_10_gib_on_each_of_two_cards(capsys: pytest.CaptureF
     assert report["bus"][0]["bus"] == "PCIe 5.0 x16"
 
 
+@pytest.mark.parametrize(
+    ("model", "gpu", "options", "gib"),
+    [
+        ("qwen3:30b-a3b", "RTX 3090", ["--ctx", "40960"], 21.4),
+        ("qwen3.8:27b@IQ4_XS", "RTX 3090", ["--ctx", "215000", "--cache-type", "q8_0"], 23_264 / 1024),
+        ("qwen3:30b-a3b-bf16", "A100 PCIe 80 GB", [], 57.2),
+    ],
+)
+def test_mixtures_and_hybrids_fit_where_people_run_them(
+    model: str, gpu: str, options: list[str], gib: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["fit", model, "--gpu", gpu, *options, "--json"]) == 0
+
+    assert answer(capsys)["on_one_gpu"] / 2**30 == pytest.approx(gib, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu", "options", "measured"),
+    [
+        ("qwen3:30b-a3b-bf16", "A100 PCIe 80 GB", [], 103.9),
+        ("qwen3:30b-a3b", "RTX 2080", ["--n-cpu-moe", "36", "--cpu-bandwidth", "102"], 36.7),
+        ("qwen3:4b", "RTX 2080", [], 110.6),
+        ("llama3.1:8b", "RTX 2080", [], 71.9),
+        ("qwen3:8b", "RTX 2080", [], 69.3),
+    ],
+)
+def test_at_most_is_no_less_than_what_people_measure(
+    model: str, gpu: str, options: list[str], measured: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rates are those of tenstorrent/tt-inference-server issue 340 and AlexsJones/llmfit pulls 755 and 773."""
+    assert run_command(["fit", model, "--gpu", gpu, *options, "--json"]) == 0
+
+    speeds = [verdict["speed"]["value"] for verdict in answer(capsys)["verdicts"] if verdict["fits"]]
+    assert speeds
+    assert min(speeds) > measured
+
+
+def test_both_speeds_are_printed_that_of_a_full_context_next_to_the_bound(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["fit", "qwen3:30b-a3b", "--ctx", "40960", "--gpu", "RTX 3090"]) == 0
+
+    assert "at most 495 tokens/s, 158 with a full context" in capsys.readouterr().out
+
+
+def test_a_hybrid_model_in_a_long_context_is_split_over_two_cards(capsys: pytest.CaptureFixture[str]) -> None:
+    card = ["--gpu", "RTX 5070 Ti"]
+
+    assert run_command(["fit", "qwen3.8:27b@Q5_K_M", "--ctx", "190000", "--cache-type", "q8_0", *card, *card]) == 0
+
+
+def test_a_repository_is_16_bits_with_all_of_it_on_the_card(capsys: pytest.CaptureFixture[str]) -> None:
+    for model in ("meta-llama/Meta-Llama-3-8B-Instruct", "8b@f16"):
+        assert run_command(["fit", model, "--gpu", "RTX 4060 Ti 16GB"]) == NO_CAPACITY
+        assert "does not fit: 16.0 GiB" in capsys.readouterr().out
+    for model in ("hugging-quants/Meta-Llama-3.1-8B-Instruct-AWQ-INT4", "neuralmagic/Meta-Llama-3.1-8B-Instruct-FP8"):
+        assert run_command(["fit", model, "--gpu", "RTX 4060 Ti 16GB"]) == 0
+
+
 def test_a_file_is_read_and_its_origin_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_llm(tmp_path / "tiny.bin", GEMMA2)
 

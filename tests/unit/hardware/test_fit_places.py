@@ -24,6 +24,7 @@ from corral.hardware.fit.splitting import (
     count_active_bytes,
     count_layer_split_bytes,
     count_tensor_split_bytes,
+    move_experts,
     place_on_one,
     spill,
     split_over,
@@ -134,6 +135,45 @@ def test_a_split_shares_out_weights_and_cache_and_repeats_the_floor_on_each_card
     assert sum(verdict.needs) == parts.divisible + 3 * parts.floor
 
 
+def test_what_sees_images_is_on_the_first_card_and_is_not_read_for_text() -> None:
+    shape, blind = a_shape("gemma3:27b"), replace(a_shape("gemma3:27b"), vision=Bytes(0))
+    cards = (a_card(16, "a"), a_card(16, "b"))
+    seeing, unseeing = (split_over(which, RUNNING, compute_parts(which, RUNNING), cards) for which in (shape, blind))
+
+    assert shape.vision > 800 * 2**20
+    assert seeing.needs == (unseeing.needs[0] + shape.vision, unseeing.needs[1])
+    assert seeing.speed == unseeing.speed
+
+
+@given(st.floats(4, 20))
+def test_experts_of_one_layer_less_in_main_memory_would_not_fit(gib: float) -> None:
+    shape, card = a_shape("qwen3:30b-a3b"), a_card(gib)
+    parts = compute_parts(shape, RUNNING)
+    fewest = move_experts(shape, RUNNING, parts, card)
+
+    if fewest.fits and fewest.experts_on_processor:
+        less = move_experts(shape, RUNNING, parts, card, layers=fewest.experts_on_processor - 1)
+        assert not less.fits
+        assert fewest.main_memory is not None
+        assert sum(fewest.needs) + fewest.main_memory == parts.on_one_gpu
+
+
+def test_experts_in_main_memory_are_faster_than_whole_layers_there() -> None:
+    shape, card = a_shape("qwen3:30b-a3b"), a_card(8)
+    parts = compute_parts(shape, RUNNING)
+    experts, layers = (place(shape, RUNNING, parts, card, processor_gb_s=60).speed for place in (move_experts, spill))
+
+    assert experts is not None
+    assert layers is not None
+    assert experts.value > layers.value
+
+
+def test_a_model_without_experts_moves_none() -> None:
+    fit = judge(a_shape("llama3.3:70b"), RUNNING, (a_card(16),))
+
+    assert Way.EXPERTS not in {verdict.way for verdict in fit.verdicts}
+
+
 def test_unequal_cards_get_layers_in_proportion_to_their_memory() -> None:
     shape = a_shape()
     verdict = split_over(shape, RUNNING, compute_parts(shape, RUNNING), (a_card(24, "a"), a_card(12, "b")))
@@ -190,8 +230,12 @@ def test_tokens_per_second_are_bounded_by_bandwidth_over_bytes_read() -> None:
     parts = compute_parts(shape, RUNNING)
     speed = place_on_one(shape, RUNNING, parts, a_card(16)).speed
 
+    full = place_on_one(shape, RUNNING, parts, a_card(16)).speed_when_full
+
     assert speed is not None
-    assert speed.value == pytest.approx(896e9 / parts.divisible, rel=1e-6)
+    assert full is not None
+    assert speed.value == pytest.approx(896e9 / parts.weights.value, rel=1e-6)
+    assert full.value == pytest.approx(896e9 / parts.divisible, rel=1e-6)
 
 
 def test_a_split_reads_its_parts_one_after_the_other_and_is_no_faster() -> None:

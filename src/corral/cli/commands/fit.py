@@ -14,7 +14,8 @@ Model = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A file, a model of the store, hf:owner/repo/file, an Ollama name (llama3:8b), or a size (33b@q4_k_m).",
+        help="A file, a model of the store, hf:owner/repo/file, an Ollama name (llama3:8b), a repository (owner/name, "
+        "16 bits unless its name says otherwise), or a size (33b@q4_k_m).",
     ),
 ]
 Context = Annotated[
@@ -32,6 +33,12 @@ Gpus = Annotated[
 ]
 LayersOnGpu = Annotated[
     int | None, typer.Option("--layers-on-gpu", min=0, help="Put so many layers on the GPU, the rest on the processor.")
+]
+ExpertsOnProcessor = Annotated[
+    int | None,
+    typer.Option(
+        "--n-cpu-moe", min=0, metavar="LAYERS", help="Keep the experts of so many layers in main memory (llama.cpp)."
+    ),
 ]
 ProcessorBandwidth = Annotated[
     float | None,
@@ -61,6 +68,7 @@ def fit(
     gpus: Gpus = None,
     cluster: ClusterFile = None,
     layers_on_gpu: LayersOnGpu = None,
+    experts_on_processor: ExpertsOnProcessor = None,
     cpu_bandwidth: ProcessorBandwidth = None,
     no_flash_attention: NoFlashAttention = False,
     data_dir: DataDir = None,
@@ -70,8 +78,9 @@ def fit(
     """Print whether a model fits, on which GPUs, and how fast.
 
     The answer names quantizations and the highest possible speed. Sizes of a file are read from its header; of one
-    on Hugging Face, only the header is fetched. A name without a file is estimated, and the output says so. The
-    exit code is 5 when GPUs were named and none holds the model.
+    on Hugging Face, only the header is fetched. A name without a file is judged by the published dimensions of that
+    model, a plain size (33b@q4_k_m) by those of a dense model nearest in size, and the output says so. The exit code
+    is 5 when GPUs were named and none holds the model.
     """
     import asyncio
 
@@ -91,6 +100,7 @@ def fit(
         gpus=tuple(gpus or ()),
         cluster=None if cluster is None else read_cluster_file(cluster),
         layers_on_gpu=layers_on_gpu,
+        experts_on_processor=experts_on_processor,
         cpu_bandwidth_gb_s=cpu_bandwidth,
     )
     store = Store(models_dir(choose_data_dir(data_dir)))

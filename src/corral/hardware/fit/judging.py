@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from corral.figures import Figure, computed
+from corral.figures import Figure, Origin, computed
 from corral.hardware.fit.memory import Parts, Running, compute_parts
 from corral.hardware.fit.nearest_shape import find_similar_shape
+from corral.hardware.fit.precisions import REPOSITORY_BITS
 from corral.hardware.fit.quantizations import BITS, BITS_SOURCE
-from corral.hardware.fit.shape import ModelShape
+from corral.hardware.fit.shape import Block, ModelShape
 from corral.hardware.fit.splitting import (
+    SPILLS,
     CandidateGpu,
     Verdict,
     Way,
     compute_bus_bandwidth,
     count_layer_split_bytes,
     count_tensor_split_bytes,
+    move_experts,
     place_on_one,
     spill,
     split_over,
@@ -65,7 +68,7 @@ class Fit:
     @property
     def fits(self) -> bool:
         """Whether all of it fits on one GPU or one split."""
-        return any(verdict.fits and verdict.way is not Way.SPILLED for verdict in self.verdicts)
+        return any(verdict.fits and verdict.way not in SPILLS for verdict in self.verdicts)
 
 
 def judge(
@@ -76,24 +79,36 @@ def judge(
     *,
     processor_gb_s: float | None = None,
     layers_on_gpu: int | None = None,
+    experts_on_processor: int | None = None,
 ) -> Fit:
     """Judge a model on each GPU alone, on each group as a split, and, where neither holds it, spilled.
+
+    Of a mixture of experts, those of some layers in main memory are judged first: a token reads few of them.
+    `layers_on_gpu` and `experts_on_processor` ask for so many layers (llama.cpp's `-ngl` and `--n-cpu-moe`). A
+    repository of safetensors is spilled only when it is asked for: the engines that serve those keep all of it on GPUs.
 
     Raises: UnknownTypeError for a cache type that ggml does not have.
     """
     parts = compute_parts(shape, running)
     verdicts = _judge_whole(shape, running, parts, gpus, groups)
+    alone = [verdict for verdict in verdicts if verdict.way is Way.ONE_GPU]
+    spills_itself = shape.is_embedding_on_cpu or shape.origin is not Origin.DECLARED
+    moves = tuple(
+        move_experts(shape, running, parts, verdict.gpus[0], processor_gb_s=processor_gb_s, layers=experts_on_processor)
+        for verdict in alone
+        if shape.is_mixture and (experts_on_processor is not None or (spills_itself and not verdict.fits))
+    )
     spills = tuple(
         spill(shape, running, parts, verdict.gpus[0], processor_gb_s=processor_gb_s, layers_on_gpu=layers_on_gpu)
-        for verdict in verdicts
-        if verdict.way is Way.ONE_GPU and (layers_on_gpu is not None or not verdict.fits)
+        for verdict in alone
+        if layers_on_gpu is not None or (spills_itself and not verdict.fits)
     )
     return Fit(
         shape=shape,
         running=running,
         parts=parts,
-        verdicts=(*verdicts, *spills),
-        quantizations=tuple(_judge_quantization(shape, name, running, gpus, groups) for name in BITS),
+        verdicts=(*verdicts, *moves, *spills),
+        quantizations=_judge_quantizations(shape, running, gpus, groups),
         bus_costs=tuple(cost for group in groups if (cost := _estimate_bus_cost(shape, group)) is not None),
     )
 
@@ -109,35 +124,57 @@ def _judge_whole(
     return (*alone, *(split_over(shape, running, parts, group) for group in groups))
 
 
-def _judge_quantization(
-    shape: ModelShape,
+def _judge_quantizations(
+    shape: ModelShape, running: Running, gpus: Sequence[CandidateGpu], groups: Sequence[Sequence[CandidateGpu]]
+) -> tuple[Quantized, ...]:
+    """Judge the model in other quantizations, from the smallest; those of repositories where it is in one."""
+    others = [(name, *_requantize(shape, name)) for name in BITS]
+    if shape.blocks and not shape.is_embedding_on_cpu:
+        others += [(name, _scale_layers(shape, bits), source) for name, bits, source in REPOSITORY_BITS]
+    judged = [_judge_other(other, name, source, running, gpus, groups) for name, other, source in others]
+    return tuple(sorted(judged, key=lambda quantized: quantized.size.value))
+
+
+def _requantize(shape: ModelShape, name: str) -> tuple[ModelShape, str]:
+    """Estimate the model in a quantization: every part of its weights scaled to that many bits."""
+    bits = BITS[name]
+    formula = f"{shape.parameters / 1e9:.3g}B parameters x {bits:g} bits ({BITS_SOURCE})"
+    if shape.blocks:
+        stays = shape.is_embedding_on_cpu or name != _SIXTEEN_BITS
+        return _scale(shape, bits, is_embedding_on_cpu=stays), formula
+    similar = find_similar_shape(
+        shape.name, parameters=shape.parameters, bits=bits, quantization=name, source=BITS_SOURCE
+    )
+    return similar, formula
+
+
+def _judge_other(
+    other: ModelShape,
     name: str,
+    source: str,
     running: Running,
     gpus: Sequence[CandidateGpu],
     groups: Sequence[Sequence[CandidateGpu]],
 ) -> Quantized:
-    """Estimate the model in a quantization: every part of its weights scaled to that many bits."""
-    bits = BITS[name]
-    other = (
-        _scale(shape, bits)
-        if shape.blocks
-        else find_similar_shape(
-            shape.name, parameters=shape.parameters, bits=bits, quantization=name, source=BITS_SOURCE
-        )
-    )
     parts = compute_parts(other, running)
     verdicts = _judge_whole(other, running, parts, gpus, groups)
-    formula = f"{shape.parameters / 1e9:.3g}B parameters x {bits:g} bits ({BITS_SOURCE}) + cache, buffers and context"
     return Quantized(
         name=name,
-        size=computed(parts.on_one_gpu, "B", formula),
+        size=computed(parts.on_one_gpu, "B", f"{source} + cache, buffers and context"),
         fits=tuple(" + ".join(gpu.name for gpu in verdict.gpus) for verdict in verdicts if verdict.fits),
     )
 
 
-def _scale(shape: ModelShape, bits: float) -> ModelShape:
-    factor = shape.parameters * bits / 8 / shape.weights if shape.weights else 0.0
-    blocks = tuple(
+def _scale_layers(shape: ModelShape, bits: float) -> ModelShape:
+    """Scale the layers of a model in a repository; its embedding and output stay as they are."""
+    layers = sum(block.weights for block in shape.blocks)
+    numbers = shape.parameters - (shape.weights - layers) // 2
+    factor = numbers * bits / 8 / layers if layers else 0.0
+    return replace(shape, blocks=_scale_blocks(shape, factor), tensors=())
+
+
+def _scale_blocks(shape: ModelShape, factor: float) -> tuple[Block, ...]:
+    return tuple(
         replace(
             block,
             weights=Bytes(round(block.weights * factor)),
@@ -145,8 +182,26 @@ def _scale(shape: ModelShape, bits: float) -> ModelShape:
         )
         for block in shape.blocks
     )
+
+
+_SIXTEEN_BITS = "F16"
+"""Where a model's own weights are in 16 bits for PyTorch, another program's 16 bits are no smaller choice."""
+
+
+def _scale(shape: ModelShape, bits: float, *, is_embedding_on_cpu: bool) -> ModelShape:
+    """Scale all but what sees images, which stays in 16 bits."""
+    numbers, weights = shape.parameters - shape.vision // 2, shape.weights - shape.vision
+    factor = numbers * bits / 8 / weights if weights else 0.0
     embedding, output = Bytes(round(shape.embedding * factor)), Bytes(round(shape.output * factor))
-    return replace(shape, blocks=blocks, embedding=embedding, output=output, tensors=())
+    return replace(
+        shape,
+        blocks=_scale_blocks(shape, factor),
+        embedding=embedding,
+        input_only=Bytes(round(shape.input_only * factor)),
+        output=output,
+        is_embedding_on_cpu=is_embedding_on_cpu,
+        tensors=(),
+    )
 
 
 def _estimate_bus_cost(shape: ModelShape, group: Sequence[CandidateGpu]) -> BusCost | None:

@@ -126,22 +126,29 @@ _WIDTHS_HELD = 5
 
 
 def count_buffer_bytes(shape: ModelShape, running: Running) -> Bytes | None:
-    """Compute the buffer of one GPU; None when widths are missing, or where layers are recurrent (not measured)."""
+    """Compute the buffer of one GPU; None when widths are missing, or when every layer is recurrent (not measured)."""
     width, vocabulary, attentions = shape.embedding_length, shape.vocabulary, _list_attentions(shape)
     if width is None or vocabulary is None or not shape.feed_forward_length or not attentions:
         return None
     steps = (
         running.batch * _count_feed_forward_floats(shape, shape.feed_forward_length, width),
         running.batch * max(_count_attention_floats(attention, running, width) for attention in attentions),
-        vocabulary * running.scored + running.batch * width,
+        vocabulary * _count_scored(shape, running) + running.batch * width,
     )
     return Bytes(max(steps) * _FLOAT + _count_mask_bytes(attentions, running))
 
 
+def _count_scored(shape: ModelShape, running: Running) -> int:
+    """Count the tokens whose scores have room: of hybrid models a whole batch's, which covers their recurrent steps.
+
+    Qwen3.6 27B is logged with 495.0 MiB, which is 512 tokens x (248,320 scores + 5120) x 4 bytes.
+    """
+    is_hybrid = any(block.state_numbers for block in shape.blocks)
+    return running.batch if is_hybrid else running.scored
+
+
 def _list_attentions(shape: ModelShape) -> list[Attention]:
     """List the kinds of attention that occur, each once."""
-    if any(block.state_numbers for block in shape.blocks):
-        return []
     return list(dict.fromkeys(block.attention for block in shape.blocks if block.attention is not None))
 
 
@@ -165,7 +172,9 @@ class Parts:
     """Memory of one model with one way of running it; None is unknown."""
 
     weights: Figure
-    """On GPUs, when all layers are."""
+    """On GPUs, when all layers are; without what sees images."""
+    vision: Figure
+    """What sees images, encoder and projector, on one GPU; 0 where the model has none, or it is not known of."""
     on_processor: Figure
     """Weights that stay in the machine's memory even then."""
     cache: Figure | None
@@ -187,7 +196,7 @@ class Parts:
     @property
     def on_one_gpu(self) -> int:
         """Bytes on a GPU that has all of it."""
-        return self.divisible + self.floor
+        return self.divisible + round(self.vision.value) + self.floor
 
     @property
     def is_complete(self) -> bool:
@@ -199,6 +208,7 @@ def compute_parts(shape: ModelShape, running: Running) -> Parts:
     """Compute every part. Raises: UnknownTypeError for a cache type that ggml does not have."""
     return Parts(
         weights=_compute_weights(shape),
+        vision=computed(shape.vision, "B", "image encoder and projector in 16 bits" if shape.vision else "none known"),
         on_processor=_compute_processor_share(shape),
         cache=_compute_cache(shape, running),
         buffer=_compute_buffer(shape, running),
@@ -207,8 +217,7 @@ def compute_parts(shape: ModelShape, running: Running) -> Parts:
 
 
 def _compute_weights(shape: ModelShape) -> Figure:
-    origin = shape.origin if shape.origin is Origin.MODEL_FILE else Origin.ASSUMED
-    return Figure(value=shape.weights_on_gpu, unit="B", origin=origin, source=shape.source)
+    return Figure(value=shape.weights_on_gpu - shape.vision, unit="B", origin=shape.origin, source=shape.source)
 
 
 def _compute_processor_share(shape: ModelShape) -> Figure:
@@ -223,7 +232,9 @@ def _compute_cache(shape: ModelShape, running: Running) -> Figure | None:
     if size is None:
         return None
     types = f"{running.cache_type_k}/{running.cache_type_v}"
-    explanation = f"{len(shape.blocks)} layers x {running.parallel} x {running.context} tokens, keys/values in {types}"
+    cached = sum(block.attention is not None for block in shape.blocks)
+    tokens = f"{running.parallel} x {running.context} tokens"
+    explanation = f"{cached} of {len(shape.blocks)} layers x {tokens}, keys/values in {types}"
     windows = sorted({block.attention.window for block in shape.blocks if block.attention and block.attention.window})
     windowed = f"; windows of {', '.join(map(str, windows))} tokens" if windows else ""
     return computed(size, "B", f"{explanation}{windowed}")

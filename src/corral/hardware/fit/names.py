@@ -1,22 +1,32 @@
-"""The needs of a model by its name alone, where there is no file to read: clearly an estimate.
+"""The needs of a model by its name alone, where there is no file to read.
 
-Ollama's tags say the number of parameters (`deepseek-r1:70b`), and sometimes the quantization
-(`llama3:8b-instruct-q8_0`); its library's usual one is Q4_K_M, except for gpt-oss, which is served as it was published.
-A name that says neither its size nor has a default tag that was looked up is not guessed.
+A model that the table of published dimensions has is computed from those (`published`). A plain size (`33b@q4_k_m`)
+is estimated as the dense model nearest in size. Any other name is not guessed: whether it is a mixture of experts, or
+keeps a cache in a quarter of its layers, is not in its size.
+
+The quantization is what the name says. Without one, a name of Ollama's means what Ollama serves, mostly Q4_K_M; a
+repository of Hugging Face, `owner/name`, means the 16 bits (or the native 4 or 8) in which it was published.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from corral.engine_kinds import ENGINES, Medium
 from corral.figures import Figure, computed
 from corral.hardware.fit.memory import USUAL_CONTEXT, Parts, Running, compute_parts
-from corral.hardware.fit.nearest_shape import find_similar_shape, shape_of_gpt_oss
+from corral.hardware.fit.nearest_shape import find_similar_shape
+from corral.hardware.fit.precisions import (
+    Precision,
+    find_gguf_precision,
+    find_scheme,
+    make_gguf_precision,
+    make_published_precision,
+)
 from corral.hardware.fit.profiles import find_profile
+from corral.hardware.fit.published import Published, find_published
+from corral.hardware.fit.published_shape import make_shape
 from corral.hardware.fit.quantizations import find_quantization, get_bits_per_weight
 from corral.hardware.fit.shape import ModelShape
 from corral.hardware.pools import Need
@@ -26,91 +36,103 @@ TEXT_ENGINES = frozenset(kind.name for kind in ENGINES.values() if kind.medium i
 """Engines whose models llama.cpp runs."""
 _USUAL_QUANTIZATION = "Q4_K_M"
 """Ollama's recommendation (docs/api.md, quantization types) and what its library serves under a plain tag."""
-_SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([mbt])(?![a-z0-9])")
+_QUANTIZATION_AWARE = "Q4_0"
+"""What Ollama serves under a tag with `qat`: trained for this quantization."""
+_PLAIN_SIZE = re.compile(r"(\d+(?:\.\d+)?)([mbt])(?:[@:_-].*)?")
 _TIMES = {"m": 10**6, "b": 10**9, "t": 10**12}
 _FEWEST, _MOST = 10**6, 10**14
 """Parameters of language models: the smallest that Ollama serves has 22M, the largest 10^12."""
 _ELSEWHERE = re.compile(r"(?:^|[-:])cloud$")
-_DEFAULTS_SOURCE = "the table of models in Ollama's README"
-DEFAULT_TAGS: Mapping[str, str] = MappingProxyType(
-    {
-        "codellama": "7b",
-        "deepseek-r1": "7b",
-        "dolphin-phi": "2.7b",
-        "gemma3": "4b",
-        "granite3.3": "8b",
-        "llama2": "7b",
-        "llama2-uncensored": "7b",
-        "llama3": "8b",
-        "llama3.1": "8b",
-        "llama3.2": "3b",
-        "llama3.2-vision": "11b",
-        "llama3.3": "70b",
-        "llama4:maverick": "400b",
-        "llama4:scout": "109b",
-        "llava": "7b",
-        "mistral": "7b",
-        "neural-chat": "7b",
-        "orca-mini": "3b",
-        "phi": "2.7b",
-        "phi3": "3.8b",
-        "phi4": "14b",
-        "phi4-mini": "3.8b",
-        "qwq": "32b",
-        "solar": "10.7b",
-        "starling-lm": "7b",
-        "vicuna": "7b",
-    }
-)
-"""The size of a name without one, as Ollama's README listed it (commits 371bc73, 8488388 and 66e7380)."""
+_REGISTRIES = re.compile(r"^(?:hf:|hf\.co/|huggingface\.co/)")
+_LIBRARIES = re.compile(r"^(?:registry\.ollama\.ai/)?(?:library/)?")
+_GGUF = re.compile(r"\bgguf\b")
+_WORD_BREAKS = re.compile(r"[-_/@:\s]+")
+_SIXTEEN_BITS = frozenset({"F16", "BF16", "F32"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NamedSize:
-    """The facts in a model's name."""
+class ModelName:
+    """A name, taken apart."""
 
-    parameters: int
-    quantization: str
-    source: str
+    bare: str
+    """Without registry, owner and what follows an `@`."""
+    precision: Precision | None
+    """None where it says none."""
+    is_repository: bool
+    """Whether it is a repository of Hugging Face with safetensors, and not of Ollama or with GGUF files."""
 
 
-def read_name(model: str) -> NamedSize | None:
-    """Read parameters and quantization from a name; None when it says no size."""
+def read_name(model: str, *, has_gguf: bool = False) -> ModelName | None:
+    """Take a name apart; None for one that runs elsewhere or that asks for a quantization that is not known.
+
+    `has_gguf` says that the engine runs GGUF files alone, so that `owner/name` is not a repository of safetensors.
+    """
     name = model.strip().lower()
-    if _ELSEWHERE.search(name):
+    if not name or _ELSEWHERE.search(name):
         return None
-    quantization = find_quantization(name)
-    if quantization is None and "@" in name:
+    has_registry = _REGISTRIES.match(name) is not None
+    path, _, asked = _LIBRARIES.sub("", _REGISTRIES.sub("", name)).partition("@")
+    said = find_quantization(name)
+    if asked and said is None and find_scheme(_space(asked)) is None:
         return None  # `33b@q9` asks for one that is not known; another would be a guess
-    origin = "its name" if quantization else "Ollama's usual quantization"
-    for text, place in ((name, "the name"), (_default_tag(name), _DEFAULTS_SOURCE)):
-        match = _SIZE.search(text)
-        if match:
-            parameters = float(match[1]) * _TIMES[match[2]]
-            if not _FEWEST <= parameters <= _MOST:
-                return None
-            source = f"{match[0].upper()} parameters by {place}, {quantization or _USUAL_QUANTIZATION} by {origin}"
-            return NamedSize(
-                parameters=round(parameters), quantization=quantization or _USUAL_QUANTIZATION, source=source
-            )
-    return None
+    is_gguf = has_gguf or _GGUF.search(path) is not None or (has_registry and ":" in path)
+    is_owned = "/" in path and ":" not in path
+    scheme = None if is_gguf else find_scheme(_space(name))
+    return ModelName(
+        bare=path.rpartition("/")[2],
+        precision=scheme or find_gguf_precision(name),
+        is_repository=is_owned and not is_gguf and (said is None or said in _SIXTEEN_BITS),
+    )
 
 
-def estimate_shape(model: str) -> ModelShape | None:
-    """Estimate the shape of a model from its name; None when there is nothing to go by."""
-    published = shape_of_gpt_oss(model)
-    if published is not None:
-        return published
-    named = read_name(model)
+def _space(name: str) -> str:
+    return _WORD_BREAKS.sub(" ", name)
+
+
+def estimate_shape(model: str, *, engine: str | None = None) -> ModelShape | None:
+    """Make the shape of a model from its name; None when there is nothing to go by.
+
+    `engine` decides what `owner/name` is: Ollama's and llama.cpp's are GGUF files, others' are safetensors.
+    """
+    named = read_name(model, has_gguf=engine in TEXT_ENGINES)
     if named is None:
         return None
-    bits, source = get_bits_per_weight(named.quantization)
+    published = find_published(named.bare, is_repository=named.is_repository)
+    if published is None:
+        return _estimate_plain_size(model, named)
+    precision, reason = _choose_precision(named, published)
+    return make_shape(published, precision, name=model, reason=reason)
+
+
+def _choose_precision(named: ModelName, published: Published) -> tuple[Precision, str]:
+    if named.is_repository and (named.precision is None or named.precision.is_gguf):
+        return make_published_precision(published.published), "as its repository has it"
+    if named.precision is not None:
+        return named.precision, "by its name"
+    if published.served is None and "qat" in named.bare:
+        return make_gguf_precision(_QUANTIZATION_AWARE), "as Ollama serves it"
+    return make_gguf_precision(published.served or _USUAL_QUANTIZATION), "as Ollama serves it"
+
+
+def _estimate_plain_size(model: str, named: ModelName) -> ModelShape | None:
+    """Estimate a model of which only its size is said: as a dense one of that size."""
+    match = _PLAIN_SIZE.fullmatch(named.bare)
+    if match is None:
+        return None
+    parameters = float(match[1]) * _TIMES[match[2]]
+    if not _FEWEST <= parameters <= _MOST or (named.precision is not None and not named.precision.is_gguf):
+        return None
+    quantization = named.precision.name if named.precision else _USUAL_QUANTIZATION
+    bits, source = get_bits_per_weight(quantization)
+    reason = "its name" if named.precision else "Ollama's usual quantization"
     return find_similar_shape(
         model,
-        parameters=named.parameters,
+        parameters=round(parameters),
         bits=bits,
-        quantization=named.quantization,
-        source=f"{named.source}, {bits} bits per weight ({source})",
+        quantization=quantization,
+        source=f"{match[1]}{match[2].upper()} parameters by the name, {quantization} by {reason},"
+        f" {bits} bits per weight ({source})",
+        is_embedding_on_cpu=quantization not in _SIXTEEN_BITS,
     )
 
 
@@ -129,7 +151,7 @@ def estimate_need(
     """
     if engine not in TEXT_ENGINES:
         return _make_declared_need(engine, model)
-    known = shape or estimate_shape(model)
+    known = shape or estimate_shape(model, engine=engine)
     if known is None:
         return None
     running = Running(
@@ -168,8 +190,3 @@ def _make_floor(parts: Parts) -> Figure:
 
 def _describe(figure: Figure) -> str:
     return format_bytes(round(figure.value))
-
-
-def _default_tag(name: str) -> str:
-    base = name.removesuffix(":latest")
-    return DEFAULT_TAGS.get(base, "")

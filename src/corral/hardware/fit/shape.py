@@ -108,6 +108,10 @@ class ModelShape:
     """Bytes of the tensors that turn tokens into vectors."""
     output: Bytes
     """Bytes of the tensors after the last block."""
+    input_only: Bytes = _NOTHING
+    """Of the embedding, what is never the output: the embeddings that each layer has of its own (Gemma 3n and 4)."""
+    vision: Bytes = _NOTHING
+    """Bytes of what sees images, encoder and projector: on the first GPU, and not read for a token of text."""
     is_output_tied: bool = False
     """Whether the embedding serves as the output as well; llama.cpp then loads it a second time for the GPU."""
     is_attention_known: bool = True
@@ -126,14 +130,20 @@ class ModelShape:
     @property
     def weights(self) -> Bytes:
         """Bytes of all tensors as the file holds them."""
-        return Bytes(self.embedding + self.output + sum(block.weights for block in self.blocks))
+        return Bytes(self.embedding + self.output + self.vision + sum(block.weights for block in self.blocks))
 
     @property
     def weights_on_gpu(self) -> Bytes:
-        """Bytes that go to GPUs when every layer does: the embedding only where it is the output too.
+        """Bytes that go to GPUs when every layer does: of the embedding, what is the output too.
 
         llama.cpp keeps the input layer on the processor (`load_tensors`, src/llama-model.cpp: "there is very little
         benefit to offloading the input layer, so always keep it on the CPU").
         """
-        stays = self.is_embedding_on_cpu and not self.is_output_tied
-        return Bytes(self.weights - (self.embedding if stays else 0))
+        if not self.is_embedding_on_cpu:
+            return self.weights
+        return Bytes(self.weights - (self.input_only if self.is_output_tied else self.embedding))
+
+    @property
+    def is_mixture(self) -> bool:
+        """Whether a token uses some of its experts only."""
+        return self.experts > self.experts_used > 0

@@ -1,9 +1,10 @@
 """Where one model fits, with the reason, and how fast it writes at most: on one GPU, split by layers, or spilled.
 
-Writing one token reads every weight that takes part in it, and the cache, once. So tokens per second <= bandwidth /
-bytes read (the memory-bound regime of the roofline model, Williams, Waterman, Patterson, CACM 52(4), 2009). Computing,
-sampling and launching kernels come on top: a bound, not a forecast. Parts of a split work one after the other on a
-token, so their times add up.
+Writing one token reads every weight that takes part in it, and the cache so far, once. So tokens per second <=
+bandwidth / bytes read (the memory-bound regime of the roofline model, Williams, Waterman, Patterson, CACM 52(4), 2009).
+The bound is for an empty cache, as nothing is faster; the figure for a full one is next to it. Computing, sampling
+and launching kernels come on top: a bound, not a forecast. Speculative decoding writes several tokens for one reading
+and is not covered. Parts of a split work one after the other on a token, so their times add up.
 
 Layers are dealt out as llama.cpp does (`load_tensors`, src/llama-model.cpp): in order, each GPU's share in proportion
 to its free memory, the output counted as one more layer; when not all layers go to GPUs, the last ones do.
@@ -50,6 +51,12 @@ class Way(StrEnum):
     SPLIT = "split"
     SPILLED = "spilled"
     """Some layers on GPUs, the rest on the processor."""
+    EXPERTS = "experts in main memory"
+    """All layers on the GPU but for the experts of some, which the processor computes."""
+
+
+SPILLS = frozenset({Way.SPILLED, Way.EXPERTS})
+"""The ways in which the processor computes a part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,15 +74,27 @@ class Verdict:
     """Of the model, the output included."""
     reason: str
     speed: Figure | None
-    """The bound that memory bandwidth sets; None when a bandwidth is unknown."""
+    """The bound that memory bandwidth sets while the cache is empty; None when a bandwidth is unknown."""
+    speed_when_full: Figure | None
+    """The same with the whole context in the cache."""
+    experts_on_processor: int = 0
+    """Layers whose experts are in main memory: llama.cpp's `--n-cpu-moe`."""
+    main_memory: Bytes | None = None
+    """The size of the processor's part in main memory; None where it has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Layer:
-    """One of the layers that llama.cpp deals out: what it takes and what a token reads of it, with a full cache."""
+    """One of the layers that llama.cpp deals out: what it takes, and what a token reads of it."""
 
     size: int
-    read: int
+    weights_read: int
+    cache_read: int
+    """Of a full cache."""
+
+
+Place = tuple[Sequence[_Layer], float | None]
+"""Layers, and the bandwidth of the memory that they are in, in 10^9 bytes per second."""
 
 
 def place_on_one(shape: ModelShape, running: Running, parts: Parts, gpu: CandidateGpu) -> Verdict:
@@ -102,16 +121,14 @@ def spill(
     `processor_gb_s` is the bandwidth of the machine's memory; without it the speed is unknown.
     """
     layers = _list_layers(shape, running)
-    room = (gpu.room or 0) - parts.floor
+    floor = parts.floor + shape.vision
+    room = (gpu.room or 0) - floor
     count = _count_fitting(layers, room) if layers_on_gpu is None else min(layers_on_gpu, len(layers))
     there = layers[len(layers) - count :]
     here = layers[: len(layers) - count]
-    size = Bytes(sum(layer.size for layer in there) + parts.floor)
+    size = Bytes(sum(layer.size for layer in there) + floor)
     fits = count > 0 and _has_room(gpu, size)
-    reads = (
-        (sum(layer.read for layer in there), gpu.bandwidth_gb_s),
-        (sum(layer.read for layer in here), processor_gb_s),
-    )
+    places = ((there, gpu.bandwidth_gb_s), (here, processor_gb_s))
     explanation = f"{count} of {len(layers)} layers on the GPU ({format_bytes(size)}), the rest on the processor"
     return Verdict(
         gpus=(gpu,),
@@ -121,7 +138,69 @@ def spill(
         layers_on_gpu=count,
         layers=len(layers),
         reason=explanation if fits else _explain_spill_lack(gpu, size, count),
-        speed=bound(reads) if fits else None,
+        speed=_bound(places, full=False) if fits else None,
+        speed_when_full=_bound(places, full=True) if fits else None,
+        main_memory=Bytes(sum(layer.size for layer in here)),
+    )
+
+
+def move_experts(
+    shape: ModelShape,
+    running: Running,
+    parts: Parts,
+    gpu: CandidateGpu,
+    *,
+    processor_gb_s: float | None = None,
+    layers: int | None = None,
+) -> Verdict:
+    """Say of how many layers the experts have to be in main memory so that a GPU holds the rest.
+
+    `layers` asks for so many: the first ones with experts, as llama.cpp's `--n-cpu-moe` counts them.
+    """
+    listed = _list_layers(shape, running)
+    whole = sum(layer.size for layer in listed) + parts.floor + shape.vision
+    count = _count_to_move(shape, whole - (gpu.room or 0)) if layers is None else min(layers, len(shape.blocks))
+    moved = [_take_experts(block, shape) for block in shape.blocks[:count]]
+    kept = [*map(_take_away, listed[:count], moved), *listed[count:]]
+    main = Bytes(sum(layer.size for layer in moved))
+    size = Bytes(whole - main)
+    fits = _has_room(gpu, size)
+    places = ((kept, gpu.bandwidth_gb_s), (moved, processor_gb_s))
+    explanation = f"experts of {count} of {len(shape.blocks)} layers in main memory ({format_bytes(main)}),"
+    return Verdict(
+        gpus=(gpu,),
+        way=Way.EXPERTS,
+        fits=fits,
+        needs=(size,),
+        layers_on_gpu=len(listed) if fits else 0,
+        layers=len(listed),
+        reason=f"{explanation} the rest on the GPU ({format_bytes(size)})" if fits else _explain_lack(gpu, size),
+        speed=_bound(places, full=False) if fits else None,
+        speed_when_full=_bound(places, full=True) if fits else None,
+        experts_on_processor=count,
+        main_memory=main,
+    )
+
+
+def _count_to_move(shape: ModelShape, excess: int) -> int:
+    """Count the first layers whose experts are as large as what a GPU lacks; all of them when that is not enough."""
+    for count, block in enumerate(shape.blocks):
+        if excess <= 0:
+            return count
+        excess -= block.expert_weights
+    return len(shape.blocks)
+
+
+def _take_experts(block: Block, shape: ModelShape) -> _Layer:
+    read = block.expert_weights * shape.experts_used // shape.experts if shape.experts else 0
+    return _Layer(size=block.expert_weights, weights_read=read, cache_read=0)
+
+
+def _take_away(layer: _Layer, part: _Layer) -> _Layer:
+    return _Layer(
+        size=layer.size - part.size,
+        weights_read=layer.weights_read - part.weights_read,
+        cache_read=layer.cache_read,
     )
 
 
@@ -129,9 +208,12 @@ def _judge_split(shape: ModelShape, running: Running, parts: Parts, gpus: tuple[
     way = Way.SPLIT if len(gpus) > 1 else Way.ONE_GPU
     layers = _list_layers(shape, running)
     shares = _deal(layers, [gpu.room or 0 for gpu in gpus])
-    needs = tuple(Bytes(sum(layer.size for layer in share) + parts.floor) for share in shares)
+    needs = tuple(
+        Bytes(sum(layer.size for layer in share) + parts.floor + (0 if index else shape.vision))
+        for index, share in enumerate(shares)
+    )
     short = [_explain_lack(gpu, need) for gpu, need in zip(gpus, needs, strict=True) if not _has_room(gpu, need)]
-    reads = [(sum(layer.read for layer in share), gpu.bandwidth_gb_s) for share, gpu in zip(shares, gpus, strict=True)]
+    places = [(share, gpu.bandwidth_gb_s) for share, gpu in zip(shares, gpus, strict=True)]
     return Verdict(
         gpus=gpus,
         way=way,
@@ -140,7 +222,8 @@ def _judge_split(shape: ModelShape, running: Running, parts: Parts, gpus: tuple[
         layers_on_gpu=0 if short else len(layers),
         layers=len(layers),
         reason="; ".join(short) or _explain_fit(gpus, needs),
-        speed=None if short else bound(reads),
+        speed=None if short else _bound(places, full=False),
+        speed_when_full=None if short else _bound(places, full=True),
     )
 
 
@@ -148,10 +231,15 @@ def _list_layers(shape: ModelShape, running: Running) -> list[_Layer]:
     layers = list[_Layer]()
     for block in shape.blocks:
         cache = count_block_cache_bytes(block, running)
-        read = count_active_bytes(block, shape) + cache // running.parallel
-        layers.append(_Layer(size=block.weights + cache, read=read))
-    rest = shape.weights_on_gpu - sum(block.weights for block in shape.blocks)
-    return [*layers, _Layer(size=rest, read=rest)]
+        layers.append(
+            _Layer(
+                size=block.weights + cache,
+                weights_read=count_active_bytes(block, shape),
+                cache_read=cache // running.parallel,
+            )
+        )
+    rest = shape.weights_on_gpu - shape.vision - sum(block.weights for block in shape.blocks)
+    return [*layers, _Layer(size=rest, weights_read=count_output_bytes(shape), cache_read=0)]
 
 
 def _deal(layers: Sequence[_Layer], memories: Sequence[int]) -> list[list[_Layer]]:
@@ -215,13 +303,16 @@ def count_active_bytes(block: Block, shape: ModelShape) -> int:
     return block.weights - idle
 
 
-def bound(reads: Sequence[tuple[int, float | None]]) -> Figure | None:
-    """Bound the tokens per second of one sequence; None when a bandwidth is unknown.
+def count_output_bytes(shape: ModelShape) -> int:
+    """Bytes of what follows the layers that one token reads; an embedding that is not the output is read by the row."""
+    return shape.output + (shape.embedding - shape.input_only if shape.is_output_tied else 0)
 
-    `reads`: for each place in turn, bytes per token and its bandwidth in 10^9 bytes per second.
-    """
+
+def _bound(places: Sequence[Place], *, full: bool) -> Figure | None:
+    """Bound the tokens per second of one sequence; None when the bandwidth of a place is unknown."""
     seconds, terms = 0.0, list[str]()
-    for size, bandwidth in reads:
+    for layers, bandwidth in places:
+        size = sum(layer.weights_read + (layer.cache_read if full else 0) for layer in layers)
         if not size:
             continue
         if not bandwidth:

@@ -66,7 +66,7 @@ def check_claim_size(corpus: Corpus) -> Iterator[Violation]:
     """Look for Ollama's claims that do not hold what its pods pull."""
     for pod in corpus.pods:
         pulled = dict.fromkeys(model for _, model in _list_pulls(pod))
-        shapes = [estimate_shape(model) for model in pulled]
+        shapes = [estimate_shape(model, engine=OLLAMA.name) for model in pulled]
         total = sum(shape.weights for shape in shapes if shape)
         for volume in pod.spec["volumes"].entries if total else ():
             name = volume["persistentVolumeClaim"]["claimName"]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from corral.cluster.values import Cluster, Layout, Service, Storage
+from corral.engine_kinds import OLLAMA
 from corral.hardware.fit.names import TEXT_ENGINES, estimate_shape
 from corral.planning.placement.demand import Demand, list_volumes, wants_gpu
 from corral.planning.placement.eligibility import Eligibility
@@ -139,7 +140,7 @@ def _check_volumes(cluster: Cluster, layout: Layout | None) -> Iterator[Caution]
 
 def _warn_of_small_volume(volume: Storage, size: int, users: Sequence[Service]) -> Iterator[Caution]:
     names = dict.fromkeys(model for user in users if TEXT_ENGINES.intersection(user.engines) for model in user.models)
-    shapes = {name: shape for name in names if (shape := estimate_shape(name)) is not None}
+    shapes = {name: shape for name in names if (shape := estimate_shape(name, engine=OLLAMA.name)) is not None}
     needed = sum(shape.weights for shape in shapes.values())
     if needed > size:
         yield Caution(
