@@ -209,3 +209,37 @@ def test_a_problem_that_the_server_finds_is_shown_at_the_task_it_was_made_from()
     error = batch.make_error((Problem(code="c", what="w", where="tasks[2] (u).queue"),))
 
     assert error.problems[0].where == "b.yaml:6:3 tasks[1].queue"
+
+
+# --- places beside a workflow ---------------------------------------------------------------------------------------
+
+
+def test_a_file_beside_a_workflow_adds_places_to_it(tmp_path: Path) -> None:
+    (tmp_path / "flows").mkdir()
+    (tmp_path / "flows" / "portrait.json").write_text(json.dumps(text_to_image()))
+    (tmp_path / "flows" / "portrait.yaml").write_text(
+        "workflow: ./portrait.json\nplaces:\n  side: [5.width, 5.height]\n"
+    )
+    text = "tasks:\n- {name: a, engine: comfyui, matrix: {set.side: [64, 128]}, inputs: {workflow: flow}}\n"
+
+    body = read(text.replace("flow}", "./flows/portrait.yaml}"), tmp_path).batch.body
+
+    assert body["defaults"]["inputs"]["workflow"] == {**text_to_image(), "places": {"side": ["5.width", "5.height"]}}
+    assert [task["inputs"]["set"] for task in body["tasks"]] == [{"side": 64}, {"side": 128}]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("workflow: ./portrait.json\nplace: {seed: 3.seed}\n", "has an unknown entry `place` next to `workflow`"),
+        ("workflow: ./missing.json\n", "cannot be read"),
+        ("places: [\n", "is not YAML"),
+        ("- a\n", "is YAML without an object"),
+    ],
+)
+def test_a_file_beside_a_workflow_that_cannot_be_used_is_named(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "portrait.json").write_text(json.dumps(text_to_image()))
+    (tmp_path / "beside.yaml").write_text(content)
+
+    with pytest.raises(BatchFileError, match=said):
+        read("tasks:\n- {name: a, engine: comfyui, inputs: {workflow: ./beside.yaml}}\n", tmp_path)

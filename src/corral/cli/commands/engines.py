@@ -33,7 +33,7 @@ def check(workflow: Workflow, url: Url = None, data_dir: DataDir = None, as_json
     """
     from urllib.parse import quote
 
-    from corral.client.batchfile.sources import read_object
+    from corral.client.batchfile.objects import read_object
     from corral.client.connection import call_server
     from corral.engine_kinds import COMFYUI
 
@@ -84,7 +84,7 @@ def convert(
     """
     import json
 
-    from corral.client.batchfile.sources import read_object
+    from corral.client.batchfile.objects import read_object
     from corral.client.connection import call_server
     from corral.client.converting import format_note, request_conversion
     from corral.engine_kinds import COMFYUI

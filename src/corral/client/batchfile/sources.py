@@ -5,36 +5,25 @@ They are read where the batch file is; a relative path starts at its folder, and
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
+from corral.client.batchfile.objects import SourceError, read_object, read_text
 from corral.client.batchfile.shape import BatchShape, DefaultsShape, PathShape, TaskShape, is_path
 from corral.client.converting import Convert
 from corral.cluster.document import Document, YamlPath
 from corral.engine_kinds import ENGINES
 from corral.engines.converting import is_of_editor
-from corral.errors import CorralError, Kind
-from corral.units import format_bytes
+from corral.errors import CorralError
 from corral.work import Json
 
 ShapeT = TypeVar("ShapeT", bound=DefaultsShape)
 
-LARGEST_SOURCE = 4 * 2**20
-"""Bytes of one such file; inputs of a task have at most 1 MiB, and 10,000 prompts of 400 characters are 4 MB."""
 _UNREAD = ("unread",)
 """The list that could not be read; its problem is reported, and the rest of the file is checked with this."""
-_EXPORT = "save the workflow in ComfyUI with Workflow > Export (API)"
 ContentT = TypeVar("ContentT")
-
-
-class SourceError(CorralError):
-    """A file whose content is taken in cannot be used."""
-
-    code: ClassVar[str] = "batchfile.no_file"
-    kind: ClassVar[Kind] = Kind.INVALID
 
 
 @dataclass(slots=True)
@@ -133,37 +122,6 @@ class Sources:
     def _locate(self, name: str) -> Path:
         path = Path(name).expanduser() if is_path(name) else Path(name)
         return path if path.is_absolute() else self.folder / path
-
-
-def read_object(path: Path) -> dict[str, Json]:
-    """Read a JSON file that holds an object, such as a workflow. Raises: SourceError."""
-    try:
-        content: Json = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        place = f"{path}:{error.lineno}:{error.colno}"
-        raise SourceError(f"is not JSON: {error.msg.lower()}", where=place, hint=_EXPORT) from error
-    except RecursionError as error:
-        raise SourceError("is nested too deep", where=str(path), hint=_EXPORT) from error
-    if not isinstance(content, dict):
-        raise SourceError("is JSON without an object", where=str(path), hint=_EXPORT)
-    return content  # pyright: ignore[reportUnknownVariableType]  JSON, as typed
-
-
-def read_text(path: Path) -> str:
-    """Read a text file of bounded size. Raises: SourceError."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_SOURCE + 1)
-        if len(content) > LARGEST_SOURCE:
-            most = format_bytes(LARGEST_SOURCE)
-            raise SourceError(f"has more than {most}", where=str(path), hint="split it, or hand it over under `files`")
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SourceError(f"is not UTF-8 text: {error.reason}", where=str(path), hint="save it as UTF-8") from error
-    except OSError as error:
-        raise SourceError(f"cannot be read: {error.strerror}", where=str(path), hint="check the path") from error
-    except ValueError as error:  # a NUL in the name
-        raise SourceError(f"cannot be read: {error}", where=repr(path), hint="check the path") from error
 
 
 def _list_engines(shape: BatchShape) -> tuple[str, ...]:

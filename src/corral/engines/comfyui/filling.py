@@ -10,13 +10,13 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import get_args
 
 from corral.engines.comfyui.errors import WorkflowInvalidError
-from corral.engines.comfyui.node_inputs import Field, find_inputs
+from corral.engines.comfyui.node_inputs import Field
+from corral.engines.comfyui.places import read_places, set_values, suggest_name
 from corral.engines.comfyui.workflow import Node, NodeInput, list_models, read_workflow, write_prompt
 from corral.engines.narrowing import as_object
-from corral.errors import Problem, did_you_mean
+from corral.errors import Problem
 from corral.work import Json
 
 LARGEST_SEED = 2**64 - 1
@@ -36,9 +36,9 @@ class Changes:
 
     workflow: Mapping[str, Json]
     fields: Mapping[Field, Json]
-    """Values whose inputs follow from the workflow's samplers; a seed can be `random`. None leaves a field alone."""
+    """Values of the places of their names; a seed can be `random`. None leaves a field alone."""
     settings: Mapping[str, Json]
-    """Values whose input is named: `6.text`."""
+    """Values whose place or input is named: `strength`, `6.text`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,51 +95,26 @@ def _fill_workflow(changes: Changes, task: int) -> tuple[dict[str, Node], list[P
     workflow, problems = read_workflow(changes.workflow)
     if problems:
         return workflow, problems
+    places, problems = read_places(changes.workflow, workflow)
     seed = _derive_seed(changes.workflow, task)
-    problems = _set_fields(workflow, changes.fields, seed) + _set_named(workflow, changes.settings)
+    fields, wrong = _choose_seed(changes.fields, seed)
+    problems += wrong + set_values(workflow, places, fields, changes.settings)
     _replace_random_seeds(workflow, seed)
     return workflow, problems
+
+
+def _choose_seed(fields: Mapping[Field, Json], derived: int) -> tuple[Mapping[Field, Json], list[Problem]]:
+    """Return the fields with a seed that the workflow can have."""
+    seed: Json = fields.get("seed")
+    seed = derived if seed == RANDOM else seed
+    is_wrong = seed is not None and not 0 <= seed <= LARGEST_SEED
+    return {**fields, "seed": None if is_wrong else seed}, [_report_bad_seed(seed)] if is_wrong else []
 
 
 def _derive_seed(raw: Mapping[str, Json], task: int) -> int:
     canonical = json.dumps(raw, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(f"{task}\n{canonical}".encode()).digest()
     return int.from_bytes(digest[:8]) % 2**_SEED_BITS
-
-
-def _set_fields(workflow: dict[str, Node], fields: Mapping[Field, Json], derived: int) -> list[Problem]:
-    problems: list[Problem] = []
-    for field in get_args(Field):
-        value: Json = fields.get(field)
-        if value is None:
-            continue
-        if field == "seed":
-            value = derived if value == RANDOM else value
-            if not 0 <= value <= LARGEST_SEED:
-                problems.append(_report_bad_seed(value))
-                continue
-        targets, problem = find_inputs(workflow, field)
-        problems += [problem] if problem else []
-        for target in targets:
-            workflow[target.node].inputs[target.input] = value
-    return problems
-
-
-def _set_named(workflow: dict[str, Node], settings: Mapping[str, Json]) -> list[Problem]:
-    problems: list[Problem] = []
-    for key, value in settings.items():
-        # Node ids of subgraphs hold colons, and input names can hold dots: the first dot separates.
-        node_id, dot, name = key.partition(".")
-        node = workflow.get(node_id)
-        if not dot or not name:
-            problems.append(_report_bad_key(key, 'write it as "<node id>.<input>"'))
-        elif node is None:
-            problems.append(_report_bad_key(key, _suggest_name(node_id, workflow, "the workflow's nodes are")))
-        elif name not in node.inputs:
-            problems.append(_report_bad_key(key, _suggest_name(name, node.inputs, f"{node.class_type} has")))
-        else:
-            node.inputs[name] = value
-    return problems
 
 
 def _replace_random_seeds(workflow: dict[str, Node], seed: int) -> None:
@@ -166,7 +141,7 @@ def _find_unknown_files(uploads: Mapping[NodeInput, str], files: Collection[str]
             code="comfyui.unknown_file",
             what=f"the task has no file {name!r}",
             where=f"inputs.workflow.{target}",
-            hint=_suggest_name(name, files, "its files are"),
+            hint=suggest_name(name, files, "its files are"),
         )
         for target, name in uploads.items()
         if name not in files
@@ -176,13 +151,3 @@ def _find_unknown_files(uploads: Mapping[NodeInput, str], files: Collection[str]
 def _report_bad_seed(value: Json) -> Problem:
     what = f"a seed is a number from 0 to {LARGEST_SEED}: {value}"
     return Problem(code="comfyui.seed", what=what, where="inputs.seed", hint='write "random" for a seed of its own')
-
-
-def _report_bad_key(key: str, hint: str) -> Problem:
-    return Problem(
-        code="comfyui.unknown_input", what=f"the workflow has no input {key!r}", where=f"inputs.set.{key}", hint=hint
-    )
-
-
-def _suggest_name(name: str, known: Collection[str], lead: str) -> str:
-    return did_you_mean(name, known, otherwise=f"{lead}: {', '.join(sorted(known)[:20]) or 'none'}")

@@ -22,19 +22,20 @@ SMALLEST_SIDE, LARGEST_SIDE = 8, 16384
 class ComfyUiInputs(EngineInputs):
     """Inputs of `comfyui`: a workflow in API format, and what this task changes in it.
 
-    `prompt` to `lora_strength` find their inputs by the rules in `corral.engines.comfyui.node_inputs`; `set` names
-    the input itself, is applied last and wins. A value `{"file": "portrait.png"}` anywhere in the workflow or in
+    `prompt` to `lora_strength` set the places of their names (`corral.engines.comfyui.places`); `set` names a place or
+    an input itself, is applied last and wins. A value `{"file": "portrait.png"}` anywhere in the workflow or in
     `set` stands for a file of the task, which is uploaded.
     """
 
     workflow: dict[str, Any] = Field(
-        description="The workflow as ComfyUI's Export (API) writes it: node id to class and inputs."
+        description="The workflow as ComfyUI's Export (API) writes it: node id to class and inputs. `places` next to "
+        'the nodes names inputs: `{"seed": "3.seed", "strength": ["10.strength_model"]}`.'
     )  # Any: only ComfyUI knows what its nodes take
     settings: dict[str, Any] = Field(
         default_factory=dict[str, Any],
         alias="set",
         max_length=1000,
-        description='Node inputs to set: `{"6.text": "a red fox", "10.image": {"file": "portrait.png"}}`.',
+        description='Places and node inputs to set: `{"strength": 0.8, "10.image": {"file": "portrait.png"}}`.',
     )  # Any: as above
     prompt: str | None = Field(None, max_length=MAX_TEXT, description="The positive prompt.")
     negative: str | None = Field(None, max_length=MAX_TEXT, description="The negative prompt.")

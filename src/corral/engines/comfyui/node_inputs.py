@@ -1,4 +1,4 @@
-"""Where in a workflow a prompt, a seed, a size, a LoRA or a number of steps goes.
+"""Where in a workflow a prompt, a seed, a size, a LoRA or a number of steps goes that the workflow has no place for.
 
 The rules, in the order they are applied:
 
@@ -17,7 +17,8 @@ The rules, in the order they are applied:
    the sampler's `model`.
 8. An input that is itself linked leads to the linked node's value (`value`, `string`, `text`, `int`, `float`, `seed`).
 9. Several inputs that hold the same value now (base and refiner with one seed) are set together. Several inputs that
-   differ are ambiguous, and none is an error as well: the task then names the input with `set`.
+   differ are ambiguous, and none is an error as well: the workflow then names a place (`places`), or the task names the
+   input with `set`.
 """
 
 from __future__ import annotations
@@ -204,7 +205,8 @@ def _report_no_input(field: Field) -> Problem:
         code="comfyui.no_input",
         what=f"the workflow has no input for {field!r} that follows from its samplers",
         where=f"inputs.{field}",
-        hint='name the node input instead: set: {"<node id>.<input>": ...}',
+        hint=f'name it in the workflow: "places": {{"{field}": "<node id>.<input>"}}, or set it: '
+        'set: {"<node id>.<input>": ...}',
     )
 
 
@@ -217,5 +219,6 @@ def _report_ambiguity(workflow: Workflow, field: Field, inputs: Sequence[NodeInp
         code="comfyui.ambiguous_input",
         what=f"{field!r} could go to several inputs of the workflow: {listed}",
         where=f"inputs.{field}",
-        hint=f'name the one you mean: set: {{"{inputs[0]}": ...}}',
+        hint=f'name the one you mean in the workflow: "places": {{"{field}": "{inputs[0]}"}}, or set it: '
+        f'set: {{"{inputs[0]}": ...}}',
     )

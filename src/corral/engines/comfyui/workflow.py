@@ -13,6 +13,8 @@ from corral.engines.narrowing import as_list, as_object, as_text
 from corral.errors import Problem
 from corral.work import Json
 
+PLACES = "places"
+"""The entry of a workflow, next to its nodes, that names inputs; see `corral.engines.comfyui.places`."""
 _MODEL_INPUTS = ("ckpt_name", "unet_name", "diffusion_model", "model_name")
 """Inputs of loader nodes that name the weights, the heaviest first."""
 
@@ -61,11 +63,13 @@ def read_workflow(raw: Mapping[str, Json]) -> tuple[dict[str, Node], list[Proble
     """Read a workflow into nodes of its own (the given one is not changed), with every problem of its shape."""
     if is_editor_workflow(raw):
         return {}, [_report_editor_format()]
-    if not raw:
+    if not raw.keys() - {PLACES}:
         return {}, [_make_problem("the workflow has no nodes", "inputs.workflow")]
     nodes: dict[str, Node] = {}
     problems: list[Problem] = []
     for node_id, content in raw.items():
+        if node_id == PLACES:
+            continue
         node = as_object(content)
         class_type = as_text(node.get("class_type"))
         if not class_type or not isinstance(node.get("inputs", {}), dict):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from corral.engines.comfyui.editor.graph import BYPASSED, MUTED, EditorNode, Graph, Link, Slot, read_graph
 from corral.engines.comfyui.editor.widgets import GROWING, Input, list_inputs, read_values
 from corral.engines.comfyui.errors import WorkflowInvalidError
+from corral.engines.comfyui.workflow import PLACES
 from corral.engines.converting import Converted
 from corral.engines.narrowing import as_list, as_object, as_text
 from corral.errors import Problem
@@ -59,6 +60,9 @@ def convert(raw: Mapping[str, Json], described: Mapping[str, Json]) -> Converted
     workflow = conversion.write(graph)
     if conversion.problems:
         raise WorkflowInvalidError(conversion.problems)
+    # The editor keeps what it does not know under `extra`, and drops it elsewhere.
+    places = raw.get(PLACES, as_object(raw.get("extra")).get(PLACES))
+    workflow |= {} if places is None else {PLACES: places}
     return Converted(workflow=workflow, notes=tuple(conversion.notes))
 
 
