@@ -115,6 +115,7 @@ _PROBLEMS = {
     "submission.unknown_needs": "A task needs one that there is not.",
     "submission.unknown_node": "A task names a node that no slot is on.",
     "submission.unknown_upload": "A task names an upload that its owner has not made.",
+    "task.model_missing": "No server has had the task's model for as long as a task waits for one.",
     "task.need_failed": "A task that this one needs did not succeed.",
     "task.need_unmet": "A task cannot be retried before what it needs has been.",
 }

@@ -57,6 +57,7 @@ _RULES = {
     Rule.STARTING: "It does not wait: the next decision starts it.",
 }
 _BOUNDS = {
+    "model_wait": "How long a task waits for a model that no server has, before it fails (`scheduling.modelWait`).",
     "promote_after": "A batch task that waited longer goes with the interactive ones (`scheduling.promoteAfter`).",
     "affinity_window": "How many tasks behind the first are looked at for one whose model is in memory.",
     "affinity_delay": "How long a model's turn lasts while others wait; half of their wait if that is longer.",

@@ -338,15 +338,18 @@ class RetentionShape(Shape):
     )
 
 
+Seconds = Annotated[Duration, AfterValidator(_check_positive)]
+
+
 class SchedulingShape(Shape):
     """Settings of the policy."""
 
     promote_after: Duration | None = Field(
         None, description="A batch task that waited this long is treated as interactive. Default: 1h."
     )
-
-
-Seconds = Annotated[Duration, AfterValidator(_check_positive)]
+    model_wait: Seconds | None = Field(
+        None, description="A task fails when no server has had its model for this long. Default: 1d."
+    )
 
 
 class WorkloadShape(Shape):

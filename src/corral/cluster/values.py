@@ -371,6 +371,8 @@ class Cluster:
     database_url_env: str | None = field(default=None, metadata=written_at("database.url_from"))
     """The environment variable that holds a PostgreSQL URL; None means the embedded server."""
     promote_after: timedelta = field(default=timedelta(hours=1), metadata=written_at("scheduling.promote_after"))
+    model_wait: timedelta = field(default=timedelta(days=1), metadata=written_at("scheduling.model_wait"))
+    """How long a task waits for a model that no server has."""
     storage: Mapping[str, Storage] = field(default_factory=dict[str, Storage])
     services: Mapping[str, Service] = field(default_factory=dict[str, Service])
     layouts: Mapping[str, Layout] = field(default_factory=dict[str, Layout])

@@ -145,6 +145,8 @@ def _list_settings(before: Cluster, after: Cluster) -> Iterator[str]:
     yield from _list_changes("retention", before.retention, after.retention)
     if before.promote_after != after.promote_after:
         yield describe_change("promote_after", before.promote_after, after.promote_after)
+    if before.model_wait != after.model_wait:
+        yield describe_change("model_wait", before.model_wait, after.model_wait)
 
 
 def _list_changes(name: str, before: object, after: object) -> Iterator[str]:

@@ -113,6 +113,20 @@ class Backlog:
             shown[task] = None
         return tuple([self._tasks[task] for task in shown])
 
+    def list_lanes(self) -> Iterator[tuple[QueuedTask, datetime]]:
+        """List the lanes: the oldest task of each, and when its newest was queued."""
+        for lane in self._lanes.values():
+            first, last = lane.first(), lane.last()
+            if first is not None and last is not None:
+                yield self._tasks[first[1]], last[0]
+
+    def list_lane(self, task: QueuedTask, *, queued_until: datetime) -> Iterator[QueuedTask]:
+        """List the tasks of a task's lane that were queued until then, oldest first."""
+        for queued_at, number in self._lanes.get(_lane_of(task), ()):
+            if queued_at > queued_until:
+                return
+            yield self._tasks[number]
+
     def _select_heads(self, limit: int, promoted_before: datetime) -> Iterator[int]:
         """Heads of lanes where not all can be shown: promoted ones, by rank, by owner; the oldest fill the rest."""
         share = limit // 3

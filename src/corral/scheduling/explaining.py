@@ -220,7 +220,8 @@ def _describe_missing_model(snapshot: Snapshot, task: QueuedTask, outcome: Outco
         return f"{list_some(lacking)} lacks {task.model}, and {list_some(broken)}"
     pull = f"corral models pull {task.model} --on {lacking[0]}"
     where = "the one slot" if len(lacking) == 1 else f"any of the {len(lacking)} slots"
-    return f"{task.model} is not on {where} where {task.engine} runs; bring it there with `{pull}`"
+    until = f"this task fails after {format_duration(snapshot.bounds.model_wait.total_seconds())} without it"
+    return f"{task.model} is not on {where} where {task.engine} runs; bring it there with `{pull}`; {until}"
 
 
 def _describe_no_fit(task: QueuedTask, outcome: Outcome) -> str:

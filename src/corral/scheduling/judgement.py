@@ -7,15 +7,17 @@ simulator both decide through this class, so that a forecast rests on what produ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from corral.scheduling import durations, fairness
 from corral.scheduling.backlog import Backlog
 from corral.scheduling.explaining import explain
+from corral.scheduling.model_waits import ModelWaits
 from corral.scheduling.place_table import PlaceTable
 from corral.scheduling.policy import decide
+from corral.scheduling.room import Room
 from corral.scheduling.values import (
     Assignment,
     Decision,
@@ -25,9 +27,11 @@ from corral.scheduling.values import (
     Place,
     PolicyBounds,
     Queue,
+    QueuedTask,
     Snapshot,
     Turn,
 )
+from corral.units import format_duration
 from corral.work import SlotId
 
 CANDIDATES = 512
@@ -50,6 +54,7 @@ class Judgement:
         self._fair = FairShare()
         self._passed_since: Mapping[int, datetime] = {}
         self._turns: Mapping[SlotId, Turn] = {}
+        self._model_waits = ModelWaits()
         self._table = PlaceTable(unknown_s=bounds.unknown_duration_s)
 
     @property
@@ -107,6 +112,17 @@ class Judgement:
         if all(candidate.id != task for candidate in snapshot.tasks):
             snapshot = replace(snapshot, tasks=(*snapshot.tasks, queued))
         return explain(snapshot, task)
+
+    def find_given_up(
+        self, backlog: Backlog, places: PlaceTable, queues: Mapping[str, Queue], *, now: float
+    ) -> Iterator[QueuedTask]:
+        """Find tasks that have waited for their model as long as they can; `now` is in seconds of a monotonic clock."""
+        room = Room(Snapshot(now=datetime.min, tasks=(), places=places, queues=queues))
+        return self._model_waits.find_given_up(backlog, room, wait_s=self._bounds.model_wait.total_seconds(), now=now)
+
+    def describe_model_wait(self) -> str:
+        """Print how long a task waits for a model that no server has."""
+        return format_duration(self._bounds.model_wait.total_seconds())
 
     def _make_snapshot(
         self, backlog: Backlog, places: Collection[Place], queues: Mapping[str, Queue], free: int, now: datetime

@@ -66,6 +66,10 @@ class Sorted(Generic[Item]):
         """The first item; None when there is none."""
         return self._buckets[0][0] if self._buckets else None
 
+    def last(self) -> Item | None:
+        """The last item; None when there is none."""
+        return self._last[-1] if self._last else None
+
     def __iter__(self) -> Iterator[Item]:
         return chain.from_iterable(self._buckets)
 

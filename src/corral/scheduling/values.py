@@ -166,6 +166,8 @@ class PolicyBounds:
     """How long a task can be passed over for one turn of another model, at least; see `affinity`."""
     node_wish: timedelta = timedelta(seconds=120)
     """How much later a task can end for its preferred node: as much as for a model in memory, which it is worth."""
+    model_wait: timedelta = timedelta(days=1)
+    """How long a task waits for a model that no server has, before it fails: a night, and the day after it."""
     unknown_duration_s: float = 60.0
     """Charged and expected where nothing was measured (gpu-broker charges 60 s)."""
 

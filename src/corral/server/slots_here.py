@@ -200,4 +200,4 @@ def _is_cpu_of(device: SlotId, selector: str) -> bool:
 
 def make_policy_bounds(cluster: Cluster) -> PolicyBounds:
     """Return the policy's bounds as the cluster file sets them."""
-    return PolicyBounds(promote_after=cluster.promote_after)
+    return PolicyBounds(promote_after=cluster.promote_after, model_wait=cluster.model_wait)

@@ -41,7 +41,7 @@ from corral.tasks.board import Board
 from corral.tasks.disk import DiskWatch
 from corral.tasks.leadership import Rhythm, hold_leadership
 from corral.tasks.leases import LeaseKeeper
-from corral.tasks.lifecycle import TERMINAL, AttemptLost, Life, StartTimeReached, StopAttempt, TaskState
+from corral.tasks.lifecycle import TERMINAL, AttemptLost, GivenUp, Life, StartTimeReached, StopAttempt, TaskState
 from corral.tasks.picture import Picture
 from corral.tasks.reconciling import Reconciler
 from corral.tasks.running import Attempt, Runner
@@ -487,4 +487,4 @@ def _can_start(life: Life) -> bool:
 
 def _is_a_leaders(change: TaskChange) -> bool:
     """Whether only the leader decides this; the outcome of an attempt is written by the server that ran it."""
-    return isinstance(change.event, (AttemptLost, StartTimeReached))
+    return isinstance(change.event, (AttemptLost, GivenUp, StartTimeReached))

@@ -136,6 +136,11 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenUp:
+    """The task has waited in the queue for something as long as it can."""
+
+
+@dataclass(frozen=True, slots=True)
 class CancelRequested:
     """A user asked to cancel the task."""
 
@@ -157,6 +162,7 @@ Event = (
     | AttemptFailed
     | AttemptLost
     | Released
+    | GivenUp
     | CancelRequested
     | Stopped
 )
@@ -206,6 +212,7 @@ TRANSITIONS: dict[type[Event], dict[TaskState, frozenset[TaskState]]] = {
         S.RUNNING: frozenset({S.QUEUED, S.FAILED, S.CANCELLED}),
     },
     Released: {S.LEASED: frozenset({S.QUEUED, S.CANCELLED}), S.RUNNING: frozenset({S.QUEUED, S.CANCELLED})},
+    GivenUp: {S.QUEUED: frozenset({S.FAILED})},
     CancelRequested: {
         S.WAITING: frozenset({S.CANCELLED}),
         S.QUEUED: frozenset({S.CANCELLED}),
@@ -235,7 +242,7 @@ def advance(life: Life, event: Event, *, now: datetime) -> tuple[Life, tuple[Eff
             if life.open_needs == 0:
                 raise _refused(life, event, "none of its needs is open")
             return _need_met(life, now), ()
-        case NeedFailed():
+        case NeedFailed() | GivenUp():
             return _end(life, TaskState.FAILED)
         case StartTimeReached():
             if life.open_needs > 0:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import islice
 from uuid import UUID
 
 import structlog
@@ -17,7 +18,7 @@ from corral.errors import Problem
 from corral.scheduling.judgement import Judgement
 from corral.scheduling.values import Gate
 from corral.tasks.attempt_run import StopReason
-from corral.tasks.lifecycle import AttemptLost, StartTimeReached
+from corral.tasks.lifecycle import AttemptLost, GivenUp, StartTimeReached
 from corral.tasks.picture import Picture
 from corral.tasks.ready_tasks import ReadyTasks
 from corral.tasks.store import dispatching, story
@@ -33,6 +34,8 @@ PAGE = 200
 """Lines or tasks read at once: some 2 ms of the event loop."""
 _MOST_RANGES = 4
 """Ranges of tasks compared in one round; free slots do not wait for more."""
+LOOK_FOR_MODELS_S = 60.0
+"""Between two looks for tasks whose model is nowhere; they can wait for a day."""
 _WATCHED = ("submitted", "cancel_requested", "gate_changed")
 """Changes that others make; the dispatcher's own are known to it when they commit."""
 
@@ -61,6 +64,7 @@ class Reconciler:
         self._gates_due = False
         self._cursor = 0
         self._poll_due = 0.0
+        self._models_due = 0.0
 
     @property
     def next_due(self) -> float:
@@ -169,12 +173,33 @@ class Reconciler:
         self._picture.wake.set()
         await self._rescue()
         await self.stop_cancelled()
+        self._give_up_without_model()
         known, due = self._picture.ready.ranges, await dispatching.count_due(self._pool)
         different = [number for number in known.keys() | due.keys() if known.get(number) != due.get(number)]
         for number in different[:_MOST_RANGES]:
             await self._compare(number)
         if len(different) > _MOST_RANGES:
             self.poll_soon()
+
+    def _give_up_without_model(self) -> None:
+        """End tasks that have waited for their model as long as they can, some at a time."""
+        now, picture = self._monotonic(), self._picture
+        if now < self._models_due:
+            return
+        self._models_due = now + LOOK_FOR_MODELS_S
+        given_up = self._judgement.find_given_up(picture.ready.backlog, picture.table, picture.queues, now=now)
+        tasks = list(islice(given_up, PAGE))
+        for task in tasks:
+            wait = self._judgement.describe_model_wait()
+            problem = Problem(
+                code="task.model_missing",
+                what=f"no server that the task can be sent to has had the model {task.model} for {wait}",
+                hint=f"bring it to one with `corral models pull`, then run `corral tasks retry {task.id}`",
+            )
+            picture.ready.drop(task.id)
+            picture.unwritten.append(TaskChange(task=task.id, event=GivenUp(), error=problem))
+        if len(tasks) == PAGE:
+            self._models_due = now
 
     async def _compare(self, number: int) -> None:
         """Compare one range of the backlog with the database, task by task."""

@@ -7,9 +7,11 @@ import time
 from builders import a_submission, a_task
 from corral.engines.ollama.client import Timings
 from corral.engines.ollama.engine import Ollama
-from corral.scheduling.values import Rule
+from corral.scheduling.values import PolicyBounds, Rule
 from corral.slots.place import CHECK_EVERY_S
+from corral.tasks.dispatcher import Timings as DispatcherTimings
 from corral.tasks.lifecycle import TaskState
+from corral.tasks.reconciling import LOOK_FOR_MODELS_S
 from corral.tasks.store.submitting import submit
 from corral.tasks.values import TaskSpec
 from doubles.ollama import OllamaDouble
@@ -17,6 +19,7 @@ from doubles.ollama_models import HeldModel
 from doubles.yard import Yard
 
 QUICK = Timings(check_s=1, probe_s=1, busy_s=0.05, retry_s=0.01)
+SHORT = DispatcherTimings(stop_grace_s=0.2, safety_poll_s=0.1)
 LARGE = "large:latest"
 
 
@@ -69,6 +72,25 @@ async def test_a_task_whose_model_is_nowhere_waits_and_starts_once_it_is_pulled(
         clock.seconds += CHECK_EVERY_S
         (ended,) = await yard.ended(waits)
         assert (ended.state, ended.losses) == (TaskState.SUCCEEDED, 0)
+
+
+async def test_a_task_whose_model_is_nowhere_for_a_day_fails_with_what_to_do(yard: Yard) -> None:
+    async with OllamaDouble() as ollama:
+        clock = Ahead()
+        yard.start(Ollama(ollama.url, timings=QUICK), timings=SHORT, monotonic=clock)
+        await yard.shown(lambda slots: "ollama" in slots[0].engines)
+        (waits,) = await submitted(yard, a_prompt("waits"))
+        for later in (0.0, LOOK_FOR_MODELS_S, PolicyBounds().model_wait.total_seconds() + LOOK_FOR_MODELS_S):
+            clock.seconds += later
+            await yard.ended(*await submitted(yard, a_prompt(f"runs-{later}", "smol:latest")))
+        (ended,) = await yard.ended(waits)
+
+        assert ended.state is TaskState.FAILED
+        assert ended.error is not None
+        assert (ended.error.code, ended.attempts) == ("task.model_missing", 0)
+        assert ended.error.what == f"no server that the task can be sent to has had the model {LARGE} for 24h 00m"
+        assert ended.error.hint is not None
+        assert f"corral tasks retry {waits}" in ended.error.hint
 
 
 async def test_a_model_that_was_deleted_since_it_was_listed_costs_a_task_nothing(yard: Yard) -> None:

@@ -45,7 +45,10 @@ def test_a_task_whose_model_is_nowhere_says_how_to_bring_it() -> None:
 
     assert explanation.rule is Rule.MODEL_MISSING
     pull = "corral models pull large --on a/llama"
-    assert explanation.summary == f"large is not on any of the 2 slots where llama runs; bring it there with `{pull}`"
+    assert explanation.summary == (
+        f"large is not on any of the 2 slots where llama runs; bring it there with `{pull}`;"
+        " this task fails after 24h 00m without it"
+    )
     assert explanation.slots == {"a/llama": "does not have large", "b/llama": "does not have large"}
     assert explanation.may_start_at is None
 

@@ -23,6 +23,7 @@ from corral.tasks.lifecycle import (
     CancelRequested,
     Effect,
     Event,
+    GivenUp,
     Leased,
     Life,
     NeedFailed,
@@ -94,6 +95,10 @@ class AnyHistory(RuleBasedStateMachine):
         token = uuid4()
         self.tokens.append(token)
         self.apply(Leased(token, SLOT))
+
+    @rule()
+    def give_up(self) -> None:
+        self.apply(GivenUp())
 
     @rule(data=st.data(), kind=st.sampled_from([Started, Succeeded, AttemptLost, Released, Stopped]))
     def attempt(self, data: st.DataObject, kind: type[Event]) -> None:
