@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from corral.figures import computed
+from corral.kubernetes import Kubectl, Ran
 from corral.operations.checklist import gpu_looks, looking
 from corral.operations.checklist.looking import Tools, look
 from corral.operations.checklist.machines import Machines, NodeCards, read_smi
-from corral.operations.checklist.values import Ran, Status, UnlookedError
+from corral.operations.checklist.values import Status, UnlookedError
 from corral.planning.checklist.probes import (
     AllBusyAtOnce,
     DriverSuits,
@@ -92,17 +93,17 @@ def over_ssh(text: str = SMI, exit_code: int = 0, errors: str = "") -> Machines:
 def test_a_node_is_ready_with_all_its_gpus_and_open() -> None:
     probe = NodeReady(node="box", gpus=2)
 
-    assert looking.check_node_ready(probe, Said({"kubectl get node box": NODE})).status is Status.DONE
+    assert looking.check_node_ready(probe, Kubectl(Said({"kubectl get node box": NODE}))).status is Status.DONE
     closed = NODE | {"spec": {"unschedulable": True}}
-    assert looking.check_node_ready(probe, Said({"kubectl": closed})).status is Status.FAILED
-    fewer = looking.check_node_ready(NodeReady(node="box", gpus=3), Said({"kubectl": NODE}))
+    assert looking.check_node_ready(probe, Kubectl(Said({"kubectl": closed}))).status is Status.FAILED
+    fewer = looking.check_node_ready(NodeReady(node="box", gpus=3), Kubectl(Said({"kubectl": NODE})))
     assert (fewer.status, fewer.what) == (Status.FAILED, "Ready, 2 allocatable nvidia.com/gpu")
 
 
 def test_a_label_that_stayed_is_told() -> None:
     probe = LabelsOnNode(node="box", labels=(("a/b", "2"), ("a/new", "y")), gone=("a/old", "a/never"))
 
-    seen = looking.check_labels(probe, Said({"kubectl": NODE}))
+    seen = looking.check_labels(probe, Kubectl(Said({"kubectl": NODE})))
 
     assert seen.status is Status.FAILED
     assert seen.what == "a/b is '1', wanted '2'; a/new is missing; a/old=x is still there"
@@ -127,7 +128,7 @@ def test_a_pod_that_lost_its_gpu_is_named_and_pods_without_one_are_left_alone() 
         }
     )
 
-    seen = looking.check_gpu_pods(GpuPodsAlive(node="box"), shell)
+    seen = looking.check_gpu_pods(GpuPodsAlive(node="box"), Kubectl(shell))
 
     assert (seen.status, seen.what) == (Status.FAILED, "ai/bad: Failed to initialize NVML: Unknown Error")
     assert not any("exec web" in line for line in shell.lines)
@@ -139,7 +140,7 @@ def test_containers_that_claim_a_gpu_have_to_reach_it_too() -> None:
     lost = Ran(exit_code=1, out="", errors="no devices were found\n")
     shell = Said({"kubectl get pods": {"items": [pod]}, "kubectl -n ai exec claims": lost})
 
-    assert looking.check_gpu_pods(GpuPodsAlive(node="box"), shell).what == "ai/claims: no devices were found"
+    assert looking.check_gpu_pods(GpuPodsAlive(node="box"), Kubectl(shell)).what == "ai/claims: no devices were found"
 
 
 def a_slice(generation: int, *types: str) -> Any:
@@ -150,14 +151,13 @@ def a_slice(generation: int, *types: str) -> Any:
 def test_where_gpus_are_claimed_those_that_the_driver_offers_are_counted() -> None:
     ready = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}, "spec": {}}
     slices = "kubectl get resourceslices --field-selector=spec.nodeName=box,spec.driver=gpu.nvidia.com"
-    shell = Said(
-        {"kubectl get node box": ready, slices: {"items": [a_slice(1, "gpu"), a_slice(2, "gpu", "gpu", "mig")]}}
-    )
+    offered = {"items": [a_slice(1, "gpu"), a_slice(2, "gpu", "gpu", "mig")]}
+    kubectl = Kubectl(Said({"kubectl get node box": ready, slices: offered}))
 
-    seen = looking.check_node_ready(NodeReady(node="box", gpus=2, by_claim=True), shell)
+    seen = looking.check_node_ready(NodeReady(node="box", gpus=2, by_claim=True), kubectl)
 
     assert (seen.status, seen.what) == (Status.DONE, "Ready, 2 GPUs to claim")
-    assert looking.check_node_ready(NodeReady(node="box", gpus=3, by_claim=True), shell).status is Status.FAILED
+    assert looking.check_node_ready(NodeReady(node="box", gpus=3, by_claim=True), kubectl).status is Status.FAILED
 
 
 def test_replicas_that_are_pending_are_counted() -> None:
@@ -165,7 +165,7 @@ def test_replicas_that_are_pending_are_counted() -> None:
 
     probe = ReplicasReady(kind="StatefulSet", name="comfyui", namespace="ai", replicas=2)
 
-    seen = looking.check_replicas(probe, shell)
+    seen = looking.check_replicas(probe, Kubectl(shell))
 
     assert (seen.status, seen.what) == (Status.FAILED, "1 of 2 replicas ready, 2 wanted")
 

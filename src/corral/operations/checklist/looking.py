@@ -1,12 +1,10 @@
-"""Evidence for the probes of a checklist: from Kubernetes through kubectl, from the queue through its API, from GPUs.
+"""Evidence for the probes of a checklist: from Kubernetes, from the queue through its API, from GPUs.
 
 What cannot be looked at is unknown, with the reason.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import fmean
@@ -14,9 +12,18 @@ from typing import assert_never
 from urllib.parse import quote
 
 from corral.errors import CorralError
+from corral.kubernetes import (
+    GPU_RESOURCE,
+    Kubectl,
+    count_claimable_gpus,
+    find_gpu_loss,
+    list_gpu_containers,
+    observe_node,
+    observe_replicas,
+)
 from corral.operations.checklist import gpu_looks
 from corral.operations.checklist.machines import Machines
-from corral.operations.checklist.values import Evidence, LoadTester, Queue, Shell, Status, UnlookedError
+from corral.operations.checklist.values import Evidence, LoadTester, Queue, Shell, Status
 from corral.planning.checklist import FromFile
 from corral.planning.checklist.probes import (
     AllBusyAtOnce,
@@ -66,7 +73,7 @@ def _look(work: Probe | FromFile, tools: Tools) -> Evidence:
         case GpusDetected() | DriverSuits() | PowerLimitsSet() | PersistenceOn() | LimitsPersist():
             return _look_at_gpus(work, tools.machines)
         case NodeReady() | LabelsOnNode() | GpuPodsAlive() | ReplicasReady():
-            return _look_at_cluster(work, tools.shell)
+            return _look_at_cluster(work, Kubectl(tools.shell))
         case LoadTested():
             return _load_test(work, tools)
         case _:
@@ -91,16 +98,16 @@ def _look_at_gpus(
             assert_never(probe)
 
 
-def _look_at_cluster(probe: NodeReady | LabelsOnNode | GpuPodsAlive | ReplicasReady, shell: Shell) -> Evidence:
+def _look_at_cluster(probe: NodeReady | LabelsOnNode | GpuPodsAlive | ReplicasReady, kubectl: Kubectl) -> Evidence:
     match probe:
         case NodeReady():
-            return check_node_ready(probe, shell)
+            return check_node_ready(probe, kubectl)
         case LabelsOnNode():
-            return check_labels(probe, shell)
+            return check_labels(probe, kubectl)
         case GpuPodsAlive():
-            return check_gpu_pods(probe, shell)
+            return check_gpu_pods(probe, kubectl)
         case ReplicasReady():
-            return check_replicas(probe, shell)
+            return check_replicas(probe, kubectl)
         case _:
             assert_never(probe)
 
@@ -142,33 +149,20 @@ def _load_test(probe: LoadTested, tools: Tools) -> Evidence:
     return Evidence(status=_OF_TEST[test.outcome], what="; ".join([*facts, f"samples in {test.recording}"]))
 
 
-_DEADLINE_S = 20.0
-_TIMEOUT = "--request-timeout=10s"
-_GPU = "nvidia.com/gpu"
-_DRIVER = "gpu.nvidia.com"
-"""NVIDIA's DRA driver, as its ResourceSlices name it."""
-
-
-def check_node_ready(probe: NodeReady, shell: Shell) -> Evidence:
-    """See whether a node is back with all its GPUs. Raises: UnlookedError."""
-    node = _get(shell, "node", probe.node)
-    conditions = {entry["type"]: entry["status"] for entry in node["status"].get("conditions", [])}
-    gpus = (
-        _count_claimable(shell, probe.node)
-        if probe.by_claim
-        else int(node["status"].get("allocatable", {}).get(_GPU, 0))
-    )
-    is_ready, is_closed = conditions.get("Ready") == "True", bool(node["spec"].get("unschedulable"))
-    closed = ", closed for pods" if is_closed else ""
-    offered = "GPUs to claim" if probe.by_claim else f"allocatable {_GPU}"
-    what = f"{'Ready' if is_ready else 'not Ready'}{closed}, {gpus} {offered}"
-    good = is_ready and not is_closed and gpus == probe.gpus
+def check_node_ready(probe: NodeReady, kubectl: Kubectl) -> Evidence:
+    """See whether a node is back with all its GPUs. Raises: CorralError."""
+    node = observe_node(kubectl, probe.node)
+    gpus = count_claimable_gpus(kubectl, probe.node) if probe.by_claim else node.gpus
+    closed = ", closed for pods" if node.is_closed else ""
+    offered = "GPUs to claim" if probe.by_claim else f"allocatable {GPU_RESOURCE}"
+    what = f"{'Ready' if node.is_ready else 'not Ready'}{closed}, {gpus} {offered}"
+    good = node.is_ready and not node.is_closed and gpus == probe.gpus
     return Evidence(status=Status.DONE if good else Status.FAILED, what=what)
 
 
-def check_labels(probe: LabelsOnNode, shell: Shell) -> Evidence:
-    """Compare a node's labels. Raises: UnlookedError."""
-    labels: dict[str, str] = _get(shell, "node", probe.node)["metadata"].get("labels", {})
+def check_labels(probe: LabelsOnNode, kubectl: Kubectl) -> Evidence:
+    """Compare a node's labels. Raises: CorralError."""
+    labels = observe_node(kubectl, probe.node).labels
     wrong = [
         f"{key} is {labels[key]!r}, wanted {value!r}" if key in labels else f"{key} is missing"
         for key, value in probe.labels
@@ -180,68 +174,25 @@ def check_labels(probe: LabelsOnNode, shell: Shell) -> Evidence:
     return Evidence(status=Status.DONE, what=f"{len(probe.labels)} labels as in the file, {len(probe.gone)} gone")
 
 
-def check_gpu_pods(probe: GpuPodsAlive, shell: Shell) -> Evidence:
-    """Ask for the GPUs inside of every pod that has one. Raises: UnlookedError."""
-    selector = f"--field-selector=spec.nodeName={probe.node},status.phase=Running"
-    pods = _get(shell, "pods", "--all-namespaces", selector)["items"]
-    asked = [place for pod in pods for place in _with_gpu(pod)]
+def check_gpu_pods(probe: GpuPodsAlive, kubectl: Kubectl) -> Evidence:
+    """Ask for the GPUs inside of every container that has one. Raises: CorralError."""
+    containers = list_gpu_containers(kubectl, probe.node)
     broken = [
-        f"{namespace}/{pod}: {why}" for namespace, pod, box in asked if (why := _find_loss(shell, namespace, pod, box))
+        f"{container.namespace}/{container.pod}: {why}"
+        for container in containers
+        if (why := find_gpu_loss(kubectl, container))
     ]
     if broken:
         return Evidence(status=Status.FAILED, what="; ".join(broken))
-    return Evidence(status=Status.DONE, what=f"{len(asked)} of {len(asked)} containers with a GPU reach it")
+    return Evidence(status=Status.DONE, what=f"{len(containers)} of {len(containers)} containers with a GPU reach it")
 
 
-def check_replicas(probe: ReplicasReady, shell: Shell) -> Evidence:
-    """Count replicas. Raises: UnlookedError."""
-    status = _get(shell, probe.kind.lower(), probe.name, "-n", probe.namespace)["status"]
-    ready = int(status.get("readyReplicas", 0))
-    good = ready == probe.replicas and int(status.get("replicas", 0)) == probe.replicas
-    what = f"{ready} of {status.get('replicas', 0)} replicas ready, {probe.replicas} wanted"
+def check_replicas(probe: ReplicasReady, kubectl: Kubectl) -> Evidence:
+    """Count replicas. Raises: CorralError."""
+    replicas = observe_replicas(kubectl, probe.kind, probe.name, probe.namespace)
+    good = replicas.ready == replicas.existing == probe.replicas
+    what = f"{replicas.ready} of {replicas.existing} replicas ready, {probe.replicas} wanted"
     return Evidence(status=Status.DONE if good else Status.FAILED, what=what)
-
-
-def _get(shell: Shell, *words: str) -> Json:
-    """Ask the API server. Raises: UnlookedError when kubectl is missing, fails, or says nothing that can be read."""
-    ran = shell.run(("kubectl", "get", *words, "-o", "json", _TIMEOUT), deadline_s=_DEADLINE_S)
-    if ran.exit_code != 0:
-        said = (ran.errors.strip().splitlines() or ["it said nothing"])[-1]
-        raise UnlookedError(f"kubectl get {' '.join(words)}: {said}")
-    try:
-        return json.loads(ran.out)
-    except ValueError as error:
-        raise UnlookedError(f"kubectl get {' '.join(words)}: its answer is not JSON") from error
-
-
-def _count_claimable(shell: Shell, node: str) -> int:
-    """Count the whole GPUs that NVIDIA's DRA driver offers on a node. Raises: UnlookedError."""
-    slices = _get(shell, "resourceslices", f"--field-selector=spec.nodeName={node},spec.driver={_DRIVER}")["items"]
-    newest = max((entry["spec"]["pool"]["generation"] for entry in slices), default=0)
-    devices = [
-        device
-        for entry in slices
-        if entry["spec"]["pool"]["generation"] == newest
-        for device in entry["spec"].get("devices", [])
-    ]
-    return sum(entry.get("attributes", {}).get("type", {}).get("string") == "gpu" for entry in devices)
-
-
-def _with_gpu(pod: Json) -> Iterator[tuple[str, str, str]]:
-    """List the containers that ask for a GPU by number or by claim; no other devices are claimed on these clusters."""
-    for container in pod["spec"].get("containers", []):
-        resources = container.get("resources", {})
-        if resources.get("limits", {}).get(_GPU) or resources.get("claims"):
-            yield pod["metadata"]["namespace"], pod["metadata"]["name"], container["name"]
-
-
-def _find_loss(shell: Shell, namespace: str, pod: str, container: str) -> str | None:
-    """Say why a container does not reach its GPU; None when it does."""
-    words = ("kubectl", "-n", namespace, "exec", pod, "-c", container, _TIMEOUT, "--", "nvidia-smi", "-L")
-    ran = shell.run(words, deadline_s=_DEADLINE_S)
-    if ran.exit_code == 0 and "GPU 0" in ran.out:
-        return None
-    return ((ran.errors + ran.out).strip().splitlines() or ["nvidia-smi lists no GPU"])[-1]
 
 
 _TASKS = 20

@@ -18,7 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from corral.operations.checklist.values import Ran, Shell, UnlookedError
+from corral.kubernetes import Ran
+from corral.operations.checklist.values import Shell, UnlookedError
 from corral.telemetry.nvml import FoundGpu, NvmlStatus, PcieLink, find_gpus
 from corral.telemetry.sampling import open_sampler
 from corral.units import Bytes

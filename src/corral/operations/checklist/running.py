@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from corral.errors import CorralError, Kind, Problem, ProblemsError, did_you_mean
+from corral.kubernetes import Ran
 from corral.operations.checklist.looking import Tools, look
 from corral.operations.checklist.state import Progress, make_fingerprint, save_progress
-from corral.operations.checklist.values import SETTLED, Agreed, Answer, Evidence, Person, Ran, Status
+from corral.operations.checklist.values import SETTLED, Agreed, Answer, Evidence, Person, Status
 from corral.planning.checklist import Checklist, Command, Item, ItemKind, Question
 
 _TOLD = 300

@@ -7,7 +7,9 @@ from datetime import datetime
 from enum import Enum, StrEnum
 from typing import ClassVar, Protocol
 
+from corral import kubernetes
 from corral.errors import CorralError, Kind
+from corral.kubernetes import Ran
 from corral.planning.checklist import Item
 from corral.telemetry.loadtest.running import LoadTest
 from corral.work import Json
@@ -57,21 +59,8 @@ class UnlookedError(CorralError):
     kind: ClassVar[Kind] = Kind.UNAVAILABLE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ran:
-    """The result of a program."""
-
-    exit_code: int
-    out: str
-    errors: str
-
-
-class Shell(Protocol):
-    """Runs programs."""
-
-    def run(self, argv: tuple[str, ...], *, deadline_s: float) -> Ran:
-        """Run a program to its end. Raises: UnlookedError when it is not installed or exceeds its deadline."""
-        ...
+class Shell(kubernetes.Shell, Protocol):
+    """Runs programs and shell lines."""
 
     def stream(self, line: str) -> Ran:
         """Run a shell line with what it prints shown as it comes and its input from the terminal."""
