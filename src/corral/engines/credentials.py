@@ -27,12 +27,13 @@ class Credentials:
 
     def make_headers(self) -> dict[str, str]:
         """Return the headers of a request. Raises: SecretMissingError."""
-        headers = {name: self._read(variable) for name, variable in self.headers_from.items()}
+        headers = {name: self.read_secret(variable) for name, variable in self.headers_from.items()}
         if self.token_from is not None:
-            headers["Authorization"] = f"Bearer {self._read(self.token_from)}"
+            headers["Authorization"] = f"Bearer {self.read_secret(self.token_from)}"
         return headers
 
-    def _read(self, variable: str) -> str:
+    def read_secret(self, variable: str) -> str:
+        """Return the secret in a variable of the environment. Raises: SecretMissingError."""
         value = self.environment.get(variable, "")
         if not value or not value.isprintable():
             state = "is not set" if not value else "is not one line of text"

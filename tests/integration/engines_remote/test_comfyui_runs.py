@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from corral.engines.building import build_remote
 from corral.engines.comfyui.engine import ComfyUi
+from corral.engines.credentials import Credentials
+from corral.engines.inputs import check_inputs
 from doubles.comfyui import ComfyDouble
 from doubles.comfyui_nodes import picture
 from doubles.comfyui_workflows import comfy_work, image_to_image, text_to_image
@@ -38,6 +41,41 @@ async def test_the_attempt_names_the_prompt_and_is_submitted_once(
 
     assert comfy.submissions == [str(work.attempt)]
     assert comfy.executed == [str(work.attempt)]
+
+
+async def test_data_of_the_task_go_along_with_its_prompt(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
+) -> None:
+    work = comfy_work(tmp_path, inputs={"extra_data": {"extra_pnginfo": {"series": "herons"}}})
+
+    await engine.run(work, reports)
+
+    sent = comfy.history[str(work.attempt)]["prompt"][3]
+    assert sent == {"extra_pnginfo": {"series": "herons"}, "client_id": str(work.attempt)}
+
+
+async def test_a_key_of_comfy_org_is_read_from_the_environment_when_a_prompt_is_sent(
+    comfy: ComfyDouble, reports: KeptReports, tmp_path: Path
+) -> None:
+    credentials = Credentials(environment={"COMFY_KEY": "k3y"})
+    engine = build_remote("comfyui", url=comfy.url, options={"comfyKeyFrom": "COMFY_KEY"}, credentials=credentials)
+    work = comfy_work(tmp_path, inputs={"extra_data": {"preview_method": "none"}})
+
+    await engine.run(work, reports)
+    await engine.close()
+
+    sent = comfy.history[str(work.attempt)]["prompt"][3]
+    assert (sent["api_key_comfy_org"], sent["preview_method"]) == ("k3y", "none")
+    assert "k3y" not in repr(engine)
+
+
+def test_a_task_does_not_carry_a_key() -> None:
+    inputs = {"workflow": text_to_image(), "extra_data": {"api_key_comfy_org": "k3y"}}
+
+    (problem,) = check_inputs("comfyui", inputs)
+
+    assert "'api_key_comfy_org', and what a task has is stored" in problem.what
+    assert "k3y" not in str(problem)
 
 
 async def test_progress_rises_to_the_end_and_names_what_runs(

@@ -51,9 +51,13 @@ class ComfyUi:
         timings: Timings | None = None,
         headers: Mapping[str, str] | None = None,
         credentials: Credentials = Credentials(),  # noqa: B008 (a frozen value)
+        key_from: str | None = None,
         session: SessionFactory = open_session,
     ) -> None:
+        """`key_from` names the environment variable with a key of comfy.org."""
         self._timings = timings or Timings()
+        self._credentials = credentials
+        self._key_from = key_from
         self._client = ComfyClient(
             url, timings=self._timings, headers=headers, credentials=credentials, session=session
         )
@@ -138,8 +142,9 @@ class ComfyUi:
             if adopted is None:
                 prompt = filled.name_uploads(await self._upload(work, filled.uploads.values()))
                 await listener.wait_for_connection()
+                extra_data = self._make_extra_data(inputs)
                 owed = True
-                await self._prompts.submit(prompt_id, prompt, allow_partial=inputs.allow_partial)
+                await self._prompts.submit(prompt_id, prompt, allow_partial=inputs.allow_partial, extra_data=extra_data)
             result = await self._follow(prompt_id, listener)
             owed = False
             return result
@@ -157,6 +162,12 @@ class ComfyUi:
             if owed:
                 await self._leftovers.end(prompt_id, task=work.task)
             await asyncio.wait([listening])
+
+    def _make_extra_data(self, inputs: ComfyUiInputs) -> dict[str, Json]:
+        """Return what goes along with a prompt, with the key in it as late as possible. Raises: SecretMissingError."""
+        if self._key_from is None:
+            return inputs.extra_data
+        return {**inputs.extra_data, "api_key_comfy_org": self._credentials.read_secret(self._key_from)}
 
     async def _upload(self, work: Work, names: Iterable[str]) -> dict[str, str]:
         wanted = dict.fromkeys(names)
@@ -222,4 +233,5 @@ def build_comfyui(
 ) -> ComfyUi:
     """Return the adapter of one instance. Raises: ProblemsError when `options` are wrong."""
     settings = read_options(ComfyUiOptions, COMFYUI.name, options)
-    return ComfyUi(url, credentials=credentials, timings=Timings(reconnect_s=settings.reconnect_seconds))
+    timings = Timings(reconnect_s=settings.reconnect_seconds)
+    return ComfyUi(url, credentials=credentials, key_from=settings.comfy_key_from, timings=timings)

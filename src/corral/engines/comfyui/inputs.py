@@ -19,6 +19,10 @@ SMALLEST_SIDE, LARGEST_SIDE = 8, 16384
 """Pixels; ComfyUI's latents take 16 and more, its own nodes at most 16384 (`MAX_RESOLUTION`)."""
 
 
+_SECRETS = frozenset({"api_key_comfy_org", "auth_token_comfy_org"})
+"""Entries of `extra_data` that pay for nodes of Comfy's own services (`SENSITIVE_EXTRA_DATA_KEYS` of ComfyUI)."""
+
+
 class ComfyUiInputs(EngineInputs):
     """Inputs of `comfyui`: a workflow in API format, and what this task changes in it.
 
@@ -60,6 +64,12 @@ class ComfyUiInputs(EngineInputs):
     lora_strength: float | None = Field(
         None, ge=-100, le=100, description="The strength of that LoRA, for the model and the text encoder."
     )
+    extra_data: dict[str, Any] = Field(
+        default_factory=dict[str, Any],
+        max_length=100,
+        description="Sent along with the prompt: `extra_pnginfo`, which is written into pictures, `preview_method`, "
+        "and what custom nodes read.",
+    )  # Any: as above
     outputs: Literal["saved", "previews", "all"] = Field(
         "saved",
         description="Which files to keep: those that the workflow saves (its previews where it saves none), only the "
@@ -85,6 +95,8 @@ class ComfyUiInputs(EngineInputs):
             return
         if inputs.size is not None:
             yield from _find_size_conflicts(inputs.size, given)
+        for name in _SECRETS & inputs.extra_data.keys():
+            yield f"`extra_data` has {name!r}, and what a task has is stored; name the key's variable in `comfyKeyFrom`"
         for problem in find_problems(inputs.list_changes()):
             yield f"{problem.what} ({problem.where}); {problem.hint}" if problem.hint else problem.what
 
@@ -101,4 +113,10 @@ class ComfyUiOptions(EngineOptions):
 
     reconnect_seconds: float = Field(
         90, ge=0, le=3600, description="How long an instance can be away while it owes a task its images."
+    )
+    comfy_key_from: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="The environment variable that holds a key of comfy.org, for nodes of its services; sent along "
+        "with each prompt.",
     )

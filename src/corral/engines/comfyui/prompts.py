@@ -10,7 +10,7 @@ between the two questions is still seen.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -108,13 +108,16 @@ class Prompts:
                 await self.cancel(other.id)
         return best
 
-    async def submit(self, prompt_id: str, workflow: Json, *, allow_partial: bool) -> None:
+    async def submit(
+        self, prompt_id: str, workflow: Json, *, allow_partial: bool, extra_data: Mapping[str, Json]
+    ) -> None:
         """Submit a prompt that the instance does not know yet; on return it has it, once.
 
         Raises: WorkflowInvalidError, InstanceLacksError, RequestRefusedError, EngineUnavailableError.
         """
         # The prompt's id is the client's id as well, see the package.
         body = {"prompt": workflow, "prompt_id": prompt_id, "client_id": prompt_id}
+        body |= {"extra_data": dict(extra_data)} if extra_data else {}
         for remaining in reversed(range(_SUBMISSIONS)):
             try:
                 status, answer = await self._client.submit(body)
