@@ -2,5 +2,6 @@
 
 Belongs here: reading text into trees with places, the rules, their findings, the edits that fix them.
 Does not belong here: opening files, talking to a cluster, printing.
-May import: `corral.hardware`, `corral.cluster`, `corral.engine_kinds`, `corral.units`, `corral.errors`.
+May import: `corral.hardware`, `corral.cluster`, `corral.container_images`, `corral.engine_kinds`, `corral.units`,
+`corral.errors`.
 """

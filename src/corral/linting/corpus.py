@@ -11,10 +11,13 @@ from pathlib import PurePosixPath
 
 from corral.cluster.values import Cluster, Node
 from corral.hardware.catalogue import GpuModel, resolve_gpu
+from corral.linting.compose.projects import Project, list_projects
+from corral.linting.compose.services import ComposeService
 from corral.linting.documents import Document, is_page, read_blocks, read_documents
 from corral.linting.kustomizing import NAMES, Kustomizations, normalize_path, split_image
 from corral.linting.manifests import Container, Manifest, Pod, read_manifests
 from corral.linting.nix import NixText, read_nix
+from corral.linting.programs import Program, read_container, read_service
 from corral.linting.tree import Path, Tree
 from corral.linting.values import STDIN, Position, Source, Unread
 
@@ -140,6 +143,7 @@ class Corpus:
             "_kustomizations": self._kustomizations,
             "views": (view,),
             "modules": self.modules,
+            "projects": self.projects,
             "_index": self._index,
             "_owners": self._owners,
             "_spots": self._spots,
@@ -225,6 +229,21 @@ class Corpus:
     @cached_property
     def containers(self) -> tuple[Container, ...]:
         return tuple(container for pod in self.pods for container in pod.containers)
+
+    @cached_property
+    def projects(self) -> tuple[Project, ...]:
+        """The projects of Compose files."""
+        return tuple(list_projects(self.other_documents, self.sources))
+
+    @cached_property
+    def services(self) -> tuple[ComposeService, ...]:
+        """The services of all Compose projects."""
+        return tuple(service for project in self.projects for service in project.services)
+
+    @cached_property
+    def programs(self) -> tuple[Program, ...]:
+        """The programs in the containers of pods and of Compose services."""
+        return (*map(read_container, self.containers), *map(read_service, self.services))
 
     @cached_property
     def _by_kind(self) -> dict[str, list[Manifest]]:

@@ -103,6 +103,11 @@ class Tree:
         return Tree(kind(tag, [], *marks), self._file, self._offset, self._start, self._key)
 
     @property
+    def identity(self) -> int:
+        """The same for every alias of one value of a document."""
+        return id(self._node)
+
+    @property
     def file(self) -> str:
         """The file that has the value."""
         return self._file

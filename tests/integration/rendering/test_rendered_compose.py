@@ -1,10 +1,11 @@
-"""Compose files, held to the official schema of the Compose specification, and to our own linter.
+"""Compose files, held to Docker Compose itself, to the schema of the Compose specification, and to our own linter.
 
 The schema is the `compose-spec.json` that the program `check-jsonschema` carries, and the program reads the files.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from corral.linting.values import Source
 from corral.operations.cluster_file import read_cluster
 from corral.rendering.targets import render_cluster
 from doubles.clusters import forty_mixed_nodes, open_cluster
+from doubles.docker_compose import refuse
 from doubles.environments import installed
 
 ROOT = Path(__file__).parents[3]
@@ -51,6 +53,20 @@ def test_the_schema_of_compose_accepts_every_file(name: str, checker: Path, tmp_
             projects[-1].write_text(text)
     assert projects
     assert problems_of(checker, projects) == ""
+
+
+@pytest.mark.parametrize("name", [*EXAMPLES, "forty"])
+def test_docker_compose_takes_every_file(name: str, tmp_path: Path) -> None:
+    _, files = rendered(name)
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    projects = [tmp_path / path for path in files if path.startswith("compose/") and path.count("/") == 2]
+    variables = {name: "/set" for project in projects for name in re.findall(r"\$\{(\w+):\?", project.read_text())}
+    assert projects
+    assert {project.name: refuse(project, variables=variables) for project in projects} == {
+        project.name: "" for project in projects
+    }
 
 
 def test_the_schema_of_compose_refuses_what_is_wrong(checker: Path, tmp_path: Path) -> None:

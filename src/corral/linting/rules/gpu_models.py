@@ -60,15 +60,17 @@ def check_image_versions(corpus: Corpus) -> Iterator[Violation]:
             if (model.cuda_capability or (0, 0)) >= _CONSUMER_BLACKWELL_CAPABILITY
         }
     )
-    for container in corpus.containers if new else ():
-        if not container.gpus or container.image is None or not _can_meet(corpus, container.pod, new):
+    pods = {container.tree.place: container.pod for container in corpus.containers}
+    for program in corpus.programs if new else ():
+        pod = pods.get(program.tree.place)
+        if not program.has_gpu or program.image is None or (pod is not None and not _can_meet(corpus, pod, new)):
             continue
         for what, pattern, oldest in _IN_IMAGE:
-            match = pattern.search(container.image)
+            match = pattern.search(program.image)
             if match and (int(match["major"]), int(match["minor"])) < oldest:
                 needs = ".".join(map(str, oldest))
                 said = f"{what} {match['major']}.{match['minor']}; {', '.join(new)} needs {needs} or newer"
-                yield Violation(place=container.tree["image"].place, what=said, subject=container.pod.owner)
+                yield Violation(place=program.place, what=said, subject=program.subject)
 
 
 def _can_meet(corpus: Corpus, pod: Pod, models: Collection[str]) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from corral.linting.compose.services import ComposeService
 from corral.linting.corpus import Corpus, Spot
 from corral.linting.manifests import GPU_RESOURCE, Container, Manifest, Pod
+from corral.linting.programs import Program, read_container, read_service
 from corral.linting.registry import Violation, checks
 from corral.linting.tree import Tree, parse_count
 from corral.linting.values import Severity
@@ -88,27 +90,47 @@ def check_users_without_request(corpus: Corpus) -> Iterator[Violation]:
 
 @checks("A26")
 def check_shared_memory(corpus: Corpus) -> Iterator[Violation]:
-    """Look for containers of several GPUs without a volume at /dev/shm."""
+    """Look for containers of several GPUs that have no more than 64 MB at /dev/shm."""
     for container in corpus.containers:
-        if (container.gpus < 2 and not _starts_several(container)) or _shares_nothing(container):
-            continue
+        program = read_container(container)
         mounts = [(mount["mountPath"].raw or "").rstrip("/") for mount in container.tree["volumeMounts"].entries]
-        if "/dev/shm" not in mounts and not container.pod.spec["hostIPC"].boolean:
+        is_large = _SHM in mounts or bool(container.pod.spec["hostIPC"].boolean)
+        if not is_large and not container.has_gpu_share and _uses_several(program):
             what = f"container {container.name!r} uses several GPUs and has no volume at /dev/shm"
             place = (_get_request(container, "limits") or container.tree["name"] or container.tree).place
-            known = None if _starts_several(container) or _WITH_NCCL.search(container.image or "") else Severity.NOTE
+            known = None if _shares_memory(program) else Severity.NOTE
             yield Violation(place=place, what=what, subject=container.pod.owner, severity=known)
+    for service in corpus.services:
+        program, tree = read_service(service), service.tree
+        mounts = [(mount["target"].raw or "").rstrip("/") for mount in service.mounts]
+        temporary = [(entry.raw or "").partition(":")[0] for entry in (*tree["tmpfs"].entries, tree["tmpfs"])]
+        is_large = _SHM in (*mounts, *temporary) or bool(tree["shm_size"]) or _has_other_memory(tree["ipc"])
+        if not is_large and _uses_several(program) and _shares_memory(program):
+            what = f"{program.title} uses several GPUs and has neither shm_size nor `ipc: host`"
+            yield Violation(place=program.gpu_place.place, what=what, subject=service)
 
 
-def _shares_nothing(container: Container) -> bool:
-    """Return whether the program uses several GPUs from one process, without NCCL, or has parts of GPUs."""
-    return container.has_gpu_share or bool(_ONE_PROCESS.search(container.image or ""))
+_SHM = "/dev/shm"
 
 
-def _starts_several(container: Container) -> bool:
-    words = [word.raw or "" for key in ("command", "args") for word in container.tree[key].entries]
-    match = _MULTI_GPU.search(" ".join(words))
-    return match is not None and match["count"] != "1" and container.gpus > 0
+def _has_other_memory(ipc: Tree) -> bool:
+    """Return whether a service has the shared memory of the machine or of another container."""
+    return bool(ipc) and ipc.raw not in ("private", "shareable", "none")
+
+
+def _uses_several(program: Program) -> bool:
+    """Return whether several GPUs are given and the program passes tensors between them, as far as is known."""
+    several = (program.gpus or 0) > 1 or (program.has_gpu and _starts_several(program))
+    return several and not _ONE_PROCESS.search(program.image or "")
+
+
+def _shares_memory(program: Program) -> bool:
+    return _starts_several(program) or bool(_WITH_NCCL.search(program.image or ""))
+
+
+def _starts_several(program: Program) -> bool:
+    match = _MULTI_GPU.search(program.script)
+    return match is not None and match["count"] != "1"
 
 
 @checks("A27")
@@ -122,14 +144,14 @@ def check_peer_to_peer(corpus: Corpus) -> Iterator[Violation]:
         for gpu in node.gpus or ()
         if len(node.gpus or ()) > 1
     )
-    for container in corpus.containers if geforce else ():
-        if (
-            container.gpus > 1
-            and not _shares_nothing(container)
-            and "NCCL_P2P_DISABLE" not in {name for name, _ in container.env}
-        ):
-            what = f"container {container.name!r} uses {container.gpus} GeForce GPUs and leaves NCCL's peer-to-peer on"
-            yield Violation(place=_get_request(container, "limits").place, what=what, subject=container.pod.owner)
+    shares = {container.tree.place for container in corpus.containers if container.has_gpu_share}
+    for program in corpus.programs if geforce else ():
+        is_single = program.tree.place in shares or _ONE_PROCESS.search(program.image or "")
+        if (program.gpus or 0) > 1 and not is_single and "NCCL_P2P_DISABLE" not in program.settings:
+            what = f"{program.title} uses {program.gpus} GeForce GPUs and leaves NCCL's peer-to-peer on"
+            yield Violation(
+                place=(program.gpu_place[GPU_RESOURCE] or program.gpu_place).place, what=what, subject=program.subject
+            )
 
 
 _HIDES_ALL = frozenset({"none", "void"})
@@ -152,6 +174,12 @@ def check_visible_devices(corpus: Corpus) -> Iterator[Violation]:
         if value.raw is not None and value.raw not in _HIDES_ALL:
             what = f"NVIDIA_VISIBLE_DEVICES is {value.raw!r} in a pod"
             yield Violation(place=value.place, what=what, subject=spot.subject)
+    for service in corpus.services:
+        value, access = service.env.get("NVIDIA_VISIBLE_DEVICES"), service.gpus
+        is_same = access is not None and access.is_every and value is not None and value.raw == "all"
+        if value is not None and value.raw and access is not None and access.is_reserved and not is_same:
+            what = f"NVIDIA_VISIBLE_DEVICES is {value.raw!r}; the reservation of the service replaces it"
+            yield Violation(place=value.place, what=what, subject=service)
 
 
 @checks("A10")
@@ -162,11 +190,35 @@ def check_device_indexes(corpus: Corpus) -> Iterator[Violation]:
         container = limits.get(spot.tree.place)
         if container is not None and not container.gpus:
             continue  # it requests no GPU, or uses a claim: the GPUs that it sees are unknown
-        indexes = [index for part in (value.raw or "").split(",") if (index := parse_count(part.strip())) is not None]
+        indexes = _list_indexes(value)
         gpus = container.gpus if container else 1
         if indexes and max(indexes) >= max(1, gpus):
             what = f"CUDA_VISIBLE_DEVICES is {value.raw!r} in a container with {gpus} GPU, whose numbers start at 0"
             yield Violation(place=value.place, what=what, subject=spot.subject)
+    for service in corpus.services:
+        value = service.env.get("CUDA_VISIBLE_DEVICES")
+        gpus = count_visible(corpus, service)
+        indexes = _list_indexes(value)
+        if value is not None and gpus and indexes and max(indexes) >= gpus:
+            what = f"CUDA_VISIBLE_DEVICES is {value.raw!r} in a container with {gpus} GPU, whose numbers start at 0"
+            yield Violation(place=value.place, what=what, subject=service)
+
+
+def count_visible(corpus: Corpus, service: ComposeService) -> int | None:
+    """Count the GPUs that a service sees; None when the file and the cluster file do not say."""
+    access = service.gpus
+    if access is None:
+        return 0
+    if not access.is_every:
+        return access.count
+    nodes = corpus.cluster.nodes if corpus.cluster else ()
+    counts = [None if node.gpus is None else len(node.gpus) for node in nodes]
+    return None if not counts or None in counts else max(count or 0 for count in counts)
+
+
+def _list_indexes(value: Tree | None) -> list[int]:
+    raw = (value.raw if value is not None else None) or ""
+    return [index for part in raw.split(",") if (index := parse_count(part.strip())) is not None]
 
 
 _CLOUDS = (

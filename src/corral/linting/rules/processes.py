@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from corral.linting.corpus import Corpus
 from corral.linting.kustomizing import split_image
-from corral.linting.manifests import Container
+from corral.linting.programs import Program
 from corral.linting.registry import Violation, checks
 from corral.linting.tree import Tree
 from corral.linting.values import Severity
@@ -45,26 +45,21 @@ _OFFICIAL = frozenset(
 """Docker Hub's official images with a dash in their name: they are pulled without an owner."""
 
 
-def _list_words(container: Container) -> Iterator[Tree]:
-    yield from container.tree["command"].entries
-    yield from container.tree["args"].entries
-
-
 @checks("B01")
 def check_server_first(corpus: Corpus) -> Iterator[Violation]:
     """Look for a server in front of `&&`."""
-    for container in corpus.containers:
-        for word in _list_words(container):
+    for program in corpus.programs:
+        for word in program.words:
             if _SERVER_THEN.search(word.script or ""):
-                what = f"container {container.name!r} continues only after its server has ended"
-                yield Violation(place=word.place, what=what, subject=container.pod.owner)
+                what = f"{program.title} continues only after its server has ended"
+                yield Violation(place=word.place, what=what, subject=program.subject)
 
 
 @checks("B02")
 def check_scripts_stop(corpus: Corpus) -> Iterator[Violation]:
     """Look for shell scripts of several commands in init containers."""
     for container in corpus.containers:
-        words = list(_list_words(container))
+        words = [*container.tree["command"].entries, *container.tree["args"].entries]
         if not container.is_init or not any(_SHELLS.search(word.raw or "") for word in words[:1]):
             continue
         has_flag = any(re.fullmatch(r"-[a-z]*e[a-z]*", word.raw or "") for word in words)
@@ -122,24 +117,24 @@ def check_readiness_paths(corpus: Corpus) -> Iterator[Violation]:
 @checks("B06")
 def check_workers(corpus: Corpus) -> Iterator[Violation]:
     """Look for several workers in containers with a GPU."""
-    for container in corpus.containers if corpus.pods else ():
-        if not container.gpus:
+    for program in corpus.programs:
+        if not program.has_gpu:
             continue
-        for name, value in container.env:
+        for name, value in program.env:
             if name in _WORKERS and (value.count or 0) > 1:
-                what = f"container {container.name!r} starts {value.raw} workers on one GPU"
-                yield Violation(place=value.place, what=what, subject=container.pod.owner)
-        is_server = any(_SERVERS.search(word.script or "") for word in _list_words(container))
-        for word, following in _pair_words(container):
+                what = f"{program.title} starts {value.raw} workers on one GPU"
+                yield Violation(place=value.place, what=what, subject=program.subject)
+        is_server = any(_SERVERS.search(word.script or "") for word in program.words)
+        for word, following in _pair_words(program):
             match = _WORKERS_FLAG.search(f"{word.script} {following}") if is_server else None
             if match and int(match["count"]) > 1:
-                what = f"container {container.name!r} starts {match['count']} workers on one GPU"
-                yield Violation(place=word.place, what=what, subject=container.pod.owner)
+                what = f"{program.title} starts {match['count']} workers on one GPU"
+                yield Violation(place=word.place, what=what, subject=program.subject)
 
 
-def _pair_words(container: Container) -> Iterator[tuple[Tree, str]]:
+def _pair_words(program: Program) -> Iterator[tuple[Tree, str]]:
     """Each word with the one that follows it."""
-    words = list(_list_words(container))
+    words = program.words
     for index, word in enumerate(words):
         is_flag = (word.raw or "") == "--workers"
         following = (words[index + 1].raw or "") if is_flag and index + 1 < len(words) else ""
@@ -149,25 +144,25 @@ def _pair_words(container: Container) -> Iterator[tuple[Tree, str]]:
 @checks("B07")
 def check_contexts(corpus: Corpus) -> Iterator[Violation]:
     """Look for containers where both are above 1."""
-    for container in corpus.containers:
-        numbers = dict(container.env)
-        parallel, loaded = numbers.get("OLLAMA_NUM_PARALLEL"), numbers.get("OLLAMA_MAX_LOADED_MODELS")
+    for program in corpus.programs:
+        parallel, loaded = program.settings.get("OLLAMA_NUM_PARALLEL"), program.settings.get("OLLAMA_MAX_LOADED_MODELS")
         if parallel and loaded and (parallel.count or 0) > 1 and (loaded.count or 0) > 1:
             what = f"{parallel.raw} parallel requests for each of {loaded.raw} models on one GPU"
-            yield Violation(place=parallel.place, what=what, subject=container.pod.owner)
+            yield Violation(place=parallel.place, what=what, subject=program.subject)
 
 
 @checks("B11")
 def check_image_tags(corpus: Corpus) -> Iterator[Violation]:
-    """Look for `latest` and for no tag at all, as kustomizations leave it."""
-    for container in corpus.containers:
-        image = container.image
-        if not image or "@" in image or not _IMAGE.fullmatch(image):
+    """Look for `latest` and for no tag at all, as kustomizations leave it; a service that builds its image names it."""
+    for program in corpus.programs:
+        image = program.image
+        if not image or "@" in image or not _IMAGE.fullmatch(image) or program.tree["build"]:
             continue
         _, _, tag = split_image(image)
-        if tag in ("", "latest"):
-            what = f"container {container.name!r} runs {image!r}: {'no tag' if not tag else 'whatever is latest'}"
-            yield Violation(place=container.tree["image"].place, what=what, subject=container.pod.owner)
+        is_local = not tag and "/" not in image and not program.tree["name"]  # a Compose file names what it builds so
+        if tag in ("", "latest") and not is_local:
+            what = f"{program.title} runs {image!r}: {'no tag' if not tag else 'whatever is latest'}"
+            yield Violation(place=program.place, what=what, subject=program.subject)
 
 
 @checks("B12")

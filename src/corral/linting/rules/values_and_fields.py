@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from corral.linting.compose import fields as compose
 from corral.linting.corpus import Corpus, Spot
 from corral.linting.documents import is_page
 from corral.linting.manifests import find_unknown_fields, has_known_fields
 from corral.linting.registry import Violation, checks
 from corral.linting.rules.gpu_selection import HOSTNAME
 from corral.linting.tree import Tree
+from corral.linting.values import Severity
 
 _TEXT_MAPS = ("labels", "matchLabels", "nodeSelector", "annotations")
 _READ_AS_BOOLEAN = frozenset({"y", "n", "Y", "N"})
@@ -83,6 +85,13 @@ def check_unknown_fields(corpus: Corpus) -> Iterator[Violation]:
         for tree, name, where, suggestion in find_unknown_fields(manifest):
             hint = f"; did you mean {suggestion!r}?" if suggestion else ""
             yield Violation(place=tree.key or tree.place, what=f"{where} has no field {name!r}{hint}", subject=manifest)
+    for project in corpus.projects:
+        for tree, name, where, suggestion in compose.find_unknown_fields(project.document.tree):
+            hint = f"; did you mean {suggestion!r}?" if suggestion else ""
+            known = None if suggestion else Severity.WARNING  # a newer Compose can have it
+            yield Violation(
+                place=tree.key or tree.place, what=f"{where or 'Compose'} has no field {name!r}{hint}", severity=known
+            )
 
 
 @checks("A34")

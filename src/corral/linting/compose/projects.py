@@ -1,0 +1,186 @@
+"""The projects of an input: which Compose files are read together, merged as Docker Compose merges them.
+
+A `compose.yaml` is read with the `compose.override.yaml` next to it. A file whose services have neither image nor build
+only changes those of the base next to it: it is read over that base. Every other file is a project of its own, and so
+is every block of a page.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from corral.linting.compose.merging import merge_services, normalize_service
+from corral.linting.compose.services import ComposeService
+from corral.linting.compose.variables import fill_tree, read_variables
+from corral.linting.documents import Document, is_page
+from corral.linting.tree import Tree
+
+_BASES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
+"""Names that Docker Compose looks for, in its order."""
+_OVERRIDES = tuple(name.replace("compose.", "compose.override.") for name in _BASES)
+_NAMED = re.compile(r"(?:^|[-_.])compose(?:[-_.]|$)|^stack\.ya?ml$")
+_DEEPEST = 10
+"""Levels of `extends`; a cycle ends here too."""
+_OF_OTHERS = ("jobs", "paths", "apiVersion", "stages")
+"""Keys of other formats that have `services` as well: GitHub Actions, OpenAPI, Kubernetes, GitLab."""
+VARIABLES = ".env"
+
+
+@dataclass(frozen=True)
+class Project:
+    """The services that `docker compose up` starts together."""
+
+    document: Document
+    """Its file; of several, the one that is read last."""
+    trees: tuple[Tree, ...]
+    """Each file, with its variables filled in, in the order in which they are merged."""
+    others: Mapping[str, Tree]
+    """Every other Compose file, which `extends` and `include` can name."""
+
+    @cached_property
+    def services(self) -> tuple[ComposeService, ...]:
+        """Its services, in the order of its files."""
+        return tuple(
+            ComposeService(name=name, tree=tree, project=self)
+            for name, tree in self._merge_services().items()
+            if tree.is_mapping
+        )
+
+    def _merge_services(self) -> dict[str, Tree]:
+        merged: dict[str, Tree] = {}
+        for tree in (*self._list_included(), *self.trees):
+            for name, service in tree["services"].items:
+                own = self._extend(tree, service, 0)
+                merged[name] = merge_services(merged[name], own) if name in merged else own
+        return merged
+
+    def _extend(self, file: Tree, service: Tree, depth: int) -> Tree:
+        """Put a service over the service that it extends."""
+        own = normalize_service(service)
+        extends = service["extends"]
+        name = extends["service"].raw or extends.raw
+        if name is None or depth > _DEEPEST:
+            return own
+        other = self._find_file(file, extends["file"].raw)
+        base = other["services"][name] if other is not None else None
+        return own if other is None or not base else merge_services(self._extend(other, base, depth + 1), own)
+
+    def _find_file(self, file: Tree, path: str | None) -> Tree | None:
+        if path is None:
+            return file
+        return self.others.get(posixpath.normpath(posixpath.join(posixpath.dirname(file.file), path)))
+
+    def _list_included(self) -> Iterator[Tree]:
+        for tree in self.trees:
+            for entry in tree["include"].entries:
+                for path in (entry, entry["path"], *entry["path"].entries):
+                    other = self._find_file(tree, path.raw) if path.raw else None
+                    if other is not None:
+                        yield other
+
+    @cached_property
+    def is_whole(self) -> bool:
+        """Whether everything that its files include or extend is there."""
+        for tree in self.trees:
+            for entry in tree["include"].entries:
+                paths = [path.raw for path in (entry, entry["path"], *entry["path"].entries) if path.raw]
+                if not paths or any(self._find_file(tree, path) is None for path in paths):
+                    return False
+            for _, service in tree["services"].items:
+                path = service["extends"]["file"].raw
+                if path and self._find_file(tree, path) is None:
+                    return False
+        return True
+
+    @cached_property
+    def has_base(self) -> bool:
+        """Whether one of its files can be started: a file that only changes services of others cannot."""
+        return any(service.tree["image"] or service.tree["build"] for service in self.services)
+
+    def list_names(self, section: str) -> frozenset[str]:
+        """List the names in a section (`services`, `volumes`, `networks`), those of the files next to it included:
+        which of them are started together is unknown."""
+        folder = posixpath.dirname(_normalize(self.document.tree.file))
+        beside = [tree for file, tree in self.others.items() if posixpath.dirname(file) == folder]
+        trees = (*self._list_included(), *self.trees, *beside)
+        return frozenset(name for tree in trees for name in tree[section].keys)
+
+    def get_section(self, name: str) -> dict[str, Tree]:
+        """Get the entries of `volumes`, `networks` and so on, those of later files last."""
+        return {key: value for tree in self.trees for key, value in tree[name].items}
+
+
+def is_compose(document: Document) -> bool:
+    """Return whether a document is a Compose file, by what it holds: services with an image or a build."""
+    tree = document.tree
+    services = tree["services"]
+    if not services.is_mapping or any(tree[key] for key in _OF_OTHERS):
+        return False
+    values = [service for _, service in services.items]
+    if any(service["image"] or service["build"] or service["extends"] for service in values):
+        return True
+    is_named = bool(_NAMED.search(posixpath.basename(tree.file.replace("\\", "/"))))
+    return bool(values) and (is_named or is_page(tree.file)) and all(_is_change(service) for service in values)
+
+
+def _is_change(service: Tree) -> bool:
+    return service.is_mapping and bool(service.keys & {"deploy", "environment", "runtime", "gpus", "devices", "ports"})
+
+
+def list_projects(documents: Iterable[Document], sources: Mapping[str, str]) -> Iterator[Project]:
+    """List the projects of an input; `sources` are its files, `.env` among them."""
+    files = [document for document in documents if is_compose(document)]
+    filled = {id(document): _fill(document, sources) for document in files}
+    named = {_normalize(document.tree.file): filled[id(document)] for document in files}
+    folders: dict[str, list[Document]] = defaultdict(list)
+    for document in files:
+        folders["" if is_page(document.tree.file) else posixpath.dirname(_normalize(document.tree.file))].append(
+            document
+        )
+    for group in folders.values():
+        for chain in _chain_files(group):
+            yield Project(
+                document=chain[-1],
+                trees=tuple(filled[id(document)] for document in chain),
+                others=named,
+            )
+
+
+def _chain_files(documents: Sequence[Document]) -> Iterator[Sequence[Document]]:
+    """List the files of a folder as they are read together."""
+    by_name = {posixpath.basename(_normalize(document.tree.file)): document for document in documents}
+    base = next((by_name[name] for name in _BASES if name in by_name), None)
+    override = next((by_name[name] for name in _OVERRIDES if name in by_name), None)
+    for document in documents:
+        if is_page(document.tree.file):
+            yield [document]
+        elif document is base:
+            yield [document] if override is None else [document, override]
+        elif document is override and base is not None:
+            continue
+        else:
+            yield [base, document] if base is not None and _changes(document, base) else [document]
+
+
+def _changes(document: Document, base: Document) -> bool:
+    """Return whether a file has a service of the base without an image of its own."""
+    there = base.tree["services"].keys
+    return any(
+        name in there and not (service["image"] or service["build"] or service["extends"])
+        for name, service in document.tree["services"].items
+    )
+
+
+def _fill(document: Document, sources: Mapping[str, str]) -> Tree:
+    name = _normalize(document.tree.file)
+    variables = read_variables(sources.get(posixpath.join(posixpath.dirname(name), VARIABLES), ""))
+    return fill_tree(document.tree, variables) if "$" in document.text else document.tree
+
+
+def _normalize(name: str) -> str:
+    return posixpath.normpath(name.replace("\\", "/"))
