@@ -75,10 +75,11 @@ def test_the_schema_of_compose_refuses_what_is_wrong(checker: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", [*EXAMPLES, "forty"])
-def test_our_linter_finds_nothing(name: str) -> None:
+def test_our_linter_finds_only_what_the_cluster_file_leaves_out(name: str) -> None:
     cluster, files = rendered(name)
     report = lint([Source(name=path, text=text) for path, text in files.items()], cluster=cluster)
-    assert [f"{finding.place} {finding.rule.id} {finding.what}" for finding in report.findings] == []
+    without_storage = {"E06"} if name == "forty" else set()  # its Ollama services have no volume
+    assert {finding.rule.id for finding in report.findings} == without_storage, report.findings
     assert report.unread == ()
 
 

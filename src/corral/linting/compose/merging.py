@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from corral.linting.tree import Tree
 
-_MAPPINGS = ("environment", "labels", "extra_hosts", "sysctls")
+_MAPPINGS = ("environment", "labels", "sysctls")
 _REPLACED = frozenset({"command", "entrypoint", "test"})
 _KEYED = {"volumes": "target"}
 """Lists of which a later entry replaces the one with the same value of this field."""

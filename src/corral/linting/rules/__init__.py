@@ -8,9 +8,11 @@ from types import MappingProxyType
 from corral.linting.registry import Check
 from corral.linting.rules import (
     compose,
+    compose_network,
     gpu_models,
     gpu_requests,
     gpu_selection,
+    images,
     k3s,
     kustomizations,
     language_models,
@@ -25,9 +27,11 @@ from corral.linting.rules import (
 
 _MODULES = (
     compose,
+    compose_network,
     gpu_models,
     gpu_requests,
     gpu_selection,
+    images,
     k3s,
     queueing,
     kustomizations,

@@ -73,6 +73,22 @@ def check_largest_node(corpus: Corpus) -> Iterator[Violation]:
             )
             what = f"a pod requests {pod.gpus} GPUs, and the largest node has {most}"
             yield Violation(place=place.place, what=what, subject=pod.owner)
+    yield from _find_missing_gpus(corpus, most)
+
+
+def _find_missing_gpus(corpus: Corpus, most: int) -> Iterator[Violation]:
+    """Report Compose services that name or count more GPUs than any machine has."""
+    for service in corpus.services:
+        access = service.gpus
+        if access is None:
+            continue
+        indexes = [index for id in access.ids if (index := parse_count(id)) is not None]
+        if any(index >= most for index in indexes):
+            what = f"GPU {max(indexes)} is named; the largest machine has {most}, numbered from 0"
+            yield Violation(place=access.place.place, what=what, subject=service)
+        elif (access.count or 0) > most:
+            what = f"{access.count} GPUs are reserved, and the largest machine has {most}"
+            yield Violation(place=access.place.place, what=what, subject=service)
 
 
 @checks("A08")

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from corral.cluster.values import Cluster, Node
 from corral.engine_kinds import OLLAMA
 from corral.hardware.fit.names import estimate_need, estimate_shape
+from corral.linting.compose.services import ComposeService
 from corral.linting.corpus import Corpus
+from corral.linting.kustomizing import split_image
 from corral.linting.manifests import Pod
+from corral.linting.programs import Program, read_service
 from corral.linting.registry import Violation, checks
 from corral.linting.rules.gpu_selection import HOSTNAME
 from corral.linting.tree import Tree
@@ -103,6 +107,62 @@ def _list_pulls(pod: Pod) -> Iterator[tuple[Tree, str]]:
                 yield word, match["model"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Share:
+    """The part of a GPU that a vLLM takes at its start."""
+
+    program: Program
+    part: float
+    place: Tree
+
+
+_VLLM = re.compile(r"(?:^|/)vllm")
+_SHARE_FLAG = re.compile(r"--gpu-memory-utilization[= ](?P<share>[\d.]+)")
+_USUAL_SHARE = 0.9
+"""vLLM's own, where none is set (docs.vllm.ai, engine arguments)."""
+
+
+@checks("B14")
+def check_shares(corpus: Corpus) -> Iterator[Violation]:
+    """Look for vLLM services of a project on one GPU whose shares are together more than the GPU."""
+    for project in corpus.projects:
+        shares: dict[str, list[_Share]] = defaultdict(list)
+        for service in project.services:
+            for gpu in _list_gpu_names(service):
+                share = _read_share(read_service(service))
+                if share is not None and not service.is_optional:
+                    shares[gpu].append(share)
+        for gpu, group in shares.items():
+            total = sum(share.part for share in group)
+            if len(group) > 1 and total > 1:
+                parts = " + ".join(f"{share.part:g}" for share in group)
+                names = " and ".join(share.program.title for share in group)
+                what = f"{names} take {parts} = {total:g} of GPU {gpu}: the last to start finds too little"
+                yield Violation(place=group[-1].place.place, what=what, subject=group[-1].program.subject)
+
+
+def _list_gpu_names(service: ComposeService) -> tuple[str, ...]:
+    """List the GPUs of a service by what it is known by: the first ones by number where they are counted."""
+    access = service.gpus
+    if access is None:
+        return ()
+    return access.ids or tuple(str(number) for number in range(access.count or 0))
+
+
+def _read_share(program: Program) -> _Share | None:
+    """Read the share of a vLLM; None for other programs."""
+    is_vllm = _VLLM.search(split_image(program.image or "")[0]) or "vllm serve" in program.script
+    if not is_vllm:
+        return None
+    match = _SHARE_FLAG.search(program.script)
+    place = next((word for word in program.words if "gpu-memory-utilization" in (word.raw or "")), None)
+    try:
+        part = float(match["share"]) if match else _USUAL_SHARE
+    except ValueError:
+        return None
+    return _Share(program=program, part=part, place=place or program.tree["image"] or program.tree)
+
+
 def _list_models(corpus: Corpus, cluster: Cluster) -> Iterator[tuple[Tree, str, Node | None]]:
     """Each model with the node that its address leads to; None when the files do not say."""
     for spot in corpus.find_under("model_list"):
@@ -115,6 +175,11 @@ def _list_models(corpus: Corpus, cluster: Cluster) -> Iterator[tuple[Tree, str, 
     for pod in corpus.pods:
         for word, model in _list_pulls(pod):
             yield word, model, _find_node(cluster, pod)
+    only = cluster.nodes[0] if len(cluster.nodes) == 1 else None  # a project runs on one machine
+    for service in corpus.services:
+        for word in service.words:
+            for match in _PULL.finditer(word.script or ""):
+                yield word, match["model"], only
 
 
 def _parse_host(url: str) -> str | None:

@@ -102,6 +102,16 @@ def check_probe_timeouts(corpus: Corpus) -> Iterator[Violation]:
             if probe and _get_seconds(probe, "timeoutSeconds", 1) <= 1 and not probe["exec"] and not probe["tcpSocket"]:
                 what = f"the {name} of container {container.name!r} waits one second for an answer"
                 yield Violation(place=probe.key or probe.place, what=what, subject=container.pod.owner)
+    for service in corpus.services:
+        timeout = service.tree["healthcheck"]["timeout"]
+        is_served = service.gpus is not None and not _NO_MODEL.search(service.image or "")
+        if is_served and _SHORT.fullmatch(timeout.raw or ""):
+            what = f"the health check of service {service.name!r} waits {timeout.raw} for an answer"
+            yield Violation(place=timeout.place, what=what, subject=service)
+
+
+_SHORT = re.compile(r"\d{1,3}ms|1s|1000ms")
+"""A duration of up to a second, as Compose writes it; its own is 30 s."""
 
 
 @checks("B05")

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from corral.linting.corpus import Corpus, Selection
 from corral.linting.manifests import Manifest, Pod
 from corral.linting.registry import Violation, checks
+from corral.linting.rules.compose_network import find_misspelled_hosts, find_open_ports
 from corral.linting.rules.k3s import is_k3s
 from corral.linting.tree import Tree
 from corral.linting.values import Position, Severity
@@ -155,6 +156,7 @@ def check_open_services(corpus: Corpus) -> Iterator[Violation]:
         if any(_has_image(pod, _UNAUTHENTICATED) and not _has_image(pod, _PROXY) for pod in pods):
             what = f"type {kind.raw} in front of a program without authentication"
             yield Violation(place=kind.place, what=what, subject=service)
+    yield from find_open_ports(corpus, lambda image: bool(_UNAUTHENTICATED.search(image)))
 
 
 def _selects_one_replica(service: Manifest) -> bool:
@@ -257,6 +259,7 @@ def check_dangling_addresses(corpus: Corpus) -> Iterator[Violation]:
         ):
             what = f"there is no Service {name!r} in {space!r} ({', '.join(sorted(services[space]))})"
             yield Violation(place=tree.place, what=what, subject=subject)
+    yield from find_misspelled_hosts(corpus)
 
 
 @checks("D06")

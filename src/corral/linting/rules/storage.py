@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from corral.container_images import find_image
+from corral.linting.compose.services import ComposeService
 from corral.linting.corpus import Corpus
 from corral.linting.kustomizing import split_image
 from corral.linting.manifests import Container, Manifest, Pod
@@ -163,6 +165,27 @@ def check_missing_volumes(corpus: Corpus) -> Iterator[Violation]:
             what = f"container {container.name!r} has no volume for its models and results"
             yield Violation(place=container.tree["image"].place, what=what, subject=container.pod.owner)
 
+    for service in corpus.services:
+        yield from _find_missing_mount(service)
+
+
+def _find_missing_mount(service: ComposeService) -> Iterator[Violation]:
+    """Report a Compose service whose image keeps models in a folder on which it has no volume."""
+    facts = find_image(service.image) if service.image else None
+    if facts is None or not facts.folders or service.tree["volumes_from"]:
+        return
+    targets = [(mount["target"].raw or "").rstrip("/") for mount in service.mounts]
+    if any(variable in service.env for variable in facts.folder_variables) and targets:
+        return  # it is elsewhere, and whether a volume is there is a matter of paths that the image decides
+    if not any(_covers(target, folder) for target in targets for folder in facts.folders):
+        what = f"service {service.name!r} has no volume at {facts.folders[0]}, where it keeps what must last"
+        yield Violation(place=(service.tree["image"] or service.tree).place, what=what, subject=service)
+
+
+def _covers(target: str, folder: str) -> bool:
+    """Return whether a volume at one path has a part of a folder, or the whole folder."""
+    return f"{folder}/".startswith(f"{target}/") or target.startswith(f"{folder}/")
+
 
 @checks("E07")
 def check_weights_over_nfs(corpus: Corpus) -> Iterator[Violation]:
@@ -175,6 +198,21 @@ def check_weights_over_nfs(corpus: Corpus) -> Iterator[Violation]:
                 what = f"container {container.name!r} maps weights from the NFS claim {use.claim!r}"
                 yield Violation(place=_get_claim_name(use).place, what=what, subject=use.pod.owner)
                 break
+    for project in corpus.projects:
+        on_nfs = {
+            name: volume
+            for name, volume in project.get_section("volumes").items()
+            if (volume["driver_opts"]["type"].raw or "").startswith("nfs")
+        }
+        for service in project.services:
+            for mount in service.mounts:
+                name = mount["source"].raw or ""
+                is_for_models = _CACHE.search(f"{mount['target'].raw} {name}") or ".ollama" in (
+                    mount["target"].raw or ""
+                )
+                if name in on_nfs and is_for_models and _WEIGHTS.search(service.image or ""):
+                    what = f"service {service.name!r} maps weights from the NFS volume {name!r}"
+                    yield Violation(place=mount["source"].place, what=what, subject=service)
 
 
 def _holds_models(pod: Pod) -> bool:

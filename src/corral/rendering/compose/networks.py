@@ -11,10 +11,12 @@ import ipaddress
 from dataclasses import dataclass
 
 from corral.cluster.values import Node, ServiceKind
-from corral.engine_kinds import OLLAMA
+from corral.container_images import find_image
+from corral.engine_kinds import COMFYUI, OLLAMA
 from corral.rendering.compose.interpolation import require_variable
 from corral.rendering.compose.machines import Machines, Unit
 from corral.rendering.installation import Deployed, Installation, list_addresses
+from corral.rendering.programs import image_of
 
 _LOOPBACK = "127.0.0.1"
 
@@ -48,13 +50,21 @@ class Network:
         return [str(port) for port in ports if port is not None]
 
     def list_notes(self, unit: Unit) -> list[str]:
-        """Ports that are open on all addresses only because the address of their machine is unknown."""
-        return [
-            f"{unit.name_container(member)} listens on all addresses of {unit.node.name}: other machines call it, and "
-            "the file gives no IP address for it to listen on."
-            for member in unit.members
-            if member.service.exposed is None and member.port is not None and self._choose_address(unit, member) is None
-        ]
+        """Ports that are open on all addresses: said where only the machine's address is unknown, and accepted."""
+        notes: list[str] = []
+        for member in unit.members:
+            name = unit.name_container(member)
+            if member.port is None or self._choose_address(unit, member) is not None:
+                continue
+            if member.service.exposed is None:
+                notes.append(
+                    f"{name} listens on all addresses of {unit.node.name}: other machines call it, and the file gives "
+                    "no IP address for it to listen on."
+                )
+            if _has_no_login(member):
+                reason = "is exposed by the cluster file" if member.service.exposed else "has no address to listen on"
+                notes.append(f"corral: ignore-file D11 because {name} {reason}")
+        return notes
 
     def list_addresses(self, caller: Unit, target: Deployed) -> tuple[str, ...]:
         """The URLs of a service for a caller; without those on machines whose address the cluster file lacks."""
@@ -134,6 +144,13 @@ class Network:
         if not self._caller_nodes.get(deployed.service.name, set()) - {unit.node.name}:
             return _LOOPBACK
         return unit.node.address if _has_ip_address(unit.node) else None
+
+
+def _has_no_login(deployed: Deployed) -> bool:
+    """Whether a linter warns of its open port."""
+    facts = find_image(image_of(deployed.service) or "")
+    engines = {OLLAMA.name, COMFYUI.name} & set(deployed.service.engines)
+    return bool(engines) or (facts is not None and facts.has_login is False)
 
 
 def _translate_setting(name: str, value: str, known: dict[str, str | None]) -> str:
