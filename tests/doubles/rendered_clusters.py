@@ -9,6 +9,7 @@ import yaml
 
 from corral.cluster import load
 from corral.hardware.catalogue import find_gpu
+from corral.operations.placing import find_places
 from corral.rendering.targets import render_cluster
 from doubles.kubernetes_schemas import objects_in
 
@@ -28,14 +29,16 @@ def rendered(*only: str, **parts: Any) -> Mapping[str, str]:
     """The files of some targets (`kubernetes` unless named) for such a cluster file."""
     text = cluster_text(**parts)
     cluster = load(text, filename="cluster.yaml", find_gpu=find_gpu)
-    return render_cluster(cluster, source="cluster.yaml", text=text, only=only or ("kubernetes",)).files
+    return render_cluster(
+        cluster, source="cluster.yaml", text=text, only=only or ("kubernetes",), find_places=find_places
+    ).files
 
 
 def notes_on(**parts: Any) -> tuple[str, ...]:
     """The notes on such a cluster file with Kubernetes."""
     text = cluster_text(**{"kubernetes": {}, **parts})
     cluster = load(text, filename="cluster.yaml", find_gpu=find_gpu)
-    return render_cluster(cluster, source="cluster.yaml", text=text).notes
+    return render_cluster(cluster, source="cluster.yaml", text=text, find_places=find_places).notes
 
 
 def objects(kind: str, *only: str, **parts: Any) -> dict[str, Json]:

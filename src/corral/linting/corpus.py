@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 
 from corral.cluster.values import Cluster, Node
 from corral.hardware.catalogue import GpuModel, resolve_gpu
+from corral.hardware.makers import NVIDIA, find_maker
 from corral.linting.compose.projects import Project, list_projects
 from corral.linting.compose.services import ComposeService
 from corral.linting.documents import Document, is_page, read_blocks, read_documents
@@ -29,6 +30,8 @@ _MAKES_MORE = frozenset(
     {"HelmChart", "HelmRelease", "Application", "ApplicationSet", "Kustomization", "NVIDIADriver", "ClusterPolicy"}
 )
 """Kinds from which a controller makes other objects, which are not in the files."""
+_SPLITTING = ("timeSlicing", "mps")
+"""Keys of NVIDIA's device plugin, whose chart has its configuration as text below `config.map`."""
 _SCHEMAS = frozenset({"CustomResourceDefinition"})
 _LANGUAGES = {".nix": "nix", ".py": "python", ".sh": "sh", ".json": "json", ".txt": "text", ".toml": "toml"}
 
@@ -193,14 +196,24 @@ class Corpus:
     @cached_property
     def shares_gpus(self) -> bool:
         """Whether a setting in the files makes several GPUs of one, so that GPUs cannot be counted."""
-        is_split = any(key in self._index.paths for key in ("timeSlicing", "mps"))
-        return is_split or any(container.has_gpu_share for container in self.containers)
+        is_split = any(key in self._index.paths for key in _SPLITTING)
+        in_values = any(
+            f"{key}:" in (text.raw or "")
+            for spot in self.find_under("map")
+            for _, text in spot.tree.items
+            for key in _SPLITTING
+        )
+        return is_split or in_values or any(container.has_gpu_share for container in self.containers)
 
     @cached_property
     def gpu_models(self) -> tuple[GpuModel, ...]:
         """The models of the cluster file's GPUs, as far as the catalogue has them."""
         nodes = self.cluster.nodes if self.cluster else ()
         return tuple(model for node in nodes for model in self.find_models(node))
+
+    def count_nvidia_gpus(self, node: Node) -> int:
+        """Count the GPUs of a node that `nvidia.com/gpu` gives out; those of unknown model are taken for NVIDIA's."""
+        return sum((find_maker(gpu) or NVIDIA) == NVIDIA for gpu in node.gpus or ())
 
     def find_models(self, node: Node) -> tuple[GpuModel, ...]:
         """Find the models of a node's GPUs, as far as the catalogue has them."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import ClassVar
 
 from corral.cluster.values import Cluster, Layout
@@ -12,17 +11,16 @@ from corral.errors import CorralError, Kind, Problem, ProblemsError, did_you_mea
 from corral.figures import Figure
 from corral.hardware.catalogue import GpuModel
 from corral.hardware.doubts import list_doubts
-from corral.hardware.fit.names import estimate_need
-from corral.hardware.pools import Need
+from corral.hardware.needs import needs_of
 from corral.hardware.power import NodePower, Verdict, compute_power, find_models
 from corral.operations.cluster_file import ClusterText, FileText, check_cluster
+from corral.operations.placing import find_places, make_places
 from corral.planning.placement.planner import plan_layout
 from corral.planning.placement.values import Caution, GpuTotal, Placed, Plan, Preference, Refusal, Unplaced
-from corral.planning.placement.vram import Needs
+from corral.rendering.installation import resolve_installations
+from corral.rendering.places import Places
+from corral.rendering.sharing import list_sharing_problems
 
-_CONTEXT = "OLLAMA_CONTEXT_LENGTH"
-_PARALLEL = "OLLAMA_NUM_PARALLEL"
-"""Ollama's own settings (its FAQ), as a service's `env` can have them."""
 _REASONS_SHOWN = 12
 """An error's line names so many different reasons; the plan has one for every GPU."""
 
@@ -69,12 +67,33 @@ def plan_layouts(asked: PlanAsked) -> Planned:
     layouts = _choose_layouts(file, asked.layout)
     models = find_models(file.cluster.nodes)
     doubts = _collect_doubts(file.cluster, models)
-    plans = (plan_layout(file.cluster, layout, needs_of(file.cluster, layout)) for layout in layouts)
+    plans = [plan_layout(file.cluster, layout, needs_of(file.cluster, layout)) for layout in layouts]
     return Planned(
         file=file,
-        plans=tuple(replace(plan, cautions=(*doubts, *plan.cautions)) for plan in plans),
+        plans=tuple(
+            replace(plan, cautions=(*doubts, *_list_sharing_problems(file, layout, plans), *plan.cautions))
+            for layout, plan in zip(layouts, plans, strict=True)
+        ),
         power=_work_out_power(file.cluster, models),
     )
+
+
+def _list_sharing_problems(file: ClusterText, layout: Layout | None, plans: Sequence[Plan]) -> Iterator[Caution]:
+    """List the GPUs that a plan shares and Kubernetes cannot: what is planned is also what is rendered."""
+    known = {plan.layout: make_places(plan) for plan in plans}
+    if file.cluster.kubernetes is None or not any(places.has_shared for places in known.values()):
+        return
+
+    def find(cluster: Cluster, wanted: Layout | None) -> Places:
+        name = wanted.name if wanted else None
+        return known[name] if name in known else find_places(cluster, wanted)
+
+    installations = resolve_installations(
+        file.cluster, source=file.name, text=file.text, layouts=[layout.name] if layout else (), find_places=find
+    )
+    for what in list_sharing_problems(installations[0]):
+        problem, _, hint = what.rpartition("; ")
+        yield Caution(pitfall="A14", where=layout.name if layout else file.cluster.name, what=problem, hint=hint)
 
 
 def _collect_doubts(cluster: Cluster, models: Mapping[str, GpuModel]) -> tuple[Caution, ...]:
@@ -88,39 +107,6 @@ def _work_out_power(cluster: Cluster, models: Mapping[str, GpuModel]) -> tuple[N
         for node in cluster.nodes
         if node.gpus
     )
-
-
-def needs_of(cluster: Cluster, layout: Layout | None = None) -> Needs:
-    """Return what the models of a cluster's services need in VRAM, as far as it is known.
-
-    A context size or a number of parallel requests that a service sets multiplies its KV cache (B07). Where two
-    services run a model differently, the larger need counts for both.
-    """
-    needs: dict[tuple[str, str], Need] = {}
-    for service in cluster.services.values():
-        env = {
-            **service.env,
-            **(layout.services[service.name].env if layout and service.name in layout.services else {}),
-        }
-        for engine, model in product(service.engines, service.models):
-            need = estimate_need(
-                engine, model, context=_read_context(cluster, engine, env), parallel=_read_number(env, _PARALLEL) or 1
-            )
-            known = needs.get((engine, model))
-            if need is not None and (known is None or known.divide(1) < need.divide(1)):
-                needs[engine, model] = need
-    return needs
-
-
-def _read_context(cluster: Cluster, engine: str, env: Mapping[str, str]) -> int | None:
-    settings = cluster.engines.get(engine)
-    option = settings.options.get("contextSize") if settings else None
-    return _read_number(env, _CONTEXT) or (option if isinstance(option, int) else None)
-
-
-def _read_number(env: Mapping[str, str], name: str) -> int | None:
-    text = env.get(name, "")
-    return int(text) if text.isdecimal() and int(text) > 0 else None
 
 
 def _choose_layouts(file: ClusterText, name: str | None) -> Sequence[Layout | None]:

@@ -11,6 +11,7 @@ from corral.errors import CorralError, Kind
 from corral.files import write_whole
 from corral.operations.cluster_file import FileText, check_cluster
 from corral.operations.diffs import diff_texts
+from corral.operations.placing import find_places
 
 MARK = "Written by `corral render`"
 """Words in the first lines of every rendered file; nothing else is ever overwritten or removed."""
@@ -77,7 +78,12 @@ def render_files(asked: RenderAsked) -> RenderAnswer:
 
     file = check_cluster(asked.cluster)
     rendering = targets.render_cluster(
-        file.cluster, source=file.name, text=file.text, layouts=asked.layouts, only=asked.only
+        file.cluster,
+        source=file.name,
+        text=file.text,
+        layouts=asked.layouts,
+        only=asked.only,
+        find_places=find_places,
     )
     return RenderAnswer(files=rendering.files, notes=rendering.notes)
 

@@ -12,6 +12,7 @@ from corral.cluster.values import Cluster
 from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.files import write_whole
 from corral.hardware.catalogue import find_gpu
+from corral.hardware.needs import needs_of
 from corral.operations.cluster_file import (
     ClusterText,
     FileText,
@@ -21,7 +22,7 @@ from corral.operations.cluster_file import (
     report_too_large,
 )
 from corral.operations.diffs import diff_texts
-from corral.operations.planning import needs_of
+from corral.operations.placing import find_places
 from corral.planning.changes import (
     Change,
     Changed,
@@ -263,20 +264,23 @@ def _adapt(before: ClusterText, after: ClusterText) -> ClusterText:
 
 
 def _plan_layouts(cluster: Cluster) -> tuple[Plan, ...]:
-    needs = needs_of(cluster)
-    return tuple(plan_layout(cluster, layout, needs) for layout in list(cluster.layouts.values()) or [None])
+    layouts = list(cluster.layouts.values()) or [None]
+    return tuple(plan_layout(cluster, layout, needs_of(cluster, layout)) for layout in layouts)
 
 
 def _render(file: ClusterText, named: ClusterText) -> Configuration:
     # Name and text are in each file's header: of two that are compared they are the same.
-    return render_configuration(file.cluster, source=named.name, text=named.text)
+    return render_configuration(file.cluster, source=named.name, text=named.text, find_places=find_places)
 
 
 def _diff_every(before: ClusterText, after: ClusterText) -> dict[str, str]:
     """Render both clusters and compare file by file. Raises: CorralError where one cannot be rendered."""
     from corral.rendering.targets import render_cluster  # it loads half a second of libraries; a server starts without
 
-    sides = (render_cluster(side.cluster, source=after.name, text=after.text) for side in (before, after))
+    sides = (
+        render_cluster(side.cluster, source=after.name, text=after.text, find_places=find_places)
+        for side in (before, after)
+    )
     return _diff_files(*(side.files for side in sides))
 
 

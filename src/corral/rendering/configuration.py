@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from corral.cluster.values import Cluster
 from corral.rendering.installation import Installation, resolve_installations
+from corral.rendering.places import FindPlaces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,14 +49,16 @@ class Configuration:
 UNKNOWN_CONFIGURATION = Configuration()
 
 
-def render_configuration(cluster: Cluster, *, source: str, text: str) -> Configuration:
+def render_configuration(
+    cluster: Cluster, *, source: str, text: str, find_places: FindPlaces | None = None
+) -> Configuration:
     """Render the files of nodes and services; `source` and `text` are in the headers of files."""
     from corral.rendering.k3s import render_configurations
     from corral.rendering.kubernetes.contradictions import ContradictionError
     from corral.rendering.kubernetes.manifests import render_manifests
     from corral.rendering.nixos.modules import render_modules
 
-    installations = resolve_installations(cluster, source=source, text=text)
+    installations = resolve_installations(cluster, source=source, text=text, find_places=find_places)
     files = {**render_modules(installations), **render_configurations(installations)}
     if cluster.kubernetes is None:
         return Configuration(files=files)

@@ -23,7 +23,7 @@ def list_placement_settings(
     """List the settings that a container's place needs, without those of the file; `members` are those of its pod."""
     settings: dict[str, str] = {}
     if OLLAMA.name in deployed.service.engines and deployed.port is not None:
-        settings |= _list_ollama_settings(members, deployed)
+        settings |= _list_ollama_settings(installation, members, deployed)
     if deployed.gpu_count > 1 and has_geforce(installation, deployed):
         settings |= {"NCCL_P2P_DISABLE": "1", "NCCL_IB_DISABLE": "1"}  # NCCL hangs where it tries (pitfall A27)
     return {name: value for name, value in settings.items() if name not in deployed.env}
@@ -42,12 +42,16 @@ def calculate_memory_limit(deployed: Deployed) -> int | None:
     return limit + (SHARED_MEMORY_BYTES if needs_shared_memory(deployed) else 0)
 
 
-def _list_ollama_settings(members: Sequence[Deployed], deployed: Deployed) -> dict[str, str]:
+def _list_ollama_settings(
+    installation: Installation, members: Sequence[Deployed], deployed: Deployed
+) -> dict[str, str]:
     """List where Ollama listens; and, where others use its GPU, one model at a time instead of three for each GPU.
 
     Source: Ollama's FAQ (`OLLAMA_MAX_LOADED_MODELS`). Everything else is left as Ollama has it.
     """
-    shares = sum(member.gpu_count > 0 for member in members) > 1 and deployed.gpu_count > 0
+    shares = deployed.gpu_count > 0 and (
+        sum(member.gpu_count > 0 for member in members) > 1 or installation.places.shares(deployed.service.name)
+    )
     return {"OLLAMA_HOST": f"0.0.0.0:{deployed.port}"} | ({"OLLAMA_MAX_LOADED_MODELS": "1"} if shares else {})
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import ClassVar
 
 from corral.cluster.values import (
     Cluster,
+    Gpu,
     GpuMode,
     Layout,
     Node,
@@ -26,8 +27,11 @@ from corral.cluster.values import (
 )
 from corral.engine_kinds import SERVICE_ENGINES
 from corral.errors import CorralError, Kind
+from corral.hardware.makers import NVIDIA, find_maker
 from corral.rendering import programs
+from corral.rendering.makers import ACCESS, IMAGES, find_resource, list_makers, runs_macos
 from corral.rendering.names import add_suffix, dns_name
+from corral.rendering.places import FindPlaces, Place, Places
 from corral.rendering.programs import limit_workers, list_secrets, list_usual_settings, program_of
 
 DEFAULT_NAMESPACE = "corral"
@@ -45,6 +49,7 @@ class Deployed:
     """A service as a layout deploys it."""
 
     service: Service
+    """As the file has it, with the image that its GPU's maker needs."""
     name: str
     """Its name when deployed, and its address inside the cluster."""
     namespace: str
@@ -68,6 +73,14 @@ class Deployed:
     """Environment variables whose values are secret: those of the file, and what the program cannot do without."""
     has_addresses_of_replicas: bool = False
     """Its replicas keep state of their own: each is reached by an address of its own, and none serves for all."""
+    maker: str = NVIDIA
+    """The maker of its GPUs; NVIDIA where that is unknown."""
+    gpu_resource: str | None = ACCESS[NVIDIA].resources[0]
+    """The resource by which Kubernetes gives out its GPUs; None where no plugin does."""
+    host: str | None = None
+    """The address of the machine that it runs on without a container; None for containers."""
+    places: tuple[Place, ...] = ()
+    """Those of its replicas in the plan; empty where nothing was planned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +97,12 @@ class Installation:
     digest: str
     """SHA-256 of the cluster file's text, for headers."""
     deployed: tuple[Deployed, ...]
-    """In the order of the file."""
+    """Services in containers, in the order of the file."""
     gpu_mode: GpuMode
+    places: Places = field(default_factory=Places)
+    """The places that the plan gives; empty where nothing was planned."""
+    native: tuple[Deployed, ...] = ()
+    """Services without a container: on a Mac, whose containers have no GPU."""
 
     @property
     def name(self) -> str:
@@ -104,7 +121,7 @@ class Installation:
 
     def find_service(self, service: str) -> Deployed | None:
         """Find the service as it is deployed; None when the layout does not deploy it."""
-        return next((deployed for deployed in self.deployed if deployed.service.name == service), None)
+        return next((deployed for deployed in (*self.deployed, *self.native) if deployed.service.name == service), None)
 
 
 class UnknownLayoutError(CorralError):
@@ -115,11 +132,17 @@ class UnknownLayoutError(CorralError):
 
 
 def resolve_installations(
-    cluster: Cluster, *, source: str, text: str, layouts: Collection[str] = ()
+    cluster: Cluster,
+    *,
+    source: str,
+    text: str,
+    layouts: Collection[str] = (),
+    find_places: FindPlaces | None = None,
 ) -> tuple[Installation, ...]:
     """Resolve what each of some layouts deploys (all of the file unless named); one without a layout if it has none.
 
-    `source` and `text` are the cluster file's name and content; both are in the headers of files.
+    `source` and `text` are the cluster file's name and content; both are in the headers of files. `find_places` plans a
+    layout, and what is resolved follows its plan.
 
     Raises: UnknownLayoutError.
     """
@@ -130,23 +153,38 @@ def resolve_installations(
     chosen = [layout for name, layout in cluster.layouts.items() if not layouts or name in layouts]
     # The same for every layout, so it is found once.
     digest = hashlib.sha256(text.encode()).hexdigest()
-    gpu_mode = choose_gpu_mode(cluster)
-    return tuple(
-        Installation(
+    # How pods get GPUs is the same for all layouts, so all are planned where the file leaves that open.
+    is_open = cluster.kubernetes is not None and cluster.kubernetes.gpu_mode is None
+    planned_layouts = list(cluster.layouts.values()) if is_open else chosen
+    places = {
+        layout.name if layout else "": find_places(cluster, layout)
+        for layout in planned_layouts or [None]
+        if find_places
+    }
+    gpu_mode = choose_gpu_mode(cluster, places.values())
+
+    def make(layout: Layout | None) -> Installation:
+        planned = places.get(layout.name if layout else "", Places())
+        services = _resolve_services(cluster, layout, planned)
+        return Installation(
             cluster=cluster,
             layout=layout,
             source=PurePath(source).name,
             text=text,
             digest=digest,
-            deployed=_resolve_services(cluster, layout),
+            deployed=tuple(service for service in services if service.host is None),
+            native=tuple(service for service in services if service.host is not None),
             gpu_mode=gpu_mode,
+            places=planned,
         )
-        for layout in chosen or [None]
+
+    return tuple(make(layout) for layout in chosen or [None])
+
+
+def _resolve_services(cluster: Cluster, layout: Layout | None, places: Places) -> tuple[Deployed, ...]:
+    plain = _mark_stateful(
+        [_resolve_service(cluster, layout, service, places) for service in cluster.services.values()]
     )
-
-
-def _resolve_services(cluster: Cluster, layout: Layout | None) -> tuple[Deployed, ...]:
-    plain = _mark_stateful([_resolve_service(cluster, layout, service) for service in cluster.services.values()])
     return tuple(_add_addresses(service, plain) for service in plain if service.replicas)
 
 
@@ -160,25 +198,42 @@ def namespace_of(cluster: Cluster) -> str:
     return dns_name((cluster.kubernetes.namespace if cluster.kubernetes else None) or DEFAULT_NAMESPACE)
 
 
-def choose_gpu_mode(cluster: Cluster) -> GpuMode:
+def choose_gpu_mode(cluster: Cluster, places: Iterable[Places] = ()) -> GpuMode:
     """Choose how pods get GPUs: as the file says, else by claim where only a claim can do it.
 
-    That is where a node mixes models (only a claim chooses between its GPUs) and where a layout lets two services of a
-    pod share a GPU. It is one way for the whole cluster and for all layouts: NVIDIA's driver for claims refuses to be
+    That is where a node mixes models of NVIDIA's (only a claim chooses between its GPUs), where a layout lets two
+    services of a pod share a GPU, and where the plan shares one of several GPUs of a node: slices of the device plugin
+    are of any GPU. It is one way for the whole cluster and for all layouts: NVIDIA's driver for claims refuses to be
     installed next to the device plugin (pitfall A32), and a switch of layouts changes no driver.
     """
     gpu_mode = cluster.kubernetes.gpu_mode if cluster.kubernetes else None
     if gpu_mode is not None:
         return gpu_mode
-    needs_claims = any(is_mixed(node) for node in cluster.nodes) or any(
-        _shares_gpu(cluster, layout) for layout in cluster.layouts.values()
+    needs_claims = (
+        any(is_mixed(node, maker=NVIDIA) for node in cluster.nodes)
+        or any(_shares_gpu(cluster, layout) for layout in cluster.layouts.values())
+        or any(_shares_of_several(cluster, planned) for planned in places)
     )
     return GpuMode.DRA if needs_claims else GpuMode.DEVICE_PLUGIN
 
 
-def is_mixed(node: Node) -> bool:
-    """Whether a node has GPUs of several models."""
-    return len({gpu.model for gpu in node.gpus or ()}) > 1
+def is_mixed(node: Node, *, maker: str | None = None) -> bool:
+    """Whether a node has GPUs of several models, or several of one maker; unknown models count as NVIDIA's."""
+    return len({gpu.model for gpu in node.gpus or () if maker in (None, find_maker(gpu) or NVIDIA)}) > 1
+
+
+def list_gpus_of_maker(node: Node, maker: str) -> list[Gpu]:
+    """List the GPUs of a node that are of a maker; those of unknown model are taken for NVIDIA's."""
+    return [gpu for gpu in node.gpus or () if (find_maker(gpu) or NVIDIA) == maker]
+
+
+def _shares_of_several(cluster: Cluster, places: Places) -> bool:
+    """Whether a plan shares a GPU of a node with several of NVIDIA's."""
+    several = {node.name for node in cluster.nodes if len(list_gpus_of_maker(node, NVIDIA)) > 1}
+    nvidia = {(node.name, gpu.index) for node in cluster.nodes for gpu in list_gpus_of_maker(node, NVIDIA)}
+    return any(
+        len(tenants) > 1 and key[0] in several and key in nvidia for key, tenants in places.list_tenants().items()
+    )
 
 
 def _shares_gpu(cluster: Cluster, layout: Layout) -> bool:
@@ -198,6 +253,8 @@ def find_address(target: Deployed, *, caller: Deployed | None = None) -> str | N
     """
     if target.port is None:
         return None
+    if target.host is not None:
+        return _write_url(target, f"{target.host}:{target.port}")
     if caller is not None and caller.pod is not None and caller.pod == target.pod:
         return _write_url(target, f"localhost:{target.port}")
     same = caller is None or caller.namespace == target.namespace
@@ -227,18 +284,23 @@ def name_address_variable(service: str) -> str:
     return re.sub(r"[^A-Z0-9]+", "_", service.upper()) + "_URL"
 
 
-def _resolve_service(cluster: Cluster, layout: Layout | None, service: Service) -> Deployed:
+def _resolve_service(cluster: Cluster, layout: Layout | None, service: Service, places: Places) -> Deployed:
     placement = layout.services.get(service.name, Placement()) if layout else Placement()
+    planned = tuple(places.list_of(service.name))
+    node = placement.node or service.node or _find_pin(planned, places)
+    machine = next((known for known in cluster.nodes if known.name == (node or _find_only_node(planned))), None)
+    gpus = _list_gpus_of(cluster, service, planned, node, placement.gpus)
+    maker = (find_maker(gpus[0]) if gpus else None) or NVIDIA
     names = service.storage if placement.storage is None else placement.storage
     indexes = placement.gpus
     count = _count_gpus(service, placement)
     name = dns_name(placement.name or service.name)
     return Deployed(
-        service=service,
+        service=_choose_image(service, maker) if count else service,
         name=name,
         namespace=dns_name(service.namespace) if service.namespace else namespace_of(cluster),
         replicas=service.replicas if placement.replicas is None else placement.replicas,
-        node=placement.node or service.node,
+        node=node,
         gpus=indexes,
         gpu_count=count,
         on_demand=layout is not None and count > 0 and service.name not in layout.services,
@@ -252,7 +314,46 @@ def _resolve_service(cluster: Cluster, layout: Layout | None, service: Service) 
             **programs.list_corral_secrets(cluster, service, name),
             **list_secrets(service, name),
         },
+        maker=maker,
+        gpu_resource=find_resource(gpus) if gpus else ACCESS[NVIDIA].resources[0],
+        host=(machine.address or machine.name) if count and machine is not None and runs_macos(machine) else None,
+        places=planned,
     )
+
+
+def _find_only_node(planned: Sequence[Place]) -> str | None:
+    nodes = {place.node for place in planned}
+    return next(iter(nodes)) if len(nodes) == 1 else None
+
+
+def _find_pin(planned: Sequence[Place], places: Places) -> str | None:
+    """Find the node that the plan gives to a service with GPUs; where nothing shares a GPU, Kubernetes chooses."""
+    return _find_only_node(planned) if places.has_shared and any(place.gpus for place in planned) else None
+
+
+def _list_gpus_of(
+    cluster: Cluster, service: Service, planned: Sequence[Place], node: str | None, indexes: tuple[int, ...] | None
+) -> list[Gpu]:
+    """List the GPUs that a service has in the plan, or that it can have: of several makers, those it is made for."""
+    wanted = {(place.node, index) for place in planned for index in place.gpus}
+    makers = list_makers(service)
+    gpus = [
+        (known.name, gpu)
+        for known in cluster.nodes
+        if node in (None, known.name)
+        for gpu in known.gpus or ()
+        if not indexes or gpu.index in indexes
+    ]
+    in_plan = [gpu for name, gpu in gpus if (name, gpu.index) in wanted]
+    made_for = [gpu for _, gpu in gpus if makers is None or (find_maker(gpu) or NVIDIA) in makers]
+    return in_plan or made_for or [gpu for _, gpu in gpus]
+
+
+def _choose_image(service: Service, maker: str) -> Service:
+    """Give a service without an image the usual one of its engine for a maker other than NVIDIA."""
+    ending = next((IMAGES[engine].get(maker) for engine in service.engines if engine in IMAGES), None)
+    usual = program_of(service).image
+    return service if service.image or ending is None or usual is None else replace(service, image=usual + ending)
 
 
 def _list_usual_settings(service: Service, volumes: Sequence[str]) -> dict[str, str]:

@@ -15,10 +15,12 @@ from urllib.parse import urlsplit
 from lightkube.resources.core_v1 import Service
 
 from corral.cluster.values import K3sRole, Kubernetes, Node, StorageKind
+from corral.hardware.makers import NVIDIA, find_maker
 from corral.rendering.documents import write_document
 from corral.rendering.gpus import POWER_LIMIT_UNIT, list_limited_gpus, list_nvidia_gpus
 from corral.rendering.installation import Installation
 from corral.rendering.kubernetes import networking, workloads
+from corral.rendering.makers import ACCESS
 from corral.rendering.nodes import make_node_labels, runs_nixos
 
 API_PORT = 6443
@@ -231,7 +233,10 @@ def _list_steps(installation: Installation, member: Member) -> list[str]:
 
 def _list_gpu_steps(node: Node) -> list[str]:
     if not list_nvidia_gpus(node):
-        return ["2. This node has no known NVIDIA GPU and needs no driver."]
+        devices = [path for gpu in node.gpus or () for path in ACCESS[find_maker(gpu) or NVIDIA].devices]
+        if devices:
+            return [f"2. The kernel's own driver of its GPUs. Check: ls {' '.join(dict.fromkeys(devices))}"]
+        return ["2. This node has no known GPU and needs no driver."]
     unit = "k3s" if node.k3s_role is K3sRole.SERVER else "k3s-agent"
     return [
         "2. NVIDIA's driver and the package nvidia-container-toolkit: K3s looks for nvidia-container-runtime",

@@ -25,6 +25,7 @@ from corral.rendering.kubernetes.gpus import DEVICE_CLASS, RESOURCE, count_gpus
 from corral.rendering.kubernetes.objects import BATCH, make_labels, render_kustomization
 from corral.rendering.kubernetes.volumes import HOSTNAME, format_quantity
 from corral.rendering.kubernetes.workloads import group_by_pod, list_jobs
+from corral.rendering.makers import find_resource
 from corral.rendering.names import dns_name
 from corral.rendering.nodes import name_class_label
 
@@ -99,19 +100,21 @@ def _build_cluster_queue(installation: Installation, name: str, share: Share, fl
         # Only queues of one cohort lend to each other, and take back what they lent.
         spec["cohortName"] = dns_name(installation.cluster.name)
         preemption["reclaimWithinCohort"] = "LowerPriority"
+    gpu_resources = _list_gpu_resources(installation.cluster)
     spec |= {
         "namespaceSelector": {},
         "queueingStrategy": "StrictFIFO" if is_fifo else "BestEffortFIFO",
         "preemption": preemption,
         "resourceGroups": [
             {
-                "coveredResources": ["cpu", "memory", RESOURCE, *scratch],
+                "coveredResources": ["cpu", "memory", *gpu_resources, *scratch],
                 "flavors": [
                     {
                         "name": flavor,
                         "resources": _list_resources(
                             [node for node in installation.cluster.nodes if flavors.get(node.name) == flavor],
                             quota,
+                            gpu_resources,
                             scratch,
                             overlaps=share.overlaps,
                         ),
@@ -124,13 +127,29 @@ def _build_cluster_queue(installation: Installation, name: str, share: Share, fl
     return _build_object(installation, "ClusterQueue", name, spec=spec)
 
 
-def _list_resources(nodes: Sequence[Node], quota: Quota, scratch: Sequence[str], *, overlaps: bool) -> list[Json]:
-    """The quotas of a queue for one flavour: its GPUs, and the other resources of the flavour's nodes."""
-    gpus = {"name": RESOURCE, "nominalQuota": str(quota.own)}
+def _list_gpu_resources(cluster: Cluster) -> list[str]:
+    """List the resources of the cluster's GPUs, each once, in the order of the file; NVIDIA's where there is none."""
+    resources = [find_resource((gpu,)) for node in cluster.nodes for gpu in node.gpus or ()]
+    return list(dict.fromkeys(resource for resource in resources if resource is not None)) or [RESOURCE]
+
+
+def _list_resources(
+    nodes: Sequence[Node], quota: Quota, gpu_resources: Sequence[str], scratch: Sequence[str], *, overlaps: bool
+) -> list[Json]:
+    """The quotas of a queue for one flavour: its GPUs, and the other resources of the flavour's nodes.
+
+    A flavour has a quota for every resource of its group (Kueue, "ResourceGroups"): 0 for GPUs of another maker.
+    """
+    own = {find_resource((gpu,)) for node in nodes for gpu in node.gpus or ()}
+    gpus = [
+        {"name": resource, "nominalQuota": str(quota.own if resource in own else 0)}
+        | ({"borrowingLimit": str(quota.borrowed if resource in own else 0)} if overlaps else {})
+        for resource in gpu_resources
+    ]
     return [
         {"name": "cpu", "nominalQuota": _sum_cpu(nodes)},
         {"name": "memory", "nominalQuota": _sum_memory(nodes)},
-        gpus | ({"borrowingLimit": str(quota.borrowed)} if overlaps else {}),
+        *gpus,
         *({"name": name, "nominalQuota": _MUCH_MEMORY} for name in scratch),
     ]
 

@@ -116,7 +116,8 @@ def make_config(installation: Installation, router: Deployed | None, reach: Reac
 
 def _list_ollamas(installation: Installation, router: Deployed | None) -> list[Deployed]:
     """List every Ollama of the layout, or those that the router calls when its service names any."""
-    ollamas = [deployed for deployed in installation.deployed if OLLAMA.name in deployed.service.engines]
+    deployed_or_native = (*installation.deployed, *installation.native)
+    ollamas = [deployed for deployed in deployed_or_native if OLLAMA.name in deployed.service.engines]
     called = [ollama for ollama in ollamas if router and ollama.service.name in router.service.calls]
     return called or ollamas
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 
 from corral.cluster.values import StorageKind
 from corral.engine_kinds import OLLAMA, SERVICE_ENGINES
+from corral.hardware.fit.memory import get_usable
 from corral.hardware.fit.names import estimate_need
+from corral.hardware.needs import needs_of
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.programs import CURL, image_of, mount_paths
 from corral.units import format_bytes
@@ -101,29 +103,38 @@ def list_fitting_models(installation: Installation, deployed: Deployed) -> tuple
 
 def explain_misfit(installation: Installation, deployed: Deployed, model: str) -> str | None:
     """Explain why a model cannot run where its service does; None when it can, or when too little is known."""
-    has = _find_largest_memory(installation, deployed)
-    needs = [need for engine in deployed.service.engines if (need := estimate_need(engine, model)) is not None]
+    known = needs_of(installation.cluster, installation.layout)
+    needs = [need for engine in deployed.service.engines if (need := known.get((engine, model))) is not None]
+    gpus = max(1, deployed.gpu_count)
+    has = _find_usable_memory(installation, deployed, gpus)
     if not needs or not has:
         return None
-    needed = needs[0].divide(1)
+    needed = needs[0].divide(gpus if needs[0].splits else 1)
     if needed <= has:
         return None
-    return f"{model} needs about {format_bytes(needed)}, and its GPUs have {format_bytes(has)}"
+    what = f"{model} needs about {format_bytes(needed)}"
+    if gpus == 1:
+        return f"{what}, and its GPUs have {format_bytes(has)} for it"
+    return f"{what} on each of {gpus} GPUs, and they have {format_bytes(has)} for it"
 
 
-def _find_largest_memory(installation: Installation, deployed: Deployed) -> int:
-    """Find the VRAM that a replica can get, in bytes: of its node, else of the node with most; 0 when it is unknown."""
-    totals: list[int] = []
+def _find_usable_memory(installation: Installation, deployed: Deployed, gpus: int) -> int:
+    """Find the VRAM on each GPU that a replica can get, in bytes: of the node with most; 0 when that is unknown."""
+    wanted = {(place.node, index) for place in deployed.places for index in place.gpus}
+    most: list[int] = []
     for node in installation.cluster.nodes:
-        gpus = [
-            gpu
+        if deployed.node not in (None, node.name):
+            continue
+        sizes = [
+            gpu.memory
             for gpu in node.gpus or ()
-            if deployed.gpus is None or node.name != deployed.node or gpu.index in deployed.gpus
+            if (deployed.gpus is None or node.name != deployed.node or gpu.index in deployed.gpus)
+            and (not wanted or (node.name, gpu.index) in wanted)
         ]
-        sizes = sorted((gpu.memory or 0 for gpu in gpus), reverse=True)
-        if deployed.node in (None, node.name) and sizes and 0 not in sizes:
-            totals.append(sum(sizes[: max(1, deployed.gpu_count)]))
-    return max(totals, default=0)
+        usable = sorted((get_usable(size) for size in sizes if size), reverse=True)
+        if len(usable) == len(sizes) >= gpus:
+            most.append(usable[gpus - 1])
+    return max(most, default=0)
 
 
 _BYTES_PER_S = {"nvme": 2.0e9, "ssd": 0.45e9, "hdd": 0.15e9}

@@ -19,6 +19,7 @@ from corral.rendering.kueue import render_queues
 from corral.rendering.litellm import render_litellm
 from corral.rendering.nginx import render_nginx
 from corral.rendering.nixos.modules import render_modules
+from corral.rendering.places import FindPlaces
 from corral.rendering.prometheus import render_prometheus
 from corral.rendering.systemd import render_units
 
@@ -97,17 +98,24 @@ class Rendering:
 
 
 def render_cluster(
-    cluster: Cluster, *, source: str, text: str, layouts: Collection[str] = (), only: Collection[str] = ()
+    cluster: Cluster,
+    *,
+    source: str,
+    text: str,
+    layouts: Collection[str] = (),
+    only: Collection[str] = (),
+    find_places: FindPlaces | None = None,
 ) -> Rendering:
     """Render what the file describes, or only some targets, for some layouts (all of the file unless named).
 
-    `source` and `text` are the cluster file's name and content; both are in the headers of files.
+    `source` and `text` are the cluster file's name and content; both are in the headers of files. `find_places` plans
+    a layout: with it, services are where the plan has them.
 
     Raises: UnknownTargetError, UnknownLayoutError, ContradictionError.
     """
     usual = [target for target in TARGETS if cluster.kubernetes is not None or not target.needs_kubernetes]
     targets = _choose_targets(only) if only else usual
-    installations = resolve_installations(cluster, source=source, text=text, layouts=layouts)
+    installations = resolve_installations(cluster, source=source, text=text, layouts=layouts, find_places=find_places)
     files: dict[str, str] = {}
     for target in targets:
         if target.for_all is not None:

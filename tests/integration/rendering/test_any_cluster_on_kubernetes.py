@@ -11,6 +11,7 @@ from corral.cluster import ClusterFileError, load
 from corral.hardware.catalogue import find_gpu
 from corral.linting.runner import lint
 from corral.linting.values import Severity, Source
+from corral.operations.placing import find_places
 from corral.rendering.kubernetes.contradictions import ContradictionError
 from corral.rendering.targets import render_cluster
 from doubles.kubernetes_schemas import NEWEST, OLDEST, refusals
@@ -127,7 +128,9 @@ def test_kubernetes_takes_whatever_is_rendered_and_our_linter_finds_no_error_in_
     except ClusterFileError:
         return
     try:
-        files = render_cluster(cluster, source="cluster.yaml", text=text, only=["kubernetes", "kueue"]).files
+        files = render_cluster(
+            cluster, source="cluster.yaml", text=text, only=["kubernetes", "kueue"], find_places=find_places
+        ).files
     except ContradictionError:
         return
     assert refusals(files, OLDEST) == []

@@ -15,6 +15,7 @@ import pytest
 from corral.linting.runner import lint
 from corral.linting.values import Source
 from corral.operations.cluster_file import read_cluster
+from corral.operations.placing import find_places
 from corral.rendering.targets import render_cluster
 from doubles.clusters import forty_mixed_nodes, open_cluster
 from doubles.docker_compose import refuse
@@ -28,7 +29,9 @@ EXAMPLES = ("examples/hydra/cluster.yaml", "examples/hydra/before.yaml", "exampl
 
 def rendered(name: str) -> tuple[Any, dict[str, str]]:
     opened = read_cluster(forty_mixed_nodes(), name=name) if name == "forty" else open_cluster(ROOT / name)
-    return opened.cluster, render_cluster(opened.cluster, source=name, text=opened.text, only=OURS).files
+    return opened.cluster, render_cluster(
+        opened.cluster, source=name, text=opened.text, only=OURS, find_places=find_places
+    ).files
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ import pytest
 from corral.linting.runner import lint
 from corral.linting.values import Source
 from corral.operations.cluster_file import read_cluster
+from corral.operations.placing import find_places
 from corral.rendering.targets import render_cluster
 from doubles.clusters import forty_mixed_nodes, open_cluster
 from doubles.kubernetes_schemas import NEWEST, OLDEST, objects_in, refusals
@@ -33,9 +34,11 @@ KEPT = ("hydra", "harvis")
 def rendered(name: str) -> dict[str, str]:
     if name == "forty":
         text = forty_mixed_nodes() + "kubernetes: {}\n"
-        return render_cluster(read_cluster(text, name="cluster.yaml").cluster, source="cluster.yaml", text=text).files
+        return render_cluster(
+            read_cluster(text, name="cluster.yaml").cluster, source="cluster.yaml", text=text, find_places=find_places
+        ).files
     opened = open_cluster(ROOT / EXAMPLES[name])
-    return render_cluster(opened.cluster, source=EXAMPLES[name], text=opened.text).files
+    return render_cluster(opened.cluster, source=EXAMPLES[name], text=opened.text, find_places=find_places).files
 
 
 @pytest.mark.parametrize("name", KEPT)

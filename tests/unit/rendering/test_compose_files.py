@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from corral.operations.cluster_file import read_cluster
+from corral.operations.placing import find_places
 from corral.rendering.targets import render_cluster
 from doubles.clusters import forty_mixed_nodes
 
@@ -22,7 +23,9 @@ nodes:
 
 def files_of(body: str, nodes: str = NODES) -> dict[str, str]:
     text = HEAD + nodes + body
-    return render_cluster(read_cluster(text, name="c.yaml").cluster, source="c.yaml", text=text, only=["compose"]).files
+    return render_cluster(
+        read_cluster(text, name="c.yaml").cluster, source="c.yaml", text=text, only=["compose"], find_places=find_places
+    ).files
 
 
 def services_of(body: str, node: str = "big", layout: str = "all", nodes: str = NODES) -> dict[str, Any]:
@@ -61,7 +64,7 @@ def test_a_service_whose_machine_is_open_gets_a_card_that_is_large_enough_and_sa
 def test_what_finds_no_free_card_is_left_out_with_the_reason() -> None:
     body = "services: [{name: comfyui, engines: [comfyui], image: 'c:1', node: big, replicas: 3, gpus: 1}]\n"
     text = files_of(body)["compose/all/big.yaml"]
-    assert "# Left out: comfyui-2: no free GPU of big is large enough." in text
+    assert "# Left out: comfyui-2: big/gpu0: held by comfyui #1; big/gpu1: held by comfyui #2" in text
     assert "comfyui-2" not in yaml.safe_load(text)["services"]
 
 
@@ -202,7 +205,7 @@ services:
 def test_no_card_of_forty_machines_is_given_twice() -> None:
     text = forty_mixed_nodes().replace("layouts:\n  pool:\n    services:\n      comfyui: {}\n", "")
     files = render_cluster(
-        read_cluster(text, name="c.yaml").cluster, source="c.yaml", text=text, only=["compose"]
+        read_cluster(text, name="c.yaml").cluster, source="c.yaml", text=text, only=["compose"], find_places=find_places
     ).files
     assert len(files) > 5
     for text in files.values():

@@ -299,11 +299,11 @@ def test_a_secret_that_is_named_for_a_service_is_to_be_made_and_told_once() -> N
     assert "secret generic database --namespace corral --from-literal=POSTGRES_PASSWORD=..." in only
 
 
-def test_a_card_of_another_maker_is_told_to_be_given_out_by_nobody() -> None:
+def test_a_card_of_another_maker_is_given_out_by_the_plugin_of_its_maker() -> None:
     nodes = [{"name": "one", "gpus": [{"model": "RX 7900 XTX"}]}, {"name": "two", "gpus": [{"model": "RTX 4090"}]}]
     services = [{"name": f"on-{node}", "image": IMAGE, "gpus": 1, "node": node} for node in ("one", "two")]
-    notes = [note for note in notes_on(nodes=nodes, services=services) if "no NVIDIA GPU" in note]
-    assert [note.partition(" ")[0] for note in notes] == ["on-one"]
+    notes = [note for note in notes_on(nodes=nodes, services=services) if "install it" in note]
+    assert [note.partition(" ")[0] for note in notes] == ["amd.com/gpu"]
 
 
 @pytest.mark.parametrize(("storage", "is_told"), [([], True), (["models"], False)])

@@ -63,7 +63,7 @@ def check_largest_node(corpus: Corpus) -> Iterator[Violation]:
     """Look for pods that no node of the cluster file can hold."""
     if corpus.cluster is None or corpus.shares_gpus or any(node.gpus is None for node in corpus.cluster.nodes):
         return
-    most = max(len(node.gpus or ()) for node in corpus.cluster.nodes)
+    most = max(corpus.count_nvidia_gpus(node) for node in corpus.cluster.nodes)
     for pod in corpus.pods:
         if pod.gpus > most:
             place = next(
@@ -71,7 +71,7 @@ def check_largest_node(corpus: Corpus) -> Iterator[Violation]:
                 for container in pod.containers
                 if container.gpus
             )
-            what = f"a pod requests {pod.gpus} GPUs, and the largest node has {most}"
+            what = f"a pod requests {pod.gpus} {GPU_RESOURCE}, and the largest node has {most}"
             yield Violation(place=place.place, what=what, subject=pod.owner)
     yield from _find_missing_gpus(corpus, most)
 

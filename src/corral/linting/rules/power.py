@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from corral.linting.corpus import Corpus, Text
-from corral.linting.manifests import Pod
+from corral.linting.manifests import GPU_RESOURCE, Pod
 from corral.linting.nix import Binding
 from corral.linting.registry import Violation, checks
 from corral.linting.rules.gpu_selection import HOSTNAME
@@ -116,14 +116,16 @@ def _group_by_node(corpus: Corpus) -> Iterator[tuple[str, list[Pod]]]:
 def check_pinned_gpus(corpus: Corpus) -> Iterator[Violation]:
     """Look for nodes of the cluster file that have fewer GPUs than is pinned to them."""
     cards = {
-        node.name: len(node.gpus) for node in (corpus.cluster.nodes if corpus.cluster else ()) if node.gpus is not None
+        node.name: corpus.count_nvidia_gpus(node)
+        for node in (corpus.cluster.nodes if corpus.cluster else ())
+        if node.gpus is not None
     }
     for node, pods in _group_by_node(corpus) if not corpus.shares_gpus else ():
         asked = sum(pod.gpus * pod.owner.replicas for pod in pods)
         if node in cards and asked > cards[node]:
             last = [pod for pod in pods if pod.gpus][-1]
             place = last.spec["nodeSelector"][HOSTNAME].place
-            what = f"{asked} GPUs are pinned to {node}, which has {cards[node]}"
+            what = f"{asked} {GPU_RESOURCE} are pinned to {node}, which has {cards[node]}"
             yield Violation(place=place, what=what, subject=last.owner)
 
 

@@ -86,7 +86,7 @@ def check_quota_of_held_gpus(corpus: Corpus) -> Iterator[Violation]:
     """Look for GPU quotas that, with the always-on GPUs, are above the GPUs of the cluster file."""
     if corpus.cluster is None or corpus.shares_gpus or any(node.gpus is None for node in corpus.cluster.nodes):
         return
-    capacity = sum(len(node.gpus or ()) for node in corpus.cluster.nodes)
+    capacity = sum(corpus.count_nvidia_gpus(node) for node in corpus.cluster.nodes)
     held = sum(pod.gpus * pod.owner.replicas for pod in corpus.deployed_pods if _is_held(pod))
     quotas = [quota for queue in _list_kueue(corpus, "ClusterQueue") if (quota := _sum_quota(queue, GPU_RESOURCE))]
     total = sum(number for number, _ in quotas)

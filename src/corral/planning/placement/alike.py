@@ -139,7 +139,8 @@ def _make_key(demand: Demand, sizes: Sequence[int]) -> tuple[object, ...]:
     if demand.whole and needed:
         needed = next((size for size in sizes if size >= needed), needed)
     nodes = tuple(sorted({bond.node for bond in demand.bonds}))
-    return (demand.on_demand, demand.gpus, demand.whole, needed, demand.memory, nodes, sorted(demand.indexes or ()))
+    indexes = sorted(demand.indexes or ())
+    return (demand.on_demand, demand.gpus, demand.whole, needed, demand.memory, nodes, indexes, demand.makers or ())
 
 
 def would_suit(sort: Sort, group: NodeGroup, gpu_group: GpuGroup) -> bool:
@@ -155,5 +156,7 @@ def suits_alike(demand: Demand, gpu_group: GpuGroup) -> bool:
     if (
         gpu_group.indexes is None and demand.indexes is not None
     ):  # alike GPUs have several indexes: only their size counts here
+        if demand.explain_wrong_maker(gpu_group.gpu.maker) is not None:
+            return False
         return demand.whole if gpu_group.gpu.usable is None else demand.needed <= gpu_group.gpu.usable
     return suits(demand, gpu_group.gpu)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from corral.cluster.values import Cluster, Layout, Placement, Service, StorageKind
 from corral.planning.placement.values import Machine, PlannedGpu, Tier
 from corral.planning.placement.vram import Needs, Vram, work_out_vram
+from corral.rendering.makers import explain_wrong_maker, list_makers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,19 @@ class Demand:
     bonds: tuple[Bond, ...]
     indexes: frozenset[int] | None
     """The GPUs of its node that the layout names for it; None is any."""
+    users: tuple[Service, ...] = ()
+    """The services that compute on its GPUs: their images are for GPUs of some makers."""
+
+    def explain_wrong_maker(self, maker: str | None) -> str | None:
+        """Explain why it does not compute on a maker's GPUs; None where it does, or might."""
+        reasons = (explain_wrong_maker(user, maker) for user in self.users if maker is not None)
+        return next((reason for reason in reasons if reason is not None), None)
+
+    @property
+    def makers(self) -> tuple[str, ...] | None:
+        """Return the makers whose GPUs it computes on, sorted; None where nothing says."""
+        known = [makers for user in self.users if (makers := list_makers(user)) is not None]
+        return tuple(sorted(known[0].intersection(*known[1:]))) if known else None
 
     @property
     def needed(self) -> int:
@@ -70,7 +84,7 @@ class Demand:
         nodes = tuple(sorted({bond.node for bond in self.bonds}))
         indexes = () if self.indexes is None else tuple(sorted(self.indexes))
         size = (-self.gpus, not self.whole, -self.needed, -self.memory, self.is_open)
-        return (not nodes, not indexes, *size, nodes, indexes)
+        return (not nodes, not indexes, *size, nodes, indexes, self.makers or ())
 
     def tier(self, replica: int) -> Tier:
         """Return how soon a replica is placed."""
@@ -152,6 +166,11 @@ def _make_demand(
         memory=sum(service.memory_request or service.memory_limit or 0 for service in members),
         bonds=bonds,
         indexes=indexes,
+        users=tuple(
+            service
+            for service, placement in pairs
+            if _count_whole_gpus(service, placement) or _is_sharing(service, placement)
+        ),
     )
 
 

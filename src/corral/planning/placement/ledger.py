@@ -137,6 +137,8 @@ def suits(demand: Demand, gpu: PlannedGpu) -> bool:
     """Return whether a GPU would do if it were empty."""
     if demand.indexes is not None and gpu.index not in demand.indexes:
         return False
+    if demand.explain_wrong_maker(gpu.maker) is not None:
+        return False
     return demand.whole if gpu.usable is None else demand.needed <= gpu.usable
 
 
@@ -144,6 +146,8 @@ def explain_misfit(demand: Demand, gpu: PlannedGpu) -> str | None:
     """Say why a GPU would not do even if it were empty, or None: `suits` in words."""
     if demand.indexes is not None and gpu.index not in demand.indexes:
         return f"the layout keeps it to {list_index_names(demand.indexes)}"
+    if wrong := demand.explain_wrong_maker(gpu.maker):
+        return wrong
     if gpu.usable is None:
         return None if demand.whole else "its VRAM is unknown, so it cannot be shared"
     if demand.needed > gpu.usable:

@@ -9,6 +9,7 @@ from enum import IntEnum
 from corral.cluster.values import Cluster, Gpu, Node
 from corral.figures import Figure
 from corral.hardware.fit.memory import get_usable
+from corral.hardware.makers import find_maker
 from corral.units import Bytes
 
 
@@ -41,6 +42,8 @@ class PlannedGpu:
     """Bytes that services can plan with: what the driver keeps is taken off."""
     is_unified: bool = False
     """Whether its memory is the node's main memory: what is planned on it is taken from that."""
+    maker: str | None = None
+    """None is unknown."""
 
     @property
     def name(self) -> str:
@@ -224,5 +227,11 @@ def _make_gpu(node: str, gpu: Gpu, memory: int | None) -> PlannedGpu:
     if usable is not None and memory is not None and gpu.is_unified:
         usable = min(usable, memory)
     return PlannedGpu(
-        node=node, index=gpu.index, model=gpu.model, memory=gpu.memory, usable=usable, is_unified=gpu.is_unified
+        node=node,
+        index=gpu.index,
+        model=gpu.model,
+        memory=gpu.memory,
+        usable=usable,
+        is_unified=gpu.is_unified,
+        maker=find_maker(gpu),
     )

@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from corral.cluster.values import Service
 from corral.engine_kinds import SERVICE_ENGINES
 from corral.figures import Figure, Origin, computed
-from corral.hardware.pools import Need
+from corral.hardware.needs import Needs
 from corral.units import format_bytes
 
-Needs = Mapping[tuple[str, str], Need]
-"""What models need, by engine and model; one that is missing is unknown."""
 SWAPPING = frozenset(engine.name for engine in SERVICE_ENGINES.values() if engine.swaps_models)
 """Engines that give one model up for another; the others hold all of theirs at once."""
 

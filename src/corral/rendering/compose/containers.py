@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 from corral.cluster.values import Node, Service, ServiceKind, Storage, StorageKind
 from corral.engine_kinds import OLLAMA
-from corral.rendering.compose.interpolation import join_parts, require_variable
+from corral.hardware.makers import NVIDIA
+from corral.rendering.compose.interpolation import default_variable, join_parts, require_variable
 from corral.rendering.compose.machines import Unit
 from corral.rendering.compose.networks import Network
 from corral.rendering.config_files import ConfigFiles
@@ -26,6 +27,7 @@ from corral.rendering.container_settings import (
 )
 from corral.rendering.documents import Json
 from corral.rendering.installation import Deployed, Installation
+from corral.rendering.makers import ACCESS, is_jetson
 from corral.rendering.model_pull import ModelPull, forecast_start_time
 from corral.rendering.programs import image_of, mount_paths, program_of
 
@@ -55,6 +57,7 @@ def build_container(
         **_attach_network(network, unit, deployed),
         "volumes": [*_build_mounts(unit.node, deployed), *files],
         **_restrict_privileges(deployed),
+        **_hand_in_devices(unit, deployed),
         "healthcheck": _build_health_check(deployed),
         "shm_size": _SHARED_MEMORY if needs_shared_memory(deployed) else None,
         "deploy": _build_resources(unit, deployed),
@@ -144,6 +147,29 @@ def _restrict_privileges(deployed: Deployed) -> dict[str, Json]:
     return {**read_only, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}
 
 
+def _hand_in_devices(unit: Unit, deployed: Deployed) -> dict[str, Json]:
+    """Device files and groups for GPUs that no runtime of Docker hands in; NVIDIA's runtime for a Jetson.
+
+    A Jetson's driver is not the one that `driver: nvidia` looks for (NVIDIA Container Toolkit, Jetson).
+    """
+    if not deployed.gpu_count:
+        return {}
+    if is_jetson(unit.node):
+        return {"runtime": "nvidia"}
+    access = ACCESS[unit.maker]
+    groups = [default_variable(f"{group.upper()}_GROUP", group) for group in access.groups]
+    return {"devices": [f"{path}:{path}" for path in access.devices], "group_add": groups}
+
+
+def list_device_notes(unit: Unit) -> list[str]:
+    """Say where the groups of device files come from; nothing for NVIDIA's."""
+    groups = ACCESS[unit.maker].groups
+    if not groups or not any(member.gpu_count for member in unit.members):
+        return []
+    lines = " and ".join(f"{group.upper()}_GROUP=$(getent group {group} | cut -d: -f3)" for group in groups)
+    return [f"Where the image of {unit.host} has no groups {' and '.join(groups)}, put their numbers in .env: {lines}"]
+
+
 def _build_health_check(deployed: Deployed) -> dict[str, Json] | None:
     test = _choose_health_test(deployed.service, deployed.port)
     if test is None:
@@ -154,7 +180,7 @@ def _build_health_check(deployed: Deployed) -> dict[str, Json] | None:
 
 def _choose_health_test(service: Service, port: int | None) -> list[str] | None:
     """A test inside of the container, with programs of its image: Ollama's has none of the common ones."""
-    if OLLAMA.name in service.engines and service.image is None:
+    if OLLAMA.name in service.engines and (service.image is None or _is_ollama(service.image)):
         return ["CMD", "ollama", "list"]
     path = service.health_path or program_of(service).health_path
     if path is None or port is None:
@@ -164,12 +190,16 @@ def _choose_health_test(service: Service, port: int | None) -> list[str] | None:
     return ["CMD-SHELL", f"curl -fsS -o /dev/null {url} || wget -q -O /dev/null {url} || {python}"]
 
 
+def _is_ollama(image: str) -> bool:
+    return image.removeprefix("docker.io/").partition(":")[0] == "ollama/ollama"
+
+
 def _build_resources(unit: Unit, deployed: Deployed) -> dict[str, Json]:
     limit = calculate_memory_limit(deployed)
     resources: dict[str, Json] = {}
     if limit is not None:
         resources["limits"] = {"memory": str(limit)}
-    if deployed.gpu_count:
+    if deployed.gpu_count and unit.maker == NVIDIA and not is_jetson(unit.node):
         gpus = {"driver": "nvidia", "device_ids": list(unit.gpus), "capabilities": ["gpu"]}
         resources["reservations"] = {"devices": [gpus]}
     return {"resources": resources} if resources else {}

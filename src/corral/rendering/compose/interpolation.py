@@ -22,6 +22,11 @@ def require_variable(variable: str, what: str) -> Reference:
     return Reference(f"${{{variable}:?{what}}}")
 
 
+def default_variable(variable: str, otherwise: str) -> Reference:
+    """Refer to a variable with a value for where it is not set."""
+    return Reference(f"${{{variable}:-{otherwise}}}")
+
+
 def join_parts(*parts: str) -> Reference:
     """Join texts of which some are references; the others are escaped here."""
     return Reference("".join(part if isinstance(part, Reference) else part.replace("$", "$$") for part in parts))

@@ -12,9 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from corral.cluster.values import Gpu, Node, StorageKind
+from corral.hardware.makers import NVIDIA, find_maker
 from corral.rendering.compose.interpolation import require_variable
 from corral.rendering.container_settings import is_job
 from corral.rendering.installation import Deployed, Installation, name_address_variable
+from corral.rendering.makers import explain_wrong_maker
 from corral.rendering.programs import image_of
 
 
@@ -28,6 +30,8 @@ class Unit:
     node: Node
     gpus: tuple[str, ...]
     """UUIDs if the cluster file has them, else indexes."""
+    maker: str = NVIDIA
+    """The maker of its GPUs; NVIDIA where that is unknown."""
 
     def name_container(self, deployed: Deployed) -> str:
         """Name the container of a member."""
@@ -148,17 +152,40 @@ class _Placer:
         self._machines = machines
         self._free = {node.name: list(node.gpus or ()) for node in self._nodes}
         self._users: Counter[tuple[str, int]] = Counter()
+        self._places = installation.places
 
     def place(self, demand: _Demand) -> None:
-        """Put a replica on a machine, or record the reason why that is not possible."""
-        node = self._choose_node(demand)
-        gpus = None if node is None else self._take_gpus(demand, node)
+        """Put a replica where the plan has it, else on a machine that has room, or record why that is not possible."""
+        refused = self._places.refused.get((demand.members[0].service.name, demand.replica or 0))
+        # Where the file does not say which GPUs a machine has, they are asked for when the project starts.
+        is_open = any(node.gpus is None for node in self._nodes if demand.node in (None, node.name))
+        if refused is not None and not is_open and not demand.on_demand:
+            self._machines.left_out.append(f"{demand.name}: {refused}.")
+            return
+        planned = self._find_planned(demand)
+        node = self._choose_node(demand) if planned is None else planned[0]
+        gpus = planned[1] if planned is not None else None if node is None else self._take_gpus(demand, node)
         if node is None or gpus is None:
             where = f"of {demand.node}" if demand.node else "of any machine"
             self._machines.left_out.append(f"{demand.name}: no free GPU {where} is large enough.")
             return
-        unit = Unit(members=demand.members, replica=demand.replica, node=node, gpus=gpus)
+        maker = (find_maker(gpus[0]) if gpus and isinstance(gpus[0], Gpu) else None) or NVIDIA
+        names = tuple(gpu.uuid or str(gpu.index) if isinstance(gpu, Gpu) else gpu for gpu in gpus)
+        unit = Unit(members=demand.members, replica=demand.replica, node=node, gpus=names, maker=maker)
         self._machines.units.append(unit)
+
+    def _find_planned(self, demand: _Demand) -> tuple[Node, tuple[Gpu, ...]] | None:
+        """Find the machine and the GPUs that the plan gives to a replica; several can have the same."""
+        place = self._places.find(demand.members[0].service.name, demand.replica)
+        node = next((node for node in self._nodes if place is not None and node.name == place.node), None)
+        if place is None or node is None:
+            return None
+        gpus = tuple(gpu for gpu in node.gpus or () if gpu.index in place.gpus)
+        self._users.update((node.name, gpu.index) for gpu in gpus)
+        self._free[node.name] = [gpu for gpu in self._free[node.name] if gpu not in gpus]
+        if demand.node is None and gpus:
+            self._machines.chosen[demand.name] = "the plan has it here"
+        return node, gpus
 
     def _choose_node(self, demand: _Demand) -> Node | None:
         if demand.node is not None:
@@ -194,9 +221,15 @@ class _Placer:
         gpus = self._free[node.name]
         if demand.on_demand:
             gpus = sorted(node.gpus or (), key=lambda gpu: self._count_users(node, [gpu]))
-        return [gpu for gpu in gpus if gpu.memory is None or gpu.memory >= needed]
+        return [
+            gpu
+            for gpu in gpus
+            if (gpu.memory is None or gpu.memory >= needed)
+            and not any(explain_wrong_maker(member.service, find_maker(gpu) or NVIDIA) for member in demand.members)
+        ]
 
-    def _take_gpus(self, demand: _Demand, node: Node) -> tuple[str, ...] | None:
+    def _take_gpus(self, demand: _Demand, node: Node) -> tuple[Gpu | str, ...] | None:
+        """Take GPUs of a machine; variables to set where its GPUs are unknown, None where too few are free."""
         if not demand.gpu_count:
             return ()
         if node.gpus is None:
@@ -212,4 +245,4 @@ class _Placer:
         self._users.update((node.name, gpu.index) for gpu in gpus)
         if not demand.on_demand:
             self._free[node.name] = [gpu for gpu in self._free[node.name] if gpu not in gpus]
-        return tuple(gpu.uuid or str(gpu.index) for gpu in gpus)
+        return tuple(gpus)

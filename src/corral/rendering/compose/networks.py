@@ -70,6 +70,8 @@ class Network:
         """The URLs of a service for a caller; without those on machines whose address the cluster file lacks."""
         if target.port is None:
             return ()
+        if target.host is not None:
+            return list_addresses(target)
         if target in caller.members:
             return (f"http://localhost:{target.port}",)
         units = self._machines.list_units(target.service.name)

@@ -19,6 +19,7 @@ from corral.rendering.config_files import ConfigFiles, render_config_files
 from corral.rendering.container_settings import is_job
 from corral.rendering.documents import Json, write_document
 from corral.rendering.installation import Deployed, Installation
+from corral.rendering.maker_notes import list_native_notes
 from corral.rendering.model_pull import make_model_pull
 from corral.rendering.programs import list_image_notes
 
@@ -66,9 +67,10 @@ def render_projects(installation: Installation) -> Mapping[str, str]:
 
 
 def list_left_out(installation: Installation) -> list[str]:
-    """List the services of a layout that no Compose file has, with the reasons."""
+    """List the services of a layout that no Compose file has, with the reasons, and those that need no container."""
     unplaced = [f"Not in the Compose files: {text}" for text in assign_machines(installation).left_out]
-    return [*list_image_notes({deployed.name: deployed.service for deployed in installation.deployed}), *unplaced]
+    images = list_image_notes({deployed.name: deployed.service for deployed in installation.deployed})
+    return [*images, *unplaced, *list_native_notes(installation)]
 
 
 def _list_members(installation: Installation, network: Network, units: Sequence[Unit]) -> list[_Member]:
@@ -106,6 +108,8 @@ def _render_project(
         f"Start it on {node.name}: {start} up --detach --remove-orphans",
         *_list_notes(machines, units, start),
         *(note for unit in units for note in network.list_notes(unit)),
+        *(note for unit in units for note in containers.list_device_notes(unit)),
+        *list_native_notes(installation),
         *(note for storage in used.values() for note in containers.list_volume_notes(storage, node)),
     ]
     return write_document(installation, escape_values(project), *notes)

@@ -1,8 +1,8 @@
-"""GPUs of pods: by count from the device plugin, or by claim (DRA); and the values of NVIDIA's chart for either.
+"""GPUs of pods: by count from a maker's device plugin, or by claim (DRA); and the values of charts for either.
 
-Two containers of one pod can share a GPU by claim; with the device plugin they cannot (pitfall A08). The charts are
-NVIDIA's; only values that differ from their own are rendered. Both look for the node label `nvidia.com/gpu.present`,
-which the patches of nodes set.
+Two containers of one pod can share a GPU by claim; with the device plugin they cannot (pitfall A08). Pods that the plan
+puts on one GPU share a claim, or have slices of the only GPU of a node (`sharing`). Of charts, only values that differ
+from their own are rendered. NVIDIA's look for the node label `nvidia.com/gpu.present`, which the patches of nodes set.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from lightkube.models.resource_v1 import (
     ResourceClaimSpec,
     ResourceClaimTemplateSpec,
 )
-from lightkube.resources.resource_v1 import DeviceClass, ResourceClaimTemplate
+from lightkube.resources.resource_v1 import DeviceClass, ResourceClaim, ResourceClaimTemplate
 
 from corral.cluster.values import Gpu, GpuMode, Node
-from corral.rendering.documents import write_document
+from corral.hardware.makers import INTEL, NVIDIA
+from corral.rendering import sharing
+from corral.rendering.documents import Json, write_document
 from corral.rendering.gpus import list_nvidia_gpus, product_name
 from corral.rendering.installation import Deployed, Installation, is_mixed
 from corral.rendering.kubernetes.objects import make_metadata, name_workload
-from corral.rendering.names import add_suffix
+from corral.rendering.names import add_suffix, dns_name
 from corral.rendering.nodes import runs_nixos
 
 RESOURCE = "nvidia.com/gpu"
@@ -48,21 +50,29 @@ def count_gpus(members: Sequence[Deployed]) -> int:
     return max(member.gpu_count for member in members)
 
 
+def name_resource(members: Sequence[Deployed]) -> str | None:
+    """Name the resource of a pod's GPUs; None without any, or where no plugin gives them out."""
+    return next((member.gpu_resource for member in members if member.gpu_count), None)
+
+
 def gets_gpus_by_claim(installation: Installation, members: Sequence[Deployed]) -> bool:
-    """Return whether a pod gets its GPUs by claim: all pods of a cluster do, or none."""
-    return installation.gpu_mode is GpuMode.DRA and count_gpus(members) > 0
+    """Return whether a pod gets its GPUs by claim: all pods of a cluster with NVIDIA's GPUs do, or none."""
+    return installation.gpu_mode is GpuMode.DRA and name_resource(members) == RESOURCE
 
 
 def needs_runtime(installation: Installation, members: Sequence[Deployed]) -> bool:
-    """Return whether a pod needs NVIDIA's container runtime: only with the device plugin.
+    """Return whether a pod needs NVIDIA's container runtime: only for NVIDIA's GPUs, with the device plugin.
 
     A claim hands its devices to containerd itself (CDI), and only to the containers that name it.
     """
-    return count_gpus(members) > 0 and not gets_gpus_by_claim(installation, members)
+    return name_resource(members) == RESOURCE and not gets_gpus_by_claim(installation, members)
 
 
-def list_pod_claims(members: Sequence[Deployed]) -> list[PodResourceClaim]:
-    """The claims of a pod that gets its GPUs by claim."""
+def list_pod_claims(installation: Installation, members: Sequence[Deployed]) -> list[PodResourceClaim]:
+    """The claims of a pod that gets its GPUs by claim: its own, or the one that it shares."""
+    shared = sharing.find_shared_gpu(installation, members)
+    if shared is not None:
+        return [PodResourceClaim(name=_CLAIM, resourceClaimName=_name_shared(shared))]
     return [PodResourceClaim(name=_CLAIM, resourceClaimTemplateName=_name_template(members))]
 
 
@@ -76,7 +86,7 @@ def build_claim_templates(installation: Installation, members: Sequence[Deployed
 
     Empty for pods that get their GPUs otherwise, or have none.
     """
-    if not gets_gpus_by_claim(installation, members):
+    if not gets_gpus_by_claim(installation, members) or sharing.find_shared_gpu(installation, members):
         return []
     exactly = ExactDeviceRequest(
         deviceClassName=DEVICE_CLASS, count=count_gpus(members), selectors=_list_selectors(installation, members)
@@ -91,6 +101,31 @@ def build_claim_templates(installation: Installation, members: Sequence[Deployed
     ]
 
 
+def build_shared_claims(installation: Installation, groups: Sequence[Sequence[Deployed]]) -> list[ResourceClaim]:
+    """The claims of GPUs that several pods share, once for each GPU and namespace."""
+    claims: dict[tuple[str, str, int], ResourceClaim] = {}
+    for members in groups:
+        shared = sharing.find_shared_gpu(installation, members)
+        if shared is None or not gets_gpus_by_claim(installation, members):
+            continue
+        node = next(node for node in installation.cluster.nodes if node.name == shared[0])
+        named = [gpu for gpu in node.gpus or () if gpu.index == shared[1]]
+        expression = _express_gpus(node, named)
+        exactly = ExactDeviceRequest(
+            deviceClassName=DEVICE_CLASS, count=1, selectors=[_build_selector(expression)] if expression else None
+        )
+        namespace = members[0].namespace
+        claims[namespace, *shared] = ResourceClaim(
+            metadata=make_metadata(installation, _name_shared(shared), namespace),
+            spec=ResourceClaimSpec(devices=DeviceClaim(requests=[DeviceRequest(name="gpu", exactly=exactly)])),
+        )
+    return list(claims.values())
+
+
+def _name_shared(gpu: tuple[str, int]) -> str:
+    return add_suffix(dns_name(gpu[0]), f"gpu{gpu[1]}")
+
+
 def build_device_class(installation: Installation) -> DeviceClass:
     """The class of NVIDIA's whole GPUs; each claim selects among them."""
     expression = f"device.driver == '{_DRIVER}' && device.attributes['{_DRIVER}'].type == 'gpu'"
@@ -100,16 +135,17 @@ def build_device_class(installation: Installation) -> DeviceClass:
     )
 
 
-def render_chart_values(installation: Installation) -> Mapping[str, str]:
-    """Render the values of the chart that brings NVIDIA's GPUs to Kubernetes; texts by path.
+def render_chart_values(installation: Installation, layouts: Sequence[Installation]) -> Mapping[str, str]:
+    """Render the values of the charts that bring GPUs to Kubernetes; texts by path.
 
-    That is the DRA driver or the device plugin, never both, and neither for a cluster without GPUs.
+    Of NVIDIA's, that is the DRA driver or the device plugin, never both, and neither for a cluster without its GPUs.
     """
-    if not any(node.gpus is None or node.gpus for node in installation.cluster.nodes):
-        return {}
+    intel = _render_intel_values(installation, layouts)
+    if not any(node.gpus is None or list_nvidia_gpus(node) for node in installation.cluster.nodes):
+        return intel
     if installation.gpu_mode is GpuMode.DRA:
-        return _render_dra_values(installation)
-    return _render_device_plugin_values(installation)
+        return {**_render_dra_values(installation), **intel}
+    return {**_render_device_plugin_values(installation, layouts), **intel}
 
 
 def list_driver_notes(installation: Installation) -> list[str]:
@@ -126,6 +162,15 @@ def list_driver_notes(installation: Installation) -> list[str]:
     ]
 
 
+def _render_intel_values(installation: Installation, layouts: Sequence[Installation]) -> Mapping[str, str]:
+    """Render the number of pods that share a GPU of Intel's; nothing where none is shared."""
+    sharers = sharing.count_sharers(layouts, INTEL)
+    if sharers < 2:
+        return {}
+    note = "Values of Intel's chart intel-device-plugins-gpu: so many pods share each of its GPUs."
+    return {f"{_CHARTS}/intel-device-plugins-gpu.yaml": write_document(installation, {"sharedDevNum": sharers}, note)}
+
+
 def _render_dra_values(installation: Installation) -> Mapping[str, str]:
     values = {
         # The chart refuses to serve GPUs until this confirms that no device plugin does (pitfall A32).
@@ -140,11 +185,20 @@ def _render_dra_values(installation: Installation) -> Mapping[str, str]:
     return {f"{_CHARTS}/dra-driver-nvidia-gpu.yaml": write_document(installation, values, *notes)}
 
 
-def _render_device_plugin_values(installation: Installation) -> Mapping[str, str]:
+def _render_device_plugin_values(installation: Installation, layouts: Sequence[Installation]) -> Mapping[str, str]:
     # On K3s the plugin itself needs NVIDIA's runtime to see the GPUs (pitfall A16).
-    values = {"runtimeClassName": RUNTIME_CLASS}
-    note = "Values of NVIDIA's chart nvidia-device-plugin."
-    return {f"{_CHARTS}/nvidia-device-plugin.yaml": write_document(installation, values, note)}
+    values: dict[str, Json] = {"runtimeClassName": RUNTIME_CLASS}
+    notes = ["Values of NVIDIA's chart nvidia-device-plugin."]
+    slices = sharing.count_slices(layouts, RESOURCE)
+    if slices:
+        configs = {sharing.name_slices(count): sharing.write_slices(count) for count in sorted({*slices.values()})}
+        values["config"] = {"map": {"default": "version: v1\n"} | configs, "default": "default"}
+        nodes = ", ".join(f"{node} into {count}" for node, count in slices.items())
+        notes.append(
+            f"Time slices share a GPU between pods, as the plan does: {nodes}. Each node's label {sharing.LABEL} names "
+            "its configuration. Nothing holds a pod to its part of the memory (pitfall A14)."
+        )
+    return {f"{_CHARTS}/nvidia-device-plugin.yaml": write_document(installation, values, *notes)}
 
 
 def _name_template(members: Sequence[Deployed]) -> str:
@@ -175,7 +229,7 @@ def _express_gpus(node: Node, named: Sequence[Gpu]) -> str | None:
         listed = ", ".join(f"'{uuid}'" for uuid in uuids)
         return f"device.attributes['{_DRIVER}'].uuid in [{listed}]"
     models = sorted({gpu.model for gpu in named if gpu.model})
-    if models and is_mixed(node):
+    if models and is_mixed(node, maker=NVIDIA):
         listed = ", ".join(f"'{product_name(model)}'" for model in models)
         return f"device.attributes['{_DRIVER}'].productName in [{listed}]"
     return None

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,9 @@ from lightkube.resources.node_v1 import RuntimeClass
 from lightkube.resources.scheduling_v1 import PriorityClass
 
 from corral.cluster.values import Cluster, GpuMode, Storage
+from corral.rendering import sharing
 from corral.rendering.documents import write_document
+from corral.rendering.gpus import list_nvidia_gpus
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import config_maps, contradictions, gpus, networking, volumes, workloads
 from corral.rendering.kubernetes.notes import list_notes
@@ -28,6 +31,7 @@ from corral.rendering.kubernetes.objects import (
     render_kustomization,
     render_objects,
 )
+from corral.rendering.makers import find_resource
 from corral.rendering.nodes import make_node_labels
 
 _SERVING_VALUE = 100_000
@@ -52,10 +56,11 @@ def render_base(installations: tuple[Installation, ...]) -> Mapping[str, str]:
         {deployed.namespace for layout in installations for deployed in layout.deployed} | {installation.namespace}
     )
     storage = _list_used_storage(installations)
+    slices = sharing.count_slices(installations, gpus.RESOURCE)
     parts: dict[str, Objects] = {
         "namespaces": [*_build_namespaces(installation, namespaces)],
         "priority-classes": [*_build_priority_classes(installation)],
-        "quotas": [*_build_quotas(installation, namespaces)],
+        "quotas": [*_build_quotas(installation, installations, namespaces)],
         "network-policies": [*networking.build_namespace_policies(installation, namespaces)],
         "storage-class": [*volumes.build_storage_classes(installation, storage)],
         "volumes": [*volumes.build_persistent_volumes(installation, storage)],
@@ -69,7 +74,11 @@ def render_base(installations: tuple[Installation, ...]) -> Mapping[str, str]:
     }
     resources = [f"{name}.yaml" for name in parts if parts[name]]
     files["kubernetes/base/kustomization.yaml"] = render_kustomization(installation, resources)
-    return {**files, **_render_node_patches(installation), **gpus.render_chart_values(installation)}
+    return {
+        **files,
+        **_render_node_patches(installation, slices),
+        **gpus.render_chart_values(installation, installations),
+    }
 
 
 def render_overlay(installation: Installation) -> Mapping[str, str]:
@@ -84,11 +93,12 @@ def render_overlay(installation: Installation) -> Mapping[str, str]:
     program_files = config_maps.render_program_files(installation)
     objects = [_build_workload(installation, members, program_files) for members in groups]
     claims = _build_claims(installation, [*(member for members in groups for member in members), *jobs])
+    shared = gpus.build_shared_claims(installation, groups)
     # The typed objects are checked before any is rendered, so that a refusal reports every problem of the layout.
     contradictions.check_layout(
         installation,
         [*groups, *((job,) for job in jobs)],
-        [*claims, *(item for parts in objects for item in parts)],
+        [*claims, *shared, *(item for parts in objects for item in parts)],
     )
     files = {
         f"{folder}/{_name_file(members)}": render_objects(installation, parts, *_list_exceptions(members))
@@ -96,6 +106,8 @@ def render_overlay(installation: Installation) -> Mapping[str, str]:
     }
     if claims:
         files[f"{folder}/claims.yaml"] = render_objects(installation, claims)
+    if shared:
+        files[f"{folder}/shared-gpus.yaml"] = render_objects(installation, shared)
     names = sorted(path.rpartition("/")[2] for path in files)
     files[f"{folder}/kustomization.yaml"] = render_kustomization(
         installation, ["../../base", *names], *list_notes(installation)
@@ -103,7 +115,7 @@ def render_overlay(installation: Installation) -> Mapping[str, str]:
     return files | _render_jobs(installation, jobs, program_files)
 
 
-def _render_node_patches(installation: Installation) -> dict[str, str]:
+def _render_node_patches(installation: Installation, slices: Mapping[str, int]) -> dict[str, str]:
     """Render a patch for each node that has labels to set or to remove (`null`).
 
     A flag of K3s adds and changes labels at each start and never removes one (pitfall F02); these patches do.
@@ -111,6 +123,8 @@ def _render_node_patches(installation: Installation) -> dict[str, str]:
     files: dict[str, str] = {}
     for node in installation.cluster.nodes:
         labels: dict[str, str | None] = {**make_node_labels(installation.cluster, node)}
+        if node.name in slices:
+            labels[sharing.LABEL] = sharing.name_slices(slices[node.name])
         labels |= {key: None for key in node.removed_labels if key not in labels}
         if labels:
             path = f"kubernetes/nodes/{node.name}.yaml"
@@ -209,21 +223,25 @@ def _build_priority_classes(installation: Installation) -> list[PriorityClass]:
     ]
 
 
-def _build_quotas(installation: Installation, namespaces: Iterable[str]) -> list[ResourceQuota]:
-    """Limit each namespace to the GPUs of the cluster; empty if the GPUs of a node are unknown.
+def _build_quotas(
+    installation: Installation, layouts: Sequence[Installation], namespaces: Iterable[str]
+) -> list[ResourceQuota]:
+    """Limit each namespace to the GPUs of the cluster, and their slices; empty if the GPUs of a node are unknown.
 
     Claims are counted by their class: `<class>.deviceclass.resource.k8s.io/devices` (Kubernetes, resource quotas).
     """
-    count = _count_gpus(installation.cluster)
-    if not count:
+    counts = _count_gpus(installation.cluster, sharing.count_slices(layouts, gpus.RESOURCE))
+    if not counts:
         return []
     by_claim = installation.gpu_mode is GpuMode.DRA
-    resource = f"{gpus.DEVICE_CLASS}.deviceclass.resource.k8s.io/devices" if by_claim else f"requests.{gpus.RESOURCE}"
+    hard = {
+        f"{gpus.DEVICE_CLASS}.deviceclass.resource.k8s.io/devices"
+        if by_claim and resource == gpus.RESOURCE
+        else f"requests.{resource}": str(count)
+        for resource, count in counts.items()
+    }
     return [
-        ResourceQuota(
-            metadata=make_metadata(installation, "gpus", namespace),
-            spec=ResourceQuotaSpec(hard={resource: str(count)}),
-        )
+        ResourceQuota(metadata=make_metadata(installation, "gpus", namespace), spec=ResourceQuotaSpec(hard=hard))
         for namespace in namespaces
     ]
 
@@ -231,12 +249,24 @@ def _build_quotas(installation: Installation, namespaces: Iterable[str]) -> list
 def _build_runtime_classes(installation: Installation) -> list[RuntimeClass]:
     """The runtime class of GPU pods; empty for K3s, which makes it itself, and for claims, which need none."""
     kubernetes = installation.cluster.kubernetes
-    if installation.gpu_mode is GpuMode.DRA or (kubernetes is not None and kubernetes.distribution == "k3s"):
+    has_nvidia = any(node.gpus is None or list_nvidia_gpus(node) for node in installation.cluster.nodes)
+    if (
+        not has_nvidia
+        or installation.gpu_mode is GpuMode.DRA
+        or (kubernetes is not None and kubernetes.distribution == "k3s")
+    ):
         return []
     return [RuntimeClass(metadata=make_metadata(installation, gpus.RUNTIME_CLASS), handler=gpus.RUNTIME_CLASS)]
 
 
-def _count_gpus(cluster: Cluster) -> int | None:
-    """All GPUs of the cluster; None if those of a node are not known yet."""
-    counts = [None if node.gpus is None else len(node.gpus) for node in cluster.nodes]
-    return None if None in counts else sum(count or 0 for count in counts)
+def _count_gpus(cluster: Cluster, slices: Mapping[str, int]) -> Mapping[str, int]:
+    """Count the GPUs of the cluster by resource, each with its slices; empty if those of a node are not known yet."""
+    if any(node.gpus is None for node in cluster.nodes):
+        return {}
+    counts: Counter[str] = Counter()
+    for node in cluster.nodes:
+        for gpu in node.gpus or ():
+            resource = find_resource((gpu,))
+            if resource is not None:
+                counts[resource] += slices.get(node.name, 1) if resource == gpus.RESOURCE else 1
+    return counts

@@ -5,17 +5,20 @@ They are in the header of its kustomization, and the command prints them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from corral.cluster.values import GpuMode, ServiceKind, StorageKind
 from corral.engine_kinds import OLLAMA
+from corral.hardware.makers import AMD, INTEL
 from corral.rendering import programs
-from corral.rendering.gpus import list_nvidia_gpus
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import gpus, networking, volumes
 from corral.rendering.kubernetes.config_maps import list_variables
+from corral.rendering.maker_notes import list_maker_notes, list_native_notes
+from corral.rendering.makers import ACCESS, find_resource
 from corral.rendering.model_pull import explain_misfit
 from corral.rendering.programs import image_of, list_image_notes, list_worker_notes
+from corral.rendering.sharing import list_sharing_problems
 
 
 def list_notes(installation: Installation) -> list[str]:
@@ -29,7 +32,19 @@ def list_notes(installation: Installation) -> list[str]:
                 *_list_placement_notes(installation, deployed),
                 *_list_access_notes(installation, deployed),
             ]
-    return [*notes, *_list_volume_notes(installation), *_list_gpu_notes(installation)]
+    return [
+        *notes,
+        *list_native_notes(installation),
+        *_list_volume_notes(installation),
+        *_list_gpu_notes(installation),
+    ]
+
+
+_INTEL_PLUGIN = "Intel's GPU device plugin (chart intel-device-plugins-gpu, with its operator)"
+_PLUGINS: Mapping[str, str] = {
+    ACCESS[AMD].resources[0]: "AMD's device plugin (chart amd-gpu of ROCm/k8s-device-plugin)",
+    **dict.fromkeys(ACCESS[INTEL].resources, _INTEL_PLUGIN),
+}
 
 
 def _list_model_notes(installation: Installation, deployed: Deployed) -> Iterator[str]:
@@ -67,12 +82,9 @@ def _list_placement_notes(installation: Installation, deployed: Deployed) -> Ite
     needed = deployed.gpu_count * deployed.replicas
     if count is not None and needed > count:
         yield f"{deployed.name} asks for {needed} GPUs of {deployed.node}, which has {count}."
-    if count and deployed.gpu_count and node is not None and not list_nvidia_gpus(node):
-        yield (
-            f"{deployed.name} asks for a GPU of {deployed.node}, which has no NVIDIA GPU: these manifests cannot "
-            "allocate others."
-        )
-    chooses = deployed.gpus is not None and count is not None and len(deployed.gpus) < count
+    yield from list_maker_notes(installation, deployed)
+    alike = [] if node is None else [gpu for gpu in node.gpus or () if find_resource((gpu,)) == deployed.gpu_resource]
+    chooses = deployed.gpus is not None and len(deployed.gpus) < len(alike)
     if chooses and installation.gpu_mode is GpuMode.DEVICE_PLUGIN:
         yield f"{deployed.name} can get any GPU of {deployed.node}: the device plugin does not choose between them."
     on_nfs = [storage.name for storage in deployed.storage if storage.kind is StorageKind.NFS]
@@ -132,7 +144,13 @@ def _list_volume_notes(installation: Installation) -> Iterator[str]:
 
 
 def _list_gpu_notes(installation: Installation) -> Iterator[str]:
-    if not any(deployed.gpu_count for deployed in installation.deployed):
+    resources = {deployed.gpu_resource or "" for deployed in installation.deployed if deployed.gpu_count}
+    if not resources:
+        return
+    for resource in sorted(resource for resource in resources if resource in _PLUGINS):
+        yield f"{resource} is given out by {_PLUGINS[resource]}: install it."
+    yield from (f"{problem}." for problem in list_sharing_problems(installation))
+    if gpus.RESOURCE not in resources:
         return
     if installation.gpu_mode is GpuMode.DRA:
         yield ("GPUs are allocated by DRA claim: install NVIDIA's DRA driver (kubernetes/helm), not the device plugin.")

@@ -35,14 +35,13 @@ from corral.rendering.container_settings import calculate_memory_limit, list_pla
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import config_maps, gpus, volumes
 from corral.rendering.kubernetes.objects import BATCH, SERVING, make_labels, make_selector, name_workload
+from corral.rendering.makers import ACCESS
 from corral.rendering.model_pull import forecast_start_time, make_model_pull
 from corral.rendering.names import dns_name
 from corral.rendering.nodes import make_node_labels, name_class_label
 from corral.rendering.programs import image_of, program_of
 
 _CONFIG_DIGEST = "corral.dev/config-digest"
-_TOLERATED = Toleration(key=gpus.RESOURCE, operator="Exists", effect="NoSchedule")
-"""The taint that people give to nodes with GPUs, to keep other pods away (pitfall A19)."""
 
 
 def build_pod_template(
@@ -77,16 +76,24 @@ def build_pod_spec(
         enableServiceLinks=False,
         serviceAccountName=name_workload(first),
         nodeSelector=_select_node(installation, node, is_job=restart is not None) if node else None,
-        tolerations=[_TOLERATED] if gpus.count_gpus(members) else None,
+        tolerations=_tolerate_taint(members),
         restartPolicy=restart,
         terminationGracePeriodSeconds=60,
         securityContext=_build_pod_security(members),
-        resourceClaims=gpus.list_pod_claims(members) if gpus.gets_gpus_by_claim(installation, members) else None,
+        resourceClaims=gpus.list_pod_claims(installation, members)
+        if gpus.gets_gpus_by_claim(installation, members)
+        else None,
         topologySpreadConstraints=_spread_replicas(installation, first) if replicas > 1 and node is None else None,
         initContainers=build_init_containers(installation, members) or None,
         containers=[build_container(installation, members, member, files) for member in members],
         volumes=_list_volumes(members, files) or None,
     )
+
+
+def _tolerate_taint(members: Sequence[Deployed]) -> list[Toleration] | None:
+    """Tolerate the taint that people give to nodes with GPUs, to keep other pods away (pitfall A19)."""
+    resource = gpus.name_resource(members)
+    return None if resource is None else [Toleration(key=resource, operator="Exists", effect="NoSchedule")]
 
 
 def _select_node(installation: Installation, name: str, *, is_job: bool) -> dict[str, str]:
@@ -166,7 +173,7 @@ def build_container(
         env=[*_list_secrets(deployed), *_list_own_settings(installation, members, deployed)] or None,
         resources=_build_resources(installation, members, deployed),
         volumeMounts=mounts or None,
-        securityContext=_build_security_context(),
+        securityContext=_build_security_context(opens_devices=opens_device_files(deployed)),
         # A start is given all the time that its models need; only then do the other probes begin.
         startupProbe=_build_probe(
             deployed, period_s=_PERIOD_S, failures=-(-forecast_start_time(deployed) // _PERIOD_S)
@@ -203,9 +210,20 @@ def _build_filling_container(
     )
 
 
-def _build_security_context() -> SecurityContext:
-    """As strict as a GPU allows: devices come from the runtime, so no privilege and no capability is needed."""
-    return SecurityContext(allowPrivilegeEscalation=False, capabilities=Capabilities(drop=["ALL"]))
+def opens_device_files(deployed: Deployed) -> bool:
+    """Return whether a container opens device files as its host has them: those of AMD and Intel belong to a group."""
+    return deployed.gpu_count > 0 and bool(ACCESS[deployed.maker].devices)
+
+
+def _build_security_context(*, opens_devices: bool = False) -> SecurityContext:
+    """As strict as a GPU allows: no privilege, and no capability.
+
+    NVIDIA's device files can be opened by all. Those of AMD and Intel belong to the groups video and render, whose
+    numbers differ from system to system: root in the container opens them by DAC_OVERRIDE, which the profile
+    `baseline` allows.
+    """
+    added = ["DAC_OVERRIDE"] if opens_devices else None
+    return SecurityContext(allowPrivilegeEscalation=False, capabilities=Capabilities(drop=["ALL"], add=added))
 
 
 def _list_own_settings(installation: Installation, members: Sequence[Deployed], deployed: Deployed) -> list[EnvVar]:
@@ -232,7 +250,7 @@ def _build_resources(
     by_claim = gpus.gets_gpus_by_claim(installation, members)
     limits: dict[str, str] = {}
     if deployed.gpu_count and not by_claim:
-        limits[gpus.RESOURCE] = str(deployed.gpu_count)
+        limits[deployed.gpu_resource or gpus.RESOURCE] = str(deployed.gpu_count)
     limit = calculate_memory_limit(deployed)
     if limit is not None:
         limits["memory"] = volumes.format_quantity(limit)

@@ -1,0 +1,105 @@
+"""Makers of GPUs, and what a container needs of them: a resource, device files, groups, a runtime, an image.
+
+Sources: the README files of k8s-device-plugin (NVIDIA and ROCm) and of intel-device-plugins-for-kubernetes; ROCm's
+"Running ROCm Docker containers" for the devices and the groups of AMD and, with `/dev/dri` alone, Intel.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from corral.cluster.values import Gpu, Node, Service
+from corral.engine_kinds import OLLAMA
+from corral.hardware.makers import AMD, APPLE, INTEL, NVIDIA, find_maker, find_model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuAccess:
+    """How containers get the GPUs of a maker."""
+
+    resources: tuple[str, ...]
+    """Of Kubernetes; empty where no container gets such a GPU."""
+    devices: tuple[str, ...] = ()
+    """Device files that Docker hands in; empty where its NVIDIA runtime does."""
+    groups: tuple[str, ...] = ()
+    """Groups of the host that the device files belong to."""
+
+
+ACCESS: Mapping[str, GpuAccess] = {
+    NVIDIA: GpuAccess(resources=("nvidia.com/gpu",)),
+    AMD: GpuAccess(resources=("amd.com/gpu",), devices=("/dev/kfd", "/dev/dri"), groups=("video", "render")),
+    INTEL: GpuAccess(
+        resources=("gpu.intel.com/i915", "gpu.intel.com/xe"), devices=("/dev/dri",), groups=("video", "render")
+    ),
+    APPLE: GpuAccess(resources=()),
+}
+"""By maker."""
+_XE_DRIVER = re.compile(r"Xe2|Xe3")
+"""Architectures that Linux drives with `xe` instead of `i915`: Battlemage, Lunar Lake and later (kernel 6.12)."""
+_MACOS = re.compile(r"mac ?os|darwin|os ?x", re.IGNORECASE)
+
+
+def find_resource(gpus: Iterable[Gpu]) -> str | None:
+    """Find the resource by which Kubernetes gives out these GPUs; None where no plugin does (a Mac's).
+
+    GPUs of unknown model are taken for NVIDIA's.
+    """
+    for gpu in gpus:
+        model = find_model(gpu)
+        resources = ACCESS.get(find_maker(gpu) or NVIDIA, ACCESS[APPLE]).resources
+        if model is None or len(resources) < 2:
+            return resources[0] if resources else None
+        return resources[bool(_XE_DRIVER.search(model.architecture or ""))]
+    return ACCESS[NVIDIA].resources[0]
+
+
+def runs_macos(node: Node) -> bool:
+    """Return whether a machine is a Mac: its containers are in a virtual machine, which has no GPU."""
+    if node.os is not None:
+        return bool(_MACOS.search(node.os))
+    return any(find_maker(gpu) == APPLE for gpu in node.gpus or ())
+
+
+def is_jetson(node: Node) -> bool:
+    """Return whether a machine is a module of NVIDIA's, whose driver comes with its system (JetPack)."""
+    return any((model := find_model(gpu)) is not None and model.name.startswith("Jetson") for gpu in node.gpus or ())
+
+
+_WORDS = (
+    (re.compile(r"rocm"), frozenset({AMD})),
+    (re.compile(r"vulkan"), frozenset({NVIDIA, AMD, INTEL})),
+    (re.compile(r"\bxpu\b|-xpu|ipex|openvino|intelanalytics|^intel/|sycl|oneapi|[:-]intel\b"), frozenset({INTEL})),
+    (re.compile(r"cuda|nvidia|nvcr\.io|dustynv|\bcu1[12]\d\b"), frozenset({NVIDIA})),
+    (re.compile(r"^(?:docker\.io/)?(?:ollama/ollama|vllm/vllm-openai|lmsysorg/sglang)\b"), frozenset({NVIDIA})),
+)
+"""Words of images, the first that is in one decides; images of one program without a word are for CUDA."""
+
+
+def list_makers_of_image(image: str) -> frozenset[str] | None:
+    """List the makers whose GPUs an image computes on; None where its name does not say."""
+    return next((makers for pattern, makers in _WORDS if pattern.search(image)), None)
+
+
+IMAGES: Mapping[str, Mapping[str, str]] = {OLLAMA.name: {AMD: "-rocm"}}
+"""Endings of the usual image of an engine for GPUs that are not NVIDIA's (Ollama's docs/docker.mdx); a maker
+that is missing has no such image."""
+
+
+def list_makers(service: Service) -> frozenset[str] | None:
+    """List the makers whose GPUs a service computes on; None where nothing says."""
+    if service.image is not None:
+        return list_makers_of_image(service.image)
+    if OLLAMA.name in service.engines:
+        return frozenset({NVIDIA, *IMAGES[OLLAMA.name]})
+    return None
+
+
+def explain_wrong_maker(service: Service, maker: str) -> str | None:
+    """Explain why a service does not compute on a maker's GPUs; None where it does, natively on a Mac, or might."""
+    makers = list_makers(service)
+    if maker == APPLE or makers is None or maker in makers:
+        return None
+    image = service.image or "the usual image"
+    return f"{image} computes on {' and '.join(sorted(makers))} GPUs, and this one is {maker}'s"
