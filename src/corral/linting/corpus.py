@@ -147,6 +147,7 @@ class Corpus:
             "views": (view,),
             "modules": self.modules,
             "projects": self.projects,
+            "other_documents": self.other_documents,
             "_index": self._index,
             "_owners": self._owners,
             "_spots": self._spots,

@@ -37,6 +37,8 @@ class Check:
 
     rule: Rule
     function: CheckFunction
+    of_files: bool = False
+    """Whether it looks at files as they are written: it runs once, not for each deployment that is built of them."""
 
     def run(self, corpus: Corpus) -> Iterator[Finding]:
         """Run the function and yield its violations as findings of the rule."""
@@ -51,9 +53,9 @@ class Check:
             )
 
 
-def checks(rule: str) -> Callable[[CheckFunction], Check]:
+def checks(rule: str, *, of_files: bool = False) -> Callable[[CheckFunction], Check]:
     """Make a check of a function, for the rule with this id."""
-    return lambda function: Check(read_rules()[rule], function)
+    return lambda function: Check(read_rules()[rule], function, of_files)
 
 
 _IN_A_WHEEL = Path(__file__).parent / "pages"

@@ -84,10 +84,11 @@ def _collect_corpora(sources: Iterable[Source], cluster: Cluster | None) -> list
 def _run_checks(corpora: Iterable[Corpus], checks: Collection[Check]) -> Iterable[Finding]:
     """Run the rules over each deployment; a mistake of a shared base is one finding."""
     findings: dict[tuple[object, ...], Finding] = {}
-    for view in (view for corpus in corpora for view in corpus.views):
+    for corpus in corpora:
         for check in checks:
-            for finding in check.run(view):
-                findings.setdefault(_make_sort_key(finding), finding)
+            for view in (corpus,) if check.of_files else corpus.views:
+                for finding in check.run(view):
+                    findings.setdefault(_make_sort_key(finding), finding)
     return findings.values()
 
 

@@ -15,7 +15,7 @@ from corral.linting.tree import Tree
 from corral.linting.values import Position, Severity
 
 
-@checks("G11")
+@checks("G11", of_files=True)
 def check_same_gpu(corpus: Corpus) -> Iterator[Violation]:
     """Look for services of a project that count GPUs while others count or name the same ones.
 

@@ -27,7 +27,7 @@ _IN_IMAGE = (
 _CONSUMER_BLACKWELL_CAPABILITY = (12, 0)
 
 
-@checks("A28")
+@checks("A28", of_files=True)
 def check_data_parallel(corpus: Corpus) -> Iterator[Violation]:
     """Look for the class in code, also in pages."""
     for text in corpus.texts:
@@ -37,7 +37,7 @@ def check_data_parallel(corpus: Corpus) -> Iterator[Violation]:
             yield Violation(place=text.locate(match.start()), what="nn.DataParallel drives all GPUs from one process")
 
 
-@checks("A29")
+@checks("A29", of_files=True)
 def check_capability(corpus: Corpus) -> Iterator[Violation]:
     """Look for SM 100 in a text that is about RTX 50 GPUs."""
     for text in corpus.texts:

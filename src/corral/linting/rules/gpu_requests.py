@@ -181,7 +181,7 @@ def _list_variables(corpus: Corpus, name: str) -> Iterator[tuple[Spot, Tree]]:
                 yield spot, entry["value"]
 
 
-@checks("A09")
+@checks("A09", of_files=True)
 def check_visible_devices(corpus: Corpus) -> Iterator[Violation]:
     """Look for the variable with anything but `void` or `none`."""
     for spot, value in _list_variables(corpus, "NVIDIA_VISIBLE_DEVICES"):

@@ -14,7 +14,7 @@ HOSTNAME = "kubernetes.io/hostname"
 _GFD_LABELS = ("nvidia.com/gpu.product", "nvidia.com/gpu.memory", "nvidia.com/gpu.family", "nvidia.com/gpu.compute")
 
 
-@checks("A01")
+@checks("A01", of_files=True)
 def check_topology_key(corpus: Corpus) -> Iterator[Violation]:
     """Look for topology keys that name a resource."""
     for spot in corpus.find_under("topologyKey"):
@@ -112,7 +112,7 @@ def check_renamed_product(corpus: Corpus) -> Iterator[Violation]:
             yield Violation(place=product.place, what=what, subject=pod.owner)
 
 
-@checks("A14")
+@checks("A14", of_files=True)
 def check_time_slicing(corpus: Corpus) -> Iterator[Violation]:
     """Look for the device plugin's setting."""
     for spot in corpus.find_under("timeSlicing"):

@@ -39,7 +39,7 @@ def _is_on(corpus: Corpus, path: str) -> bool:
     return any(binding.boolean for _, binding in _find_bindings(corpus, path))
 
 
-@checks("F06")
+@checks("F06", of_files=True)
 def check_token_in_store(corpus: Corpus) -> Iterator[Violation]:
     """Look for tokens as values or flags."""
     for text, binding in _find_bindings(corpus, *_TOKENS):
@@ -73,7 +73,7 @@ def _uses_cdi(corpus: Corpus) -> bool:
     )
 
 
-@checks("F08")
+@checks("F08", of_files=True)
 def check_template_version(corpus: Corpus) -> Iterator[Violation]:
     """Look for keys of the old format."""
     for text, binding in _find_bindings(corpus, "services.k3s.containerdConfigTemplate"):
@@ -114,7 +114,7 @@ def check_device_names(corpus: Corpus) -> Iterator[Violation]:
         )
 
 
-@checks("F11")
+@checks("F11", of_files=True)
 def check_removed_manifests(corpus: Corpus) -> Iterator[Violation]:
     """Look for manifests of a server."""
     if any(binding.text == "agent" for _, binding in _find_bindings(corpus, "services.k3s.role")):
@@ -126,7 +126,7 @@ def check_removed_manifests(corpus: Corpus) -> Iterator[Violation]:
             )
 
 
-@checks("F12")
+@checks("F12", of_files=True)
 def check_manifests_on_agent(corpus: Corpus) -> Iterator[Violation]:
     """Look for manifests and charts together with `role = "agent"` in one text."""
     agents = {
@@ -141,7 +141,7 @@ def check_manifests_on_agent(corpus: Corpus) -> Iterator[Violation]:
             yield Violation(place=text.locate(binding.offset), what=f"{binding.path} is ignored on an agent")
 
 
-@checks("F14")
+@checks("F14", of_files=True)
 def check_kubelet_configurations(corpus: Corpus) -> Iterator[Violation]:
     """Look for the flag together with the options that add it."""
     if not any(
@@ -161,9 +161,10 @@ _TOLD = ("CONTAINERD_SOCKET", "nriPluginEnabled")
 @checks("F13")
 def check_operator_paths(corpus: Corpus) -> Iterator[Violation]:
     """Look for K3s' own chart objects; a file elsewhere that names the socket says that it is known."""
-    if any(word in text for text in corpus.sources.values() for word in _TOLD):
+    charts = corpus.list_kind("HelmChart")
+    if charts and any(word in text for text in corpus.sources.values() for word in _TOLD):
         return
-    for helm_chart in corpus.list_kind("HelmChart"):
+    for helm_chart in charts:
         chart = helm_chart.tree["spec"]["chart"]
         values = helm_chart.tree["spec"]["valuesContent"].raw or ""
         off = helm_chart.tree["spec"]["set"]["toolkit.enabled"].raw == "false"

@@ -36,7 +36,7 @@ def _list_paths(kustomization: Document) -> Iterator[Tree]:
         yield from kustomization.tree[key].entries
 
 
-@checks("G01")
+@checks("G01", of_files=True)
 def check_missing_files(corpus: Corpus) -> Iterator[Violation]:
     """Look for local paths that are not among the files, where their folder is."""
     files = {str(PurePosixPath(name)) for name in corpus.sources}
@@ -79,7 +79,7 @@ def check_files_outside(corpus: Corpus) -> Iterator[Violation]:
                 yield Violation(place=entry.place, what=f"{entry.raw} is a file outside of this folder")
 
 
-@checks("G03")
+@checks("G03", of_files=True)
 def check_common_labels(corpus: Corpus) -> Iterator[Violation]:
     """Look for the field."""
     for kustomization in corpus.kustomizations:
@@ -109,7 +109,7 @@ def check_image_overrides(corpus: Corpus) -> Iterator[Violation]:
                 yield Violation(place=name.place, what=f"no container of these files runs {name.raw!r}")
 
 
-@checks("G05")
+@checks("G05", of_files=True)
 def check_patches_by_position(corpus: Corpus) -> Iterator[Violation]:
     """Look for paths with the number of a container, volume or variable."""
     for kustomization in corpus.kustomizations:

@@ -81,7 +81,7 @@ def _list_command_labels(corpus: Corpus) -> Iterator[Label]:
             start += len(line) + 1
 
 
-@checks("F01")
+@checks("F01", of_files=True)
 def check_duplicate_labels(corpus: Corpus) -> Iterator[Violation]:
     """Look for keys that one list of flags gives twice with different values."""
     seen: dict[tuple[str, str], str] = {}
@@ -94,7 +94,7 @@ def check_duplicate_labels(corpus: Corpus) -> Iterator[Violation]:
         seen[label.unit, label.key] = label.value
 
 
-@checks("F02")
+@checks("F02", of_files=True)
 def check_removed_label_flags(corpus: Corpus) -> Iterator[Violation]:
     """Look for comments that say that a flag was removed, and for flags that were commented out."""
     for text, module in corpus.modules:
@@ -109,7 +109,7 @@ def check_removed_label_flags(corpus: Corpus) -> Iterator[Violation]:
                 yield Violation(place=text.locate(comment.offset), what=what)
 
 
-@checks("F03")
+@checks("F03", of_files=True)
 def check_labels_by_hand(corpus: Corpus) -> Iterator[Violation]:
     """Look for `kubectl label` with a key that a flag gives another value."""
     flags = {label.key: label.value for label in list_labels(corpus)}
@@ -121,7 +121,7 @@ def check_labels_by_hand(corpus: Corpus) -> Iterator[Violation]:
                     yield Violation(place=text.locate(match.start()), what=what)
 
 
-@checks("F04")
+@checks("F04", of_files=True)
 def check_restricted_labels(corpus: Corpus) -> Iterator[Violation]:
     """Look for keys in Kubernetes' own domains."""
     for label in list_labels(corpus):
@@ -137,7 +137,7 @@ _GONE = re.compile(r"\b(?:removed|gone|deleted|was|changed)\b", re.IGNORECASE)
 _COMMENTED_OUT = re.compile(r"^\s*(?:#|//)\s*[\"']?--node-taint[= ]")
 
 
-@checks("F05")
+@checks("F05", of_files=True)
 def check_removed_taint_flags(corpus: Corpus) -> Iterator[Violation]:
     """Look for comments that say that a flag was removed or changed, and for flags that were commented out."""
     for text, module in corpus.modules:

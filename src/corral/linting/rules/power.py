@@ -72,7 +72,7 @@ def check_limits_name_gpu(corpus: Corpus) -> Iterator[Violation]:
             yield Violation(place=place, what=f"{match['watts']} W for every GPU of the machine", subject=subject)
 
 
-@checks("C06")
+@checks("C06", of_files=True)
 def check_persistence_mode(corpus: Corpus) -> Iterator[Violation]:
     """Look for units that set a limit and name neither the daemon nor the persistence mode."""
     for text, module in corpus.modules:

@@ -19,7 +19,7 @@ _READ_AS_BOOLEAN = frozenset({"y", "n", "Y", "N"})
 """YAML 1.1, as Kubernetes reads it; PyYAML takes these four for text."""
 
 
-@checks("A21")
+@checks("A21", of_files=True)
 def check_text_values(corpus: Corpus) -> Iterator[Violation]:
     """Look for numbers and booleans where Kubernetes takes text."""
     for spot in corpus.find_under(*_TEXT_MAPS):
@@ -78,7 +78,7 @@ def _make_violation(value: Tree, what: str, subject: str) -> Violation:
     return Violation(place=value.place, what=what, subject=subject, edits=value.edit(f'"{value.raw}"'))
 
 
-@checks("A22")
+@checks("A22", of_files=True)
 def check_unknown_fields(corpus: Corpus) -> Iterator[Violation]:
     """Look for keys that the models of the built-in kinds do not have; other kinds are unknown and not checked."""
     for manifest in corpus.written_manifests:
@@ -94,7 +94,7 @@ def check_unknown_fields(corpus: Corpus) -> Iterator[Violation]:
             )
 
 
-@checks("A34")
+@checks("A34", of_files=True)
 def check_duplicate_keys(corpus: Corpus) -> Iterator[Violation]:
     """Look for keys of the same text in one mapping, in every file, and in the objects of pages."""
     for mapping, subject in corpus.mappings_with_duplicates:
