@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from corral.hardware.fit.judging import BusCost, Fit
     from corral.hardware.fit.shape import ModelShape
     from corral.hardware.fit.splitting import Verdict
-    from corral.operations.fitting import ProfileFit
+    from corral.operations.fitting import PipelineFit, ProfileFit
 
 
 _WEIGHTS = "weights"
@@ -70,6 +70,29 @@ def put_profile(fit: ProfileFit) -> None:
         terminal.put("")
         rows = [(card.name, "yes" if fits else "no", _format_memory(card.room)) for card, fits in fit.fits]
         terminal.put_table(("where", "fits", "usable"), rows, empty="")
+
+
+def put_pipeline(fit: PipelineFit) -> None:
+    """Print the parts of an image or video model, what they take in main memory, and each GPU."""
+    pipeline = fit.pipeline
+    name, least = pipeline.name, format_bytes(round(pipeline.least_vram.value))
+    answer = {True: "fits", False: "does not fit", None: "can fit" if fit.verdicts else "loads in parts"}[fit.fits]
+    turns = f"its largest part, the {pipeline.largest.name} in {pipeline.precision}, takes {least} on the GPU"
+    terminal.put_text(f"{name} {answer}: {turns}, and a step's own memory comes on top, which is unknown")
+    terminal.put_text(
+        f"{pipeline.id} is a model of {pipeline.medium}s whose {len(pipeline.parts)} parts take turns on the GPU: main"
+        f" memory is short below {format_bytes(round(pipeline.main_memory.value))}, and they are read from disk again"
+    )
+    for run in pipeline.measured:
+        terminal.put_text(f"reported: {run.gigabytes:g} GB, {run.run} ({run.source})")
+    terminal.put("")
+    rows = [(part.name, _format_size(part.size), part.size.source) for part in pipeline.parts]
+    terminal.put_table(("part", "size", "from"), rows, empty="")
+    if fit.verdicts:
+        terminal.put("")
+        answers = {True: "yes", False: "no", None: "unknown"}
+        places = [(verdict.card.name, answers[verdict.fits], verdict.reason) for verdict in fit.verdicts]
+        terminal.put_table(("where", "fits", "memory"), places, empty="", most=_MOST_PLACES)
 
 
 def _answer(fit: Fit) -> Iterator[str]:

@@ -19,6 +19,14 @@ from corral.hardware.catalogue import GpuModel, UnknownGpuError, find_gpu, list_
 from corral.hardware.fit.judging import BusCost, Fit, Quantized, judge
 from corral.hardware.fit.memory import USUAL_CONTEXT, Parts, Running
 from corral.hardware.fit.names import estimate_shape
+from corral.hardware.fit.pipelines import (
+    MeasuredRun,
+    Pipeline,
+    PipelinePart,
+    PipelineVerdict,
+    find_pipeline,
+    judge_pipeline,
+)
 from corral.hardware.fit.profiles import PROFILES, Profile, find_profile
 from corral.hardware.fit.shape import ModelShape
 from corral.hardware.fit.splitting import SPILLS, CandidateGpu, Verdict
@@ -107,12 +115,26 @@ class ProfileFit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineFit:
+    """The answer for an image or video model whose parts take turns."""
+
+    pipeline: Pipeline
+    verdicts: tuple[PipelineVerdict, ...]
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether one GPU is known to run it; None when that is unknown of all that are not too small."""
+        answers = [verdict.fits for verdict in self.verdicts]
+        return True if True in answers else None if None in answers or not answers else False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
     """A model that was judged."""
 
     asked: FitAsked
     cards: Cards
-    judged: Fit | ProfileFit
+    judged: Fit | ProfileFit | PipelineFit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +163,11 @@ def _resolve_gpus(asked: FitAsked) -> Cards:
     return Cards(alone=(*named.alone, *listed.alone), groups=(*named.groups, *listed.groups))
 
 
-def _judge(model: ModelShape | Profile, asked: FitAsked, cards: Cards, sources: Sources) -> Fit | ProfileFit:
+def _judge(
+    model: ModelShape | Profile | Pipeline, asked: FitAsked, cards: Cards, sources: Sources
+) -> Fit | ProfileFit | PipelineFit:
+    if isinstance(model, Pipeline):
+        return PipelineFit(pipeline=model, verdicts=tuple(judge_pipeline(model, card) for card in cards.alone))
     if isinstance(model, Profile):
         stored = sources.store.find(asked.model)
         return judge_profile(model, cards, file_size=None if stored is None else stored.size)
@@ -163,8 +189,8 @@ def _judge(model: ModelShape | Profile, asked: FitAsked, cards: Cards, sources: 
     )
 
 
-async def find_model(model: str, sources: Sources) -> ModelShape | Profile:
-    """Find what a name means: a file here, one of the store, one on the web, a profile, or an estimate from the name.
+async def find_model(model: str, sources: Sources) -> ModelShape | Profile | Pipeline:
+    """Find what a name means: a file, a model of the store or on the web, a pipeline, a profile, published dimensions.
 
     Raises: NothingKnownError, HeaderError, SourceError, ModelNameError, ModelMissingError.
     """
@@ -173,7 +199,7 @@ async def find_model(model: str, sources: Sources) -> ModelShape | Profile:
     entry = _find_entry(model, sources.store)
     if entry is not None and (matching := await _describe_reachable(entry, model, sources)) is not None:
         return matching
-    known = find_profile(model) or estimate_shape(model)
+    known = find_pipeline(model) or find_profile(model) or estimate_shape(model)
     if known is None:
         names = [name for profile in PROFILES for name in (profile.name, *profile.aliases)]
         raise NothingKnownError(
@@ -224,7 +250,9 @@ def require_room(fitted: Fitted) -> None:
     cards, answer, model = fitted.cards, fitted.judged, fitted.asked.model
     if not cards.alone:
         return
-    if isinstance(answer, ProfileFit):
+    if isinstance(answer, PipelineFit):
+        has_room, need = answer.fits is not False, round(answer.pipeline.least_vram.value)
+    elif isinstance(answer, ProfileFit):
         has_room, need = any(fits for _, fits in answer.fits), round(answer.profile.memory.value)
     else:
         asks_for_spill = fitted.asked.layers_on_gpu is not None or fitted.asked.experts_on_processor is not None
@@ -238,7 +266,7 @@ def require_room(fitted: Fitted) -> None:
         f"no GPU or split holds {model!r} (needs {format_bytes(need)} on one GPU; the largest has "
         f"{format_bytes(largest)} usable)",
         hint=f"{smaller} or another model"
-        if isinstance(answer, ProfileFit)
+        if isinstance(answer, ProfileFit | PipelineFit)
         else f"{smaller} or context{_name_spill(answer)}",
     )
 
@@ -382,9 +410,33 @@ class ProfileAnswer:
     verdicts: tuple[ProfileVerdict, ...]
 
 
-def answer_fit(fitted: Fitted) -> FitAnswer | ProfileAnswer:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineAnswer:
+    """The parts of an image or video model, and where it fits; sizes are bytes."""
+
+    pipeline: str
+    """The published model."""
+    medium: str
+    """`image` or `video`."""
+    precision: str
+    """Of the transformers."""
+    parts: tuple[PipelinePart, ...]
+    """In the order of their turns."""
+    least_vram: Figure
+    """For the largest part, without what a step works with, which is unknown."""
+    main_memory: Figure
+    """For all parts between their turns."""
+    measured: tuple[MeasuredRun, ...]
+    fits: bool | None
+    """Null is unknown."""
+    verdicts: tuple[PipelineVerdict, ...]
+
+
+def answer_fit(fitted: Fitted) -> FitAnswer | ProfileAnswer | PipelineAnswer:
     """Return the judgement as doors show it to programs."""
     judged = fitted.judged
+    if isinstance(judged, PipelineFit):
+        return _answer_pipeline(judged)
     if isinstance(judged, ProfileFit):
         return ProfileAnswer(
             profile=judged.profile.name,
@@ -404,6 +456,21 @@ def answer_fit(fitted: Fitted) -> FitAnswer | ProfileAnswer:
         verdicts=judged.verdicts,
         quantizations=judged.quantizations,
         bus=judged.bus_costs,
+    )
+
+
+def _answer_pipeline(judged: PipelineFit) -> PipelineAnswer:
+    pipeline = judged.pipeline
+    return PipelineAnswer(
+        pipeline=pipeline.id,
+        medium=pipeline.medium,
+        precision=pipeline.precision,
+        parts=pipeline.parts,
+        least_vram=pipeline.least_vram,
+        main_memory=pipeline.main_memory,
+        measured=pipeline.measured,
+        fits=judged.fits,
+        verdicts=judged.verdicts,
     )
 
 

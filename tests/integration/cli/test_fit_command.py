@@ -191,9 +191,32 @@ def test_a_speech_model_is_judged_by_its_declared_need(capsys: pytest.CaptureFix
 
 
 def test_an_image_model_larger_than_its_card_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(["fit", "flux.1-dev", "--gpu", "RTX 4090"]) == NO_CAPACITY
+    assert run_command(["fit", "flux.1-dev", "--gpu", "RTX 4080"]) == NO_CAPACITY
 
     assert "fit.no_room" in capsys.readouterr().err
+
+
+def test_a_video_model_is_its_parts_with_what_main_memory_has_to_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["fit", "wan2.2-t2v-14b", "--gpu", "RTX 4080"]) == 0
+
+    printed = capsys.readouterr().out
+    assert "tokens/s" not in printed
+    assert "main memory is short below 33.1 GiB" in printed
+    assert "24 GB reported: 512 x 512, 81 frames, FP8, without block swap" in printed
+
+
+def test_programs_get_the_parts_of_a_video_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["fit", "wan2.2-t2v-14b", "--gpu", "RTX 4080", "--json"]) == 0
+
+    report = answer(capsys)
+    assert [part["name"] for part in report["parts"]] == [
+        "text encoder",
+        "transformer 1 of 2",
+        "transformer 2 of 2",
+        "VAE",
+    ]
+    assert report["main_memory"]["value"] == sum(part["size"]["value"] for part in report["parts"])
+    assert report["fits"] is None
 
 
 def test_of_a_model_without_a_profile_the_size_of_its_files_is_told(capsys: pytest.CaptureFixture[str]) -> None:

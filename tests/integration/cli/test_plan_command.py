@@ -167,3 +167,31 @@ def test_declared_facts_that_the_catalogue_speaks_against_are_warnings_with_thei
     warnings = as_json(capsys, "plan", file)["plans"][0]["warnings"]
 
     assert [warning["where"] for warning in warnings] == ["one/gpu0 memory", "one/gpu0 powerLimit", "one psu.watts"]
+
+
+def _warnings(capsys: pytest.CaptureFixture[str], folder: Path, service: str) -> list[dict[str, str]]:
+    file = folder / "cluster.yaml"
+    node = "{name: a, memory: 32Gi, gpus: [{model: RTX 3090}]}"
+    file.write_text(f"apiVersion: corral/v1\nname: home\nnodes:\n  - {node}\nservices:\n  - {service}\n")
+    return as_json(capsys, "plan", file)["plans"][0]["warnings"]
+
+
+def test_a_mixture_of_experts_that_fits_with_its_context_is_not_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service = (
+        '{name: ollama, engines: [ollama], image: "ollama/ollama:0.12.6", port: 11434, gpus: 1,'
+        ' models: ["qwen3:30b-a3b"], env: {OLLAMA_CONTEXT_LENGTH: "40960"}}'
+    )
+
+    assert "B08" not in {warning["pitfall"] for warning in _warnings(capsys, tmp_path, service)}
+
+
+def test_parts_of_a_video_model_that_have_no_room_in_main_memory_are_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service = '{name: video, engines: [comfyui], image: "x/comfyui:1", port: 8188, gpus: 1, models: ["wan2.2-t2v-14b"]}'
+
+    warnings = {warning["where"]: warning["what"] for warning in _warnings(capsys, tmp_path, service)}
+
+    assert "33.1 GiB of main memory" in warnings["video: wan2.2-t2v-14b"]

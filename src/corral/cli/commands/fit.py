@@ -84,9 +84,17 @@ def fit(
     """
     import asyncio
 
-    from corral.cli.fits import put_fit, put_profile
+    from corral.cli.fits import put_fit, put_pipeline, put_profile
     from corral.operations.cluster_file import read_cluster_file
-    from corral.operations.fitting import FitAsked, ProfileFit, Sources, answer_fit, fit_model, require_room
+    from corral.operations.fitting import (
+        FitAsked,
+        PipelineFit,
+        ProfileFit,
+        Sources,
+        answer_fit,
+        fit_model,
+        require_room,
+    )
     from corral.weights.fetching import Connections
     from corral.weights.store import Store
     from corral.wire import to_json
@@ -108,6 +116,8 @@ def fit(
     fitted = asyncio.run(fit_model(asked, sources))
     if as_json:
         terminal.put_json(to_json(answer_fit(fitted)))
+    elif isinstance(fitted.judged, PipelineFit):
+        put_pipeline(fitted.judged)
     elif isinstance(fitted.judged, ProfileFit):
         put_profile(fitted.judged)
     else:

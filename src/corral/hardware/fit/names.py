@@ -13,10 +13,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from corral.engine_kinds import ENGINES, Medium
-from corral.figures import Figure, computed
+from corral.engine_kinds import COMFYUI, ENGINES, Medium
+from corral.figures import Figure, Origin, computed
 from corral.hardware.fit.memory import USUAL_CONTEXT, Parts, Running, compute_parts
 from corral.hardware.fit.nearest_shape import find_similar_shape
+from corral.hardware.fit.pipelines import find_pipeline
 from corral.hardware.fit.precisions import (
     Precision,
     find_gguf_precision,
@@ -167,6 +168,10 @@ def _is_of_unknown_build(engine: str) -> bool:
 
 
 def _make_declared_need(engine: str, model: str) -> Need | None:
+    pipeline = find_pipeline(model) if engine == COMFYUI.name else None
+    if pipeline is not None:
+        on_top = Figure(value=0, unit="B", origin=Origin.DECLARED, source="a step's own memory is unknown, not counted")
+        return Need(engine=engine, model=model, divisible=pipeline.needed_vram, floor=on_top, splits=False)
     profile = find_profile(model)
     if profile is None or engine not in profile.engines:
         return None

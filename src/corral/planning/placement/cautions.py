@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from corral.cluster.values import Cluster, Layout, Service, Storage
-from corral.engine_kinds import OLLAMA
+from corral.engine_kinds import COMFYUI, OLLAMA
 from corral.hardware.fit.names import TEXT_ENGINES, estimate_shape
+from corral.hardware.fit.pipelines import find_pipeline
 from corral.planning.placement.demand import Demand, list_volumes, wants_gpu
 from corral.planning.placement.eligibility import Eligibility
 from corral.planning.placement.ledger import Ledger, list_unit_names
@@ -26,6 +27,7 @@ def find_cautions(
         *(caution for demand in demands for caution in find_cautions_of_demand(demand, eligibility)),
         *(_check_sharing(cluster, ledger) if cluster.kubernetes is not None else ()),
         *_check_volumes(cluster, layout),
+        *_check_main_memory(cluster, demands, ledger),
     ]
     return tuple(dict.fromkeys(cautions))
 
@@ -150,6 +152,39 @@ def _warn_of_small_volume(volume: Storage, size: int, users: Sequence[Service]) 
             f" {format_bytes(size)}",
             hint="enlarge the volume, or keep fewer models",
         )
+
+
+def _check_main_memory(cluster: Cluster, demands: Sequence[Demand], ledger: Ledger) -> Iterator[Caution]:
+    """Warn of image and video models whose parts have no room in main memory between their turns on the GPU."""
+    for demand in demands:
+        least = min(_list_memories(demand, ledger), default=None)
+        for service in (cluster.services[name] for name in demand.services):
+            has = service.memory_limit or least
+            if COMFYUI.name in service.engines and has is not None:
+                yield from _warn_of_short_memory(service, has)
+
+
+def _list_memories(demand: Demand, ledger: Ledger) -> Iterator[int]:
+    """List the main memory of the nodes on which a demand is placed, as far as it is known."""
+    for replica in range(demand.replicas):
+        location = ledger.locations.get((demand.number, replica))
+        memory = ledger.machines[location[0]].memory if location and location[0] else None
+        if memory is not None:
+            yield memory
+
+
+def _warn_of_short_memory(service: Service, has: int) -> Iterator[Caution]:
+    for model in service.models:
+        pipeline = find_pipeline(model)
+        if pipeline is not None and pipeline.main_memory.value > has:
+            needed = format_bytes(round(pipeline.main_memory.value))
+            yield Caution(
+                pitfall="",
+                where=f"{service.name}: {model}",
+                what=f"its parts take turns on the GPU and {needed} of main memory between them, and it has"
+                f" {format_bytes(has)}: parts are read from disk again at each turn, or the program is killed",
+                hint="raise the service's memory limit, add memory to the node, or choose a smaller precision",
+            )
 
 
 def find_cautions_of_demand(demand: Demand, eligibility: Eligibility) -> Iterator[Caution]:

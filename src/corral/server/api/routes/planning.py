@@ -13,7 +13,7 @@ from starlette.responses import Response
 from corral.linting.values import Rule
 from corral.operations.checklist.answering import ChecklistAsked
 from corral.operations.checklist.report import ChecklistAnswer
-from corral.operations.fitting import FitAnswer, FitAsked, ProfileAnswer
+from corral.operations.fitting import FitAnswer, FitAsked, PipelineAnswer, ProfileAnswer
 from corral.operations.forecast_requests import BatchForecastAsked, ForecastAsked, ReplayAsked
 from corral.operations.forecasting import FinishedTasks, ForecastAnswer, ReplayAnswer
 from corral.operations.gpu_models import GpuModels, ListedGpu, find_models, show_model
@@ -53,7 +53,7 @@ describe_requests(
     UpgradeAsked,
     ChecklistAsked,
 )
-describe_answers(PlanAnswer, PowerAnswer, FitAnswer, ProfileAnswer, GpuModels, ListedGpu)
+describe_answers(PlanAnswer, PowerAnswer, FitAnswer, ProfileAnswer, PipelineAnswer, GpuModels, ListedGpu)
 describe_answers(ChecklistAnswer)
 describe_answers(ForecastAnswer, BatchFigures, ReplayAnswer, RenderAnswer, RenderTargets, LintAnswer, LintRules, Rule)
 
@@ -97,7 +97,7 @@ async def calculate_power(asked: PowerAsked, caller: Viewer) -> Response:
 @router.post(
     "/fit",
     summary="Fit a model",
-    response_model=defer(FitAnswer | ProfileAnswer),
+    response_model=defer(FitAnswer | ProfileAnswer | PipelineAnswer),
     responses=declare_refusals(400, 404, 413, 507),
 )
 async def fit(asked: FitAsked, api: Here, caller: Viewer) -> Response:
