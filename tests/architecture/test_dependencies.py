@@ -7,10 +7,12 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import packages_distributions
-from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[2]
+from architecture import house
+from architecture.house import REPOSITORY
+
 USED_BY_NAME = {
     "httptools": "uvicorn's protocol of that name, which the server runs",
     "piper-tts": "a program of its own: its licence is another",
@@ -20,12 +22,20 @@ USED_BY_NAME = {
 
 def list_imports() -> Iterator[str]:
     """List the top modules that the package imports, wherever it does."""
-    for path in sorted((REPOSITORY / "src").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for module in house.read_modules():
+        for node in module.nodes:
             if isinstance(node, ast.Import):
                 yield from (alias.name.partition(".")[0] for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                 yield node.module.partition(".")[0]
+
+
+@cache
+def find_distributions() -> dict[str, set[str]]:
+    """Find what brings each module that the package imports; empty for one that nothing here brings."""
+    installed = packages_distributions()
+    imported = set(list_imports()) - set(sys.stdlib_module_names) - {"corral"}
+    return {module: {normalize(name) for name in installed.get(module, ())} for module in imported}
 
 
 def list_declared() -> set[str]:
@@ -41,17 +51,13 @@ def normalize(name: str) -> str:
     return re.sub(r"[-_.]+", "-", re.split(r"[\[<>=!~; ]", name, maxsplit=1)[0]).lower()
 
 
-MODULES = set(list_imports()) - set(sys.stdlib_module_names) - {"corral"}
-DISTRIBUTIONS = {module: {normalize(name) for name in names} for module, names in packages_distributions().items()}
-
-
 def test_every_import_is_of_a_declared_distribution() -> None:
     declared = list_declared()
 
-    assert {module for module in MODULES if not DISTRIBUTIONS.get(module, set()) & declared} == set()
+    assert {module for module, names in find_distributions().items() if not names & declared} == set()
 
 
 def test_every_declared_distribution_is_imported() -> None:
-    imported = {name for module in MODULES for name in DISTRIBUTIONS.get(module, set())}
+    imported = {name for names in find_distributions().values() for name in names}
 
     assert list_declared() - imported == set(USED_BY_NAME)

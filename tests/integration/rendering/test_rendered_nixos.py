@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,6 +24,7 @@ from doubles.nixos import OLD_DRIVER, OPTIONS, evaluate, nix_value, parse, unkno
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ("hydra/before.yaml", "hydra/cluster.yaml", "harvis/cluster.yaml")
+CLUSTERS = (*EXAMPLES, "mixed", "forty")
 TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=30)
 SPITEFUL = (
     '${builtins.abort "x"}',
@@ -46,9 +48,11 @@ def forty() -> Cluster:
     return cluster_of(text.replace("k3sRole: agent", "k3sRole: server", 1))
 
 
-def clusters() -> dict[str, Cluster]:
-    examples = {name: open_cluster(ROOT / "examples" / name).cluster for name in EXAMPLES}
-    return {**examples, "mixed": cluster_of(), "forty": forty()}
+@cache
+def cluster_named(name: str) -> Cluster:
+    if name in EXAMPLES:
+        return open_cluster(ROOT / "examples" / name).cluster
+    return cluster_of() if name == "mixed" else forty()
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +65,9 @@ def modules(files: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) 
     return evaluate(files, tmp_path_factory.mktemp("nix"))
 
 
-@pytest.mark.parametrize("name", clusters())
+@pytest.mark.parametrize("name", CLUSTERS)
 def test_every_module_parses_evaluates_and_binds_options_that_its_channel_has(name: str, tmp_path: Path) -> None:
-    rendered = render_modules(installations_of(clusters()[name]))
+    rendered = render_modules(installations_of(cluster_named(name)))
     for path, module in evaluate(rendered, tmp_path).items():
         assert list(unknown_options(module, path.rpartition("/")[0])) == []
     parsed = sorted(tmp_path.glob("*.nix"))[:4]
@@ -71,9 +75,9 @@ def test_every_module_parses_evaluates_and_binds_options_that_its_channel_has(na
         parse(file)
 
 
-@pytest.mark.parametrize("name", clusters())
+@pytest.mark.parametrize("name", CLUSTERS)
 def test_our_linter_finds_nothing(name: str) -> None:
-    cluster = clusters()[name]
+    cluster = cluster_named(name)
     rendered = render_modules(installations_of(cluster))
     report = lint([Source(name=path, text=text) for path, text in rendered.items()], cluster=cluster)
     assert [f"{finding.place} {finding.rule.id} {finding.what}" for finding in report.findings] == []

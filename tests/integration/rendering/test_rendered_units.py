@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,21 @@ from doubles.k3s_clusters import MIXED, cluster_of, installations_of
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ("hydra/before.yaml", "hydra/cluster.yaml", "harvis/cluster.yaml", "edge.yaml")
+CLUSTERS = (*EXAMPLES, "mixed", "forty")
 UNITS_OF_SYSTEMD = Path("/usr/lib/systemd/system")
 ONE_MACHINE = "apiVersion: corral/v1\nname: home\nnodes: [{name: home}]\n"
 HTTP_GRACE_S = 3
 """What the server gives its requests when it stops; see corral.server.runtime."""
 
 
-def clusters() -> dict[str, Cluster]:
-    examples = {name: open_cluster(ROOT / "examples" / name).cluster for name in EXAMPLES}
+@cache
+def cluster_named(name: str) -> Cluster:
+    if name in EXAMPLES:
+        return open_cluster(ROOT / "examples" / name).cluster
+    if name == "mixed":
+        return cluster_of()
     forty = forty_mixed_nodes().replace("gpus: [", "os: ubuntu, k3sRole: agent, gpus: [").replace("}]}", "}]}")
-    limited = forty.replace("{model: RTX 4090}", "{model: RTX 4090, powerLimit: 300}")
-    return {**examples, "mixed": cluster_of(), "forty": cluster_of(limited)}
+    return cluster_of(forty.replace("{model: RTX 4090}", "{model: RTX 4090, powerLimit: 300}"))
 
 
 def rendered(cluster: Cluster) -> dict[str, str]:
@@ -78,9 +83,9 @@ def complaints(root: Path, name: str, text: str) -> str:
     return done.stderr + (f"exit code {done.returncode}" if done.returncode else "")
 
 
-@pytest.mark.parametrize("name", clusters())
+@pytest.mark.parametrize("name", CLUSTERS)
 def test_systemd_understands_every_unit(name: str, machine: Path) -> None:
-    for path, text in rendered(clusters()[name]).items():
+    for path, text in rendered(cluster_named(name)).items():
         if path.endswith(".service"):
             assert complaints(machine, Path(path).name, text) == "", path
 
@@ -194,7 +199,7 @@ def test_directories_of_volumes_are_among_the_steps_of_k3s() -> None:
 
 
 def test_each_label_key_stands_once_in_k3s_configuration() -> None:
-    for path, text in render_configurations(installations_of(clusters()["forty"])).items():
+    for path, text in render_configurations(installations_of(cluster_named("forty"))).items():
         keys = [label.partition("=")[0] for label in yaml.safe_load(text).get("node-label", [])]
         assert len(keys) == len(set(keys)), path
 
@@ -218,9 +223,9 @@ def test_a_system_is_known_however_it_is_spelled() -> None:
     assert not [path for path in rendered(cluster) if "power-limit" in path]
 
 
-@pytest.mark.parametrize("name", clusters())
+@pytest.mark.parametrize("name", CLUSTERS)
 def test_our_linter_finds_nothing(name: str) -> None:
-    cluster = clusters()[name]
+    cluster = cluster_named(name)
     report = lint([Source(name=path, text=text) for path, text in rendered(cluster).items()], cluster=cluster)
     assert [f"{finding.place} {finding.rule.id} {finding.what}" for finding in report.findings] == []
     assert report.unread == ()
@@ -261,5 +266,5 @@ def test_tmpfiles_makes_the_directory_that_was_meant(tmp_path: Path) -> None:
 
 
 def test_every_file_is_the_same_each_time() -> None:
-    first: Mapping[str, Any] = rendered(clusters()["forty"])
-    assert rendered(clusters()["forty"]) == first
+    first: Mapping[str, Any] = rendered(cluster_named("forty"))
+    assert rendered(cluster_named("forty")) == first

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -148,3 +150,10 @@ def test_an_answer_is_understood_by_its_first_letter_if_it_is_offered() -> None:
     assert read_choice(" Leave\n", offered) is Choice.LEAVE
     assert read_choice("s\n", offered) is None
     assert read_choice("\n", offered) is None
+
+
+def test_a_command_loads_what_it_needs_and_not_what_others_need() -> None:
+    others = ("asyncio", "aiohttp", "pydantic", "ruamel.yaml", "corral.cluster", "corral.operations", "corral.hardware")
+    probe = f"import sys, corral.cli.main\nprint([name for name in {others!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar
@@ -12,7 +11,6 @@ import typer
 from corral.cli import terminal
 from corral.cli.options import DryRun, make_example
 from corral.errors import CorralError, Kind
-from corral.operations.cluster_file import USUAL_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     from corral.cluster.values import Electricity
     from corral.cluster.writing import FoundServer, MachineFacts
 
-NewFile = Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")]
+NewFile = Annotated[Path | None, typer.Argument(metavar="FILE", help="The file to write, `cluster.yaml` unless named.")]
 NoQuestions = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: what is unknown is left open.")]
 
 _MOST_WATTS = 100_000
@@ -41,18 +39,22 @@ def register(app: typer.Typer) -> None:
     app.command("init", epilog=make_example("corral init --dry-run"))(init)
 
 
-def init(file: NewFile = Path(USUAL_NAME), yes: NoQuestions = False, dry_run: DryRun = False) -> None:
+def init(file: NewFile = None, yes: NoQuestions = False, dry_run: DryRun = False) -> None:
     """Look at this machine, and write its first cluster file.
 
     GPUs, processor, memory and drives are read, and Ollama and ComfyUI are found where they answer on their usual
     ports. At a terminal it asks for the little that a machine does not report: the power supply, the price of power.
     With --dry-run the file is printed, and not written.
     """
+    import asyncio
+
     from corral.files import write_whole
+    from corral.operations.cluster_file import USUAL_NAME
     from corral.operations.first_file import find_servers, list_usual_addresses, write_first_file
     from corral.operations.inventory import collect_facts
     from corral.telemetry.inventory import take_inventory
 
+    file = file or Path(USUAL_NAME)
     if file.exists() and not dry_run:
         hint = f"edit it, or merge this machine into it: `corral inventory --merge {file}`"
         raise FileExistsAlreadyError("there is a file of this name already", where=str(file), hint=hint)
