@@ -212,6 +212,11 @@ class BatchFields(Fields):
     """The fields of a batch next to its tasks."""
 
     name: Word = Field(description="The batch's name; its outputs are written to `out/<name>/`.")
+    outputs: LongWord | None = Field(
+        default=None,
+        description="A folder for each task's outputs, written by the server as tasks succeed: "
+        "`/mnt/nas/{batch}/{task}`, below one of `outputFolders` of the cluster file.",
+    )
     labels: Labels = Field(default_factory=dict[str, str])
 
 

@@ -10,6 +10,7 @@ May import: `corral.errors`, `corral.units`.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -294,3 +295,14 @@ class KeepsJobs(Protocol):
     def abandon(self, attempt: UUID, task: int) -> None:
         """End the job of a lost attempt as soon as its server answers: nothing waits for it any more."""
         ...
+
+
+def write_out_values(values: Mapping[str, Json]) -> tuple[str, bytes]:
+    """Return the name and the content of the file that stands for the values of a task without files.
+
+    Its text as text, anything else as JSON.
+    """
+    text = values.get("text")
+    if isinstance(text, str):
+        return "text.txt", f"{text}\n".encode()
+    return "values.json", f"{json.dumps(values, indent=2, ensure_ascii=False)}\n".encode()

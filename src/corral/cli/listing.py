@@ -162,6 +162,18 @@ def put_batches(batches: Sequence[Json], *, as_json: bool) -> None:
     )
 
 
+def put_deliveries(deliveries: Json) -> None:
+    """Print what became of outputs that are written to folders by themselves, where there are any."""
+    if deliveries is None:
+        return
+    terminal.put("")
+    terminal.put(
+        f"outputs written for {terminal.format_count(deliveries['written'], 'task')}, waiting: {deliveries['waiting']}"
+    )
+    if deliveries["problem"]:
+        terminal.put_text(format_problem(deliveries["problem"]))
+
+
 def format_states(states: Json) -> str:
     """Write counts by state in one line."""
     return ", ".join(f"{count} {state}" for state, count in states.items() if count)

@@ -24,7 +24,7 @@ from corral.client.output_folder import MANIFEST, FileNames, Heading, choose_fol
 from corral.client.progress import BatchProgress, Output, TaskView
 from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.files import write_whole
-from corral.work import Json
+from corral.work import Json, write_out_values
 
 _MANIFEST_EVERY_S = 2.0
 """A manifest of thousands of tasks takes long enough to write that not each task should cost one."""
@@ -148,11 +148,10 @@ class Collector:
 
     async def _write_values(self, task: TaskView) -> None:
         """Keep the small results of a task that made no file: its text as text, anything else as JSON."""
-        text = task.result.get("text") if isinstance(task.result, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]  JSON of the engine
-        output, content = ("text.txt", f"{text}\n") if isinstance(text, str) else ("values.json", _dump(task.result))
+        output, content = write_out_values(task.result)
         name = self._names.name_outputs(task.id, task.name, [output])[output]
         try:
-            name = await self._claim_name(task, output, name, partial(_has_bytes, content=content.encode()))
+            name = await self._claim_name(task, output, name, partial(_has_bytes, content=content))
             write_whole(self.folder / name, content)
         except OSError as error:
             self._problems.append(_make_problem(_make_unwritable_error(self.folder, error), task, None))

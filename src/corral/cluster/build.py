@@ -32,6 +32,7 @@ KINDS: Mapping[type[Shape], type] = {
     shapes.KubernetesShape: values.Kubernetes,
     shapes.LayoutShape: values.Layout,
     shapes.NodeShape: values.Node,
+    shapes.OutputFolderShape: values.OutputFolder,
     shapes.PlacementShape: values.Placement,
     shapes.QueueShape: values.QueueSettings,
     shapes.RetentionShape: values.Retention,

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
+from corral.cluster.destinations import check_pattern, is_plain_path
 from corral.cluster.document import Document, YamlPath
 from corral.cluster.secrecy import is_secret
 from corral.cluster.shape import (
@@ -169,6 +170,21 @@ _GPU_SLOT = re.compile(r"gpu(\d{1,3})", re.ASCII)
 _CPU_SLOT = re.compile(r"cpu\d{0,4}", re.ASCII)
 
 
+def _check_output_folders(references: References) -> None:
+    """Check the folders of outputs, and that those of queues are below them."""
+    folders = references.shape.output_folders
+    references.check_unique(
+        ((("outputFolders", i, "path"), folder.path) for i, folder in enumerate(folders)), "a folder", what="path"
+    )
+    for index, folder in enumerate(folders):
+        if not is_plain_path(folder.path):
+            what = f"{folder.path!r} is not an absolute path without `.` and `..`"
+            references.report_conflict(what, ("outputFolders", index, "path"), "write it as `/mnt/nas`")
+    for index, queue in enumerate(references.shape.queues):
+        for problem in check_pattern(queue.outputs, [folder.path for folder in folders]) if queue.outputs else ():
+            references.report_conflict(problem.what, ("queues", index, "outputs"), problem.hint or "")
+
+
 def check_queues(references: References) -> None:
     """Check engines and queues."""
     shape = references.shape
@@ -177,6 +193,7 @@ def check_queues(references: References) -> None:
         if engine is not None:
             _check_engine(name, engine, ("engines", name, "instances"), references)
     references.check_unique(((("queues", i, "name"), queue.name) for i, queue in enumerate(shape.queues)), "a queue")
+    _check_output_folders(references)
     for index, queue in enumerate(shape.queues):
         for number, selector in enumerate(queue.pool or ()):
             _check_selector(selector, ("queues", index, "pool", number), references)

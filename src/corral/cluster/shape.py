@@ -316,6 +316,22 @@ class QueueShape(Shape):
     )
     order: QueueOrder = Field(QueueOrder.PRIORITY, description="The order of tasks of one class.")
     limits: QueueLimitsShape | None = Field(None, description="Limits of owners in it.")
+    outputs: Text | None = Field(
+        None,
+        description="The folder of each task's outputs, for batches that name none: `/mnt/nas/{batch}/{task}`, below "
+        "one of `outputFolders`.",
+    )
+
+
+class OutputFolderShape(Shape):
+    """A folder below which outputs can be written by themselves."""
+
+    path: FilePath = Field(description="Its absolute path. Corral never makes it.")
+    mounted: bool = Field(
+        False,
+        strict=True,
+        description="Whether it is where a share is mounted; while nothing is, nothing is written and outputs wait.",
+    )
 
 
 class DatabaseShape(Shape):
@@ -434,6 +450,9 @@ class ClusterShape(Shape):
         default_factory=dict, description="Engines that tasks can use: " + ", ".join(ENGINES) + "."
     )
     queues: tuple[QueueShape, ...] = Field((), description="Queues; `default` exists also when it is not written.")
+    output_folders: tuple[OutputFolderShape, ...] = Field(
+        (), description="The folders below which batches and queues can have outputs written."
+    )
 
 
 def find_shape(annotation: Any) -> type[Shape] | None:  # a type expression, as pydantic keeps it

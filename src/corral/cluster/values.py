@@ -131,6 +131,8 @@ class QueueSettings:
     order: QueueOrder = QueueOrder.PRIORITY
     max_running_per_owner: int | None = field(default=None, metadata=written_at("limits.per_owner.running"))
     max_queued_per_owner: int | None = field(default=None, metadata=written_at("limits.per_owner.queued"))
+    outputs: str | None = None
+    """The folder of each task's outputs, for batches that name none (`corral.cluster.destinations`)."""
 
     @property
     def devices(self) -> tuple[str, ...] | None:
@@ -138,6 +140,15 @@ class QueueSettings:
         if self.pool is None:
             return None
         return tuple(dict.fromkeys("/".join(selector.split("/")[:2]) for selector in self.pool))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputFolder:
+    """A folder below which outputs can be written by themselves."""
+
+    path: str
+    mounted: bool = False
+    """Whether it is a mount point, below which nothing is written while nothing is mounted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -366,6 +377,7 @@ class Cluster:
     engines: Mapping[str, EngineSettings] = field(default_factory=dict[str, EngineSettings])
     queues: Mapping[str, QueueSettings] = field(default_factory=dict[str, QueueSettings])
     """Always holds `default`."""
+    output_folders: tuple[OutputFolder, ...] = ()
     retention: Retention = Retention()
     data_dir: str | None = None
     database_url_env: str | None = field(default=None, metadata=written_at("database.url_from"))

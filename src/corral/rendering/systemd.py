@@ -175,7 +175,12 @@ def _render_server(installation: Installation) -> str:
             ),
             (
                 "Service",
-                (*_list_process_settings(installation, data_dir), *_list_folder_settings(data_dir), *_HARDENING),
+                (
+                    *_list_process_settings(installation, data_dir),
+                    *_list_folder_settings(data_dir),
+                    *_list_output_settings(installation),
+                    *_HARDENING,
+                ),
             ),
             ("Install", (("WantedBy", "multi-user.target"),)),
         )
@@ -218,6 +223,12 @@ def _list_folder_settings(data_dir: str) -> list[Setting]:
     if below.startswith("..") or below == ".":
         return [("ReadWritePaths", data_dir), ("UMask", "0077")]
     return [("StateDirectory", below), ("StateDirectoryMode", "0700"), ("UMask", "0077")]
+
+
+def _list_output_settings(installation: Installation) -> list[Setting]:
+    """Folders that outputs are written to; one that is not there must not keep the server from starting."""
+    paths = [folder.path for folder in installation.cluster.output_folders if _PLAIN_PATH.fullmatch(folder.path)]
+    return [("ReadWritePaths", " ".join(f"-{path}" for path in paths))] if paths else []
 
 
 def _choose_data_dir(installation: Installation) -> tuple[str, tuple[str, ...]]:

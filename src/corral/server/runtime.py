@@ -41,6 +41,7 @@ from corral.slots.registry import Registry
 from corral.tasks.alarms import Alarms
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
+from corral.tasks.deliveries.delivering import Deliverer
 from corral.tasks.dispatcher import Dispatcher
 from corral.tasks.migrations import migrate
 from corral.tasks.store.audit import append_act
@@ -118,6 +119,7 @@ async def _serve(
         token=secrets.token_urlsafe(32),
         started_at=datetime.now(UTC).isoformat(),
     )
+    deliverer = Deliverer(pool, artifacts, lambda: in_effect.cluster.output_folders, alarms)
     services = Services(
         in_effect=in_effect,
         pool=pool,
@@ -126,6 +128,7 @@ async def _serve(
         weights=weights,
         explain=dispatcher.explain,
         estimate_end=dispatcher.estimate_end,
+        find_delivery_problem=deliverer.find_problem,
         data_dir=data_dir,
         cluster_file=settings.cluster_path,
         database_url=url,
@@ -143,6 +146,7 @@ async def _serve(
         ),
         name="housekeeping",
     )
+    delivering = asyncio.create_task(supervise("deliveries", deliverer.run, alarms), name="deliveries")
     watched = asyncio.create_task(manager.keep_alive(), name="watchdog")
     try:
         with reload_on_hangup(in_effect):
@@ -150,6 +154,7 @@ async def _serve(
     finally:
         watched.cancel()
         housekeeping.cancel()
+        delivering.cancel()
         pool.terminate()
         dispatching_pool.terminate()
 

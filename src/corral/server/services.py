@@ -10,6 +10,7 @@ from typing import Protocol
 
 from corral.cluster.values import Cluster
 from corral.engines.surveying import Surveyor
+from corral.errors import Problem
 from corral.operations.reloading import ReloadAnswer, ReloadAsked
 from corral.scheduling.estimating import WaitingWork
 from corral.scheduling.values import Explanation
@@ -46,6 +47,8 @@ class Services:
     """Why a queued task waits, from the dispatcher; None when it does not know the task (or stands by)."""
     estimate_end: Callable[[Sequence[WaitingWork]], datetime | None]
     """When the work that waits would be done, from the dispatcher; None when that is unknown."""
+    find_delivery_problem: Callable[[str], Problem | None] = lambda _: None
+    """Why outputs cannot be written below a folder now; None when they can, or that was not tried."""
     data_dir: Path
     cluster_file: Path
     database_url: str = field(repr=False)

@@ -1,8 +1,9 @@
 """Deletes what is past its time: ended tasks with their story and outputs, uploads, and files that nothing names.
 
 A batch is collected as a whole, once its last task is past its time, so that its counts stay true while it is there. A
-task that an open task needs stays, whatever its age. Each step locks the rows that it chose and looks again before it
-deletes: a submission that came in between, and needs one of them, has won.
+task that an open task needs stays, whatever its age, and so does one whose outputs wait for their folder. Each step
+locks the rows that it chose and looks again before it deletes: a submission that came in between, and needs one of
+them, has won.
 """
 
 from __future__ import annotations
@@ -121,8 +122,11 @@ def _compute_cutoff(now: datetime, age: timedelta | None) -> datetime:
     return datetime.min.replace(tzinfo=UTC) if age is None else now - age
 
 
-_NEEDED = """exists (select from needs n join tasks d on d.id = n.task_id
-                    where n.need_id = t.id and d.state in ('waiting', 'queued', 'leased', 'running'))"""
+_NEEDED = """(exists (select from needs n join tasks d on d.id = n.task_id
+                    where n.need_id = t.id and d.state in ('waiting', 'queued', 'leased', 'running'))
+            or (t.state = 'succeeded'
+                and exists (select from deliveries v where v.task_id = t.id and v.written_at is null)))"""
+"""An open task needs it, or its outputs are not where they were asked for yet."""
 _PAST_TASK = f"t.batch_id is null and t.finished_at < $1 and not {_NEEDED}"
 """An ended task without a batch that is past its time."""
 _PAST_BATCH = f"""not exists (select from tasks t where t.batch_id = b.id

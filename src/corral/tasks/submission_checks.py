@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import ClassVar
 
+from corral.cluster.destinations import check_name, check_pattern
 from corral.errors import Kind, Problem, ProblemsError, did_you_mean
 from corral.requests import Fields
 from corral.tasks.values import OutputRef, Submission, TaskSpec
@@ -27,6 +28,7 @@ MAX_BYTES = 128 * 1024 * 1024
 MAX_TOTAL_NEEDS = 100_000
 """Needs of all tasks of a submission; settling them takes some 30 microseconds each."""
 _NAME_LENGTH = 200
+_LONGEST_ID = str(2**63 - 1)
 
 EngineCheck = Callable[[TaskSpec], Iterable[Problem]]
 """Returns what is wrong with a task's engine, model and inputs; `where` is relative to the task: `inputs.seed`."""
@@ -41,20 +43,22 @@ class SubmissionError(ProblemsError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionRules:
-    """The queues, nodes and engines that a submission is checked against."""
+    """The queues, nodes, folders and engines that a submission is checked against."""
 
     queues: Collection[str]
     nodes: Collection[str]
     """Those that slots are on."""
     known_nodes: Collection[str]
     """Those of the cluster file as well."""
+    output_folders: Collection[str] = ()
+    """Those below which outputs can be written by themselves."""
     check_engine: EngineCheck
 
 
 def check(submission: Submission, rules: SubmissionRules) -> None:
     """Return when the submission can be stored. Raises: SubmissionError with every problem found."""
     sizes = _measure_all(submission)
-    problems = [*_check_size(submission), *_check_names(submission)]
+    problems = [*_check_size(submission), *_check_names(submission), *_check_outputs(submission, rules)]
     known = {task.name for task in submission.tasks}
     for index, (task, size) in enumerate(zip(submission.tasks, sizes, strict=True)):
         where = f"tasks[{index}]" + (f" ({task.name})" if task.name else "")
@@ -140,6 +144,23 @@ def _check_names(submission: Submission) -> Iterator[Problem]:
             what = f"the name {task.name!r} is there twice"
             yield Problem(code="submission.duplicate_name", what=what, where=where, hint="rename one of them")
         seen.add(task.name)
+
+
+def _check_outputs(submission: Submission, rules: SubmissionRules) -> Iterator[Problem]:
+    if submission.batch is not None and submission.batch.outputs is not None:
+        yield from check_pattern(submission.batch.outputs, rules.output_folders)
+
+
+def check_folder_names(submission: Submission) -> Iterator[Problem]:
+    """Yield the tasks whose names cannot be parts of the folders that their outputs are written to."""
+    for index, task in enumerate(submission.tasks):
+        if task.destination is None:
+            continue
+        parts = (task.name, *task.destination.fill_in(batch=_LONGEST_ID, task=task.name).split("/"))
+        if problem := next(filter(None, map(check_name, parts)), None):
+            what = f"its outputs are written to a folder of its name, and {problem}"
+            where = f"tasks[{index}] ({task.name}).name"
+            yield Problem(code="outputs.unsafe_path", what=what, where=where, hint="rename the task, or drop `outputs`")
 
 
 def _check_task(task: TaskSpec, size: int, known: set[str], rules: SubmissionRules) -> Iterator[Problem]:

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, NewType
 
 from pydantic import ConfigDict, Field, StringConstraints
 
+from corral.cluster.destinations import Destination
 from corral.errors import Problem
 from corral.requests import BatchFields, Need, TaskFields, Word
 from corral.tasks.lifecycle import TERMINAL, TaskState
@@ -54,6 +55,8 @@ class TaskSpec(TaskFields):
     needs: tuple[str | int, ...] = ()
     """Names in the same batch, or ids of any tasks; they must succeed first."""
     retry_of: int | None = None
+    destination: Destination | None = None
+    """Where its outputs are written by themselves; None nowhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +121,20 @@ class Task(TaskFields):
     outputs: tuple[StoredFile, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deliveries:
+    """What became of the outputs of a batch that are written to folders."""
+
+    written: int
+    """Tasks whose outputs are all there."""
+    waiting: int
+    """Tasks that have succeeded, and whose outputs are not all there yet."""
+    roots: tuple[str, ...]
+    """The allowed folders that these wait for."""
+    problem: Problem | None
+    """Why the first of them could not be written the last time."""
+
+
 class Batch(BatchFields):
     """A batch and how many of its tasks are in which state."""
 
@@ -126,6 +143,8 @@ class Batch(BatchFields):
     created_at: datetime
     task_count: int
     states: Mapping[TaskState, int]
+    deliveries: Deliveries | None = None
+    """None where its outputs go nowhere by themselves."""
 
     @property
     def done(self) -> bool:

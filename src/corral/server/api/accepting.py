@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from corral.cluster.destinations import Destination, find_destination
 from corral.cluster.values import Cluster
 from corral.engine_kinds import ENGINES, EngineKind
 from corral.engines.inputs import check_inputs, find_model_name
@@ -16,7 +17,13 @@ from corral.server.api.requests import BatchAsked, BatchTaskAsked, TaskAsked
 from corral.server.api.state import ApiState
 from corral.server.api.strict_json import LOOP_BYTES
 from corral.server.auth import Caller, Role, RoleError
-from corral.tasks.submission_checks import SubmissionError, SubmissionRules, check, with_digest
+from corral.tasks.submission_checks import (
+    SubmissionError,
+    SubmissionRules,
+    check,
+    check_folder_names,
+    with_digest,
+)
 from corral.tasks.values import Accepted, Submission, TaskSpec
 
 
@@ -45,6 +52,7 @@ async def accept(api: ApiState, caller: Caller, submission: Submission, *, size:
         queues=cluster.queues.keys(),
         nodes=nodes,
         known_nodes={*nodes, *(node.name for node in cluster.nodes)},
+        output_folders=[folder.path for folder in cluster.output_folders],
         check_engine=lambda task: check_engine(task, cluster),
     )
     try:
@@ -70,7 +78,26 @@ def _list_nodes(api: ApiState, submission: Submission) -> set[str]:
 def _prepare(submission: Submission, rules: SubmissionRules, cluster: Cluster) -> Submission:
     check(submission, rules)
     submission = with_digest(submission)  # of what was asked: the cluster file can be another when it is asked again
-    return replace(submission, tasks=tuple(_fill_in_nodes(task, cluster) for task in submission.tasks))
+    tasks = (_fill_in_nodes(task, cluster) for task in submission.tasks)
+    submission = replace(submission, tasks=tuple(_add_destinations(tasks, submission.batch, cluster)))
+    if problems := list(check_folder_names(submission)):
+        raise SubmissionError(problems)
+    return submission
+
+
+def _add_destinations(tasks: Iterable[TaskSpec], batch: BatchFields | None, cluster: Cluster) -> Iterator[TaskSpec]:
+    """Give tasks the folder of their outputs: that of their batch, else of their queue."""
+    asked = None if batch is None else batch.outputs
+    folders = [folder.path for folder in cluster.output_folders]
+    destinations: dict[str, Destination | None] = {}
+    for task in tasks:
+        pattern = asked or cluster.queues[task.queue].outputs
+        if pattern is None:
+            yield task
+            continue
+        if pattern not in destinations:
+            destinations[pattern] = find_destination(pattern, folders)
+        yield task.model_copy(update={"destination": destinations[pattern]})
 
 
 def _fill_in_nodes(task: TaskSpec, cluster: Cluster) -> TaskSpec:

@@ -5,7 +5,7 @@ The policy's reason for a queued task is taken from the dispatcher.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from urllib.parse import quote
 
@@ -14,6 +14,7 @@ from corral.requests import BatchFields, TaskFields, get_values
 from corral.scheduling.values import Explanation, Gate, RunningTask
 from corral.server.api.schemas import (
     BatchOut,
+    DeliveriesOut,
     DeviceOut,
     ExplanationOut,
     HoldOut,
@@ -30,7 +31,7 @@ from corral.server.api.schemas import (
 from corral.slots.values import DeviceSpec, Hold, PlaceView, SlotView, find_gate
 from corral.tasks.board import Progress
 from corral.tasks.lifecycle import TERMINAL, TaskState
-from corral.tasks.values import Batch, StoryEvent, Task
+from corral.tasks.values import Batch, Deliveries, StoryEvent, Task
 from corral.units import list_some
 from corral.work import SlotId
 
@@ -69,8 +70,8 @@ def describe_problem(problem: Problem) -> ProblemOut:
     return ProblemOut(code=problem.code, what=problem.what, where=problem.where, hint=problem.hint)
 
 
-def describe_batch(batch: Batch) -> BatchOut:
-    """Describe a batch."""
+def describe_batch(batch: Batch, find_problem: Callable[[str], Problem | None]) -> BatchOut:
+    """Describe a batch; `find_problem` says why nothing can be written below a folder of outputs now."""
     return BatchOut.model_construct(
         **get_values(batch, BatchFields),
         id=batch.id,
@@ -79,6 +80,16 @@ def describe_batch(batch: Batch) -> BatchOut:
         task_count=batch.task_count,
         states=dict(batch.states),
         done=batch.done,
+        deliveries=None if batch.deliveries is None else _describe_deliveries(batch.deliveries, find_problem),
+    )
+
+
+def _describe_deliveries(deliveries: Deliveries, find_problem: Callable[[str], Problem | None]) -> DeliveriesOut:
+    problem = next(filter(None, map(find_problem, deliveries.roots)), deliveries.problem)
+    return DeliveriesOut(
+        written=deliveries.written,
+        waiting=deliveries.waiting,
+        problem=None if problem is None or not deliveries.waiting else describe_problem(problem),
     )
 
 

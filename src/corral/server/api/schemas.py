@@ -104,6 +104,14 @@ class TaskPage(Answer):
     next: str | None = Field(description="the cursor of the next page; null at the end")
 
 
+class DeliveriesOut(Answer):
+    """What became of the outputs of a batch that are written to folders by themselves."""
+
+    written: int = Field(description="tasks whose outputs are all there")
+    waiting: int = Field(description="tasks that have succeeded, and whose outputs are not all there yet")
+    problem: ProblemOut | None = Field(description="why not, where that is known")
+
+
 class BatchOut(BatchFields, Answer):
     """A batch and how many of its tasks are in which state."""
 
@@ -113,6 +121,7 @@ class BatchOut(BatchFields, Answer):
     task_count: int
     states: dict[TaskState, int]
     done: bool
+    deliveries: DeliveriesOut | None = Field(description="null where its outputs go nowhere by themselves")
 
 
 class BatchPage(Answer):

@@ -10,6 +10,7 @@ from corral.errors import CorralError, Kind, Problem
 from corral.requests import BatchFields, TaskFields
 from corral.tasks.lifecycle import TaskState
 from corral.tasks.store.columns import read_fields
+from corral.tasks.store.deliveries import BATCH_SUMMARY, read_summary
 from corral.tasks.store.pool import Queries, Row
 from corral.tasks.store.story import read_horizon
 from corral.tasks.values import Batch, Sha256, StoredFile, Task
@@ -123,9 +124,10 @@ async def list_tasks(
     return TaskPage(tasks=tuple(read_task(row) for row in rows), more=more)
 
 
-_BATCH = """
-select b.*, (select coalesce(jsonb_object_agg(state, count), '{}') from
-             (select state, count(*) from tasks t where t.batch_id = b.id group by state) s) as states
+_BATCH = f"""
+select b.*, (select coalesce(jsonb_object_agg(state, count), '{{}}') from
+             (select state, count(*) from tasks t where t.batch_id = b.id group by state) s) as states,
+  {BATCH_SUMMARY} as deliveries
 from batches b
 """
 
@@ -202,6 +204,7 @@ def read_batch(row: Row) -> Batch:
         created_at=row["created_at"],
         task_count=row["task_count"],
         states={TaskState(state): count for state, count in row["states"].items()},
+        deliveries=read_summary(row),
     )
 
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 from corral.errors import CorralError, Kind, Problem
 from corral.requests import BatchFields, TaskFields, get_values
 from corral.tasks.lifecycle import TaskState, first_state
-from corral.tasks.store import story
+from corral.tasks.store import deliveries, story
 from corral.tasks.store.columns import get_column_values, list_columns
 from corral.tasks.store.pool import Connection, Pool
 from corral.tasks.submission_checks import SubmissionError, compute_digest, needs_of, order_tasks
@@ -429,7 +429,22 @@ async def _write(connection: Connection, group: _Group, now: datetime) -> None:
     )
     if uploads:
         await connection.copy_records_to_table("task_uploads", records=uploads, columns=["task_id", "sha256"])
+    await deliveries.add_in(connection, list(_list_deliveries(group)), list(_list_retries(group)))
     await _keep_keys(connection, group)
+
+
+def _list_deliveries(group: _Group) -> Iterator[deliveries.NewDelivery]:
+    for task in group.placed:
+        if (destination := task.spec.destination) is not None:
+            batch = f"task-{task.id}" if task.batch is None else str(task.batch)
+            yield task.id, task.batch, destination.root, destination.fill_in(batch=batch, task=task.spec.name)
+
+
+def _list_retries(group: _Group) -> Iterator[tuple[int, int]]:
+    """The tasks that are tried again alone, each with its earlier one: their outputs belong where those would be."""
+    for task in group.placed:
+        if task.batch is None and task.spec.retry_of is not None:
+            yield task.id, task.spec.retry_of
 
 
 async def _keep_keys(connection: Connection, group: _Group) -> None:

@@ -59,13 +59,13 @@ router.add_api_route(
 async def list_batches(api: Here, caller: Viewer, cursor: Cursor = None, limit: Limit = 50) -> BatchPage:
     """List batches, newest first."""
     batches = await reading.list_batches(api.services.pool, before=id_of(cursor), limit=limit)
-    return BatchPage(items=[answers.describe_batch(batch) for batch in batches], next=find_next(batches, limit))
+    return BatchPage(items=[_describe(api, batch) for batch in batches], next=find_next(batches, limit))
 
 
 @router.get("/{id}", summary="Show a batch", responses=declare_refusals(404))
 async def get_batch(id: Id, api: Here, caller: Viewer) -> BatchOut:
     """Show a batch and how many of its tasks are in which state."""
-    return answers.describe_batch(await reading.get_batch(api.services.pool, id))
+    return _describe(api, await reading.get_batch(api.services.pool, id))
 
 
 @router.post("/{id}/cancel", summary="Cancel a batch", responses=declare_refusals(404))
@@ -78,7 +78,7 @@ async def cancel_batch(id: Id, api: Here, caller: Submitter) -> BatchOut:
     changes = [TaskChange(task=task, event=CancelRequested(), note=note) for task in await list_open_tasks(pool, id)]
     act = describe_act(caller, Action.BATCH_CANCELLED, str(id), owner=batch.owner, tasks=len(changes))
     await apply(pool, changes, act=act)  # a task that has ended meanwhile refuses, and that is what was wanted
-    return answers.describe_batch(await reading.get_batch(pool, id))
+    return _describe(api, await reading.get_batch(pool, id))
 
 
 @router.post(
@@ -104,7 +104,11 @@ async def wait_for_batch(id: Id, api: Here, caller: Viewer, timeout: Timeout = 3
         return await reading.get_batch(api.services.pool, id)
 
     batch = await wait_until_ended(api, read, still_open=_open_count, subject=Subject(batch=id), timeout_s=timeout)
-    return answers.describe_batch(batch)
+    return _describe(api, batch)
+
+
+def _describe(api: ApiState, batch: Batch) -> BatchOut:
+    return answers.describe_batch(batch, api.services.find_delivery_problem)
 
 
 def _open_count(batch: Batch) -> int:
@@ -119,7 +123,7 @@ async def _accept(
         response.status_code = 200
     batch = await reading.get_batch(api.services.pool, accepted.batch or 0)
     return BatchAccepted(
-        batch=answers.describe_batch(batch), tasks=_named(submission, accepted.tasks), replayed=accepted.replayed
+        batch=_describe(api, batch), tasks=_named(submission, accepted.tasks), replayed=accepted.replayed
     )
 
 
