@@ -110,7 +110,7 @@ def _list_device_faults(
 _COUNT = re.compile(r"all|-?\d+")
 
 
-@checks("G13")
+@checks("G13", of_files=True)
 def check_other_modes(corpus: Corpus) -> Iterator[Violation]:
     """Look for reservations of Swarm next to those of Compose: each is read by one of the two alone."""
     for project in corpus.projects:
@@ -132,7 +132,7 @@ def check_other_modes(corpus: Corpus) -> Iterator[Violation]:
                     yield Violation(place=device.place, what=what, subject=service)
 
 
-@checks("G14")
+@checks("G14", of_files=True)
 def check_port_clashes(corpus: Corpus) -> Iterator[Violation]:
     """Look for ports of the machine that two containers of a project publish, and for names that two would have."""
     for project in corpus.projects:
@@ -166,7 +166,7 @@ def _find_clashes_of_replicas(service: ComposeService) -> Iterator[Violation]:
             yield Violation(place=port.place.place, what=what, subject=service)
 
 
-@checks("G15")
+@checks("G15", of_files=True)
 def check_undefined_names(corpus: Corpus) -> Iterator[Violation]:
     """Look for services, volumes and networks that a service names and no file of its project defines."""
     for project in corpus.projects:
@@ -199,7 +199,7 @@ _TEST_KINDS = frozenset({"CMD", "CMD-SHELL", "NONE"})
 _DURATIONS = ("interval", "timeout", "start_period", "start_interval")
 
 
-@checks("G16")
+@checks("G16", of_files=True)
 def check_contradictions(corpus: Corpus) -> Iterator[Violation]:
     """Look for values of a service that Compose refuses, alone or together."""
     for project in corpus.projects:

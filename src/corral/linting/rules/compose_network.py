@@ -23,7 +23,7 @@ _LISTENS = re.compile(
 """Variables with the address of the service itself, as it listens or as browsers see it."""
 
 
-@checks("D12")
+@checks("D12", of_files=True)
 def check_addresses(corpus: Corpus) -> Iterator[Violation]:
     """Look for addresses that lead nowhere from inside a project, and for variables that an image does not read."""
     for project in corpus.projects:

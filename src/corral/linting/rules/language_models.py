@@ -122,7 +122,7 @@ _USUAL_SHARE = 0.9
 """vLLM's own, where none is set (docs.vllm.ai, engine arguments)."""
 
 
-@checks("B14")
+@checks("B14", of_files=True)
 def check_shares(corpus: Corpus) -> Iterator[Violation]:
     """Look for vLLM services of a project on one GPU whose shares are together more than the GPU."""
     for project in corpus.projects:
