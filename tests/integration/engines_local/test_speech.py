@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from corral.engines.whisper.subtitles import LONGEST_CUE_S
 from corral.work import Engine, EngineError, TaskInvalidError
 from doubles.local_engines import PIPER, WHISPER, Remembering, a_work, running_below, write_silence
 
@@ -58,6 +59,33 @@ async def test_spoken_line_is_understood(engine: Callable[..., Engine], tmp_path
     assert segments[0]["words"][0]["end"] > 0
     assert produced.values["language"] == "en"
     assert 0 < max(fraction or 0 for fraction, _ in report.notes) <= 1
+
+
+async def test_stretches_that_are_decoded_together_are_understood_and_have_subtitles(
+    engine: Callable[..., Engine], tmp_path: Path, report: Remembering
+) -> None:
+    speech = await speak(engine("piper"), tmp_path)
+    work = a_work("whisper", tmp_path, model=WHISPER, files={"line-1.wav": speech})
+
+    produced = await engine("whisper", batchSize=4).run(work, report)
+
+    files = {file.name: file.path.read_text() for file in produced.files}
+    assert word_error_rate(LINE, produced.values["text"]) < 0.2
+    segments = json.loads(files["segments.json"])
+    assert len(segments) >= 2
+    assert all(0 < segment["end"] - segment["start"] <= LONGEST_CUE_S for segment in segments)
+    assert "words" not in segments[0]
+
+
+async def test_silence_has_no_text_whether_or_not_stretches_are_decoded_together(
+    engine: Callable[..., Engine], tmp_path: Path
+) -> None:
+    audio = write_silence(tmp_path / "silence.wav", seconds=2)
+    work = a_work("whisper", tmp_path, model=WHISPER, files={"silence.wav": audio}, language="en")
+
+    produced = await engine("whisper", batchSize=4).run(work, Remembering())
+
+    assert (produced.values["text"], produced.values["duration_s"]) == ("", 2.0)
 
 
 async def test_speech_is_a_wav_of_the_length_it_says(engine: Callable[..., Engine], tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ Sources: the SubRip form as players read it (`00:00:01,500`), and the W3C's WebV
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -28,6 +28,31 @@ class Segment:
     end: float
     text: str
     words: tuple[Word, ...] = ()
+
+
+LONGEST_CUE_S = 7.0
+"""The longest that a subtitle is shown (Netflix, Timed Text Style Guide: General Requirements)."""
+_SENTENCE_ENDS = (".", "?", "!", "\N{HORIZONTAL ELLIPSIS}", "\N{IDEOGRAPHIC FULL STOP}", "\N{FULLWIDTH QUESTION MARK}")
+
+
+def split_segment(segment: Segment) -> Iterator[Segment]:
+    """Split a long segment into sentences, and these where they are longer than a subtitle is shown."""
+    words: list[Word] = []
+    for word in segment.words:
+        if words and word.end - words[0].start > LONGEST_CUE_S:
+            yield _join_words(words)
+            words = []
+        words.append(word)
+        if word.text.rstrip().endswith(_SENTENCE_ENDS):
+            yield _join_words(words)
+            words = []
+    if words:
+        yield _join_words(words)
+
+
+def _join_words(words: Sequence[Word]) -> Segment:
+    text = "".join(word.text for word in words).strip()
+    return Segment(start=words[0].start, end=words[-1].end, text=text, words=tuple(words))
 
 
 def write_srt(segments: Sequence[Segment]) -> str:
