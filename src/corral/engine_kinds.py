@@ -135,6 +135,8 @@ class EngineKind(ServiceEngine):
     """`module:function` that takes an instance's URL, options and credentials, and returns a `corral.work.Engine`."""
     hosts_models: bool = False
     """Whether its adapter is a `corral.work.ModelHost`: servers elsewhere keep its models, and Corral manages them."""
+    loads_from_folder: bool = False
+    """Whether its instances load model files from a folder that others can write (`modelsFolder`)."""
     on_by_default: bool = True
     """Whether it can be used where the cluster file does not name it."""
     admin_only: bool = False
@@ -239,6 +241,7 @@ COMFYUI = EngineKind(
     needs="corral.engines.comfyui.installed:list_needs",
     look="corral.engines.comfyui.installed:look",
     editor="corral.engines.comfyui.editor.asking:ComfyEditor",
+    loads_from_folder=True,
     options="corral.engines.comfyui.inputs:ComfyUiOptions",
     model_name="corral.engines.comfyui.workflow:find_model_name",
     files=FileRule(maximum=None, summary='any number; the workflow names them as `{"file": "<name>"}`'),

@@ -36,7 +36,19 @@ def list_models(on: str | None, *, url: str | None, data_dir: Path | None, as_js
 
 def pull_model(model: str, on: str, *, url: str | None, data_dir: Path | None, as_json: bool) -> None:
     """Let an instance pull a model, and show how it goes. Raises: NoServerError, RemoteError."""
-    _put_model(call_server(url, data_dir, lambda api: _follow_pull(api, model, on)), as_json=as_json)
+    asked = {"model": model, "on": on}
+    _put_model(call_server(url, data_dir, lambda api: _follow(api, "pull", asked)), as_json=as_json)
+
+
+def place_model(asked: Json, *, url: str | None, data_dir: Path | None, as_json: bool) -> None:
+    """Have a model file placed, and show how it goes. Raises: NoServerError, RemoteError."""
+    answer = call_server(url, data_dir, lambda api: _follow(api, "place", asked))
+    if as_json:
+        terminal.put_json(answer)
+        return
+    for item in answer["items"]:
+        state = "placed" if item["written"] else "was there already"
+        terminal.put(f"{item['instance']}: {item['path']}, {format_bytes(item['size'])}, {state}")
 
 
 def change_model(verb: str, asked: Json, *, url: str | None, data_dir: Path | None, as_json: bool) -> None:
@@ -49,12 +61,12 @@ def delete_model(model: str, on: str, *, url: str | None, data_dir: Path | None)
     return call_server(url, data_dir, lambda api: api.post(f"{ROUTE}/delete", {"model": model, "on": on}))
 
 
-async def _follow_pull(api: Api, model: str, on: str) -> Json:
+async def _follow(api: Api, verb: str, asked: Json) -> Json:
     from corral.client.remote_errors import make_remote_error, make_unreachable_error
 
-    path = f"{ROUTE}/pull"
-    with show_steps(model) as show:
-        async with api.open_steps(path, {"model": model, "on": on}) as events:
+    path = f"{ROUTE}/{verb}"
+    with show_steps(asked["model"]) as show:
+        async with api.open_steps(path, asked) as events:
             async for event in events:
                 match event.kind:
                     case "done":
@@ -63,7 +75,7 @@ async def _follow_pull(api: Api, model: str, on: str) -> Json:
                         raise make_remote_error(503, event.data, url=api.url + path)
                     case _:
                         show(event.data["words"], event.data["done"], event.data["total"])
-    raise make_unreachable_error(api.url, "the pull's events broke off")
+    raise make_unreachable_error(api.url, f"the events of the {verb} broke off")
 
 
 def _put_model(answer: Json, *, as_json: bool) -> None:

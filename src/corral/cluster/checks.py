@@ -218,6 +218,11 @@ def _check_engine(name: str, engine: EngineShape, at: YamlPath, references: Refe
             references.report_conflict("a GPU is named without its node", (*here, "gpu"), "add `node`")
         if instance.gpu is not None:
             references.check_gpu(instance.node, instance.gpu, (*here, "gpu"))
+        if instance.models_folder is not None and name in ENGINES and not ENGINES[name].loads_from_folder:
+            what = f"{name!r} keeps its models itself, and not in a folder that others write"
+            references.report_conflict(
+                what, (*here, "modelsFolder"), f"remove it, and use `corral models pull --on {instance.name}`"
+            )
 
 
 def _check_selector(selector: str, at: YamlPath, references: References) -> None:

@@ -280,6 +280,11 @@ class InstanceShape(Shape):
     headers_from: dict[Text, EnvironmentName] = Field(
         default_factory=dict, description="Headers of every request to it: the variable that holds each one's value."
     )
+    models_folder: AbsolutePath | None = Field(
+        None,
+        description="The folder in which it looks for model files, as the Corral server sees it: on the same machine, "
+        "or on a share. `corral models place` writes there.",
+    )
 
 
 class EngineShape(Shape):

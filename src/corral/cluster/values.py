@@ -97,6 +97,8 @@ class Instance:
     """The environment variable that holds its token."""
     headers_from: Mapping[str, str] = field(default_factory=dict[str, str])
     """Headers of every request to it, each with the environment variable that holds its value."""
+    models_folder: str | None = None
+    """The folder of its model files, as the Corral server sees it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

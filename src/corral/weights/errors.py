@@ -54,6 +54,13 @@ class NotAModelError(SourceError):
     kind = Kind.INVALID
 
 
+class PlacingError(CorralError):
+    """A model file cannot be placed where another program looks for it."""
+
+    code = "models.not_placed"
+    kind = Kind.CONFLICT
+
+
 class UnsafeArchiveError(SourceError):
     """An archive that tries to write outside the folder it is unpacked into."""
 

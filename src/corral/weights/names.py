@@ -52,6 +52,11 @@ def spell_path(name: str) -> str:
         return name
 
 
+def spell_local(name: str) -> str:
+    """Spell a relative path absolutely, for a program that runs in another folder; other names are left as they are."""
+    return spell_path(name) if name.startswith(("./", "../", "~")) else name
+
+
 def _list_known(catalogue: Sequence[Entry]) -> list[str]:
     return [known for entry in catalogue for known in (entry.name, *entry.aliases)]
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from corral.server.services import Services
 from corral.work import ModelHost
 from doubles.ollama import OllamaDouble
 from doubles.ollama_models import SIZE
-from doubles.serving import Serving
+from doubles.serving import Serving, serving
 
 ROUTE = "/corral/v1/models/hosted"
 
@@ -189,3 +190,64 @@ async def test_what_is_done_to_models_of_instances_is_in_the_audit_log(api: Serv
     acts = [(entry["owner"], entry["action"], entry["subject"], entry["details"]["instance"]) for entry in entries]
     kinds = ("pulled", "phi3"), ("pulled", "phi4"), ("loaded", "phi3"), ("unloaded", "phi3"), ("deleted", "phi3")
     assert acts == [("local", f"model_{kind}", model, "near") for kind, model in kinds]
+
+
+# --- files in models folders ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> dict[str, Path]:
+    """The models folders of two instances of ComfyUI."""
+    paths = {name: tmp_path / name for name in ("left", "right")}
+    for path in paths.values():
+        (path / "loras").mkdir(parents=True)
+    (tmp_path / "paint.safetensors").write_bytes(b"paint")
+    return paths
+
+
+@pytest.fixture
+async def placing(services: Services, folders: dict[str, Path]) -> AsyncIterator[Serving]:
+    """The API of a server whose cluster file names them, and a third instance without a folder."""
+    instances = [
+        Instance(name=name, url=f"http://127.0.0.1:{port}", models_folder=str(folder))
+        for port, (name, folder) in enumerate(folders.items(), 1)
+    ]
+    instances.append(Instance(name="far", url="http://127.0.0.1:3"))
+    engines = {"comfyui": EngineSettings(name="comfyui", instances=tuple(instances))}
+    async with serving(replace(services, in_effect=InEffect(replace(services.cluster, engines=engines)))) as api:
+        yield api
+
+
+async def test_a_file_is_placed_for_every_instance_with_a_models_folder_by_command_and_by_route(
+    placing: Serving, folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, name = str(tmp_path / "paint.safetensors"), "loras/paint.safetensors"
+
+    printed_first = await run(placing, capsys, "place", source, "--as", name)
+    printed_again = await printed(placing, capsys, "place", source, "--as", name)
+    answered = await placing.post(f"{ROUTE}/place", {"model": source, "name": name})
+
+    assert {path.name: (path / name).read_bytes() for path in folders.values()} == {"left": b"paint", "right": b"paint"}
+    assert printed_first == "".join(f"{path.name}: {path / name}, 5 B, placed\n" for path in folders.values())
+    assert printed_again == answered.json
+    assert [item["written"] for item in answered.json["items"]] == [False, False]
+    audit = (await placing.get("/corral/v1/audit")).json["items"]
+    assert audit[0]["action"] == "model_placed"
+    assert audit[0]["details"] == {"name": name, "instances": ["left", "right"]}
+
+
+async def test_a_file_is_placed_for_one_instance_and_what_cannot_be_is_refused(
+    placing: Serving, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    asked = {"model": str(tmp_path / "paint.safetensors"), "name": "loras/paint.safetensors"}
+
+    right = await placing.post(f"{ROUTE}/place", {**asked, "on": "right"})
+    without = await placing.post(f"{ROUTE}/place", {**asked, "on": "far"})
+    away = await placing.post(f"{ROUTE}/place", {**asked, "name": "../x/paint.safetensors"})
+    (folders["left"] / "loras" / "paint.safetensors").write_bytes(b"other")
+    taken = await placing.post(f"{ROUTE}/place", asked)
+
+    assert [item["instance"] for item in right.json["items"]] == ["right"]
+    assert (without.status, without.json["error"]["code"]) == (404, "instance.no_models_folder")
+    assert (away.status, away.json["error"]["code"]) == (409, "models.not_placed")
+    assert (taken.status, taken.json["error"]["where"]) == (409, str(folders["left"] / "loras" / "paint.safetensors"))

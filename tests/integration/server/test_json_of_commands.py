@@ -193,6 +193,7 @@ OTHERWISE = {
     "engines convert": "asks an instance of ComfyUI; `test_instances_api` compares it",
     "loadtest": "watches GPUs for a time; two tests never measure the same",
     "models load": "asks an Ollama server; `test_hosted_models` compares it",
+    "models place": "writes files for instances; `test_hosted_models` compares it",
     "models unload": "asks an Ollama server; `test_hosted_models` compares it",
     "models rm": "of an Ollama server is compared in `test_hosted_models`; the store's has no route",
     "version": "is of the program that is called; that of a server is in `GET /status`",

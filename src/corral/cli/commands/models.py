@@ -110,6 +110,37 @@ def pull(
         terminal.put(f"{pulled.name}: {pulled.path}")
 
 
+@app.command("place", epilog=make_example("corral models place ./paint.safetensors --as loras/paint.safetensors"))
+def place(
+    model: ModelName,
+    name: Annotated[
+        str,
+        typer.Option("--as", metavar="KIND/FILE", help="The kind of model and the file: loras/paint.safetensors."),
+    ],
+    on: Annotated[
+        str | None,
+        typer.Option("--on", metavar="INSTANCE", help="Place it for this instance. Default: all with a models folder."),
+    ] = None,
+    url: Url = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Place a model file where instances of ComfyUI look for it: verified, or not at all.
+
+    It comes from the store of the server, into which it is pulled first. An instance has such a folder where the
+    cluster file has `modelsFolder`.
+    """
+    from corral.cli import hosted_models
+    from corral.weights.names import spell_local
+
+    if dry_run:
+        terminal.note(f"would place {model} as {name} on {on or 'every instance with a models folder'}")
+        return
+    asked = {"model": spell_local(model), "name": name, "on": on}
+    hosted_models.place_model(asked, url=url, data_dir=data_dir, as_json=as_json)
+
+
 @app.command("path", epilog=make_example("corral models path smollm2-135m-instruct"))
 def path(model: ModelName, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Print the file or folder of a model that an engine opens."""

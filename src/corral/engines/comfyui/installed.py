@@ -31,6 +31,18 @@ MAX_SUGGESTIONS = 100
 MAX_LACKS = 10_000
 """Lacks that one comparison lists; of each further workflow, it lists one. A body of 31 MiB can name half
 a million missing files, for each instance anew."""
+_FOLDERS = {
+    "ckpt_name": "checkpoints",
+    "clip_name": "text_encoders",
+    "clip_name1": "text_encoders",
+    "clip_name2": "text_encoders",
+    "control_net_name": "controlnet",
+    "lora_name": "loras",
+    "style_model_name": "style_models",
+    "unet_name": "diffusion_models",
+    "vae_name": "vae",
+}
+"""The models folder from which nodes of ComfyUI load an input (`nodes.py` and `folder_paths.py`)."""
 _MODEL_ENDINGS = (".safetensors", ".ckpt", ".gguf", ".pt", ".pth", ".bin", ".sft", ".onnx", ".pkl")
 
 
@@ -91,8 +103,13 @@ class Installed:
             code="comfyui.missing_model",
             what=f"the model {need.file!r}",
             where=need.where,
-            hint=f"put the file into its models folder ({alike}), or name one that is there",
+            hint=f"put the file into its models folder ({alike}), or name one that is there{_suggest_placing(need)}",
         )
+
+
+def _suggest_placing(need: Need) -> str:
+    folder = _FOLDERS.get(need.input or "")
+    return f"; `corral models place SOURCE --as {folder}/{need.file}` puts it there" if folder else ""
 
 
 def list_needs(inputs: Mapping[str, Json]) -> tuple[Need, ...]:

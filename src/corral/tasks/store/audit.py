@@ -39,6 +39,7 @@ class Action(StrEnum):
     CLUSTER_RELOADED = "cluster_reloaded"
     BACKUP_TAKEN = "backup_taken"
     MODEL_PULLED = "model_pulled"
+    MODEL_PLACED = "model_placed"
     MODEL_DELETED = "model_deleted"
     MODEL_LOADED = "model_loaded"
     MODEL_UNLOADED = "model_unloaded"

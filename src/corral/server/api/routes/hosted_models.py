@@ -1,10 +1,10 @@
-"""Models of servers elsewhere: what each instance has, and pulling, deleting, loading and unloading there."""
+"""Models of servers elsewhere: what each instance has; pulling, placing, deleting, loading and unloading there."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Annotated
 
 from fastapi import Header, Query, Request
@@ -24,6 +24,7 @@ from corral.operations.hosted_models import (
     pull_hosted_model,
     unload_hosted_model,
 )
+from corral.operations.placing_models import PlaceAsked, PlacedModel, PlacedModels, place_model
 from corral.server.api.auditing import record
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import answer as answer_error
@@ -40,8 +41,10 @@ from corral.work import HostedModel, LoadedModel, PullStep
 
 router = make_router("models", prefix="/corral/v1/models/hosted", route_class=StrictRoute)
 
-describe_requests(HostedModelAsked, LoadAsked)
-describe_answers(HostedModels, InstanceModels, InstanceModel, DeletedModel, HostedModel, LoadedModel)
+describe_requests(HostedModelAsked, LoadAsked, PlaceAsked)
+describe_answers(
+    HostedModels, InstanceModels, InstanceModel, DeletedModel, HostedModel, LoadedModel, PlacedModels, PlacedModel
+)
 
 On = Annotated[LongWord | None, Query(description="an instance or its slot; left out: all instances")]
 Accept = Annotated[str, Header(alias="Accept", description="`text/event-stream` for progress")]
@@ -70,7 +73,28 @@ async def pull_instance_model(
     """
     if _STREAM not in accept:
         return answer(await _pull(asked, api, caller, lambda _: None))
-    return StreamingResponse(_stream_pull(asked, api, caller, request_id_of(request)), media_type=_STREAM)
+    stream = _stream(lambda on_step: _pull(asked, api, caller, on_step), request_id_of(request))
+    return StreamingResponse(stream, media_type=_STREAM)
+
+
+@router.post(
+    "/place",
+    summary="Place a model file for instances",
+    response_model=PlacedModels,
+    responses=declare_refusals(400, 404, 409, 413, 503),
+)
+async def place_model_file(
+    asked: PlaceAsked, request: Request, api: Here, caller: Admin, accept: Accept = "*/*"
+) -> Response:
+    """Copy a model file from the store, into which it is pulled first, to the models folders of instances.
+
+    Each copy is verified before it has its name. With `Accept: text/event-stream` the steps come as events, as those of
+    a pull.
+    """
+    if _STREAM not in accept:
+        return answer(await _place(asked, api, caller, lambda _: None))
+    stream = _stream(lambda on_step: _place(asked, api, caller, on_step), request_id_of(request))
+    return StreamingResponse(stream, media_type=_STREAM)
 
 
 @router.post(
@@ -120,20 +144,30 @@ async def _pull(
     return pulled
 
 
-async def _stream_pull(asked: HostedModelAsked, api: ApiState, caller: Caller, request_id: str) -> AsyncGenerator[str]:
+async def _place(asked: PlaceAsked, api: ApiState, caller: Caller, on_step: Callable[[PullStep], None]) -> PlacedModels:
+    placed = await place_model(api.services.cluster, api.services.weights, asked, on_step)
+    instances = [item.instance for item in placed.items]
+    await record(api, caller, Action.MODEL_PLACED, placed.model, name=placed.name, instances=instances)
+    return placed
+
+
+async def _stream(
+    work: Callable[[Callable[[PullStep], None]], Coroutine[None, None, object]], request_id: str
+) -> AsyncGenerator[str]:
+    """Yield the steps of some work as events, and its end; closing the stream cancels the work."""
     steps: asyncio.Queue[PullStep | None] = asyncio.Queue()
-    pulling = asyncio.create_task(_pull(asked, api, caller, steps.put_nowait))
-    pulling.add_done_callback(lambda _: steps.put_nowait(None))
+    working = asyncio.create_task(work(steps.put_nowait))
+    working.add_done_callback(lambda _: steps.put_nowait(None))
     try:
         while (step := await _next(steps)) is not None:
             yield step
         try:
-            yield _write_event("done", json.dumps(to_json(await pulling)))
+            yield _write_event("done", json.dumps(to_json(await working)))
         except CorralError as error:
             yield _write_event("failed", bytes(answer_error(error, request_id).body).decode())
     finally:
-        pulling.cancel()
-        await asyncio.gather(pulling, return_exceptions=True)
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
 
 
 async def _next(steps: asyncio.Queue[PullStep | None]) -> str | None:
