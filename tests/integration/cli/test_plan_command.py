@@ -195,3 +195,12 @@ def test_parts_of_a_video_model_that_have_no_room_in_main_memory_are_warned_of(
     warnings = {warning["where"]: warning["what"] for warning in _warnings(capsys, tmp_path, service)}
 
     assert "33.1 GiB of main memory" in warnings["video: wan2.2-t2v-14b"]
+
+
+def test_a_vllm_that_would_end_at_its_start_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = '["--model", "meta-llama/Llama-3.1-8B-Instruct"]'
+    service = f'{{name: chat, image: "vllm/vllm-openai:v0.11.0", port: 8000, gpus: 1, command: {command}}}'
+
+    warnings = {warning["pitfall"]: warning["what"] for warning in _warnings(capsys, tmp_path, service)}
+
+    assert "16.0 GiB of cache for 131,072 tokens" in warnings["B16"]

@@ -105,6 +105,12 @@ def estimate_shape(model: str, *, engine: str | None = None) -> ModelShape | Non
     return make_shape(published, precision, name=model, reason=reason)
 
 
+def find_model(model: str) -> Published | None:
+    """Find the published model that a repository's name means; None when it is not known."""
+    named = read_name(model)
+    return None if named is None else find_published(named.bare, is_repository=named.is_repository)
+
+
 def _choose_precision(named: ModelName, published: Published) -> tuple[Precision, str]:
     if named.is_repository and (named.precision is None or named.precision.is_gguf):
         return make_published_precision(published.published), "as its repository has it"

@@ -21,6 +21,7 @@ from corral.linting.rules import (
     processes,
     queueing,
     services,
+    serving,
     storage,
     values_and_fields,
 )
@@ -40,6 +41,7 @@ _MODULES = (
     power,
     processes,
     services,
+    serving,
     storage,
     values_and_fields,
 )

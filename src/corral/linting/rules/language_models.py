@@ -32,7 +32,7 @@ def check_model_size(corpus: Corpus) -> Iterator[Violation]:
         return
     for tree, model, node in _list_models(corpus, corpus.cluster):
         need = estimate_need(OLLAMA.name, model)
-        has = _sum_memory(node) if node else max((_sum_memory(node) or 0 for node in corpus.cluster.nodes), default=0)
+        has = sum_memory(node) if node else max((sum_memory(node) or 0 for node in corpus.cluster.nodes), default=0)
         if need is None or not has:
             continue
         size = need.divide(1)
@@ -45,7 +45,7 @@ def check_model_size(corpus: Corpus) -> Iterator[Violation]:
 @checks("B09")
 def check_overcommitted_memory(corpus: Corpus) -> Iterator[Violation]:
     """Look for nodes of the cluster file with shared GPUs whose pods are known to need more than all of them have."""
-    memory = {node.name: _sum_memory(node) for node in (corpus.cluster.nodes if corpus.cluster else ())}
+    memory = {node.name: sum_memory(node) for node in (corpus.cluster.nodes if corpus.cluster else ())}
     needed: dict[str, int] = defaultdict(int)
     for pod in corpus.deployed_pods if corpus.shares_gpus else ():
         node = pod.spec["nodeSelector"][HOSTNAME].raw or ""
@@ -61,7 +61,7 @@ def _estimate_need(pod: Pod) -> int:
     said = pod.template["metadata"]["annotations"]["gpu-memory"].count
     if said is not None:
         return said * 2**20
-    needs = [estimate_need(OLLAMA.name, model) for _, model in _list_pulls(pod)]
+    needs = [estimate_need(OLLAMA.name, model) for _, model in list_pulls(pod)]
     return max((need.divide(1) for need in needs if need), default=0)
 
 
@@ -69,7 +69,7 @@ def _estimate_need(pod: Pod) -> int:
 def check_claim_size(corpus: Corpus) -> Iterator[Violation]:
     """Look for Ollama's claims that do not hold what its pods pull."""
     for pod in corpus.pods:
-        pulled = dict.fromkeys(model for _, model in _list_pulls(pod))
+        pulled = dict.fromkeys(model for _, model in list_pulls(pod))
         shapes = [estimate_shape(model, engine=OLLAMA.name) for model in pulled]
         total = sum(shape.weights for shape in shapes if shape)
         for volume in pod.spec["volumes"].entries if total else ():
@@ -98,7 +98,7 @@ def _parse_size(raw: str | None) -> int:
         return 0
 
 
-def _list_pulls(pod: Pod) -> Iterator[tuple[Tree, str]]:
+def list_pulls(pod: Pod) -> Iterator[tuple[Tree, str]]:
     """Every `ollama pull` of a pod's commands and hooks, with the model."""
     for container in pod.containers:
         hook = container.tree["lifecycle"]["postStart"]["exec"]["command"]
@@ -173,8 +173,8 @@ def _list_models(corpus: Corpus, cluster: Cluster) -> Iterator[tuple[Tree, str, 
                 host = _parse_host(parameters["api_base"].raw or "")
                 yield parameters["model"], match["model"], _find_node_of_host(cluster, host)
     for pod in corpus.pods:
-        for word, model in _list_pulls(pod):
-            yield word, model, _find_node(cluster, pod)
+        for word, model in list_pulls(pod):
+            yield word, model, find_node_of_pod(cluster, pod)
     only = cluster.nodes[0] if len(cluster.nodes) == 1 else None  # a project runs on one machine
     for service in corpus.services:
         for word in service.words:
@@ -189,7 +189,7 @@ def _parse_host(url: str) -> str | None:
         return None
 
 
-def _find_node(cluster: Cluster, pod: Pod) -> Node | None:
+def find_node_of_pod(cluster: Cluster, pod: Pod) -> Node | None:
     """The node that a pod is pinned to by its host name."""
     name = pod.spec["nodeSelector"][HOSTNAME].raw
     return next((node for node in cluster.nodes if node.name == name), None)
@@ -206,7 +206,7 @@ def _find_node_of_host(cluster: Cluster, host: str | None) -> Node | None:
     return next((node for node in cluster.nodes if host and node.address == host), None)
 
 
-def _sum_memory(node: Node) -> int:
+def sum_memory(node: Node) -> int:
     """VRAM of all GPUs of a node: Ollama spreads a model over them; 0 when one is unknown."""
     sizes = [gpu.memory for gpu in node.gpus or ()]
     return 0 if None in sizes else sum(size or 0 for size in sizes)

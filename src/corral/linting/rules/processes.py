@@ -151,16 +151,6 @@ def _pair_words(program: Program) -> Iterator[tuple[Tree, str]]:
         yield word, following
 
 
-@checks("B07")
-def check_contexts(corpus: Corpus) -> Iterator[Violation]:
-    """Look for containers where both are above 1."""
-    for program in corpus.programs:
-        parallel, loaded = program.settings.get("OLLAMA_NUM_PARALLEL"), program.settings.get("OLLAMA_MAX_LOADED_MODELS")
-        if parallel and loaded and (parallel.count or 0) > 1 and (loaded.count or 0) > 1:
-            what = f"{parallel.raw} parallel requests for each of {loaded.raw} models on one GPU"
-            yield Violation(place=parallel.place, what=what, subject=program.subject)
-
-
 @checks("B11")
 def check_image_tags(corpus: Corpus) -> Iterator[Violation]:
     """Look for `latest` and for no tag at all, as kustomizations leave it; a service that builds its image names it."""

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from corral.cluster.values import Cluster, Layout, Service, Storage
 from corral.engine_kinds import COMFYUI, OLLAMA
+from corral.hardware.catalogue import list_matching
 from corral.hardware.fit.names import TEXT_ENGINES, estimate_shape
 from corral.hardware.fit.pipelines import find_pipeline
+from corral.hardware.fit.serving import Serving, ServingGpu, find_obstacles, read_serving
 from corral.planning.placement.demand import Demand, list_volumes, wants_gpu
 from corral.planning.placement.eligibility import Eligibility
 from corral.planning.placement.ledger import Ledger, list_unit_names
@@ -28,6 +30,7 @@ def find_cautions(
         *(_check_sharing(cluster, ledger) if cluster.kubernetes is not None else ()),
         *_check_volumes(cluster, layout),
         *_check_main_memory(cluster, demands, ledger),
+        *_check_servers(cluster, demands, eligibility),
     ]
     return tuple(dict.fromkeys(cautions))
 
@@ -194,6 +197,31 @@ def find_cautions_of_demand(demand: Demand, eligibility: Eligibility) -> Iterato
         yield from _check_sizes(demand, eligibility)
         yield from _check_counts(demand, eligibility)
     yield from _bound_by_volume(demand)
+
+
+def _check_servers(cluster: Cluster, demands: Sequence[Demand], eligibility: Eligibility) -> Iterator[Caution]:
+    """Warn of vLLM and SGLang that are certain to end at their start on the GPUs that they have."""
+    for demand in demands:
+        for service in (cluster.services[name] for name in demand.services):
+            serving = read_serving(service.image, " ".join(service.command))
+            if serving is not None and demand.vram is not None:
+                yield from _warn_of_server(service.name, serving, _list_gpus(demand, eligibility))
+
+
+def _warn_of_server(name: str, serving: Serving, gpus: Sequence[PlannedGpu]) -> Iterator[Caution]:
+    for obstacle in find_obstacles(serving, [_describe_gpu(gpu) for gpu in gpus]):
+        yield Caution(
+            pitfall="B16",
+            where=name,
+            what=f"{serving.server} would not start with {serving.model}: {obstacle}",
+            hint="change its settings, choose a quantization that its GPUs run, or give it others",
+        )
+
+
+def _describe_gpu(gpu: PlannedGpu) -> ServingGpu:
+    matching = list_matching(gpu.model) if gpu.model else ()
+    capability = matching[0].cuda_capability if len(matching) == 1 else None
+    return ServingGpu(name=gpu.model or gpu.name, memory=gpu.memory, cuda_capability=capability)
 
 
 def _warn_of_unknown_needs(demand: Demand) -> Iterator[Caution]:

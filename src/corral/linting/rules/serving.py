@@ -1,0 +1,92 @@
+"""Inference servers whose model, GPUs and settings do not go together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from corral.cluster.values import Node
+from corral.engine_kinds import OLLAMA
+from corral.hardware.catalogue import list_matching
+from corral.hardware.fit.memory import USUAL_CONTEXT
+from corral.hardware.fit.names import estimate_need
+from corral.hardware.fit.serving import Serving, ServingGpu, find_obstacles, read_serving
+from corral.linting.corpus import Corpus
+from corral.linting.programs import Program, read_container
+from corral.linting.registry import Violation, checks
+from corral.linting.rules.language_models import find_node_of_pod, list_pulls, sum_memory
+from corral.linting.values import Position
+from corral.units import format_bytes
+
+
+@checks("B16")
+def check_servers(corpus: Corpus) -> Iterator[Violation]:
+    """Look for vLLM and SGLang that are certain to end at their start, on every node of the cluster file with GPUs."""
+    for program in corpus.programs:
+        serving = read_serving(program.image, program.script)
+        if serving is None or program.gpus == 0:
+            continue
+        nodes = [node for node in (corpus.cluster.nodes if corpus.cluster else ()) if node.gpus]
+        answers = [find_obstacles(serving, _list_gpus(node, program)) for node in nodes]
+        if not nodes:
+            answers = [find_obstacles(serving, (ServingGpu(name="GPU"),) * (program.gpus or serving.tensor_parallel))]
+        if all(answers):
+            what = f"{program.title} serves {serving.model}: {min(answers, key=len)[0]}"
+            yield Violation(place=_find_place(program, serving), what=what, subject=program.subject)
+
+
+def _list_gpus(node: Node, program: Program) -> Sequence[ServingGpu]:
+    """List the GPUs of a node that a program can get, the largest first where it gets some of them."""
+    gpus = [_describe(gpu.model, gpu.memory) for gpu in node.gpus or ()]
+    gpus.sort(key=lambda gpu: gpu.memory or 0, reverse=True)
+    return gpus if program.gpus is None else gpus[: program.gpus]
+
+
+def _describe(model: str | None, memory: int | None) -> ServingGpu:
+    matching = list_matching(model) if model else ()
+    capabilities = {entry.cuda_capability for entry in matching}
+    capability = capabilities.pop() if len(capabilities) == 1 else None
+    return ServingGpu(name=model or "GPU", memory=memory, cuda_capability=capability)
+
+
+def _find_place(program: Program, serving: Serving) -> Position:
+    word = next((word for word in program.words if serving.model in (word.raw or "")), None)
+    return (word or program.tree["image"] or program.tree).place
+
+
+@checks("B07")
+def check_contexts(corpus: Corpus) -> Iterator[Violation]:
+    """Look for parallel requests of several models, and for contexts that the cluster file's GPUs cannot hold."""
+    for program in corpus.programs:
+        parallel, loaded = program.settings.get("OLLAMA_NUM_PARALLEL"), program.settings.get("OLLAMA_MAX_LOADED_MODELS")
+        if parallel and loaded and (parallel.count or 0) > 1 and (loaded.count or 0) > 1:
+            what = f"{parallel.raw} parallel requests for each of {loaded.raw} models on one GPU"
+            yield Violation(place=parallel.place, what=what, subject=program.subject)
+    if corpus.cluster is None:
+        return
+    largest = max((sum_memory(node) for node in corpus.cluster.nodes), default=0)
+    for pod in corpus.pods:
+        node = find_node_of_pod(corpus.cluster, pod)
+        models = tuple(dict.fromkeys(model for _, model in list_pulls(pod)))
+        for container in pod.containers:
+            yield from _check_cache(read_container(container), models, sum_memory(node) if node else largest)
+
+
+def _check_cache(program: Program, models: Sequence[str], has: int) -> Iterator[Violation]:
+    """Look for a context, times its parallel requests, for which a model has no room where Ollama's own has."""
+    context, parallel = program.settings.get("OLLAMA_CONTEXT_LENGTH"), program.settings.get("OLLAMA_NUM_PARALLEL")
+    place = parallel or context
+    if place is None or not has:
+        return
+    sequences = (parallel.count if parallel else None) or 1
+    tokens = (context.count if context else None) or USUAL_CONTEXT
+    for model in models:
+        usual = estimate_need(OLLAMA.name, model)
+        asked = estimate_need(OLLAMA.name, model, context=tokens, parallel=sequences)
+        if usual is None or asked is None or usual.divide(1) > has or asked.divide(1) <= has:
+            continue
+        more = format_bytes(asked.divide(1) - usual.divide(1))
+        what = (
+            f"{sequences} x {tokens:,} tokens of {model} need {format_bytes(asked.divide(1))}, {more} more than"
+            f" Ollama's own {USUAL_CONTEXT:,}, and the GPUs have {format_bytes(has)}: layers go to the processor"
+        )
+        yield Violation(place=place.place, what=what, subject=program.subject)
