@@ -63,7 +63,8 @@ def postgres_url() -> Iterator[str]:
 async def _make_template(url: str) -> None:
     connection = await asyncpg.connect(url)
     await connection.execute(f"create database {TEMPLATE}")
-    await connection.execute("alter system set fsync = off")
+    for setting in ("fsync = off", "synchronous_commit = off", "full_page_writes = off", "max_wal_size = '256MB'"):
+        await connection.execute(f"alter system set {setting}")
     await connection.execute("select pg_reload_conf()")
     await connection.close()
     await migrate(_with_database(url, TEMPLATE))
@@ -79,7 +80,7 @@ async def database_url(postgres_url: str) -> AsyncIterator[str]:
     """A database of this test alone, with the schema."""
     name = f"test_{uuid4().hex[:12]}"
     admin = await asyncpg.connect(postgres_url)
-    await admin.execute(f"create database {name} template {TEMPLATE} strategy file_copy")
+    await admin.execute(f"create database {name} template {TEMPLATE} strategy wal_log")
     yield _with_database(postgres_url, name)
     await admin.execute(f"drop database {name} with (force)")
     await admin.close()
