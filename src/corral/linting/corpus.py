@@ -14,13 +14,14 @@ from corral.hardware.catalogue import GpuModel, resolve_gpu
 from corral.hardware.makers import NVIDIA, find_maker
 from corral.linting.compose.projects import Project, list_projects
 from corral.linting.compose.services import ComposeService
-from corral.linting.documents import Document, is_page, read_blocks, read_documents
-from corral.linting.kustomizing import NAMES, Kustomizations, normalize_path, split_image
+from corral.linting.documents import Document, is_page, read_blocks, read_documents, split_files
+from corral.linting.embedding import read_embedded
+from corral.linting.kustomizing import NAMES, Build, Kustomizations, normalize_path, split_image
 from corral.linting.manifests import Container, Manifest, Pod, read_manifests
 from corral.linting.nix import NixText, read_nix
 from corral.linting.programs import Program, read_container, read_service
 from corral.linting.tree import Path, Tree
-from corral.linting.values import STDIN, Position, Source, Unread
+from corral.linting.values import STDIN, Gap, Position, Source, Unread
 
 LARGEST_FILE = 16_000_000
 """Characters, some 10 seconds of work; larger files are reported and not read. CRD bundles have up to 5 million."""
@@ -113,7 +114,8 @@ class Corpus:
         self.texts.append(Text(file=source.name, language="markdown", text=source.text))
         for block in read_blocks(source.text):
             if block.language in _YAML_FENCES:
-                self._keep(read_documents(source.name, block.text, line=block.line, start=block.start))
+                for offset, line, text in split_files(block.text):
+                    self._keep(read_documents(source.name, text, line=block.line + line, start=block.start + offset))
             else:
                 self.texts.append(
                     Text(file=source.name, language=block.language, text=block.text, line=block.line, start=block.start)
@@ -134,13 +136,15 @@ class Corpus:
         """One corpus for each deployment: each kustomization that no other lists, with the files that no kustomization
         lists. Without kustomizations, this corpus."""
         builds = self._kustomizations.builds
-        return tuple(self._view(build.manifests) for build in builds) if builds else (self,)
+        return tuple(self._view(build) for build in builds) if builds else (self,)
 
-    def _view(self, built: Iterable[Manifest]) -> Corpus:
+    def _view(self, build: Build) -> Corpus:
         view = Corpus((), self.cluster)
         view.sources, view.documents, view.texts, view.unread = self.sources, self.documents, self.texts, self.unread
         view.__dict__ |= {
-            "manifests": (*built, *self._unlisted),
+            "manifests": (*build.manifests, *self._unlisted),
+            "is_build": bool(build.manifests) and not self._unlisted,
+            "is_whole": self._is_whole_build(build),
             "written_manifests": self.written_manifests,
             "kustomizations": self.kustomizations,
             "_kustomizations": self._kustomizations,
@@ -148,11 +152,18 @@ class Corpus:
             "modules": self.modules,
             "projects": self.projects,
             "other_documents": self.other_documents,
+            "embedded": self.embedded,
             "_index": self._index,
             "_owners": self._owners,
             "_spots": self._spots,
         }
         return view
+
+    def _is_whole_build(self, build: Build) -> bool:
+        """Return whether a kustomization has all that it deploys: what else lies in the repository does not matter."""
+        broken = {normalize_path(part.place.file) for part in self.unread if part.gap is Gap.UNREADABLE}
+        charts = any(manifest.kind in _MAKES_MORE for manifest in (*build.manifests, *self._unlisted))
+        return self._kustomizations.is_whole_below(build.folder, broken) and not charts
 
     @cached_property
     def _kustomizations(self) -> Kustomizations:
@@ -189,10 +200,17 @@ class Corpus:
         return tuple((text, read_nix(text.text)) for text in self.texts if text.language == "nix")
 
     @cached_property
+    def is_build(self) -> bool:
+        """Whether the manifests are those of one kustomization."""
+        return False
+
+    @cached_property
     def is_whole(self) -> bool:
         """Whether the files have all that is deployed: nothing is fetched, and no chart makes more objects."""
         charts = any(manifest.kind in _MAKES_MORE for manifest in self.manifests)
-        return self._kustomizations.is_whole and not charts and not self.unread
+        return (
+            self._kustomizations.is_whole and not charts and not any(part.gap is Gap.UNREADABLE for part in self.unread)
+        )
 
     @cached_property
     def shares_gpus(self) -> bool:
@@ -221,6 +239,11 @@ class Corpus:
         return tuple(
             model for gpu in node.gpus or () if (model := resolve_gpu(gpu.model, memory=gpu.memory)) is not None
         )
+
+    @cached_property
+    def embedded(self) -> tuple[tuple[Document, Document], ...]:
+        """Documents in the texts of others, each after the one that has it."""
+        return tuple((document, inner) for document in self.documents for _, inner in read_embedded(document))
 
     @cached_property
     def other_documents(self) -> tuple[Document, ...]:
@@ -352,6 +375,23 @@ class Corpus:
         """Kustomizations and components."""
         return self._kustomizations.documents
 
+    def list_images(self, kustomization: Document) -> frozenset[str]:
+        """List the images of what a kustomization deploys, without versions; empty when not all of it is there.
+
+        A component is put into what others deploy: for it, all that the files have counts.
+        """
+        folder = posixpath.dirname(normalize_path(kustomization.tree.file)) or "."
+        broken = {normalize_path(part.place.file) for part in self.unread if part.gap is Gap.UNREADABLE}
+        is_component = kustomization.tree["kind"].raw == "Component"
+        if not (self.is_whole if is_component else self._kustomizations.is_whole_below(folder, broken)):
+            return frozenset()
+        files = self._kustomizations.list_files_below(folder)
+        spots = [spot for spot in self.find_under("image") if is_component or normalize_path(spot.tree.file) in files]
+        kinds = {spot.document.tree["kind"].raw for spot in spots}
+        changed = {entry["newName"].raw or "" for part in self.kustomizations for entry in part.tree["images"].entries}
+        names = {split_image(spot.tree.raw)[0] for spot in spots if spot.tree.raw}
+        return frozenset(names | changed) if names and kinds.isdisjoint(_MAKES_MORE) else frozenset()
+
     def find_under(self, *keys: str) -> Sequence[Spot]:
         """Find every value under one of these keys, in manifests and other documents, in the order of the files; the
         keys of a schema are names of fields, and left out."""
@@ -383,7 +423,7 @@ class Corpus:
     @cached_property
     def _index(self) -> _Index:
         index = _Index(paths=defaultdict(list), with_duplicates=[])
-        for document in self.documents:
+        for document in (*self.documents, *(inner for _, inner in self.embedded)):
             if document.tree["kind"].raw in _SCHEMAS:
                 continue
             paths, mappings = document.tree.list_keys()
@@ -398,7 +438,9 @@ class Corpus:
     @cached_property
     def _owners(self) -> dict[int, Manifest]:
         built = (manifest for build in reversed(self._kustomizations.builds) for manifest in build.manifests)
-        return {id(manifest.written): manifest for manifest in (*self.written_manifests, *built)}
+        owners = {id(manifest.written): manifest for manifest in (*self.written_manifests, *built)}
+        inner = {id(inner.tree): owners[id(outer.tree)] for outer, inner in self.embedded if id(outer.tree) in owners}
+        return owners | inner
 
 
 def find_folder(manifest: Manifest) -> str:

@@ -8,7 +8,7 @@ and merge keys up to `MOST_MERGED`; a document is read up to `LARGEST_DOCUMENT` 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -134,10 +134,33 @@ def _list_merged(mapping: Any) -> list[Any]:  # as above
 
 def _report_error(file: str, text: str, first_line: int, error: yaml.YAMLError) -> Unread:
     mark = getattr(error, "problem_mark", None)
-    place = Position(file, first_line + (mark.line if mark else 0), mark.column + 1 if mark else 1)
+    number = mark.line if mark else 0
+    place = Position(file, first_line + number, mark.column + 1 if mark else 1)
     if _TEMPLATE.search(text):
         return Unread(place=place, why="a template; render it first (`helm template`, `kustomize build`) and lint that")
+    context = getattr(error, "context_mark", None)
+    cause = _find_cause(text.split("\n"), context.line if context else number, number)
+    if cause is not None:
+        line, column, why = cause
+        return Unread(place=Position(file, first_line + line, column), why=f"not YAML: {why}")
     return Unread(place=place, why=f"not YAML: {getattr(error, 'problem', None) or error}")
+
+
+_NO_SPACE = re.compile(r"^[ \t]*(?:-[ \t]+)?[\w.-]+(?P<colon>:)(?P<value>[\"'\[{\w])")
+_TAB = re.compile(r"^ *(?P<tab>\t)")
+
+
+def _find_cause(lines: Sequence[str], first: int, last: int) -> tuple[int, int, str] | None:
+    """Find the mistake behind an error of libyaml, which names the line where it could not go on; with the number of
+    the line from 0 and the column from 1. None when it is not one of the usual ones."""
+    for number in range(max(0, first - 1), min(last + 1, len(lines))):
+        line = lines[number]
+        if tab := _TAB.match(line):
+            return number, tab.start("tab") + 1, "a tab before a key: YAML indents with spaces"
+        missing = _NO_SPACE.match(line)
+        if missing and "//" not in line:
+            return number, missing.start("colon") + 2, f"no space after the colon of {line.strip()!r}"
+    return None
 
 
 def _bound_nesting(text: str) -> int:
@@ -182,6 +205,26 @@ class Block:
     """The line of the file on which `text` starts, from 1."""
     start: int
     """The offset in the file at which `text` starts."""
+
+
+_NAMED_FILE = re.compile(r"^#[ \t]*(?:file:?[ \t]*|---[ \t]*)?[`\"']?[\w./{}<>-]*[\w}>]\.ya?ml\b", re.IGNORECASE)
+_SECOND_OBJECT = re.compile(r"^apiVersion:[ \t]")
+
+
+def split_files(text: str) -> Iterator[tuple[int, int, str]]:
+    """Split a block of a page that shows several files without `---`: at a comment with the name of a file, and where a
+    second object begins. Yield the offset, the line from 0, and the text of each."""
+    start = first_line = offset = 0
+    has_content = has_object = False
+    for number, line in enumerate(text.splitlines(keepends=True)):
+        is_object = _SECOND_OBJECT.match(line) is not None
+        if has_content and (_NAMED_FILE.match(line) or (is_object and has_object)):
+            yield start, first_line, text[start:offset]
+            start, first_line, has_content, has_object = offset, number, False, False
+        has_content = has_content or bool(line.strip() and not line.startswith("#"))
+        has_object = (has_object or is_object) and not line.startswith("---")
+        offset += len(line)
+    yield start, first_line, text[start:]
 
 
 def is_page(name: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from corral.linting.values import Finding, Report, Rule, Severity
+from corral.linting.values import Finding, Gap, Report, Rule, Severity
 
 Json = dict[str, object]
 _LEVELS: Mapping[Severity, str] = MappingProxyType(
@@ -88,9 +88,10 @@ def render_text(report: Report) -> Iterator[str]:
 
 
 def render_unread(report: Report) -> Iterator[str]:
-    """Yield the parts that could not be linted, a line for each."""
+    """Yield the parts that are not judged, a line for each."""
     for part in report.unread:
-        yield f"{part.place}: not linted: {part.why}"
+        word = "not judged" if part.gap is Gap.UNJUDGED else "not linted"
+        yield f"{part.place}: {word}: {part.why}"
 
 
 def render_place(finding: Finding) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -93,6 +93,31 @@ class Kustomizations:
             or kustomization.tree["transformers"]
             or self._is_open(folder, kustomization)
             for folder, kustomization in self._listed.items()
+        )
+
+    def is_whole_below(self, folder: str, broken: Set[str]) -> bool:
+        """Return whether everything that one kustomization deploys is in the files, and none of it is `broken`."""
+        return all(
+            not (part.tree["helmCharts"] or part.tree["generators"] or part.tree["transformers"])
+            and not self._is_open(at, part)
+            for at, part in self.list_below(folder)
+        ) and broken.isdisjoint(self.list_files_below(folder))
+
+    def list_below(self, folder: str, depth: int = 0) -> Iterator[tuple[str, Document]]:
+        """List a kustomization and those that it lists, each with its folder."""
+        kustomization = self._listed.get(folder)
+        if kustomization is None or depth > _DEEPEST:
+            return
+        yield folder, kustomization
+        for entry in self._list_entries(kustomization, "resources", "components", "bases"):
+            yield from self.list_below(self._join_path(folder, entry), depth + 1)
+
+    def list_files_below(self, folder: str) -> frozenset[str]:
+        """List the files that a kustomization and those below it list."""
+        return frozenset(
+            self._join_path(at, entry)
+            for at, part in self.list_below(folder)
+            for entry in self._list_entries(part, "resources", "components", "bases", "patchesStrategicMerge")
         )
 
     def _is_open(self, folder: str, kustomization: Document) -> bool:

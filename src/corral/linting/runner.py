@@ -21,7 +21,7 @@ from corral.linting.corpus import Corpus
 from corral.linting.documents import is_page, read_blocks
 from corral.linting.registry import Check
 from corral.linting.rules import CHECKS
-from corral.linting.values import Edit, Finding, Position, Report, Rule, Source, Suppressed, Unread
+from corral.linting.values import Edit, Finding, Gap, Position, Report, Rule, Source, Suppressed, Unread
 
 
 class UnknownRuleError(CorralError):
@@ -143,7 +143,7 @@ def read_accepted_rules(sources: Mapping[str, str]) -> AcceptedRules:
                 why = (
                     f"accepts {match['rules']} without a reason; write `# corral: ignore {match['rules']} because ...`"
                 )
-                unread.append(Unread(place=Position(file, line), why=why))
+                unread.append(Unread(place=Position(file, line), why=why, gap=Gap.COMMENT))
                 continue
             where = _WHOLE_FILE if match["scope"] == "ignore-file" else line
             lines = (where, *_find_block_below(text, match.end(), line)) if match["mark"] == "<!--" else (where,)

@@ -81,12 +81,24 @@ class Finding:
         return self.severity or self.rule.severity
 
 
+class Gap(StrEnum):
+    """The reason why a part of the input is not judged, as programs distinguish them."""
+
+    UNREADABLE = "unreadable"
+    """It cannot be read."""
+    UNJUDGED = "unjudged"
+    """It is read as what it is, and no rule is for it."""
+    COMMENT = "comment"
+    """A comment that accepts nothing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unread:
-    """A part of the input that could not be linted, and the reason."""
+    """A part of the input that is not judged, and the reason."""
 
     place: Position
     why: str
+    gap: Gap = Gap.UNREADABLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from corral.linting.values import STDIN, Finding, Report, Rule, Severity, Source
+from corral.linting.values import STDIN, Finding, Gap, Report, Rule, Severity, Source
 from corral.operations.cluster_file import FileText, check_cluster
 from corral.operations.diffs import diff_texts
 
@@ -52,11 +52,12 @@ class AcceptedFinding(LintFinding):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnreadPart:
-    """A part of the input that could not be linted, and the reason."""
+    """A part of the input that is not judged, and the reason."""
 
     file: str
     line: int
     column: int
+    gap: Gap
     why: str
 
 
@@ -139,7 +140,7 @@ def answer_lint(report: Report) -> LintAnswer:
             for accepted in report.suppressed
         ),
         unread=tuple(
-            UnreadPart(file=part.place.file, line=part.place.line, column=part.place.column, why=part.why)
+            UnreadPart(file=part.place.file, line=part.place.line, column=part.place.column, gap=part.gap, why=part.why)
             for part in report.unread
         ),
         counts={severity.value: number for severity, number in report.counts.items()},

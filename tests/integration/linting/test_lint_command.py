@@ -212,3 +212,25 @@ SARIF_PARTS = {
     },
 }
 """What the standard (SARIF 2.1.0, OASIS) asks of the parts that we write."""
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "why"),
+    [
+        ('kind: RuntimeClass\nmetadata:\n  name:"nvidia"\nhandler:"nvidia"\n', 3, "no space after the colon"),
+        ("kind: Pod\nspec:\n\tcontainers: []\n", 3, "a tab before a key"),
+        ("{{ if .Values.on }}\nkind: Pod\n{{ end }}\n", 2, "render it first"),
+    ],
+)
+def test_a_named_file_that_cannot_be_read_is_a_failure_with_its_line(
+    text: str, line: int, why: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "runtime.yaml"
+    file.write_text(text)
+    named = subprocess.run([CORRAL, "lint", file, "--json"], capture_output=True, text=True, check=False)
+    (part,) = json.loads(named.stdout)["unread"]
+    assert (named.returncode, part["line"], part["gap"]) == (1, line, "unreadable")
+    assert why in part["why"]
+    folder = subprocess.run([CORRAL, "lint", tmp_path], capture_output=True, text=True, check=False)
+    assert folder.returncode == 0
+    assert why in " ".join(folder.stdout.split())

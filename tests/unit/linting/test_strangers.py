@@ -44,3 +44,11 @@ def test_the_mistakes_of_strangers_are_found_and_nothing_else(folder: Path) -> N
         if finding.weight is not Severity.NOTE
     }
     assert reported == expected
+
+
+def test_an_overlay_is_judged_the_same_with_and_without_a_template_beside_it() -> None:
+    folder = Path(__file__).parent / "strangers" / "template-beside"
+    sources = [Source(name=path.name, text=path.read_text(encoding="utf-8")) for path in sorted(folder.iterdir())]
+    alone = [source for source in sources if "template" not in source.name]
+    assert len(alone) < len(sources)
+    assert lint(sources).findings == lint(alone).findings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -73,8 +73,8 @@ def lint(
 ) -> None:
     """Lint manifests, Compose, Nix and LiteLLM files.
 
-    Such blocks in Markdown pages are linted too. Exit code: 1 when there are errors, 8 when there are only
-    warnings, 0 otherwise. Files that cannot be read are named, and change nothing. A comment accepts a finding on
+    Such blocks in Markdown pages are linted too. Exit code: 1 when there are errors or a file that was named cannot
+    be read, 8 when there are only warnings, 0 otherwise. What is not judged is listed. A comment accepts a finding on
     its line or the next: `# corral: ignore A02 because the node has a spare GPU`.
     """
     chosen = Format.JSON if as_json else format
@@ -92,6 +92,8 @@ def lint(
     if fix:
         report = _fix(sources, report, hardware, yes=yes, dry_run=dry_run)
     _put(report, chosen, verbose=verbose)
+    if lacks_named(report, {str(path) for path in paths or []}):
+        raise typer.Exit(ERRORS_FOUND)
     exit_by_severity(report)
 
 
@@ -148,7 +150,7 @@ def _put_page(report: Report) -> None:
 
     terminal.put_text(summarize(report))
     unread = list(render_unread(report))
-    room = _PAGE_LINES - min(len(unread), _MOST_UNREAD)
+    room = _PAGE_LINES - _measure([("", line) for line in unread[:_MOST_UNREAD]])
     groups = group_findings(report)
     pages = ([line for group in groups for line in _render_group(group, *detail)] for detail in _DETAILS)
     page = next((page for page in pages if _measure(page) <= room), None)
@@ -158,9 +160,9 @@ def _put_page(report: Report) -> None:
     for indent, text in page:
         terminal.put_text(text, indent=indent)
     for line in unread[:_MOST_UNREAD]:
-        terminal.put(_clip(line))
+        terminal.put_text(line)
     if len(unread) > _MOST_UNREAD:
-        terminal.put(f"... and {len(unread) - _MOST_UNREAD} more that are not linted")
+        terminal.put(f"... and {len(unread) - _MOST_UNREAD} more that are not judged")
     if report.findings or len(unread) > _MOST_UNREAD:
         terminal.note_more("-v prints every finding and why; --explain RULE explains a rule")
 
@@ -203,8 +205,16 @@ def _measure(lines: Lines) -> int:
     return sum(len(list(wrap_sentence(indent, text, f"{indent}  ", width=_PAGE_COLUMNS))) for indent, text in lines)
 
 
-def _clip(text: str) -> str:
-    return text if len(text) <= _PAGE_COLUMNS else f"{text[: _PAGE_COLUMNS - 1]}…"
+def lacks_named(report: Report, named: Collection[str]) -> bool:
+    """Return whether a file that was named cannot be read, in part or as a whole; a page shows parts of files."""
+    from corral.linting.documents import is_page
+    from corral.linting.values import STDIN, Gap
+
+    names = {STDIN if name == "-" else name for name in named}
+    return any(
+        part.gap is Gap.UNREADABLE and part.place.file in names and not is_page(part.place.file)
+        for part in report.unread
+    )
 
 
 def exit_by_severity(report: Report) -> None:

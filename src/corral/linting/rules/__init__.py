@@ -9,6 +9,7 @@ from corral.linting.registry import Check
 from corral.linting.rules import (
     compose,
     compose_network,
+    gpu_access,
     gpu_models,
     gpu_requests,
     gpu_selection,
@@ -29,6 +30,7 @@ from corral.linting.rules import (
 _MODULES = (
     compose,
     compose_network,
+    gpu_access,
     gpu_models,
     gpu_requests,
     gpu_selection,

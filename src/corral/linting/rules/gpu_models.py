@@ -17,7 +17,7 @@ from corral.linting.rules.gpu_selection import find_bound_node
 _SM_100 = re.compile(r"\b(?:SM|sm|compute capability|CC)[ _-]?10[.]?0\b", re.IGNORECASE)
 _SM_120 = re.compile(r"\b(?:SM|compute capability|CC)[ _-]?12[.]?0\b", re.IGNORECASE)
 _CONSUMER_BLACKWELL = re.compile(r"\b(?:RTX\s*)?50[5-9]0(?:\s*Ti|Ti)?\b|RTX PRO [2-6]\d00 Blackwell", re.IGNORECASE)
-_DATA_CENTRE_BLACKWELL = re.compile(r"\bG?B[12]00\b")
+_DATA_CENTRE_BLACKWELL = re.compile(r"\bG?B[1-3]00\b|data[ -]?cent(?:er|re)", re.IGNORECASE)
 _DATA_PARALLEL = re.compile(r"\b(?:torch\.)?nn\.DataParallel\b")
 _IN_IMAGE = (
     ("CUDA", re.compile(r"(?:cuda[:-]?v?|cu)(?P<major>1\d)[.-]?(?P<minor>\d)(?!\d{2})"), (12, 8)),

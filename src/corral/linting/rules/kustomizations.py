@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from corral.linting.corpus import Corpus
 from corral.linting.documents import Document, is_page
-from corral.linting.kustomizing import is_fetched, split_image
+from corral.linting.kustomizing import is_fetched
 from corral.linting.manifests import Container
 from corral.linting.registry import Violation, checks
 from corral.linting.tree import Tree
@@ -91,18 +91,8 @@ def check_common_labels(corpus: Corpus) -> Iterator[Violation]:
 @checks("G04")
 def check_image_overrides(corpus: Corpus) -> Iterator[Violation]:
     """Look for names that no container of the files has."""
-    names = (
-        {split_image(spot.tree.raw)[0] for spot in corpus.find_under("image") if spot.tree.raw}
-        if corpus.is_whole
-        else set[str]()
-    )
-    names |= {
-        e["newName"].raw or ""
-        for kustomization in corpus.kustomizations
-        for e in kustomization.tree["images"].entries
-        if names
-    }
     for kustomization in corpus.kustomizations:
+        names = corpus.list_images(kustomization) if kustomization.tree["images"] else frozenset[str]()
         for entry in kustomization.tree["images"].entries if names else ():
             name = entry["name"]
             if name.raw is not None and name.raw not in names:

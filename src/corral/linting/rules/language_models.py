@@ -19,6 +19,7 @@ from corral.linting.programs import Program, read_service
 from corral.linting.registry import Violation, checks
 from corral.linting.rules.gpu_selection import HOSTNAME
 from corral.linting.tree import Tree
+from corral.linting.values import Severity
 from corral.units import UnitError, format_bytes, parse_bytes
 
 _OLLAMA = re.compile(r"^ollama(?:_chat)?/(?P<model>.+)$")
@@ -105,6 +106,39 @@ def list_pulls(pod: Pod) -> Iterator[tuple[Tree, str]]:
         for word in (*container.tree["command"].entries, *container.tree["args"].entries, *hook.entries):
             for match in _PULL.finditer(word.script or ""):
                 yield word, match["model"]
+
+
+_ADDS_PATH = re.compile(r"^ollama(?:_chat)?/")
+_OPENAI = re.compile(r"^(?:openai|hosted_vllm|text-completion-openai)/")
+_OLLAMA_PORT = 11434
+
+
+@checks("D13")
+def check_route_addresses(corpus: Corpus) -> Iterator[Violation]:
+    """Look for routes to Ollama's own API with /v1, and for routes to OpenAI's without a path."""
+    for spot in corpus.find_under("model_list"):
+        for entry in spot.tree.entries:
+            parameters = entry["litellm_params"]
+            model, base = parameters["model"].raw or "", parameters["api_base"]
+            url = base.raw or ""
+            if not url.startswith(("http://", "https://")):
+                continue
+            path = _read_path(url)
+            if _ADDS_PATH.match(model) and path.endswith("/v1"):
+                what = f"{model} at {url}: LiteLLM adds /api itself, and asks for {path}/api"
+                yield Violation(place=base.place, what=what, subject=spot.subject)
+            elif _OPENAI.match(model) and not path:
+                is_ollama = f":{_OLLAMA_PORT}" in url
+                what = f"{model} at {url} has no path: most servers answer below /v1"
+                known = None if is_ollama else Severity.WARNING  # some answer without it, too
+                yield Violation(place=base.place, what=what, subject=spot.subject, severity=known)
+
+
+def _read_path(url: str) -> str:
+    try:
+        return urlsplit(url).path.rstrip("/")
+    except ValueError:  # a bracket that is never closed
+        return "?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

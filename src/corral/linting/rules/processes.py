@@ -36,7 +36,7 @@ _SERVERS = re.compile(r"uvicorn|gunicorn|hypercorn|fastapi|granian|^[\w.]+:[a-z_
 _WORKERS = frozenset({"UVICORN_WORKERS", "WEB_CONCURRENCY", "GUNICORN_WORKERS"})
 _WORKERS_FLAG = re.compile(r"--workers[= ](?P<count>\d{1,9})")
 _READY_WITHOUT_MODEL = frozenset({"/docs", "/api/tags", "/openapi.json"})
-_IMAGE = re.compile(r"[a-z0-9][\w.:/-]*")
+_IMAGE = re.compile(r"(?!your\b|my-?(?:image|app|registry)\b)[a-z0-9][\w.:/-]*")
 """The name of an image; anything else is a placeholder."""
 _OFFICIAL = frozenset(
     {"api-firewall", "eclipse-mosquitto", "eclipse-temurin", "express-gateway", "hello-world", "ibm-semeru-runtimes",
