@@ -62,7 +62,7 @@ def _has_one_gpu(corpus: Corpus) -> bool:
     return bool(nodes) and all(node.gpus is not None and len(node.gpus) <= 1 for node in nodes)
 
 
-@checks("G12")
+@checks("G12", of_files=True)
 def check_reservations(corpus: Corpus) -> Iterator[Violation]:
     """Look for reservations that Compose refuses."""
     for service in corpus.services:

@@ -88,7 +88,7 @@ def check_common_labels(corpus: Corpus) -> Iterator[Violation]:
             yield Violation(place=field.key or field.place, what="commonLabels changes selectors")
 
 
-@checks("G04")
+@checks("G04", of_files=True)
 def check_image_overrides(corpus: Corpus) -> Iterator[Violation]:
     """Look for names that no container of the files has."""
     for kustomization in corpus.kustomizations:

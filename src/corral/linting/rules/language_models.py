@@ -113,7 +113,7 @@ _OPENAI = re.compile(r"^(?:openai|hosted_vllm|text-completion-openai)/")
 _OLLAMA_PORT = 11434
 
 
-@checks("D13")
+@checks("D13", of_files=True)
 def check_route_addresses(corpus: Corpus) -> Iterator[Violation]:
     """Look for routes to Ollama's own API with /v1, and for routes to OpenAI's without a path."""
     for spot in corpus.find_under("model_list"):
