@@ -160,7 +160,7 @@ class Corpus:
         return view
 
     def _is_whole_build(self, build: Build) -> bool:
-        """Return whether a kustomization has all that it deploys: what else lies in the repository does not matter."""
+        """Return whether a kustomization has all that it deploys; other files of the repository do not matter."""
         broken = {normalize_path(part.place.file) for part in self.unread if part.gap is Gap.UNREADABLE}
         charts = any(manifest.kind in _MAKES_MORE for manifest in (*build.manifests, *self._unlisted))
         return self._kustomizations.is_whole_below(build.folder, broken) and not charts
