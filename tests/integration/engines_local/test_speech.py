@@ -128,6 +128,22 @@ async def test_piper_that_dies_fails_one_attempt(engine: Callable[..., Engine], 
     assert (await speak(piper, tmp_path, "Hello.")).exists()
 
 
+async def test_long_text_reports_how_much_of_it_is_spoken(
+    engine: Callable[..., Engine], tmp_path: Path, report: Remembering
+) -> None:
+    text = f"{LINE} " * 20
+
+    produced = await engine("piper").run(a_work("piper", tmp_path, model=PIPER, text=text), report)
+
+    fractions = [fraction for fraction, _ in report.notes if fraction is not None]
+    assert len(fractions) >= 2
+    assert fractions == sorted(fractions)
+    assert 0 < fractions[0] < 1
+    assert any(note.endswith("characters") for _, note in report.notes)
+    assert produced.values["duration_s"] > 60
+    assert [path.name for path in produced.files[0].path.parent.iterdir()] == ["speech.wav"]
+
+
 async def test_speaker_that_the_voice_does_not_have_is_refused(engine: Callable[..., Engine], tmp_path: Path) -> None:
     with pytest.raises(TaskInvalidError, match=r"speaker 7 is asked for, and '.*' has 1, numbered from 0"):
         await engine("piper").run(a_work("piper", tmp_path, model=PIPER, text=LINE, speaker=7), Remembering())

@@ -2,7 +2,7 @@
 
 Piper is GPL-3, so it is only ever run as a program of its own, never imported. Its command line reads one line of text
 at a time and writes one file for each, so the program stays warm between tasks (loading a voice takes 0.7 s on two
-cores); speaker and scales are arguments, so another set of them starts another program.
+cores); speaker and scales are arguments, so another set of them starts another program. A long text is several lines.
 
 Belongs here: the program, and one text in, one WAV out.
 Does not belong here: ending processes (`corral.processes.programs`).
@@ -19,11 +19,12 @@ import sys
 import tempfile
 import wave
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
+from corral.engines.piper.pieces import join_speech, split_text
 from corral.engines.worker.job import Answer, Job, Talk, WorkerSettings
 from corral.processes.programs import Programs
 from corral.units import Bytes
@@ -56,15 +57,14 @@ class Piper:
         program = self._warm(job, talk)
         talk.call_when_cancelled(program.kill)
         talk.report_progress(None, "speaking")
+        path = job.scratch / "speech.wav"
         try:
-            made = program.speak(job.inputs["text"])
+            parts = _speak_pieces(program, split_text(job.inputs["text"]), talk)
         except EngineError:
             talk.check()
             raise
-        talk.check()
         talk.report_residents({job.model: Bytes(job.model_path.stat().st_size)})
-        path = job.scratch / "speech.wav"
-        shutil.move(made, path)
+        join_speech(parts, path, silence_s=job.inputs["sentence_silence_s"])
         return Answer(
             files=(OutputFile(name="speech.wav", path=path, media_type="audio/wav"),), values=_read_facts(path)
         )
@@ -86,6 +86,17 @@ class Piper:
         check_speaker(read_voice(job.model_path), job.inputs["speaker"], voice=job.model)
         self._program = _Program(argv, self._programs)
         return self._program
+
+
+def _speak_pieces(program: _Program, pieces: Sequence[str], talk: Talk) -> list[Path]:
+    parts: list[Path] = []
+    total, spoken = sum(map(len, pieces)), 0
+    for piece in pieces:
+        parts.append(program.speak(piece))
+        talk.check()
+        spoken += len(piece)
+        talk.report_progress(spoken / total, f"{spoken:,} of {total:,} characters")
+    return parts
 
 
 def read_voice(model: Path) -> Mapping[str, Any]:  # Any: JSON
@@ -136,8 +147,8 @@ class _Program:
         return self._process.poll() is None
 
     def speak(self, text: str) -> Path:
-        """Return the file that Piper wrote for the text. Raises: EngineError when it died instead."""
-        line = " ".join(text.split()).encode("utf-8", errors="replace") + b"\n"
+        """Return the file that Piper wrote for one line of text. Raises: EngineError when it died instead."""
+        line = text.encode("utf-8", errors="replace") + b"\n"
         with suppress(BrokenPipeError):  # it died; its last lines, read below, have the reason
             _require_pipe(self._process.stdin).write(line)
         while printed := _require_pipe(self._process.stderr).readline():
