@@ -31,15 +31,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Let parts of Corral fail at random while it works.")
     parser.add_argument("--seed", type=int, default=None, help="makes the load and the order of the kills repeatable")
     parser.add_argument("--faults", type=int, default=1000)
-    parser.add_argument("--tasks", type=int, default=None, help="five for each fault unless said otherwise")
+    parser.add_argument("--tasks", type=int, default=None, help="three for each fault unless said otherwise")
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
-    tasks = 5 * options.faults if options.tasks is None else options.tasks
+    tasks = 3 * options.faults if options.tasks is None else options.tasks
     say(f"seed {seed}: {tasks} tasks, {options.faults} faults")
     size = Size(
         tasks=tasks,
         kills=options.faults,
-        batches=max(1, min(tasks // 20, options.faults)),
+        batches=max(1, min(tasks // 20, options.faults, 400)),
         drain_s=180.0,
         pace=4.0,
         first_kills=FIRST_KILLS,

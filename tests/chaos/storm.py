@@ -16,7 +16,7 @@ from chaos.load import OWNERS, Planned, plan
 from chaos.outage import OWN_BATCH, outage
 from chaos.report import Report
 from chaos.small_disk import SmallDisk, mount_small_disk
-from chaos.verdict import Findings, judge_machine, judge_queue
+from chaos.verdict import TERMINAL, Findings, judge_machine, judge_queue
 from corral.cli.exits import CODES
 from corral.errors import Kind
 from corral.tasks.artifacts import ArtifactStore
@@ -52,7 +52,7 @@ class Size:
     kills: int
     batches: int
     drain_s: float
-    """How long the queue may take to drain after the last kill."""
+    """How long no task may end before all have, once nothing fails any more."""
     pace: float = 1.0
     """Stretches every task, so that the queue is busy for as long as the kills go on."""
     first_kills: int = 0
@@ -179,16 +179,19 @@ async def _submit(client: PatientClient, batch: Planned, token: str) -> None:
 
 
 async def _drain(client: PatientClient, planned: Sequence[Planned], size: Size, report: Report) -> None:
-    """Wait until every task has ended, or the time for that is over."""
-    started = time.monotonic()
+    """Wait until every task has ended, or none has for too long."""
+    started = moved = time.monotonic()
+    ended = 0
     while True:
         batches = (await client.get("/corral/v1/batches?limit=500"))["items"]
         batches = [batch for batch in batches if batch["name"] != OWN_BATCH]
         if len(batches) == len(planned) and all(batch["done"] for batch in batches):
             break
-        if time.monotonic() - started > size.drain_s:
+        before, ended = ended, sum(batch["states"].get(state, 0) for batch in batches for state in TERMINAL)
+        moved = time.monotonic() if ended > before else moved
+        if time.monotonic() - moved > size.drain_s:
             left = {batch["name"]: batch["states"] for batch in batches if not batch["done"]}
-            report.problems.append(f"the queue did not drain within {size.drain_s:g} s: {left}")
+            report.problems.append(f"no task ended for {size.drain_s:g} s: {left}")
             break
         await asyncio.sleep(POLL_S)
     report.drain_s = time.monotonic() - started
