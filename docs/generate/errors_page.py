@@ -106,6 +106,7 @@ _PROBLEMS = {
     "server.bug": "The server met an error that it does not know; its log has the rest, under the request id.",
     "server.strange_answer": "Something answered, but not as a Corral server does.",
     "server.unreachable": "The server does not answer.",
+    "slots.none": "The server has no slot, so nothing that is queued starts.",
     "submission.bad_name": "A task's name is empty, too long or not printable.",
     "submission.contradicting_nodes": "A task must run on one node and prefers another.",
     "submission.cycle": "Tasks need each other in a circle.",

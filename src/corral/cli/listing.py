@@ -162,6 +162,12 @@ def put_batches(batches: Sequence[Json], *, as_json: bool) -> None:
     )
 
 
+def put_caution(accepted: Json) -> None:
+    """Note what keeps a batch that was accepted from starting; a server of an earlier version does not report it."""
+    if caution := accepted.get("caution"):
+        terminal.note(f"caution: {caution['what']}; {caution['hint']}")
+
+
 def put_deliveries(deliveries: Json) -> None:
     """Print what became of outputs that are written to folders by themselves, where there are any."""
     if deliveries is None:

@@ -30,6 +30,8 @@ class Submitted:
     digest: str
     continued: bool
     """True when it was submitted before and had unfinished tasks."""
+    answer: Json
+    """The server's answer to the submission."""
 
 
 async def upload_files(api: Api, batch: BatchFile) -> dict[Path, str]:
@@ -47,7 +49,7 @@ async def submit_or_continue(api: Api, read: Read, uploads: Mapping[Path, str], 
         batch = answer["batch"]
         if not (answer["replayed"] and batch["done"]):
             memory.remember(digest, generation)
-            return Submitted(batch=batch["id"], digest=digest, continued=answer["replayed"])
+            return Submitted(batch=batch["id"], digest=digest, continued=answer["replayed"], answer=answer)
         generation += 1
 
 

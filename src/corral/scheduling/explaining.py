@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import ClassVar
 
-from corral.errors import CorralError, Kind
+from corral.errors import CorralError, Kind, Problem
 from corral.scheduling.affinity import find_patience
 from corral.scheduling.durations import Expectations
 from corral.scheduling.fairness import Account
@@ -33,11 +33,13 @@ _NO_START = frozenset(
 """Rules that the end of other tasks does not lift; a person must."""
 
 
-NO_SLOT = (
-    "this server has no slot: add this machine to `nodes` of the cluster file with an engine that is enabled, or an"
-    " engine's instance by `url`, then run `corral reload`"
+NO_SLOT = Problem(
+    code="slots.none",
+    what="this server has no slot, so nothing starts",
+    hint="add this machine to `nodes` of the cluster file with an engine that is enabled, or an engine's instance by"
+    " `url`, then run `corral reload`",
 )
-"""What to do about a server on which nothing can run."""
+"""A server on which nothing can run."""
 
 
 class NotQueuedError(CorralError):
@@ -188,7 +190,7 @@ def _describe_missing_node(snapshot: Snapshot, task: QueuedTask) -> str:
     """Name the nodes that there are, or what the task's node lacks."""
     nodes = sorted({place.node for place in snapshot.places})
     if not nodes:
-        return f"it must run on node {task.node}, and {NO_SLOT}"
+        return f"it must run on node {task.node}, and {_describe_no_slot()}"
     if task.node not in nodes:
         return f"it must run on node {task.node}, and no slot is on it (nodes with slots: {list_some(nodes)})"
     on_node = replace(snapshot, places=[place for place in snapshot.places if place.is_on(task.node)])
@@ -200,9 +202,13 @@ def _describe_wish(task: QueuedTask, outcome: Outcome) -> str:
     return f"a slot elsewhere is free; node {task.prefer_node}, which it prefers, should have one for it in {left}"
 
 
+def _describe_no_slot() -> str:
+    return f"{NO_SLOT.what}: {NO_SLOT.hint}"
+
+
 def _describe_no_engine(snapshot: Snapshot, task: QueuedTask) -> str:
     if not snapshot.places:
-        return NO_SLOT
+        return _describe_no_slot()
     problems = [place.engine_problems[task.engine] for place in snapshot.places if task.engine in place.engine_problems]
     because = f" ({list_some(sorted(set(problems)), separator='; ')})" if problems else ""
     return f"engine {task.engine} runs on none of the slots of queue {task.queue}{because}"

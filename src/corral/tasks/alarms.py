@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 
 import structlog
 
+from corral.errors import Problem
+
 log = structlog.get_logger()
 
 
@@ -44,6 +46,13 @@ class Alarms:
             log.error("alarm_raised", alarm=name, what=what, hint=hint)
         since = self._now() if before is None else before.since
         self._raised[name] = Alarm(name=name, what=what, hint=hint, since=since)
+
+    def show(self, name: str, problem: Problem | None) -> None:
+        """Raise an alarm for a problem, and end it when there is none."""
+        if problem is None:
+            self.clear(name)
+        else:
+            self.ring(name, problem.what, hint=problem.hint)
 
     def clear(self, name: str) -> None:
         """End an alarm; nothing happens when it is not raised."""

@@ -51,10 +51,7 @@ class DiskWatch:
 
     def _note(self, problem: Problem | None) -> None:
         self.problem = problem
-        if problem is None:
-            self._alarms.clear(ALARM)
-        else:
-            self._alarms.ring(ALARM, problem.what, hint=problem.hint)
+        self._alarms.show(ALARM, problem)
 
     def _find_problem(self, *, is_tried: bool) -> Problem | None:
         folder = self._artifacts.root

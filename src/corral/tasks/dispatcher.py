@@ -24,6 +24,7 @@ import asyncpg
 import structlog
 
 from corral.scheduling.estimating import WaitingWork, estimate_end
+from corral.scheduling.explaining import NO_SLOT
 from corral.scheduling.judgement import Judgement
 from corral.scheduling.values import (
     DurationKey,
@@ -123,6 +124,7 @@ class Dispatcher:
         self._board = board
         board.show_slots(slots.list_views)
         self._alarms = alarms or Alarms()
+        self._note_slots()
         self._monotonic = monotonic
         self._judgement = Judgement(rules.bounds)
         self._picture = Picture(slots, rules.queues, unknown_s=rules.bounds.unknown_duration_s)
@@ -177,11 +179,15 @@ class Dispatcher:
         """Add, change and remove slots, and return what that changes; what is held changes when its hold ends."""
         difference = self._slots.compare(wanted)
         self._slots.apply(difference)
+        self._note_slots()
         self._reconciler.poll_soon()  # a slot that is new here can be held by another server
         self._picture.refresh()
         self._show()
         self._picture.wake.set()
         return difference
+
+    def _note_slots(self) -> None:
+        self._alarms.show("no_slots", None if len(self._slots) else NO_SLOT)
 
     def change_rules(self, rules: DispatchRules) -> None:
         """Replace the queues and the policy's bounds; a queue that is new starts nothing until its gate is read.

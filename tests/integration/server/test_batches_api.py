@@ -7,6 +7,7 @@ from typing import Any
 from corral.server.services import Services
 from doubles import queue_life
 from doubles.serving import Serving
+from doubles.slots_shown import a_place_view
 
 SLEEP: dict[str, Any] = {"engine": "sleep", "inputs": {"seconds": 0}}
 
@@ -98,3 +99,12 @@ async def test_batch_has_labels_and_its_defaults_give_more_to_each_task(api: Ser
     assert made.json["batch"]["labels"] == {"season": "winter"}
     shown = [(await api.get(f"/corral/v1/tasks/{task['id']}")).json["labels"] for task in made.json["tasks"]]
     assert shown == [{"project": "aurora", "take": "1"}, {"project": "other"}]
+
+
+async def test_a_batch_that_nothing_can_run_is_accepted_with_a_caution(api: Serving, services: Services) -> None:
+    asked = {"name": "b", "tasks": [{"engine": "sleep", "inputs": {"seconds": 0}}]}
+    caution = (await api.post("/corral/v1/batches", asked)).json["caution"]
+    assert (caution["code"], caution["what"]) == ("slots.none", "this server has no slot, so nothing starts")
+    assert "corral reload" in caution["hint"]
+    services.board.show_slots(lambda: (a_place_view("sleep"),))
+    assert (await api.post("/corral/v1/batches", asked)).json["caution"] is None

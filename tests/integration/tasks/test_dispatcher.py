@@ -316,6 +316,18 @@ async def test_task_waits_for_its_node_and_says_so_when_a_reload_removes_it(yard
     assert task.slots == ("attic/cpu0/sleep",)
 
 
+async def test_a_server_without_a_slot_says_so_until_a_reload_gives_it_one(yard: Yard) -> None:
+    dispatcher = yard.start()
+    (alarm,) = yard.alarms.raised
+    assert (alarm.name, alarm.what) == ("no_slots", "this server has no slot, so nothing starts")
+    assert alarm.hint is not None
+    assert "corral reload" in alarm.hint
+    dispatcher.change_slots(make_slots(ScriptedEngine()))
+    assert yard.alarms.raised == ()
+    dispatcher.change_slots(Wanted(devices=(), slots=()))
+    assert [alarm.name for alarm in yard.alarms.raised] == ["no_slots"]
+
+
 async def test_task_ends_on_a_slot_that_leaves_and_the_next_goes_elsewhere(yard: Yard) -> None:
     go_on = asyncio.Event()
 

@@ -96,7 +96,9 @@ def test_a_task_whose_engine_does_not_work_on_its_node_says_why():
 
 
 def test_a_task_on_a_server_without_a_slot_says_what_to_do():
-    assert explain(a_snapshot([a_queued()], []), 1).summary.startswith("this server has no slot: add this machine")
+    assert explain(a_snapshot([a_queued()], []), 1).summary.startswith(
+        "this server has no slot, so nothing starts: add this machine to `nodes`"
+    )
     assert "this server has no slot" in explain(a_snapshot([a_queued(node="here")], []), 1).summary
 
 

@@ -54,7 +54,7 @@ def submit(
     dry_run: DryRun = False,
 ) -> None:
     """Submit a batch to a running server: all of it or nothing."""
-    from corral.cli.listing import put_batch_file
+    from corral.cli.listing import put_batch_file, put_caution
     from corral.client.batchfile.reading import open_batch_file
     from corral.client.connection import call_server
     from corral.client.converting import make_converter
@@ -75,6 +75,7 @@ def submit(
         batch = answer["batch"]
         if not as_json:
             terminal.put(f"batch {batch['id']}, {batch['name']}: {terminal.format_count(batch['task_count'], 'task')}")
+            put_caution(answer)
         ended = await wait_for_batch(api, batch["id"]) if wait else batch
         if as_json:
             terminal.put_json({**answer, "batch": ended})

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corral.cli import exits, launching, terminal
+from corral.cli.listing import put_caution
 from corral.cli.pulling import pull
 from corral.cli.running.view import choose_view, format_failures, format_summary
 from corral.cli.running.watching import Choice, Interrupts, Watch, ask_choice
@@ -108,6 +109,7 @@ class Run:
         terminal.note(
             f"{verb} batch {batch}, {read.batch.name}: {terminal.format_count(len(read.batch.tasks), 'task')}"
         )
+        put_caution(submitted.answer)
         collector.open()
         interrupts, view = Interrupts(), choose_view()
         choices = _ELSEWHERE if held.started is None else _OURS

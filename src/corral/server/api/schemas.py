@@ -144,6 +144,7 @@ class BatchAccepted(Answer):
     batch: BatchOut
     tasks: list[NamedTask] = Field(description="in the order of the submission")
     replayed: bool = Field(description="true when this idempotency key had been accepted before")
+    caution: ProblemOut | None = Field(description="what keeps all of it from starting; null where nothing is known to")
 
 
 class StoryEventOut(Answer):

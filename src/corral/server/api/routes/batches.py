@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fastapi import Request, Response
 
+from corral.scheduling.explaining import NO_SLOT
 from corral.server.api import answers
 from corral.server.api.accepting import accept, make_batch_submission
 from corral.server.api.auditing import describe_act
@@ -122,8 +123,12 @@ async def _accept(
     if accepted.replayed:
         response.status_code = 200
     batch = await reading.get_batch(api.services.pool, accepted.batch or 0)
+    caution = None if api.services.board.places else answers.describe_problem(NO_SLOT)
     return BatchAccepted(
-        batch=_describe(api, batch), tasks=_named(submission, accepted.tasks), replayed=accepted.replayed
+        batch=_describe(api, batch),
+        tasks=_named(submission, accepted.tasks),
+        replayed=accepted.replayed,
+        caution=caution,
     )
 
 
