@@ -7,6 +7,7 @@ of local variables, for some of them are secrets.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -30,6 +31,16 @@ def _make_values_printable(
         if isinstance(value, str):
             event[name] = (make_printable if name == "traceback" else make_printable_line)(value)
     return event
+
+
+_OBJECTS_BEFORE_A_LOOK = (700, 10, 10)
+"""Python's own thresholds: small steps, for a loop that must stay free."""
+
+
+def keep_what_start_made() -> None:
+    """Leave what the start made out of every later look for garbage, and look in small steps from here on."""
+    gc.freeze()
+    gc.set_threshold(*_OBJECTS_BEFORE_A_LOOK)
 
 
 def configure_logs() -> None:

@@ -31,7 +31,13 @@ from corral.server.connections import make_server_config, raise_descriptor_limit
 from corral.server.database import open_database
 from corral.server.housekeeping import keep_house
 from corral.server.listening import HttpServer, format_url, listen
-from corral.server.process import configure_logs, handle_signals, reload_on_hangup, stop_quietly_while_starting
+from corral.server.process import (
+    configure_logs,
+    handle_signals,
+    keep_what_start_made,
+    reload_on_hangup,
+    stop_quietly_while_starting,
+)
 from corral.server.reloading import ClusterInEffect, make_rules
 from corral.server.service_manager import ServiceManager
 from corral.server.services import Services
@@ -160,6 +166,7 @@ async def _serve(
 
 
 def _announce(data_dir: Path, here: Presence, manager: ServiceManager, ready: Callable[[Presence], None]) -> None:
+    keep_what_start_made()
     presence.announce(data_dir, here)
     manager.report_ready(here.url)
     ready(here)
