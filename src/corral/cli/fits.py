@@ -118,11 +118,27 @@ def _answer(fit: Fit) -> Iterator[str]:
         f"cache {_format_size(parts.cache)}; on each GPU {_format_size(parts.buffer)} of compute buffer and "
         f"{_format_size(parts.context)} of CUDA context"
     )
+    yield from _describe_share(fit.shape, holding)
     if fit.shape.experts:
         used = f"{fit.shape.experts_used} of {fit.shape.experts} experts"
         yield f"{used} for each token: memory holds all, speed depends on those"
     if fit.shape.origin is not Origin.MODEL_FILE:
         yield f"by its name: {fit.shape.source}; a model file or hf:owner/repo/file gives exact sizes"
+
+
+_ROUND_SHARE = 100
+"""Shares are written to the hundredth, rounded up."""
+
+
+def _describe_share(shape: ModelShape, holding: Sequence[Verdict]) -> Iterator[str]:
+    """Say the share of a GPU with which vLLM and SGLang start a repository."""
+    alone = [verdict for verdict in holding if verdict.way is Way.ONE_GPU and verdict.gpus[0].memory]
+    if shape.is_embedding_on_cpu or shape.origin is not Origin.DECLARED or not alone:
+        return
+    verdict = max(alone, key=lambda verdict: verdict.gpus[0].memory or 0)
+    share = -(-_ROUND_SHARE * verdict.needs[0] // (verdict.gpus[0].memory or 1)) / _ROUND_SHARE
+    setting = "`--gpu-memory-utilization`, SGLang's `--mem-fraction-static`"
+    yield f"vLLM takes its share of a GPU at once: {share:.2f} of {verdict.gpus[0].name} or more ({setting})"
 
 
 def _describe_best_quality(fit: Fit, places: Sequence[Verdict]) -> str:

@@ -78,6 +78,8 @@ class Need:
     """Bytes that every GPU of a split needs in addition to its share: CUDA context, compute buffers."""
     splits: bool = True
     """Whether the engine can split it over GPUs."""
+    read: Figure | None = None
+    """Bytes that writing a token reads at least, with an empty cache; None where it writes none."""
 
     def divide(self, gpus: int) -> int:
         """Bytes on each of so many GPUs when it is split evenly."""

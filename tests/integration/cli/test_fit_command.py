@@ -164,6 +164,12 @@ def test_a_repository_is_16_bits_with_all_of_it_on_the_card(capsys: pytest.Captu
         assert run_command(["fit", model, "--gpu", "RTX 4060 Ti 16GB"]) == 0
 
 
+def test_a_repository_says_the_share_of_the_card_that_vllm_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["fit", "Qwen/Qwen3-8B", "--gpu", "RTX 3090"]) == 0
+
+    assert "0.69 of RTX 3090 or more" in capsys.readouterr().out
+
+
 def test_a_file_is_read_and_its_origin_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_llm(tmp_path / "tiny.bin", GEMMA2)
 

@@ -191,6 +191,17 @@ def test_a_mixture_of_experts_takes_the_memory_of_all_and_the_time_of_those_in_u
     assert read / GIB == pytest.approx(1.55, rel=0.05)
 
 
+def test_a_token_reads_the_experts_that_it_uses_and_no_image_encoder() -> None:
+    mixture, seeing = estimate_need("ollama", "qwen3:30b-a3b"), estimate_need("ollama", "gemma3:27b")
+
+    assert mixture is not None
+    assert mixture.read is not None
+    assert mixture.read.value < mixture.divisible.value / 8
+    assert seeing is not None
+    assert seeing.read is not None
+    assert seeing.read.value < seeing.divisible.value - 0.8 * GB
+
+
 def test_a_model_in_16_bits_takes_two_bytes_for_each_weight() -> None:
     need = estimate_need("ollama", "llama3:8b-instruct-fp16")
 

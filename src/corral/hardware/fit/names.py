@@ -30,6 +30,7 @@ from corral.hardware.fit.published import Published, find_published
 from corral.hardware.fit.published_shape import make_shape
 from corral.hardware.fit.quantizations import find_quantization, get_bits_per_weight
 from corral.hardware.fit.shape import ModelShape
+from corral.hardware.fit.splitting import count_active_bytes, count_output_bytes
 from corral.hardware.pools import Need
 from corral.units import format_bytes
 
@@ -165,7 +166,13 @@ def estimate_need(
         context=context or USUAL_CONTEXT, parallel=parallel, scores_whole_batch=_is_of_unknown_build(engine)
     )
     parts = compute_parts(known, running)
-    return Need(engine=engine, model=model, divisible=_sum_divisible(known, parts, running), floor=_make_floor(parts))
+    return Need(
+        engine=engine,
+        model=model,
+        divisible=_sum_divisible(known, parts, running),
+        floor=_make_floor(parts),
+        read=_sum_read(known),
+    )
 
 
 def _is_of_unknown_build(engine: str) -> bool:
@@ -186,10 +193,17 @@ def _make_declared_need(engine: str, model: str) -> Need | None:
 
 
 def _sum_divisible(shape: ModelShape, parts: Parts, running: Running) -> Figure:
+    seeing = f" + {_describe(parts.vision)} image encoder" if parts.vision.value else ""
     kept = "KV cache unknown, not counted" if parts.cache is None else f"{_describe(parts.cache)} KV cache"
     tokens = f"{running.parallel} x {running.context} tokens"
-    formula = f"{_describe(parts.weights)} weights + {kept} for {tokens} ({shape.origin.value}: {shape.source})"
-    return computed(parts.divisible, "B", formula)
+    formula = f"{_describe(parts.weights)} weights{seeing} + {kept} for {tokens} ({shape.origin.value}: {shape.source})"
+    return computed(parts.divisible + parts.vision.value, "B", formula)
+
+
+def _sum_read(shape: ModelShape) -> Figure:
+    size = sum(count_active_bytes(block, shape) for block in shape.blocks) + count_output_bytes(shape)
+    used = f" with {shape.experts_used} of {shape.experts} experts" if shape.is_mixture else ""
+    return computed(size, "B", f"weights that a token uses{used}, with an empty cache")
 
 
 def _make_floor(parts: Parts) -> Figure:

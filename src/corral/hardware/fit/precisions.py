@@ -173,6 +173,8 @@ def make_published_precision(published: str | None) -> Precision:
         return _make_mxfp4(is_gguf=False)
     if published == Scheme.FP8:
         return make_scheme(Scheme.FP8, 8.0, "published so")
+    if published == Scheme.INT4:
+        return _make_native_int4()
     return Precision(
         name=_PLAIN,
         expert_bits=16,
@@ -181,6 +183,24 @@ def make_published_precision(published: str | None) -> Precision:
         output_bits=16,
         source="16 bits: a repository of Hugging Face whose name says no other",
         is_gguf=False,
+    )
+
+
+_NATIVE_GROUP = 32
+"""Weights that share a scale of 16 bits in the experts of Kimi K2 Thinking and later, whose other weights are in 16."""
+
+
+def _make_native_int4() -> Precision:
+    bits = 4 + 16 / _NATIVE_GROUP
+    return Precision(
+        name=Scheme.INT4,
+        expert_bits=bits,
+        layer_bits=16,
+        embedding_bits=16,
+        output_bits=16,
+        source=f"experts at {bits:g} bits per weight, the rest at 16",
+        is_gguf=False,
+        scheme=Scheme.INT4,
     )
 
 

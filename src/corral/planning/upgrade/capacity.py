@@ -1,7 +1,8 @@
 """Which language models fit on a node's GPUs together, before and after, and how fast they can be at most.
 
-Sizes stand for models of about so many parameters, at about 4.9 bits for each weight; what a particular file needs is
-`corral fit`'s to say. A split gives each GPU whole layers, so it can need up to one layer more than this.
+Sizes stand for dense models of about so many parameters, at about 4.9 bits for each weight; what a particular file
+needs is `corral fit`'s to say. Mixtures of experts are published ones: their memory is that of all experts, their speed
+that of those in use. A split gives each GPU whole layers, so it can need up to one layer more than this.
 """
 
 from __future__ import annotations
@@ -19,9 +20,18 @@ from corral.planning.placement.values import list_machines
 from corral.planning.upgrade.differences import Difference, format_amount
 from corral.planning.upgrade.hardware import Hardware, list_gpus
 
-SIZES = ("8b", "14b", "24b", "33b", "70b", "120b", "235b")
-"""Sizes in which models are published, in billions of parameters; two of them are between most pairs of GPUs."""
-QUANTIZATION = "q4_K_M"
+MODELS = (
+    "8b-q4_K_M",
+    "14b-q4_K_M",
+    "24b-q4_K_M",
+    "qwen3:30b-a3b",
+    "33b-q4_K_M",
+    "70b-q4_K_M",
+    "gpt-oss:120b",
+    "qwen3:235b-a22b",
+)
+"""Sizes in which models are published; two of them are between most pairs of GPUs. Above 70 billion parameters nearly
+all models are mixtures of experts."""
 _ENGINE = LLAMA.name
 
 
@@ -78,7 +88,7 @@ class _UsableGpu:
 def compare_capacity(before: Cluster, after: Cluster, hardware: Hardware) -> tuple[Capacity, ...]:
     """Compare what fits on every node whose GPUs change and whose GPUs' memory is known on both sides."""
     old, new = _list_gpus(before), _list_gpus(after)
-    needs = [need for size in SIZES if (need := estimate_need(_ENGINE, f"{size}-{QUANTIZATION}"))]
+    needs = [need for model in MODELS if (need := estimate_need(_ENGINE, model))]
     return tuple(
         Capacity(
             node=node.name,
@@ -152,19 +162,20 @@ def _find_seating(need: Need, gpus: Sequence[_UsableGpu]) -> Seating:
 
 
 def _bound(need: Need, gpus: Sequence[_UsableGpu], seating: Seating) -> Figure | None:
-    """Bound the speed: each token reads all weights once; the GPUs of a split take turns, each with its share."""
+    """Bound the speed: each token reads the weights that it uses; the GPUs of a split take turns with their shares."""
+    read = (need.read or need.divisible).value
     if seating is Seating.ONE:
         speeds = [gpu.bandwidth for gpu in gpus if gpu.usable >= need.divide(1)]
         best = max((speed for speed in speeds if speed is not None), default=None)
         if best is None:
             return None
-        return _bound_tokens(best, need.divisible.value, f"{best / 1e9:g} GB/s")
+        return _bound_tokens(best, read, f"{best / 1e9:g} GB/s")
     speeds = [gpu.bandwidth for gpu in gpus if gpu.bandwidth is not None]
     if len(speeds) < len(gpus):
         return None
     total = sum(gpu.usable for gpu in gpus)
     mean = 1 / sum(gpu.usable / total / speed for gpu, speed in zip(gpus, speeds, strict=True))
-    return _bound_tokens(mean, need.divisible.value, f"{mean / 1e9:g} GB/s, the GPUs one after the other")
+    return _bound_tokens(mean, read, f"{mean / 1e9:g} GB/s, the GPUs one after the other")
 
 
 def _bound_tokens(bandwidth: float, size: float, bandwidth_text: str) -> Figure:
