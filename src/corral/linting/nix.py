@@ -19,6 +19,15 @@ LARGEST_TEXT = 2_000_000
 
 _LONGEST_PATH = 1_000
 """Characters; what is nested deeper than options are is not followed."""
+_NO_OPTION = "let"
+"""The path of names that are values of the expression: `let`, and arguments of functions."""
+_CONDITIONS = frozenset(
+    {
+        "mkIf", "mkMerge", "mkDefault", "mkForce", "mkOverride", "mkBefore", "mkAfter", "mkOrder", "mkVMOverride",
+        "optionalAttrs", "optional", "optionals", "recursiveUpdate", "mkAssert",
+    }
+)  # fmt: skip
+"""Functions of nixpkgs' library whose arguments are settings as if the function were not there."""
 _STRINGS = frozenset({"string_expression", "indented_string_expression"})
 
 
@@ -110,6 +119,12 @@ class _Reader:
         stack = [(root, prefix)]
         while stack:
             node, before = stack.pop()
+            if node.type == "let_expression":  # its own names are not options
+                body = node.child_by_field_name("body")
+                stack.extend((child, before if child == body else _NO_OPTION) for child in reversed(node.children))
+                continue
+            if node.type == "apply_expression" and before and self._read_function(node) not in _CONDITIONS:
+                before = _NO_OPTION
             if node.type != "binding":
                 stack.extend((child, before) for child in reversed(node.children))
                 continue
@@ -120,6 +135,13 @@ class _Reader:
             yield self._make_binding(path, name, value)
             if len(path) < _LONGEST_PATH:
                 stack.append((value, path))
+
+    def _read_function(self, node: tree_sitter.Node) -> str:
+        """Read the last part of the name of the function that is called: `mkIf` of `lib.mkIf condition { }`."""
+        current: tree_sitter.Node | None = node
+        while current is not None and current.type == "apply_expression":
+            current = current.child_by_field_name("function")
+        return "" if current is None else self._decode(current).rpartition(".")[2]
 
     def _read_path(self, node: tree_sitter.Node) -> str:
         return self._decode(node).replace('"', "")

@@ -13,11 +13,6 @@ POWER_LIMIT_UNIT = "gpu-power-limit"
 """The service that sets power limits: alerts, logs and people look for it by this name, on every system."""
 PERSISTENCE_UNIT = "nvidia-persistenced.service"
 """The service of NVIDIA's driver that keeps it loaded, and with it the settings of GPUs, while they are unused."""
-OPEN_SINCE: tuple[int, int] = (7, 5)
-"""Turing: the first that the open kernel modules drive (NVIDIA's README of the driver, chapter on open modules)."""
-ONLY_OPEN_SINCE: tuple[int, int] = (10, 0)
-"""Blackwell: the open modules are the only ones for it, from driver 570 on (pitfall A30)."""
-
 _GEFORCE = re.compile(r"GTX? \d|RTX [2-9]0[5-9]0\b")
 """RTX 4090 is one, and RTX 4000 Ada Generation is not: numbers of professional GPUs end otherwise."""
 _SIZE = re.compile(r" \d+ ?GB$")

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
-from pathlib import PurePosixPath
+from collections.abc import Collection, Iterator
 
-from corral.cluster.values import Node
-from corral.hardware.catalogue import GpuModel
-from corral.linting.corpus import Corpus, Text
+from corral.linting.corpus import Corpus
 from corral.linting.manifests import Pod
-from corral.linting.nix import Binding
 from corral.linting.registry import Violation, checks
 from corral.linting.rules.gpu_selection import find_bound_node
 
@@ -77,51 +73,3 @@ def _can_meet(corpus: Corpus, pod: Pod, models: Collection[str]) -> bool:
     """Return whether a pod can get a GPU of these models: it is not bound to a node without one."""
     node = find_bound_node(corpus, pod)
     return node is None or any(any(model in (gpu.model or "") for model in models) for gpu in node.gpus or ())
-
-
-_NAMES = ("networking.hostName", "services.k3s.nodeName")
-_OPEN_SINCE = (7, 5)
-"""Turing: the first that the open modules drive."""
-_ONLY_OPEN_SINCE = (10, 0)
-"""Blackwell: the open modules are the only ones for it."""
-
-
-@checks("A30")
-def check_kernel_modules(corpus: Corpus) -> Iterator[Violation]:
-    """Look for closed modules where a GPU is of Blackwell, and for open ones on a node whose GPUs are all too old."""
-    for text, module in corpus.modules if corpus.cluster else ():
-        for binding in module.bindings:
-            if binding.path == "hardware.nvidia.open":
-                needed = _find_needed_modules(
-                    corpus, _find_node(corpus, text, module.bindings), is_open=binding.boolean
-                )
-                if needed:
-                    yield Violation(place=text.locate(binding.offset), what=needed)
-
-
-def _find_needed_modules(corpus: Corpus, node: Node | None, *, is_open: bool | None) -> str | None:
-    """Describe the modules that the GPUs need instead; without a node, only if some GPU of the cluster needs them."""
-    models = corpus.gpu_models if node is None else corpus.find_models(node)
-    new = [model.name for model in models if _get_capability(model) >= _ONLY_OPEN_SINCE]
-    old = [model.name for model in models if _get_capability(model) < _OPEN_SINCE]
-    if is_open is False and new:
-        return f"{_join_names(new)} needs the open kernel modules"
-    if is_open is True and node is not None and old and not new:
-        return f"{_join_names(old)} needs the closed kernel modules"
-    return None
-
-
-def _find_node(corpus: Corpus, text: Text, bindings: Sequence[Binding]) -> Node | None:
-    """The node that a module is for: by the name that it sets, else by its file's."""
-    names = [binding.text for binding in bindings if binding.path in _NAMES and binding.text]
-    wanted = names[0] if names else PurePosixPath(text.file).stem
-    return next((node for node in (corpus.cluster.nodes if corpus.cluster else ()) if node.name == wanted), None)
-
-
-def _get_capability(model: GpuModel) -> tuple[int, int]:
-    """Its CUDA capability; of a GPU that has none, one that asks for nothing."""
-    return model.cuda_capability or _OPEN_SINCE
-
-
-def _join_names(names: Sequence[str]) -> str:
-    return ", ".join(sorted(set(names)))

@@ -6,9 +6,8 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from corral.cluster.values import Node
+from corral.hardware.nvidia_drivers import ONLY_OPEN_SINCE, OPEN_SINCE, find_generation
 from corral.rendering.gpus import (
-    ONLY_OPEN_SINCE,
-    OPEN_SINCE,
     PERSISTENCE_UNIT,
     POWER_LIMIT_UNIT,
     NvidiaGpu,
@@ -19,10 +18,8 @@ from corral.rendering.gpus import (
 from corral.rendering.nixos.expressions import Code, Lines, Part
 
 CDI_UNIT = "nvidia-container-toolkit-cdi-generator.service"
-_BLACKWELL_DRIVER = "570"
-_MAXWELL = (5, 0)
-_OLD_DRIVERS = ((_MAXWELL, "legacy_580"), ((3, 5), "legacy_470"))
-"""The last branch of the driver for GPUs from a CUDA capability on that the newest driver no longer supports."""
+_OLDEST_BRANCH = 470
+"""The oldest branch that the container toolkit still runs with."""
 
 
 def list_driver_parts(node: Node) -> Iterator[Part]:
@@ -102,9 +99,10 @@ def _choose_driver(gpus: Sequence[NvidiaGpu]) -> dict[str, bool | Code]:
     # Blackwell has open modules only: on a node with both, the old GPU is the one that gets no driver.
     if oldest is None or oldest >= OPEN_SINCE or _needs_new_driver(gpus):
         return {"open": True}
-    branch = next((name for since, name in _OLD_DRIVERS if oldest >= since), _OLD_DRIVERS[-1][1])
+    generation = find_generation(oldest)
+    branch = (generation.last_branch if generation else None) or _OLDEST_BRANCH
     drivers = "config.boot.kernelPackages.nvidiaPackages"
-    return {"open": False, "package": Code(f"{drivers}.{branch} or {drivers}.stable")}
+    return {"open": False, "package": Code(f"{drivers}.legacy_{branch} or {drivers}.stable")}
 
 
 def _needs_new_driver(gpus: Sequence[NvidiaGpu]) -> bool:
@@ -112,8 +110,10 @@ def _needs_new_driver(gpus: Sequence[NvidiaGpu]) -> bool:
 
 
 def _build_driver_assertion() -> Part:
-    message = f"Blackwell GPUs need driver {_BLACKWELL_DRIVER} or newer; set hardware.nvidia.package."
-    condition = f'lib.versionAtLeast config.hardware.nvidia.package.version "{_BLACKWELL_DRIVER}"'
+    blackwell = find_generation(ONLY_OPEN_SINCE)
+    assert blackwell is not None, "Blackwell is a generation"
+    message = f"Blackwell GPUs need driver {blackwell.first_branch} or newer; set hardware.nvidia.package."
+    condition = f'lib.versionAtLeast config.hardware.nvidia.package.version "{blackwell.first_branch}"'
     return Part(
         comment="",
         values={"assertions": [{"assertion": Code(condition), "message": message}]},

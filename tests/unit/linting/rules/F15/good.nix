@@ -1,0 +1,5 @@
+{ pkgs, ... }: {
+  hardware.graphics.enable = true;
+  services.ollama = { enable = true; host = "0.0.0.0"; port = 11434; };
+  hardware.nvidia-container-toolkit.enable = true;
+}

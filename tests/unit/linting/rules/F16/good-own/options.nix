@@ -1,0 +1,3 @@
+{ lib, ... }: {
+  options.services.k3s.disableFlags = lib.mkOption { default = [ ]; };
+}

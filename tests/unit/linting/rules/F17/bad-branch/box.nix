@@ -1,0 +1,3 @@
+{ ... }: {
+  hardware.nvidia.branch = "beta"; # finds: F17
+}

@@ -1,0 +1,3 @@
+{ config, ... }: {
+  services.xserver.videoDrivers = [ "nvidia" ]; # finds: F17
+}

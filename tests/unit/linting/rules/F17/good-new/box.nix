@@ -1,0 +1,4 @@
+{ config, ... }: {
+  services.xserver.videoDrivers = [ "nvidia" ];
+  hardware.nvidia.package = config.boot.kernelPackages.nvidiaPackages.latest;
+}

@@ -1,0 +1,3 @@
+{ config, ... }: {
+  hardware.nvidia.package = config.boot.kernelPackages.nvidiaPackages.latest;
+}
