@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from corral.cli import terminal
 from corral.cli.figure_text import format_figure, shorten_names
 from corral.figures import Origin
-from corral.hardware.power.values import Verdict
+from corral.hardware.power.values import CIRCUIT, Verdict
+from corral.hardware.power.wiring import CONTINUOUS_SHARE, USUAL_LINES, share_line
 from corral.units import format_list
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _TO_DO = "to do"
 _COSTS = "costs"
 _SECTIONS = (Verdict.NOT_ENOUGH.value, Verdict.TIGHT.value, _TO_DO, Verdict.UNKNOWN.value, _COSTS, Verdict.OK.value)
-_EXPENDABLE = ("12 V, GPUs/all", "night", "heat", "advised", "cost", "load")
+_EXPENDABLE = ("12 V, GPUs/all", "heat", "advised", "night", "cost", "load", "wall")
 _OF_GPU = re.compile(r"(.+) of (GPU \d+)")
 _NO_NODES = "the cluster file has no nodes"
 
@@ -34,6 +35,8 @@ def put_power(nodes: Sequence[NodePower], *, verbose: bool) -> None:
         return
     terminal.put_text(f"power supplies: {describe_supplies(nodes)}")
     terminal.put_text(_describe_draw(nodes))
+    if circuits := _describe_circuits(nodes):
+        terminal.put_text(circuits)
     terminal.put("")
     rows = [_make_row(node) for node in nodes]
     names = [name for name in rows[0] if any(row[name] for row in rows)]
@@ -63,9 +66,13 @@ def put_power_sources(nodes: Sequence[NodePower]) -> None:
 def describe_supplies(nodes: Sequence[NodePower]) -> str:
     """Say which supplies are enough, in one line: `1 ok (hydra-compute), 2 unknown (hydra-ai, hydra-storage)`."""
     by_verdict = {verdict: [node.node for node in nodes if node.verdict is verdict] for verdict in _WORST_FIRST}
-    return ", ".join(
-        f"{len(names)} {verdict.value} ({shorten_names(names)})" for verdict, names in by_verdict.items() if names
-    )
+    parts: list[str] = []
+    for verdict, names in by_verdict.items():
+        bound = sorted({condition for node in nodes if node.verdict is verdict for condition in node.conditions})
+        if_so = f" if {' and '.join(bound)}" if bound and verdict is Verdict.OK else ""
+        if names:
+            parts.append(f"{len(names)} {verdict.value}{if_so} ({shorten_names(names)})")
+    return ", ".join(parts)
 
 
 _WORST_FIRST = (Verdict.NOT_ENOUGH, Verdict.TIGHT, Verdict.OK, Verdict.UNKNOWN)
@@ -84,11 +91,30 @@ def _describe_draw(nodes: Sequence[NodePower]) -> str:
         total = replace(figures[0], value=sum(figure.value for figure in figures))
         return mark + format_figure(total, is_assumed=is_assumed)
 
-    limits = add_up(lambda draw: draw.system, is_limited=True) if any(node.limited for node in nodes) else ""
+    is_limited = any(node.limited for node in nodes)
+    limits = add_up(lambda draw: draw.system, is_limited=True) if is_limited else ""
     watts = add_up(lambda draw: draw.system) + (f" ({limits} with the power limits of the file)" if limits else "")
-    cost = add_up(lambda draw: draw.cost)
-    night = f"{add_up(lambda draw: draw.energy)} a night" + (f" for {cost}" if cost else "")
-    return f"at full load: {watts}, {add_up(lambda draw: draw.heat)} of heat, {night}"
+
+    def count(figure_of: Callable[[Draw], Figure | None]) -> str:
+        return add_up(figure_of, is_limited=is_limited)
+
+    cost = count(lambda draw: draw.cost)
+    night = f"{count(lambda draw: draw.energy)} a night" + (f" for {cost}" if cost else "")
+    held = "with the limits " if is_limited else ""
+    wall = count(lambda draw: draw.wall)
+    return f"at full load: {watts}; {held}{wall} at the wall, {count(lambda draw: draw.heat)} of heat, {night}"
+
+
+def _describe_circuits(nodes: Sequence[NodePower]) -> str | None:
+    """Write the share of a usual circuit that all nodes together take, where the file states none."""
+    wall = sum((node.limited or node.full).wall.value for node in nodes)
+    if not wall or any(judgement.about == CIRCUIT for node in nodes for judgement in node.judgements):
+        return None
+    shares = [f"{100 * share_line(wall, line):.0f} % of {line.amps} A at {line.volts} V" for line in USUAL_LINES]
+    return (
+        f"on one circuit that is {' or '.join(shares)}; a load of hours takes {100 * CONTINUOUS_SHARE:.0f} % "
+        "(`psu.line` states yours)"
+    )
 
 
 def _is_assumed(node: NodePower) -> bool:
@@ -110,19 +136,25 @@ def _make_row(node: NodePower) -> dict[str, str]:
     def guess(figure: Figure | None) -> str:
         return "" if figure is None else guessed + format_figure(figure, is_assumed=is_assumed)
 
+    def change(figure_of: Callable[[Draw], Figure | None]) -> str:
+        after = "" if limited is None else f" -> {format_figure(figure_of(limited), is_assumed=is_assumed)}"
+        before = figure_of(node.full)
+        return "" if before is None else guess(before) + after
+
     amperes = format_figure(node.full.gpu_current).removesuffix(" A")
     return {
         "node": node.node,
         "GPUs": lacking + format_figure(node.full.gpus) + gpus,
         "system": guess(node.full.system) + system,
         "PSU": format_figure(node.psu) or "unknown",
-        "load": guess(node.full.psu_load),
+        "load": change(lambda draw: draw.psu_load),
+        "wall": change(lambda draw: draw.wall),
         "advised": lacking + format_figure(node.recommended_psu) if node.recommended_psu else "",
         "12 V, GPUs/all": f"{lacking}{amperes}/{guess(node.full.system_current)}",
-        "heat": guess(node.full.heat),
-        "night": guess(node.full.energy),
-        "cost": guess(node.full.cost),
-        "verdict": node.verdict.value,
+        "heat": change(lambda draw: draw.heat),
+        "night": change(lambda draw: draw.energy),
+        "cost": change(lambda draw: draw.cost),
+        "verdict": node.verdict.value + (" if one rail" if node.conditions and node.verdict is Verdict.OK else ""),
     }
 
 
@@ -192,6 +224,8 @@ def _list_draw_figures(draw: Draw, suffix: str) -> Iterator[tuple[str, Figure]]:
     parts = (
         ("GPUs", draw.gpus),
         ("system", draw.system),
+        ("efficiency of the PSU", draw.efficiency),
+        ("at the wall", draw.wall),
         ("load of the PSU", draw.psu_load),
         ("12 V, GPUs", draw.gpu_current),
         ("12 V, system", draw.system_current),

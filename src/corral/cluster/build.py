@@ -13,25 +13,26 @@ from dataclasses import Field, fields, replace
 from datetime import timedelta
 from typing import Any, cast, get_origin
 
+from corral.cluster import machine_shapes, values
 from corral.cluster import shape as shapes
-from corral.cluster import values
 from corral.cluster.document import YamlPath
 from corral.cluster.fields import FOREVER
-from corral.cluster.shape import Shape
+from corral.cluster.machine_shapes import Shape
 from corral.cluster.values import WRITTEN_AT, Cluster, GpuFacts, LayoutKind, QueueSettings
 from corral.engine_kinds import ENGINES
 
 KINDS: Mapping[type[Shape], type] = {
     shapes.ClusterShape: values.Cluster,
-    shapes.DiskShape: values.Disk,
+    machine_shapes.DiskShape: values.Disk,
     shapes.ElectricityShape: values.Electricity,
     shapes.EngineShape: values.EngineSettings,
     shapes.ExposureShape: values.Exposure,
-    shapes.GpuShape: values.Gpu,
+    machine_shapes.GpuShape: values.Gpu,
     shapes.InstanceShape: values.Instance,
     shapes.KubernetesShape: values.Kubernetes,
     shapes.LayoutShape: values.Layout,
-    shapes.NodeShape: values.Node,
+    machine_shapes.LineShape: values.Line,
+    machine_shapes.NodeShape: values.Node,
     shapes.OutputFolderShape: values.OutputFolder,
     shapes.PlacementShape: values.Placement,
     shapes.QueueShape: values.QueueSettings,
@@ -125,7 +126,7 @@ def _complete_layout(builder: _Builder, shape: shapes.LayoutShape, at: YamlPath)
     return {"name": at[-1], "kind": shape.kind or LayoutKind(at[-1])}
 
 
-def _complete_gpu(builder: _Builder, shape: shapes.GpuShape, at: YamlPath) -> _Fields:
+def _complete_gpu(builder: _Builder, shape: machine_shapes.GpuShape, at: YamlPath) -> _Fields:
     """The file's index and memory go before the GPU's place in the list and the catalogue's memory."""
     facts = builder.gpu_models.get(at)
     known: dict[str, Any] = {}
@@ -135,7 +136,7 @@ def _complete_gpu(builder: _Builder, shape: shapes.GpuShape, at: YamlPath) -> _F
     return {"index": at[-1] if shape.index is None else shape.index} | known
 
 
-def _complete_node(builder: _Builder, shape: shapes.NodeShape, at: YamlPath) -> _Fields:
+def _complete_node(builder: _Builder, shape: machine_shapes.NodeShape, at: YamlPath) -> _Fields:
     """A GPU without memory of its own has a share of its machine's."""
     if shape.gpus is None:
         return {}
@@ -164,8 +165,8 @@ def _complete_workload(builder: _Builder, shape: shapes.WorkloadShape, at: YamlP
 _COMPLETING: Mapping[type[Shape], Callable[[_Builder, Any, YamlPath], _Fields]] = {  # each takes its own kind of shape
     shapes.ClusterShape: _complete_cluster,
     shapes.EngineShape: _complete_engine,
-    shapes.GpuShape: _complete_gpu,
+    machine_shapes.GpuShape: _complete_gpu,
     shapes.LayoutShape: _complete_layout,
-    shapes.NodeShape: _complete_node,
+    machine_shapes.NodeShape: _complete_node,
     shapes.WorkloadShape: _complete_workload,
 }

@@ -11,16 +11,9 @@ from typing import Any, cast
 
 from corral.cluster.destinations import check_pattern, is_plain_path
 from corral.cluster.document import Document, YamlPath
+from corral.cluster.machine_shapes import GpuShape, NodeShape
 from corral.cluster.secrecy import is_secret
-from corral.cluster.shape import (
-    ClusterShape,
-    EngineShape,
-    GpuShape,
-    NodeShape,
-    PlacementShape,
-    ServiceShape,
-    StorageShape,
-)
+from corral.cluster.shape import ClusterShape, EngineShape, PlacementShape, ServiceShape, StorageShape
 from corral.cluster.values import FindGpu, GpuFacts, LayoutKind, ServiceKind, StorageKind
 from corral.engine_kinds import ENGINES, SERVICE_ENGINES
 from corral.errors import CorralError, did_you_mean

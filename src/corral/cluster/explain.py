@@ -9,7 +9,8 @@ from pydantic_core import ErrorDetails
 
 from corral.cluster.document import Document, YamlPath, show_key
 from corral.cluster.fields import kind_of, show_value
-from corral.cluster.shape import Shape, find_shape_at
+from corral.cluster.machine_shapes import Shape
+from corral.cluster.shape import find_shape_at
 from corral.errors import closest, did_you_mean
 
 _KINDS = {

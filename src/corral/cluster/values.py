@@ -58,6 +58,15 @@ class Disk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """The circuit that a machine is on."""
+
+    volts: int
+    amps: int
+    """The rating of its breaker."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """A machine."""
 
@@ -74,6 +83,15 @@ class Node:
     psu_w: int | None = field(default=None, metadata=written_at("psu.watts"))
     other_power_w: int | None = field(default=None, metadata=written_at("psu.other_watts"))
     """The power draw of the rest of the machine at full load, without its GPUs, in watts."""
+    psu_standard: str | None = field(default=None, metadata=written_at("psu.standard"))
+    """`ATX 2`, `ATX 3.0` or `ATX 3.1`: what it carries for a millisecond."""
+    psu_efficiency: str | None = field(default=None, metadata=written_at("psu.efficiency"))
+    """Its 80 PLUS mark: `gold`."""
+    psu_rails: int | None = field(default=None, metadata=written_at("psu.rails"))
+    """Rails of 12 V, each with a protection of its own."""
+    line: Line | None = field(default=None, metadata=written_at("psu.line"))
+    ups_w: int | None = field(default=None, metadata=written_at("psu.ups_watts"))
+    """The power of the uninterruptible supply that it is on, in watts."""
     disks: tuple[Disk, ...] = ()
     os: str | None = None
     k3s_role: K3sRole | None = None

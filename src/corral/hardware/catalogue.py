@@ -94,6 +94,8 @@ class GpuModel:
     """`Dual-slot`."""
     power_connectors: str | None = None
     """`1x 16-pin`."""
+    boost_mhz: int | None = None
+    """The clock that its maker states for load."""
     length_mm: float | None = None
     width_mm: float | None = None
     catalogue_memory: Bytes | None = None
@@ -146,6 +148,7 @@ _FIELDS = (
     "power_connectors",
     "board_length_mm",
     "board_width_mm",
+    "boost_clock_mhz",
 )
 
 
@@ -426,6 +429,7 @@ def _make_model(record: Record) -> GpuModel:
         bus=record["bus_interface"],
         slot_width=record["board_slot_width"],
         power_connectors=record["power_connectors"],
+        boost_mhz=round(record["boost_clock_mhz"]) if record["boost_clock_mhz"] else None,
         length_mm=record["board_length_mm"],
         width_mm=record["board_width_mm"],
     )

@@ -96,6 +96,7 @@ def list_records() -> tuple[dict[str, Any], ...]:  # values of a record's own ty
             "power_connectors": None,
             "board_length_mm": None,
             "board_width_mm": None,
+            "boost_clock_mhz": None,
         }
         for chip, (bandwidth, released) in _APPLE_CHIPS.items()
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 
 from corral.cluster.build import COMPUTED, KINDS, find_place
-from corral.cluster.shape import Shape, find_shape
+from corral.cluster.machine_shapes import Shape
+from corral.cluster.shape import find_shape
 
 
 def is_in_shape(shape: type[Shape] | None, place: tuple[str, ...]) -> bool:

@@ -17,10 +17,16 @@ NIGHT = timedelta(hours=8)
 
 
 def power(
-    *models: str | None, psu: int | None = None, other: int | None = None, limit: int | None = None, price: float = 0
+    *models: str | None,
+    psu: int | None = None,
+    other: int | None = None,
+    limit: int | None = None,
+    price: float = 0,
+    standard: str | None = "ATX 3.1",
 ) -> NodePower:
     cards = tuple(Gpu(index=index, model=model, power_limit_w=limit) for index, model in enumerate(models))
-    return power_of_node(Node(name="n", gpus=cards, psu_w=psu, other_power_w=other), price=price)
+    node = Node(name="n", gpus=cards, psu_w=psu, other_power_w=other, psu_standard=standard)
+    return power_of_node(node, price=price)
 
 
 def power_of_node(node: Node, *, price: float = 0) -> NodePower:
@@ -52,7 +58,8 @@ def test_hydra_after_its_upgrade() -> None:
     assert value(node_power.full.gpu_current) == 50
     assert value(node_power.full.system_current) == 62.5
     assert value(node_power.full.psu_load) == 75
-    assert value(node_power.full.heat) == 2559
+    assert value(node_power.full.wall) == 937.5
+    assert value(node_power.full.heat) == 3198.75
     assert node_power.verdict is Verdict.OK
 
 
@@ -60,7 +67,7 @@ def test_hydra_with_its_limits_draws_less_and_its_supply_is_still_chosen_without
     node_power = power("RTX 5070 Ti", "RTX 5070 Ti", psu=1000, other=150, limit=250, price=0.3)
     assert node_power.limited is not None
     assert (value(node_power.limited.gpus), value(node_power.limited.system)) == (500, 650)
-    assert (value(node_power.full.cost), value(node_power.limited.cost)) == (1.8, 1.56)
+    assert (value(node_power.full.cost), value(node_power.limited.cost)) == (2.25, 1.95)
     assert value(node_power.recommended_psu) == 850
 
 
@@ -224,7 +231,7 @@ def test_an_unknown_supply_leaves_the_verdict_unknown() -> None:
 
 def test_without_a_tariff_a_night_has_energy_and_no_cost() -> None:
     node_power = power("RTX 4090", other=150)
-    assert value(node_power.full.energy) == 4.8
+    assert value(node_power.full.energy) == 6
     assert node_power.full.cost is None
 
 

@@ -76,10 +76,20 @@ def test_hydra_commands_are_exact() -> None:
 
 
 def test_a_supply_that_the_file_proves_is_not_asked_about() -> None:
-    supply = item(hydra(), "hardware.hydra-compute.supply")
+    two = "[{model: RTX 5070 Ti}, {model: RTX 5070 Ti}]"
+    before, after = (read(text.replace("psu: {", "psu: {standard: ATX 3.1, ")) for text in (a_node(), a_node(gpus=two)))
+
+    supply = item(make_checklist(before, after), "hardware.box.supply")
 
     assert supply.kind is ItemKind.AUTOMATIC
     assert "750 W of 1000 W" in supply.task
+
+
+def test_a_supply_whose_standard_nothing_states_is_asked_about() -> None:
+    supply = item(hydra(), "hardware.hydra-compute.supply")
+
+    assert supply.kind is ItemKind.BY_HAND
+    assert "which standard the supply is made to is unknown" in supply.task
 
 
 def test_a_supply_that_is_too_small_is_asked_about_with_the_figures() -> None:

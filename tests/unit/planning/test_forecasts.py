@@ -176,12 +176,12 @@ def test_nights_add_up() -> None:
     assert forecast.nights.value == 700_800
 
 
-def test_energy_is_that_of_cards_at_work_and_of_the_machine() -> None:
+def test_energy_is_that_at_the_wall_of_cards_at_work_and_of_the_machine() -> None:
     forecast = images(a_cluster(2))
     assert forecast.energy is not None
-    assert forecast.energy.value == pytest.approx(8 * (250 + 250 + 100) / 1000)
+    assert forecast.energy.value == pytest.approx(8 * (250 + 250 + 100) / 1000 / 0.8)
     assert forecast.cost_each is not None
-    assert forecast.cost_each.value == pytest.approx(4.8 * 0.25 / 1920)
+    assert forecast.cost_each.value == pytest.approx(6 * 0.25 / 1920)
 
 
 def test_every_figure_says_where_it_comes_from() -> None:

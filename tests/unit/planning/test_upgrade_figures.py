@@ -247,10 +247,11 @@ def rows_of(upgrade: Upgrade) -> dict[str, tuple[str, str]]:
 def test_heat_and_energy_are_told_with_the_limits_too(upgrade: Upgrade) -> None:
     rows = rows_of(upgrade)
 
-    assert rows["Heat into the room"] == ("2,115 BTU/h", "2,559 BTU/h")
-    assert rows["Heat into the room with the limits of the file"] == ("2,115 BTU/h", "2,218 BTU/h")
-    assert rows["Energy of a night with the limits of the file"] == ("4.96 kWh", "5.2 kWh")
-    assert "With the limits of the file 650 W become 2,218 BTU/h (+102 BTU/h)." in to_markdown(upgrade)
+    assert rows["Whole machine at the wall"] == ("775 W", "938 W")
+    assert rows["Heat into the room"] == ("2,644 BTU/h", "3,199 BTU/h")
+    assert rows["Heat into the room with the limits of the file"] == ("2,644 BTU/h", "2,772 BTU/h")
+    assert rows["Energy of a night with the limits of the file"] == ("6.2 kWh", "6.5 kWh")
+    assert "With the limits of the file 650 W become 2,772 BTU/h (+128 BTU/h)." in to_markdown(upgrade)
 
 
 def test_without_a_tariff_the_cost_of_a_night_is_told_to_be_unknown() -> None:

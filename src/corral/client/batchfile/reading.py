@@ -24,8 +24,8 @@ from corral.client.batchfile.values import BatchFile
 from corral.client.converting import Convert
 from corral.cluster import explain
 from corral.cluster.document import Document, YamlPath
+from corral.cluster.machine_shapes import Shape
 from corral.cluster.parsing import read
-from corral.cluster.shape import Shape
 from corral.errors import CorralError, Kind, Problem, ProblemsError, did_you_mean
 from corral.requests import BatchFields, TaskFields, request_of
 from corral.work import Json

@@ -11,7 +11,7 @@ from typing import Annotated, Any, cast
 from pydantic import BeforeValidator, Field, PlainValidator, StringConstraints, WithJsonSchema
 
 from corral.cluster.fields import Name, Text, show_value, wrong
-from corral.cluster.shape import Shape
+from corral.cluster.machine_shapes import Shape
 from corral.requests import BatchFields, TaskFields
 from corral.work import Json
 

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from corral.figures import Figure, Origin
 from corral.hardware.doubts import doubt_limit
 from corral.hardware.power.limits import HOT_GPU_W, advise_limit, list_speed_losses
 from corral.hardware.power.supply import ADVISED_SUSTAINED, HIGHEST_SUSTAINED, STANDARD_SIZES_W
 from corral.hardware.power.supply import recommend as smallest_supply
-from corral.hardware.power.values import Draw, GpuPower, Judgement, Verdict
+from corral.hardware.power.values import (
+    RAILS,
+    SUGGESTION,
+    SUPPLY,
+    TRANSIENTS,
+    WIRING,
+    Draw,
+    GpuPower,
+    Judgement,
+    Verdict,
+)
 from corral.units import format_list
+
+_OF_SUPPLY = frozenset({SUPPLY, TRANSIENTS, SUGGESTION})
+_NEAR = 1.05
+"""A limit of the file that is so much over the advised one is near enough: another would change little."""
 
 
 def advise(
@@ -22,23 +36,32 @@ def advise(
     psu: Figure | None,
     recommended: Figure | None,
     judgements: Sequence[Judgement],
+    is_desktop: bool,
 ) -> tuple[str, ...]:
-    """List the advice, the most pressing first; `judgements` are those on the supply."""
+    """List the advice, the most pressing first; `judgements` are those on the supply and its wires."""
     if not gpus:
         return ()
+    draw = full if limited is None else limited
+    lowered = _choose_limits(gpus, draw, psu) if is_desktop else {}
     return (
-        *_advise_supply(full, other, psu, recommended, judgements),
-        *_advise_limits(gpus, full if limited is None else limited, psu),
-        *_advise_persistence(gpus),
+        *(_advise_supply(full, draw, other, psu, recommended, judgements) if is_desktop else ()),
+        *_advise_limits(gpus, lowered, draw, psu),
+        *_advise_persistence([gpu for gpu in gpus if gpu.index not in lowered]),
+        *_advise_clocks(gpus, judgements),
         *_advise_air(gpus, full),
-        *_ask_open_questions(psu, other),
+        *_ask_open_questions(psu, other, judgements, full),
     )
 
 
 def _advise_supply(
-    full: Draw, other: Figure, psu: Figure | None, recommended: Figure | None, judgements: Sequence[Judgement]
+    full: Draw,
+    draw: Draw,
+    other: Figure,
+    psu: Figure | None,
+    recommended: Figure | None,
+    judgements: Sequence[Judgement],
 ) -> Iterator[str]:
-    verdicts = {judgement.verdict for judgement in judgements}
+    verdicts = {judgement.verdict for judgement in judgements if judgement.about in _OF_SUPPLY}
     if psu is None or not verdicts & {Verdict.NOT_ENOUGH, Verdict.TIGHT}:
         return
     if recommended is None and smallest_supply(full, None) is None:
@@ -46,7 +69,7 @@ def _advise_supply(
     elif recommended is not None and recommended.value > psu.value:
         yield f"fit a power supply of {recommended.value:g} W or more (it has {psu.value:g} W)"
     left = HIGHEST_SUSTAINED * psu.value - other.value
-    if full.system.value <= psu.value:
+    if full.system.value <= psu.value or 0 < draw.gpus.value <= left:
         return
     if left > 0:
         yield f"until then hold the GPUs to {left:.0f} W together with power limits if they go so low, or take one out"
@@ -54,24 +77,60 @@ def _advise_supply(
         yield "until then take the GPUs out: the rest of the machine fills the supply"
 
 
-def _advise_limits(gpus: Sequence[GpuPower], draw: Draw, psu: Figure | None) -> Iterator[str]:
-    loaded = psu is not None and ADVISED_SUSTAINED * psu.value < draw.system.value <= psu.value
+def _choose_limits(gpus: Sequence[GpuPower], draw: Draw, psu: Figure | None) -> dict[int, int]:
+    """Choose the limits that are advised, by the index of the GPU; a limit of the file that is near stays."""
+    loaded = _is_loaded(draw, psu)
     hot = _find_hot(gpus)
     if not loaded and len(hot) < 2:
-        return
-    why = f"the load is over {100 * ADVISED_SUSTAINED:.0f} % of the supply" if loaded else "hot GPUs share the case"
+        return {}
+    chosen: dict[int, int] = {}
+    for gpu in gpus if loaded else hot:
+        if gpu.tgp is None or gpu.is_module:
+            continue
+        advised = advise_limit(gpu.tgp.value)
+        if gpu.limit is None or gpu.limit.value > _NEAR * advised:
+            chosen[gpu.index] = advised
+    return chosen
+
+
+def _is_loaded(draw: Draw, psu: Figure | None) -> bool:
+    return psu is not None and ADVISED_SUSTAINED * psu.value < draw.system.value <= psu.value
+
+
+def _advise_limits(
+    gpus: Sequence[GpuPower], lowered: Mapping[int, int], draw: Draw, psu: Figure | None
+) -> Iterator[str]:
+    """Advise one limit for each GPU: where the file has another, with the change to the file."""
+    why = f"the load is over {100 * ADVISED_SUSTAINED:.0f} % of the supply"
+    if not _is_loaded(draw, psu):
+        why = "hot GPUs share the case"
     steps: list[str] = []
     prices: dict[str, list[str]] = {}
-    for gpu in gpus if loaded else hot:
-        if gpu.tgp is None or (gpu.limit is not None and gpu.limit.value <= advise_limit(gpu.tgp.value)):
+    for gpu in gpus:
+        if gpu.index not in lowered:
             continue
-        limit = advise_limit(gpu.tgp.value)
+        limit = lowered[gpu.index]
         command = gpu.limit_command(limit) or "with its driver's tool"
-        steps.append(f"GPU {gpu.index} to {limit} W ({command})")
+        instead = f" instead of the file's {gpu.limit.value:g} W: `powerLimit: {limit}`" if gpu.limit else ""
+        steps.append(f"GPU {gpu.index} to {limit} W ({command}{instead})")
         prices.setdefault(_describe_price(gpu, limit), []).append(f"GPU {gpu.index}")
     if steps:
         costs = ", ".join(f"{price} for {format_list(names)}" for price, names in prices.items())
         yield f"limit {format_list(steps)}, because {why}; the loss in speed is {costs}"
+
+
+def _advise_clocks(gpus: Sequence[GpuPower], judgements: Sequence[Judgement]) -> Iterator[str]:
+    """Advise clocks where peaks are in question: a limit holds the mean, a clock also the millisecond."""
+    in_question = any(
+        judgement.about in (TRANSIENTS, RAILS, WIRING) and judgement.verdict is not Verdict.OK
+        for judgement in judgements
+    )
+    commands = [command for gpu in gpus if (command := gpu.clock_command) is not None]
+    if in_question and len(gpus) > 1 and commands:
+        yield (
+            f"if the machine cuts out under load, hold the clocks as well: run {format_list(commands)}; a power limit "
+            "is a mean over milliseconds, and the highest clocks make the peaks"
+        )
 
 
 def _describe_price(gpu: GpuPower, limit_w: float) -> str:
@@ -106,11 +165,22 @@ def _advise_air(gpus: Sequence[GpuPower], full: Draw) -> Iterator[str]:
         )
 
 
-def _ask_open_questions(psu: Figure | None, other: Figure) -> Iterator[str]:
+def _ask_open_questions(
+    psu: Figure | None, other: Figure, judgements: Sequence[Judgement], full: Draw
+) -> Iterator[str]:
     if psu is None:
         yield "write the supply's rating into the cluster file (`psu: {watts: ...}`)"
     if other.origin is Origin.ASSUMED:
         yield "write what the machine draws without its GPUs into the file (`psu: {otherWatts: ...}`)"
+    unknown = {judgement.about for judgement in judgements if judgement.verdict is Verdict.UNKNOWN}
+    facts = {
+        "standard": TRANSIENTS in unknown,
+        "rails": WIRING in unknown,
+        "efficiency": full.efficiency.origin is Origin.ASSUMED,
+    }
+    missing = [f"`{name}`" for name, is_missing in facts.items() if is_missing]
+    if psu is not None and missing:
+        yield f"write {format_list(missing)} of the supply into the file, next to its `watts`"
 
 
 def _find_hot(gpus: Sequence[GpuPower]) -> list[GpuPower]:

@@ -7,11 +7,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from enum import Enum
 
 from corral.cluster.values import Electricity, Gpu, Node
 from corral.figures import Figure, Origin, computed
 from corral.hardware.catalogue import GpuModel, resolve_gpu
-from corral.hardware.power import limits, supply
+from corral.hardware.power import limits, supply, wiring
 from corral.hardware.power.advice import advise
 from corral.hardware.power.limits import list_speed_losses
 from corral.hardware.power.values import Connector, Draw, GpuPower, Judgement, NodePower, Verdict, find_worst
@@ -30,6 +31,45 @@ ASSUMED_OTHER = Figure(
     "rest, the median of Intel's ATX12V design guide addendum (621484); a server or a busy processor takes more, a "
     "laptop less",
 )
+
+
+class _Kind(Enum):
+    """The kind of a machine, by which the rest of its draw is assumed."""
+
+    DESKTOP = "desktop"
+    MODULE = "module"
+    """Its processor is one chip with the GPU: a Jetson, a Mac, a DGX Spark, a processor with graphics."""
+    WITHOUT_GPU = "without a GPU"
+
+
+_NOTHING_OF_MODULE = Figure(
+    value=0,
+    unit="W",
+    origin=Origin.ASSUMED,
+    source="not stated: the GPU's power is that of the chip with its processor, or of the module; disks and fans are "
+    "not counted",
+)
+_NOTHING_WITHOUT_GPU = Figure(
+    value=0, unit="W", origin=Origin.ASSUMED, source="not stated, and nothing in the file says what the machine is"
+)
+_ASSUMED = {
+    _Kind.DESKTOP: ASSUMED_OTHER,
+    _Kind.MODULE: _NOTHING_OF_MODULE,
+    _Kind.WITHOUT_GPU: _NOTHING_WITHOUT_GPU,
+}
+_UNCOUNTED = {
+    _Kind.DESKTOP: None,
+    _Kind.MODULE: "its disks, fans and what is plugged into it are not counted (`psu.otherWatts`)",
+    _Kind.WITHOUT_GPU: "the file does not state its power draw (`psu.otherWatts`); nothing is counted",
+}
+
+
+def _find_kind(node: Node, models: Mapping[str, GpuModel]) -> _Kind:
+    if not node.gpus:
+        return _Kind.DESKTOP if node.gpus is None else _Kind.WITHOUT_GPU
+    known = [models.get(gpu.model or "") for gpu in node.gpus]
+    is_module = all(model is not None and model.is_unified for model in known)
+    return _Kind.MODULE if is_module else _Kind.DESKTOP
 
 
 def find_models(nodes: Iterable[Node]) -> Mapping[str, GpuModel]:
@@ -58,18 +98,22 @@ def compute_power(
     was asked which limits its GPU takes.
     """
     gpus = tuple(_make_gpu(gpu, models.get(gpu.model or "")) for gpu in node.gpus or ())
-    other = _read_file(node.other_power_w, f"psu.otherWatts of node {node.name}") or ASSUMED_OTHER
+    kind = _find_kind(node, models)
+    other = _read_file(node.other_power_w, f"psu.otherWatts of node {node.name}") or _ASSUMED[kind]
     psu = _read_file(node.psu_w, f"psu.watts of node {node.name}")
-    full = supply.compute_draw(_list_watts(gpus), other, psu, electricity=electricity, night=night)
-    limited = _compute_limited(gpus, other, psu, electricity=electricity, night=night)
+    watts = _list_watts(gpus)
+    full = supply.compute_draw(watts, other, psu, node=node, unlimited=watts, electricity=electricity, night=night)
+    limited = _compute_limited(node, gpus, other, psu, electricity=electricity, night=night)
     catalogue_psu = _suggest_psu(node.gpus or (), models)
-    is_desktop = all(is_plug_in(models.get(gpu.model or "")) for gpu in node.gpus or ())
+    is_desktop = kind is not _Kind.MODULE and all(is_plug_in(models.get(gpu.model or "")) for gpu in node.gpus or ())
     recommended = supply.recommend(full, catalogue_psu) if is_desktop and (gpus or node.other_power_w) else None
-    unknown = _list_unknown(node, gpus)
-    on_supply = supply.judge(full, limited, psu, catalogue_psu)
+    unknown = _list_unknown(node, gpus, kind)
+    connectors = list_connectors(gpus)
+    on_supply = supply.judge(full, limited, psu, catalogue_psu, node.psu_standard)
     if unknown:
         on_supply = supply.mark_lower_bounds(on_supply)
-    judgements = (*on_supply, *_judge_connectors(gpus), *_check_limits(gpus, ranges or {}))
+    wired = wiring.judge_wiring(node, gpus, limited or full, connectors) if is_desktop else ()
+    judgements = (*on_supply, *wired, *_judge_connectors(gpus), *_check_limits(gpus, ranges or {}))
     return NodePower(
         node=node.name,
         gpus=gpus,
@@ -79,11 +123,12 @@ def compute_power(
         limited=limited,
         recommended_psu=recommended,
         catalogue_psu=catalogue_psu,
-        connectors=list_connectors(gpus),
+        connectors=connectors,
         slots=sum_slots(gpus),
         longest=find_longest(gpus),
         judgements=judgements,
         verdict=find_worst(judgements),
+        conditions=wiring.find_conditions(node, gpus) if is_desktop and psu is not None else (),
         unknown=unknown,
         advice=advise(
             gpus,
@@ -92,7 +137,8 @@ def compute_power(
             other=other,
             psu=psu,
             recommended=recommended,
-            judgements=on_supply,
+            judgements=(*on_supply, *wired),
+            is_desktop=is_desktop,
         ),
     )
 
@@ -105,6 +151,8 @@ def _make_gpu(gpu: Gpu, model: GpuModel | None) -> GpuPower:
         index=gpu.index,
         model=gpu.model,
         vendor=model.vendor if model else None,
+        boost_mhz=model.boost_mhz if model else None,
+        is_module=model is not None and model.is_unified,
         tgp=tgp,
         limit=limit,
         speed_losses=list_speed_losses(gpu.model, limit.value) if gpu.model and limit and is_lowered else (),
@@ -123,6 +171,7 @@ def _list_watts(gpus: Iterable[GpuPower]) -> list[float]:
 
 
 def _compute_limited(
+    node: Node,
     gpus: tuple[GpuPower, ...],
     other: Figure,
     psu: Figure | None,
@@ -133,7 +182,9 @@ def _compute_limited(
     if not any(gpu.limit for gpu in gpus):
         return None
     watts = [figure.value for gpu in gpus if (figure := gpu.limit or gpu.tgp)]
-    return supply.compute_draw(watts, other, psu, electricity=electricity, night=night)
+    return supply.compute_draw(
+        watts, other, psu, node=node, unlimited=_list_watts(gpus), electricity=electricity, night=night
+    )
 
 
 def _check_limits(gpus: tuple[GpuPower, ...], ranges: Mapping[int, limits.LimitRange]) -> tuple[Judgement, ...]:
@@ -172,10 +223,11 @@ def _suggest_psu(gpus: Iterable[Gpu], models: Mapping[str, GpuModel]) -> Figure 
     return _read_catalogue(most, most.suggested_psu_w if most else None, "W")
 
 
-def _list_unknown(node: Node, gpus: Iterable[GpuPower]) -> tuple[str, ...]:
+def _list_unknown(node: Node, gpus: Iterable[GpuPower], kind: _Kind) -> tuple[str, ...]:
     if node.gpus is None:
         return ("the file leaves the GPUs to be found on the machine; none is counted",)
-    return tuple(
+    uncounted = _UNCOUNTED[kind] if node.other_power_w is None else None
+    return (() if uncounted is None else (uncounted,)) + tuple(
         f"GPU {gpu.index} ({gpu.model or 'no model stated'}): its power is unknown; it is counted as "
         + (f"its limit, {gpu.limit.value:g} W" if gpu.limit else "nothing")
         for gpu in gpus

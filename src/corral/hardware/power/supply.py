@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from corral.cluster.values import Electricity
+from corral.cluster.values import Electricity, Node
 from corral.figures import Figure, computed
+from corral.hardware.power.efficiency import find_efficiency
 from corral.hardware.power.values import SUGGESTION, SUPPLY, TRANSIENTS, Draw, Judgement, Verdict
 
 STANDARD_SIZES_W = (450, 550, 650, 750, 850, 1000, 1200, 1500, 1600)
@@ -27,6 +28,7 @@ ADVISED_SUSTAINED = 0.8
 """Over this share of the rating a power limit is worth its speed: quieter, cooler, and more in reserve."""
 EXCURSION_CARRIED_16_PIN = 1.8
 """What ATX 3.x asks for 1 ms of a supply over 450 W with a 16-pin connector; of the others `EXCURSION_CARRIED`."""
+OLD_STANDARD = "ATX 2"
 ATX_3 = "Intel, ATX Version 3 design guide (336521), table 3-3"
 
 
@@ -45,14 +47,16 @@ def recommend(full: Draw, catalogue_psu: Figure | None) -> Figure | None:
     return computed(size, "W", f"the smallest standard size that is not under {terms}")
 
 
-def judge(full: Draw, limited: Draw | None, psu: Figure | None, catalogue_psu: Figure | None) -> tuple[Judgement, ...]:
+def judge(
+    full: Draw, limited: Draw | None, psu: Figure | None, catalogue_psu: Figure | None, standard: str | None
+) -> tuple[Judgement, ...]:
     """Say whether the supply carries the draw, sustained and in its peaks, and is what the catalogue suggests."""
     if psu is None:
         reason = "the cluster file does not state `psu.watts`"
         return (Judgement(about=SUPPLY, verdict=Verdict.UNKNOWN, what="its rating is not known", reason=reason),)
     return (
         _judge_sustained(full, limited, psu),
-        _judge_transients(full, limited, psu),
+        _judge_transients(full, psu, standard),
         *_judge_suggestion(psu, catalogue_psu),
     )
 
@@ -83,26 +87,30 @@ def _rate_sustained(draw: Draw, psu: Figure) -> Verdict:
     return Verdict.TIGHT if draw.system.value <= psu.value else Verdict.NOT_ENOUGH
 
 
-def _judge_transients(full: Draw, limited: Draw | None, psu: Figure) -> Judgement:
-    verdict = _rate_transients(full, psu)
+def _judge_transients(full: Draw, psu: Figure, standard: str | None) -> Judgement:
+    verdict = _rate_transients(full.peak.value / psu.value, standard)
     what = f"peaks of about a millisecond can reach {full.peak.value:g} W, {_share(full.peak, psu)} of {psu.value:g} W"
     if full.peak.value <= psu.value:
-        reason = "within the rating of any supply"
-    else:
-        reason = (
-            f"{ATX_3}: every ATX 3.x supply has to carry {_format_percent(EXCURSION_CARRIED)} for 1 ms, with a 16-pin "
-            f"connector {_format_percent(EXCURSION_CARRIED_16_PIN)}; an older one promises nothing over its rating, "
-            "and can cut out (C04)"
-        )
-    if limited is not None and verdict is not Verdict.OK:
-        verdict, what = _describe_limits(verdict, _rate_transients(limited, psu), what, _share(limited.peak, psu))
+        return Judgement(about=TRANSIENTS, verdict=verdict, what=what, reason="within the rating of any supply")
+    if verdict is Verdict.UNKNOWN:
+        what += "; which standard the supply is made to is unknown"
+    reason = (
+        f"{ATX_3}: every ATX 3.x supply has to carry {_format_percent(EXCURSION_CARRIED)} for 1 ms, with a 16-pin "
+        f"connector {_format_percent(EXCURSION_CARRIED_16_PIN)}; an older one promises nothing over its rating, and "
+        "can cut out (C04). A power limit holds the mean, not these peaks"
+    )
     return Judgement(about=TRANSIENTS, verdict=verdict, what=what, reason=reason)
 
 
-def _rate_transients(draw: Draw, psu: Figure) -> Verdict:
-    if draw.peak.value <= EXCURSION_CARRIED * psu.value:
+def _rate_transients(share: float, standard: str | None) -> Verdict:
+    """Rate a peak as a share of the rating: what only a newer supply has to carry is unknown without its standard."""
+    if share <= 1:
         return Verdict.OK
-    return Verdict.TIGHT if draw.peak.value <= EXCURSION_CARRIED_16_PIN * psu.value else Verdict.NOT_ENOUGH
+    if share > EXCURSION_CARRIED_16_PIN:
+        return Verdict.NOT_ENOUGH
+    if share > EXCURSION_CARRIED or standard == OLD_STANDARD:
+        return Verdict.TIGHT
+    return Verdict.UNKNOWN if standard is None else Verdict.OK
 
 
 def _judge_suggestion(psu: Figure, catalogue_psu: Figure | None) -> tuple[Judgement, ...]:
@@ -152,24 +160,31 @@ def compute_draw(
     other: Figure,
     psu: Figure | None,
     *,
+    node: Node,
+    unlimited: Sequence[float],
     electricity: Electricity | None,
     night: timedelta,
 ) -> Draw:
-    """Work out the draw of a machine whose GPUs take so many watts each."""
+    """Work out the draw of a machine whose GPUs take so many watts each; `unlimited` watts make its peaks."""
     gpus = computed(sum(watts), "W", format_sum(watts, "W") or "no GPU whose power is known")
     total = gpus.value + other.value
     system = computed(total, "W", f"{gpus.value:g} W of GPUs + {other.value:g} W for the rest")
-    energy = _compute_energy(system, night)
-    peak = _round(EXCURSION * gpus.value + other.value, "W", f"{EXCURSION:g} x {gpus.value:g} W + {other.value:g} W")
+    efficiency = find_efficiency(node, total)
+    wall = _round(100 * total / efficiency.value, "W", f"{total:g} W / {efficiency.value:g} % ({efficiency.source})")
+    energy = _compute_energy(wall, night)
+    most = sum(unlimited)
+    peak = _round(EXCURSION * most + other.value, "W", f"{EXCURSION:g} x {most:g} W + {other.value:g} W")
     return Draw(
         gpus=gpus,
         system=system,
+        efficiency=efficiency,
+        wall=wall,
         psu_load=None if psu is None else _compute_load(system, psu),
         gpu_current=_compute_current(gpus),
         system_current=_compute_current(system),
         peak=peak,
         margin=None if psu is None else _compute_margin(peak, psu),
-        heat=_round(total * BTU_PER_WATT_HOUR, "BTU/h", f"{total:g} W x {BTU_PER_WATT_HOUR} BTU/h per W"),
+        heat=_round(wall.value * BTU_PER_WATT_HOUR, "BTU/h", f"{wall.value:g} W x {BTU_PER_WATT_HOUR} BTU/h per W"),
         energy=energy,
         cost=None if electricity is None else _compute_cost(energy, electricity),
     )
@@ -200,9 +215,9 @@ def _compute_current(watts: Figure) -> Figure:
     return _round(watts.value / RAIL_V, "A", f"{watts.value:g} W / {RAIL_V} V")
 
 
-def _compute_energy(system: Figure, night: timedelta) -> Figure:
+def _compute_energy(wall: Figure, night: timedelta) -> Figure:
     hours = night.total_seconds() / 3600
-    return _round(system.value * hours / 1000, "kWh", f"{system.value:g} W x {hours:g} h / 1000")
+    return _round(wall.value * hours / 1000, "kWh", f"{wall.value:g} W x {hours:g} h / 1000")
 
 
 def _compute_cost(energy: Figure, electricity: Electricity) -> Figure:

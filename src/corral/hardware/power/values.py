@@ -52,6 +52,10 @@ class GpuPower:
     model: str | None
     vendor: str | None = None
     """Its maker, as the catalogue has it; None when the model is not known."""
+    boost_mhz: int | None = None
+    """The clock that its maker states for load, in MHz."""
+    is_module: bool = False
+    """Whether it is one chip with the processor: its driver's tool is another."""
     tgp: Figure | None
     """Its power as its maker delivers it, in W; None when unknown."""
     limit: Figure | None
@@ -66,8 +70,16 @@ class GpuPower:
     """In mm."""
 
     def limit_command(self, watts: float) -> str | None:
-        """Write the command that sets a power limit; None for a GPU that is not known to be NVIDIA's."""
-        return f"`nvidia-smi -i {self.index} -pl {watts:g}`" if self.vendor == NVIDIA else None
+        """Write the command that sets a power limit; None for what is not a plug-in GPU of NVIDIA's."""
+        is_plug_in = self.vendor == NVIDIA and not self.is_module
+        return f"`nvidia-smi -i {self.index} -pl {watts:g}`" if is_plug_in else None
+
+    @property
+    def clock_command(self) -> str | None:
+        """Write the command that holds its clock to what its maker states; None where either is unknown."""
+        if self.vendor != NVIDIA or self.is_module or self.boost_mhz is None:
+            return None
+        return f"`nvidia-smi -i {self.index} -lgc 0,{self.boost_mhz}`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +89,11 @@ class Draw:
     gpus: Figure
     """W. A lower bound when a GPU's power is unknown (`NodePower.unknown`)."""
     system: Figure
-    """W at the outputs of the power supply; its own losses come on top, and are unknown."""
+    """W at the outputs of the power supply."""
+    efficiency: Figure
+    """% of the supply at that load, at least."""
+    wall: Figure
+    """W that the supply takes from the wall: the system's and its own loss."""
     psu_load: Figure | None
     """% of the supply's rating; None when that is not known."""
     gpu_current: Figure
@@ -85,13 +101,14 @@ class Draw:
     system_current: Figure
     """A at 12 V if everything draws from that rail, which is close to the truth and never too low."""
     peak: Figure
-    """W for about a millisecond, with every GPU at its excursion at once."""
+    """W for about a millisecond, with every GPU at its excursion at once; a limit does not lower it, for it holds the
+    mean of milliseconds (nvidia-smi, "power draw")."""
     margin: Figure | None
     """W that the supply can give for a millisecond beyond that peak; negative when it is short, None when unknown."""
     heat: Figure
-    """BTU/h into the room."""
+    """BTU/h into the room, with the supply's loss."""
     energy: Figure
-    """kWh in a night."""
+    """kWh at the wall in a night."""
     cost: Figure | None
     """The cost of that energy; None without a tariff."""
 
@@ -124,6 +141,8 @@ class NodePower:
     judgements: tuple[Judgement, ...]
     verdict: Verdict
     """The worst of all judgements on whether the node has the power it needs."""
+    conditions: tuple[str, ...] = ()
+    """Further facts that the verdict rests on and the file does not state: `the supply has one 12 V rail`."""
     unknown: tuple[str, ...] = ()
     """GPUs whose power could not be counted, as sentences; with any, sums are lower bounds."""
     advice: tuple[str, ...] = ()
@@ -133,7 +152,13 @@ class NodePower:
 SUPPLY = "power supply"
 TRANSIENTS = "transients"
 SUGGESTION = "suggested supply"
-DECIDING = frozenset({SUPPLY, TRANSIENTS, SUGGESTION})
+RAILS = "12 V rails"
+WIRING = "wiring"
+"""Rails and cables of which the file says nothing: no verdict on the node rests on them but its condition."""
+CIRCUIT = "circuit"
+UPS = "UPS"
+DECIDING = frozenset({SUPPLY, TRANSIENTS, SUGGESTION, RAILS, CIRCUIT, UPS})
+"""The judgements that the verdict on a node is made of; the others are for the eye."""
 
 
 def find_worst(judgements: Iterable[Judgement]) -> Verdict:
@@ -141,6 +166,3 @@ def find_worst(judgements: Iterable[Judgement]) -> Verdict:
     order = (Verdict.NOT_ENOUGH, Verdict.TIGHT, Verdict.UNKNOWN, Verdict.OK)
     deciding = [judgement.verdict for judgement in judgements if judgement.about in DECIDING]
     return min(deciding, key=order.index, default=Verdict.UNKNOWN)
-
-
-"""The judgements that the verdict on a node is made of; the others are for the eye."""

@@ -277,6 +277,8 @@ class Power:
 
     gpus: Mapping[SlotId, Watts]
     machines: Mapping[str, Figure]
+    efficiency: Figure | None
+    """% of the supply that loses the most, at full load; None without a machine."""
     unknown: tuple[str, ...]
 
 
@@ -284,17 +286,20 @@ def look_up_power(cluster: Cluster, slots: tuple[Place, ...]) -> Power:
     """Look up what the GPUs of these slots draw, and the rest of their nodes."""
     gpus: dict[SlotId, Watts] = {}
     machines: dict[str, Figure] = {}
+    efficiencies: list[Figure] = []
     nodes = [node for node in cluster.nodes if any(slot.node == node.name for slot in slots)]
     models = find_models(nodes)
     for node in nodes:
         power = compute_power(node, models, electricity=cluster.electricity, night=cluster.night)
         machines[node.name] = power.other
+        efficiencies.append((power.limited or power.full).efficiency)
         for gpu in power.gpus:
             if drawn := gpu.limit or gpu.tgp:
                 gpus[_name_slot(node, gpu.index)] = Watts(busy=drawn.value)
     lacking = [slot.id for slot in slots if slot.id not in gpus]
     unknown = (f"energy: the draw of {', '.join(lacking)} is unknown",) if lacking else ()
-    return Power(gpus=gpus, machines=machines, unknown=unknown)
+    least = min(efficiencies, key=lambda figure: figure.value, default=None)
+    return Power(gpus=gpus, machines=machines, efficiency=least, unknown=unknown)
 
 
 def compute_consumption(cluster: Cluster, power: Power, outcome: Outcome, unit: str) -> Consumption:
@@ -305,6 +310,9 @@ def compute_consumption(cluster: Cluster, power: Power, outcome: Outcome, unit: 
     others = sum(figure.value for figure in power.machines.values())
     total_wh = outcome.energy_wh + others * hours
     formula = f"{outcome.energy_wh:.0f} Wh of GPUs while they work + {others:g} W of machines x {hours:g} h"
+    if power.efficiency is not None:
+        total_wh *= 100 / power.efficiency.value
+        formula = f"({formula}) / {power.efficiency.value:g} % ({power.efficiency.source})"
     energy_each = (
         computed(total_wh / outcome.finished, "Wh", f"({formula}) / {outcome.finished}") if outcome.finished else None
     )
@@ -313,8 +321,13 @@ def compute_consumption(cluster: Cluster, power: Power, outcome: Outcome, unit: 
         energy_each=energy_each,
         cost_each=_compute_cost(cluster, energy_each, unit),
         unknown=() if cluster.electricity else (f"cost of one {unit}: the cluster file has no electricity price",),
-        assumed=tuple(_list_assumed(power.machines)),
+        assumed=(*_list_assumed(power.machines), *_list_assumed_efficiency(power.efficiency)),
     )
+
+
+def _list_assumed_efficiency(efficiency: Figure | None) -> Iterator[str]:
+    if efficiency is not None and efficiency.origin is Origin.ASSUMED:
+        yield f"{efficiency.value:g} % of what the wall gives comes out of a supply: {efficiency.source}"
 
 
 def _list_assumed(machines: Mapping[str, Figure]) -> Iterator[str]:

@@ -8,7 +8,8 @@ from enum import StrEnum
 from corral.cluster.values import Cluster, Node
 from corral.figures import Figure
 from corral.hardware.power import NodePower, Verdict, compute_power, find_models
-from corral.hardware.power.supply import EXCURSION_CARRIED, HIGHEST_SUSTAINED, STANDARD_SIZES_W
+from corral.hardware.power.supply import EXCURSION_CARRIED, HIGHEST_SUSTAINED, OLD_STANDARD, STANDARD_SIZES_W
+from corral.hardware.power.values import RAILS, WIRING
 from corral.planning.upgrade.differences import ABSENT, UNKNOWN, Difference, change_text, figure_text, format_number
 from corral.planning.upgrade.hardware import Hardware, NodeComparison, NodeGpu, list_gpus
 
@@ -16,6 +17,7 @@ _RAIL_V = 12
 TGP = "GPU power"
 MACHINE = "Whole machine, estimated"
 RECOMMENDED = "Recommended power supply"
+WALL = "Whole machine at the wall"
 HEAT = "Heat into the room"
 ENERGY = "Energy of a night"
 _BY_LIMITS = " with the limits of the file"
@@ -76,8 +78,11 @@ def compare_power(before: Cluster, after: Cluster, hardware: Hardware) -> tuple[
     )
 
 
-def _find_supply(node: Node | None) -> tuple[int | None, int | None]:
-    return (None, None) if node is None else (node.psu_w, node.other_power_w)
+def _find_supply(node: Node | None) -> tuple[object, ...]:
+    if node is None:
+        return ()
+    facts = (node.psu_standard, node.psu_efficiency, node.psu_rails, node.line, node.ups_w)
+    return (node.psu_w, node.other_power_w, *facts)
 
 
 def _work_out_power(node: Node | None, cluster: Cluster) -> NodePower | None:
@@ -112,6 +117,7 @@ def _list_rows(before: NodePower | None, after: NodePower | None) -> list[Differ
         _compare_recommended(before, after),
         row("Power supply in the file", before and before.psu, after and after.psu),
         row("Load of that supply", full and full.psu_load, now and now.psu_load),
+        row(WALL, full and full.wall, now and now.wall),
         row("Current at 12 V, GPUs", full and full.gpu_current, now and now.gpu_current),
         row("Peak for about 1 ms", full and full.peak, now and now.peak),
         row(HEAT, full and full.heat, now and now.heat),
@@ -123,6 +129,7 @@ def _list_rows(before: NodePower | None, after: NodePower | None) -> list[Differ
         rows += [
             row("GPUs" + _BY_LIMITS, old and old.gpus, new and new.gpus),
             row(LIMITED, old and old.system, new and new.system),
+            row(WALL + _BY_LIMITS, old and old.wall, new and new.wall),
             row(HEAT_LIMITED, old and old.heat, new and new.heat),
             row(ENERGY + _BY_LIMITS, old and old.energy, new and new.energy),
             row("Cost of a night" + _BY_LIMITS, old and old.cost, new and new.cost),
@@ -154,7 +161,8 @@ def _list_sources(before: NodePower | None, after: NodePower | None) -> tuple[tu
 
 
 def _list_actions(comparison: NodeComparison, power: NodePower, node: Node) -> list[ActionItem]:
-    actions = [_check_supply(power), _check_rail(power), *_check_transients(power), *_check_connectors(power)]
+    wires = [*_check_rails(power), *_check_connectors(power)]
+    actions = [_check_supply(power), _check_rail(power), *_check_transients(power, node), *wires]
     if comparison.after and len(comparison.after.gpus) > 1:
         actions += [_check_airflow(comparison), _check_spacing(power)]
     return [*actions, _check_limit(node)]
@@ -193,13 +201,23 @@ def _check_rail(power: NodePower) -> ActionItem:
     return ActionItem(what=what, state=ItemState.PROVEN if enough else ItemState.FAILED, evidence=evidence)
 
 
-def _check_transients(power: NodePower) -> list[ActionItem]:
+def _check_transients(power: NodePower, node: Node) -> list[ActionItem]:
     if power.psu is None or power.full.peak.value <= power.psu.value:
         return []
-    evidence = (
-        f"peaks can reach {figure_text(power.full.peak)}; the file does not say which standard the supply is made to"
-    )
-    return [ActionItem(what="A supply of ATX 3.0 or newer", state=ItemState.OPEN, evidence=evidence)]
+    what, peaks = "A supply of ATX 3.0 or newer", f"peaks can reach {figure_text(power.full.peak)}"
+    if node.psu_standard is None:
+        evidence = f"{peaks}; the file does not say which standard the supply is made to"
+        return [ActionItem(what=what, state=ItemState.OPEN, evidence=evidence)]
+    state = ItemState.FAILED if node.psu_standard == OLD_STANDARD else ItemState.PROVEN
+    return [ActionItem(what=what, state=state, evidence=f"{peaks}; the file says {node.psu_standard}")]
+
+
+def _check_rails(power: NodePower) -> list[ActionItem]:
+    return [
+        ActionItem(what="One 12 V rail for the GPUs", state=ItemState.OPEN, evidence=judgement.what)
+        for judgement in power.judgements
+        if judgement.about in (WIRING, RAILS) and judgement.verdict is not Verdict.OK
+    ]
 
 
 def _check_connectors(power: NodePower) -> list[ActionItem]:

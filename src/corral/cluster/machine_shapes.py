@@ -1,0 +1,114 @@
+"""The shape of a node in a cluster file: its GPUs, processor, power supply and drives; and the base of all shapes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from corral.cluster.fields import (
+    Count,
+    GpuUuid,
+    Host,
+    Index,
+    LabelKey,
+    LabelValue,
+    Name,
+    Size,
+    Text,
+    Watts,
+)
+from corral.cluster.values import K3sRole
+
+
+class Shape(BaseModel):
+    """Base of every mapping of the file: camelCase keys, and no others."""
+
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, frozen=True)
+
+
+class GpuShape(Shape):
+    """A GPU of a node."""
+
+    model: Text | None = Field(None, description="The model in its maker's spelling: `RTX 5070 Ti`, `RTX 3060 12GB`.")
+    index: Index | None = Field(
+        None, description="Its number in the node, as the driver counts. Default: its place in this list."
+    )
+    uuid: GpuUuid | None = Field(None, description="The UUID that `nvidia-smi -L` prints, in whatever PCIe slot.")
+    memory: Size | None = Field(None, description="VRAM. Default: the catalogue's figure for the model.")
+    power_limit: Watts | None = Field(None, description="The power limit to set, in watts.")
+
+
+class CpuShape(Shape):
+    """A node's processor."""
+
+    model: Text | None = Field(None, description="The model, for people.")
+    cores: Count | None = Field(None, description="Physical cores.")
+    slots: Annotated[int, Field(ge=0, le=1024, strict=True)] | None = Field(
+        None, description="Tasks that run on the processor at a time; 0 for none. Default: decided on the machine."
+    )
+
+
+class LineShape(Shape):
+    """The circuit that a machine is on."""
+
+    volts: Annotated[int, Field(ge=90, le=480, strict=True)] = Field(description="Its voltage: 120, 230.")
+    amps: Annotated[int, Field(ge=1, le=125, strict=True)] = Field(description="The rating of its breaker: 15, 16.")
+
+
+class PsuShape(Shape):
+    """A node's power supply."""
+
+    watts: Watts = Field(description="The rated power of the supply, in watts.")
+    other_watts: Watts | None = Field(
+        None,
+        description="The power draw of the machine at full load without its GPUs; unknown when left out.",
+    )
+    standard: Literal["ATX 2", "ATX 3.0", "ATX 3.1"] | None = Field(
+        None, description="The standard it is made to: an ATX 3 supply carries peaks over its rating for a millisecond."
+    )
+    efficiency: Literal["white", "bronze", "silver", "gold", "platinum", "titanium"] | None = Field(
+        None, description="Its 80 PLUS mark, from which the watts at the wall follow."
+    )
+    rails: Annotated[int, Field(ge=1, le=16, strict=True)] | None = Field(
+        None, description="Its rails of 12 V; each has a protection of its own, so that 1 carries the highest peaks."
+    )
+    line: LineShape | None = Field(None, description="The circuit of the house that it is on.")
+    ups_watts: Watts | None = Field(None, description="The power of the uninterruptible supply before it, in watts.")
+
+
+class DiskShape(Shape):
+    """A drive of a node."""
+
+    name: Text = Field(description="The operating system's name of the device: `nvme0n1`.")
+    size: Size | None = Field(None, description="Its size.")
+    medium: Literal["nvme", "ssd", "hdd"] | None = Field(None, description="The kind of drive.")
+
+
+class NodeShape(Shape):
+    """A machine."""
+
+    name: Name = Field(description="Unique; on Kubernetes, the node's name there (its host name).")
+    address: Host | None = Field(
+        None, description="Host name or IP address. Leave it out for the machine that the file is used on."
+    )
+    os: Text | None = Field(None, description="The operating system, such as `nixos`, `unraid`, `pop-os`.")
+    k3s_role: K3sRole | None = Field(
+        None, alias="k3sRole", description="The node's role in K3s; left out when it is not part of it."
+    )
+    roles: tuple[Name, ...] = Field((), description="The purpose of the node, in your words: `generation`, `storage`.")
+    gpus: tuple[GpuShape, ...] | None = Field(
+        None, description="Its GPUs. Left out: they are found on the machine. `[]`: it has none."
+    )
+    cpu: CpuShape | None = Field(None, description="Its processor.")
+    memory: Size | None = Field(None, description="Main memory.")
+    psu: PsuShape | None = Field(None, description="Its power supply.")
+    disks: tuple[DiskShape, ...] = Field((), description="Its drives.")
+    labels: dict[LabelKey, LabelValue] = Field(
+        default_factory=dict,
+        description="Kubernetes node labels. Values are text: put numbers and true/false in quotes.",
+    )
+    removed_labels: tuple[LabelKey, ...] = Field(
+        (), description="Labels that the node had once and must lose: K3s never takes one away by itself."
+    )
