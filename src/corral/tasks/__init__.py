@@ -1,6 +1,6 @@
 """The queue: a task's life, kept in PostgreSQL, and the loop that gives tasks to slots.
 
-Belongs here: lifecycle (pure), store, dispatcher, artifacts, retention.
+Belongs here: lifecycle (pure), store, dispatcher, artifacts, retention, outputs that are written to folders.
 Does not belong here: how an engine works, HTTP, the command line.
 May import: `corral.slots`, `corral.scheduling`, `corral.cluster`, `corral.requests`, `corral.files`,
 `corral.work`, `corral.units`, `corral.errors`.

@@ -154,6 +154,15 @@ def test_the_data_directory_is_that_of_the_file_where_a_service_can_use_it(
     assert (used in text.partition("[Unit]")[0]) is (used != data_dir)
 
 
+def test_folders_for_outputs_can_be_written_and_one_that_is_not_there_keeps_nothing_from_starting(
+    machine: Path,
+) -> None:
+    folders = "outputFolders: [{path: /mnt/nas}, {path: /srv/with space}, {path: /srv/out}]\n"
+    text = render_units(installations_of(cluster_of(ONE_MACHINE + folders)))["systemd/corral.service"]
+    assert settings_of(text)["ReadWritePaths"] == ["-/mnt/nas -/srv/out"]
+    assert complaints(machine, "corral.service", text) == ""
+
+
 def test_the_longest_data_directory_is_that_of_the_server() -> None:
     assert LONGEST_DATA_DIR == LONGEST_THAT_THE_SERVER_TAKES
 

@@ -8,8 +8,13 @@ from uuid import uuid4
 
 import pytest
 
+from builders import a_submission, a_task
+from corral.cluster.destinations import Destination
+from corral.errors import Problem
 from corral.server.services import Services
 from corral.tasks.lifecycle import Leased
+from corral.tasks.store import deliveries
+from corral.tasks.store.submitting import submit
 from corral.tasks.store.transitions import Lease, TaskChange, apply
 from corral.work import SlotId
 from doubles import queue_life
@@ -294,3 +299,21 @@ async def test_what_runs_says_why_its_slot_was_chosen(api: Serving, services: Se
     assert explanation["summary"] == (
         "it starts on node/cpu0/sleep (only slot free; preferred node attic is busy for too long)"
     )
+
+
+async def test_a_task_whose_outputs_wait_for_their_folder_says_why(api: Serving, services: Services) -> None:
+    destination = Destination(root="/mnt/nas", pattern="{batch}/{task}")
+    accepted = await submit(services.pool, a_submission(a_task("fox", destination=destination)), queued_limits={})
+    await queue_life.succeed(services.pool, accepted.tasks[0])
+    path = f"/corral/v1/tasks/{accepted.tasks[0]}/explain"
+    explanation = (await api.get(path)).json
+    assert explanation["rule"] == "outputs"
+    assert explanation["summary"] == f"it succeeded, and its outputs are not in /mnt/nas/{accepted.batch}/fox yet"
+    problem = Problem(code="outputs.in_the_way", what="there is another 'a.png' already", hint="move it away")
+    await deliveries.note_problem(services.pool, accepted.tasks[0], problem)
+    summary = (await api.get(path)).json["summary"]
+    assert summary.endswith("fox yet: there is another 'a.png' already (move it away)")
+    shown = (await api.get(f"/corral/v1/batches/{accepted.batch}")).json["deliveries"]
+    assert (shown["written"], shown["waiting"], shown["problem"]["code"]) == (0, 1, "outputs.in_the_way")
+    await deliveries.note_written(services.pool, accepted.tasks[0])
+    assert (await api.get(path)).json["rule"] == "succeeded"

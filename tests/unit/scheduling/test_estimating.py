@@ -32,6 +32,12 @@ def test_a_slow_slot_gets_no_more_than_it_ends_in_time() -> None:
     assert estimate_end([work(4)], slots, {}, measured, NOW) == after(35)
 
 
+def test_tasks_that_must_run_on_a_node_are_laid_out_on_its_slots_alone() -> None:
+    slots = [a_place("here/gpu0"), a_place("there/gpu0")]
+    assert estimate_end([work(4, node="here")], slots, {}, MEASURED, NOW) == after(40)
+    assert estimate_end([work(4, node="gone")], slots, {}, MEASURED, NOW) is None
+
+
 def test_running_tasks_come_first() -> None:
     running = RunningTask(
         task=1, owner="ada", queue="default", engine="llama", model="m", memory=None, started_at=NOW,

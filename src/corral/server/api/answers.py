@@ -31,6 +31,7 @@ from corral.server.api.schemas import (
 from corral.slots.values import DeviceSpec, Hold, PlaceView, SlotView, find_gate
 from corral.tasks.board import Progress
 from corral.tasks.lifecycle import TERMINAL, TaskState
+from corral.tasks.store.deliveries import OpenDelivery
 from corral.tasks.values import Batch, Deliveries, StoryEvent, Task
 from corral.units import list_some
 from corral.work import SlotId
@@ -250,6 +251,14 @@ def _explain_active(task: Task, because: str | None) -> ExplanationOut:
     if task.cancel_requested:
         return _make_explanation(task, "stopping", f"it {doing} on {where} and is being cancelled", since)
     return _make_explanation(task, task.state.value, f"it {doing} on {where}", since)
+
+
+def explain_delivery(task: Task, delivery: OpenDelivery, away: Problem | None) -> ExplanationOut:
+    """Explain a task that has succeeded, and whose outputs wait for their folder; `away` is what that is in."""
+    problem = away or delivery.problem
+    because = "" if problem is None else f": {problem.what}" + (f" ({problem.hint})" if problem.hint else "")
+    summary = f"it succeeded, and its outputs are not in {delivery.root}/{delivery.path} yet{because}"
+    return _make_explanation(task, "outputs", summary, task.finished_at or task.created_at)
 
 
 def _explain_ended(task: Task) -> ExplanationOut:

@@ -31,6 +31,16 @@ class Delivery:
     """Small results, which are written where there are no files."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenDelivery:
+    """Outputs of one task that are not in their folder yet."""
+
+    root: str
+    path: str
+    problem: Problem | None
+    """Why they could not be written the last time."""
+
+
 NewDelivery = tuple[int, int | None, str, str]
 """Task, batch, root and path."""
 
@@ -78,6 +88,19 @@ async def list_open(pool: Queries, root: str, *, after: int, limit: int) -> tupl
     return tuple(
         Delivery(task=row["task_id"], path=row["path"], files=_read_files(row), values=row["result"]) for row in rows
     )
+
+
+async def read_open(pool: Queries, task: int) -> OpenDelivery | None:
+    """Return where the outputs of a task that has succeeded wait to be written; None where none do."""
+    row = await pool.fetchrow(
+        f"select d.root, d.path, d.problem from deliveries d join tasks t on t.id = d.task_id"
+        f" where d.task_id = $1 and {TO_WRITE}",
+        task,
+    )
+    if row is None:
+        return None
+    problem = None if row["problem"] is None else Problem(**row["problem"])
+    return OpenDelivery(root=row["root"], path=row["path"], problem=problem)
 
 
 async def note_written(pool: Queries, task: int) -> None:

@@ -26,6 +26,7 @@ from corral.server.auth import require_own
 from corral.tasks.lifecycle import TERMINAL, CancelRequested, TaskState
 from corral.tasks.store import reading, story
 from corral.tasks.store.audit import Action
+from corral.tasks.store.deliveries import read_open
 from corral.tasks.store.retrying import prepare_task_retry
 from corral.tasks.store.transitions import TaskChange, apply
 from corral.tasks.values import Task
@@ -120,6 +121,9 @@ async def explain_task(id: Id, api: Here, caller: Viewer) -> ExplanationOut:
     needs = await reading.get_tasks(api.services.pool, task.needs) if task.state is TaskState.WAITING else ()
     policy = api.services.explain(id) if task.state is TaskState.QUEUED else None
     because = await story.read_choice(api.services.pool, id) if task.slots else None
+    delivery = await read_open(api.services.pool, id) if task.state is TaskState.SUCCEEDED else None
+    if delivery is not None:
+        return answers.explain_delivery(task, delivery, api.services.find_delivery_problem(delivery.root))
     return explain(task, needs, policy, because, now=datetime.now(UTC))
 
 
