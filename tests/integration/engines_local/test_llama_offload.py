@@ -14,6 +14,7 @@ from corral.engines.building import Device, build
 from corral.engines.llama.builds import examine_builds, find_devices
 from corral.engines.llama.inputs import LlamaOptions
 from corral.engines.llama.program import BUILTIN, Installed, choose_program
+from corral.engines.llama.vulkan import list_devices
 from corral.tasks.lifecycle import TERMINAL
 from corral.weights.store import Store
 from doubles.installed import a_home, run
@@ -57,6 +58,28 @@ async def wait_until_ended(client: PatientClient, id: int) -> Any:  # JSON
     while (shown := await client.get(f"/corral/v1/tasks/{id}/wait?timeout=9"))["state"] not in TERMINAL:
         pass
     return shown
+
+
+async def test_slot_names_its_own_gpu_to_a_build_for_vulkan(models: Store, tmp_path: Path) -> None:
+    """Mesa's device stands for the slot's GPU, so it is taken although it is a program; its neighbours would not be."""
+    (device,) = list_devices(os.environ)
+    engine = build(
+        "llama",
+        device=Device(name="gpu0", gpu=device.uuid),
+        threads=1,
+        options={"binary": str(find_vulkan_server()), "contextSize": 256},
+        locate=models.path,
+        log_dir=tmp_path / "logs",
+    )
+
+    produced = await engine.run(a_work("llama", tmp_path, model=LLAMA, **SHORT), Remembering())
+    await engine.close()
+
+    assert produced.values["computed_on"].startswith(LAYERS)
+
+
+def test_a_machine_without_vulkan_has_no_devices_of_it(tmp_path: Path) -> None:
+    assert list_devices({**os.environ, "VK_DRIVER_FILES": str(tmp_path), "VK_ICD_FILENAMES": str(tmp_path)}) == ()
 
 
 async def test_software_device_is_not_taken_by_itself_and_the_processor_is_reported(

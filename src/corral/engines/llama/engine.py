@@ -11,8 +11,9 @@ Does not belong here: which build and which arguments (`program`), one attempt's
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from corral.engines.llama.client import ConnectionLostError, LlamaClient
 from corral.engines.llama.inputs import LlamaInputs, LlamaOptions
 from corral.engines.llama.loading import LoadReport
 from corral.engines.llama.program import (
+    BUILTIN,
     INSTALL,
     Installed,
     Loading,
@@ -36,6 +38,7 @@ from corral.engines.llama.program import (
     make_environment,
 )
 from corral.engines.llama.requests import list_images
+from corral.engines.llama.vulkan import VISIBLE, choose_devices, list_devices
 from corral.engines.machine_share import MachineShare, locate_model
 from corral.errors import CorralError
 from corral.processes.bounded_log import BoundedLog
@@ -181,7 +184,8 @@ class Llama:
         program = choose_program(self._options, self._find_builds(), gpu=self._is_gpu)
         key, lines = secrets.token_hex(32), LoadReport()
         log = BoundedLog(self._share.name_log(self.name), follow=lines.take)
-        server = self._starting = Server(self._make_server_program(program, loading, work, key), log)
+        seen = await asyncio.to_thread(self._find_devices, program, work)
+        server = self._starting = Server(self._make_server_program(program, loading, work, key, seen), log)
 
         def show_wait(seconds: float) -> None:
             report.progress(None, f"loading {work.model}, {seconds:.0f} s")
@@ -203,7 +207,17 @@ class Llama:
             loading=loading, devices=work.devices, program=program, server=server, client=client, report=lines
         )
 
-    def _make_server_program(self, program: Program, loading: Loading, work: Work, key: str) -> ServerProgram:
+    def _find_devices(self, program: Program, work: Work) -> dict[str, str]:
+        """Return the variables by which a build for Vulkan sees the task's GPUs alone; blocks."""
+        if not self._is_gpu or program == BUILTIN:
+            return {}
+        gpus = work.devices or (self._share.device.gpu or "",)
+        visible = choose_devices(list_devices(os.environ), gpus)
+        return {} if visible is None else {VISIBLE: visible}
+
+    def _make_server_program(
+        self, program: Program, loading: Loading, work: Work, key: str, seen: Mapping[str, str]
+    ) -> ServerProgram:
         cores = psutil.cpu_count(logical=False)
         threads = choose_threads(self._options.threads, share=self._share.threads, cores=cores)
         return ServerProgram(
@@ -212,7 +226,7 @@ class Llama:
                 *program.command,
                 *list_arguments(loading, self._options, gpu=self._is_gpu, threads=threads, port=port),
             ),
-            environment=lambda: make_environment(self._share.make_environment(work.devices), key=key),
+            environment=lambda: {**make_environment(self._share.make_environment(work.devices), key=key), **seen},
             health_path="/health",
             stop_grace_s=0.0,  # it has nothing to save, and a signal waits for its model to be freed page by page
         )
