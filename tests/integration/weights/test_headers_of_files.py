@@ -144,6 +144,81 @@ async def test_a_sharded_safetensors_folder_is_read_whole(tmp_path: Path) -> Non
     assert parts.cache.value == 2 * 512 * 2 * (2 * 16) * 2
 
 
+HYBRID = {
+    **CONFIG,
+    "num_hidden_layers": 4,
+    "head_dim": 32,
+    "full_attention_interval": 4,
+    "layer_types": ["linear_attention", "linear_attention", "linear_attention", "full_attention"],
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_conv_kernel_dim": 4,
+}
+WINDOWED = {**CONFIG, "num_hidden_layers": 4, "model_type": "gemma2", "sliding_window": 256}
+LATENT = {
+    **CONFIG,
+    "num_hidden_layers": 4,
+    "kv_lora_rank": 48,
+    "qk_rope_head_dim": 16,
+    "qk_nope_head_dim": 16,
+    "v_head_dim": 16,
+}
+NEMOTRON = {
+    **CONFIG,
+    "num_hidden_layers": 4,
+    "hybrid_override_pattern": "ME*-",
+    "mamba_num_heads": 4,
+    "mamba_head_dim": 8,
+    "ssm_state_size": 16,
+    "conv_kernel": 4,
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "cached", "state"),
+    [
+        (HYBRID, 2 * 2 * 32, 3 * (3 * (2 * 16 + 32) + 32 * 8)),
+        (WINDOWED, 2 * 2 * 2 * 16, 0),
+        (LATENT, 4 * (48 + 16), 0),
+        (NEMOTRON, 2 * 2 * 16, 3 * (32 + 2 * 16) + 16 * 32),
+    ],
+    ids=["hybrid", "windows", "latent", "mamba"],
+)
+async def test_a_configuration_says_which_layers_keep_a_cache(
+    config: dict[str, Any], cached: int, state: int, tmp_path: Path
+) -> None:
+    names = {f"model.layers.{layer}.mlp.up_proj.weight": (128, 64) for layer in range(4)}
+    (tmp_path / "m.safetensors").write_bytes(a_safetensors({"model.embed_tokens.weight": (100, 64), **names}))
+    (tmp_path / "config.json").write_text(json.dumps(config))
+
+    shape = await shape_here(tmp_path / "m.safetensors", name="m")
+    short, long = (compute_parts(shape, Running(context=context)).cache for context in (4096, 8192))
+
+    assert short is not None
+    assert long is not None
+    assert long.value - short.value == 4096 * cached * 2
+    assert sum(block.state_numbers for block in shape.blocks) == state
+
+
+async def test_what_sees_images_is_no_layer_and_is_counted_for_itself(tmp_path: Path) -> None:
+    tensors = {
+        "model.embed_tokens.weight": (100, 64),
+        "model.layers.0.mlp.up_proj.weight": (128, 64),
+        "model.visual.blocks.0.attn.qkv.weight": (64, 64),
+        "model.visual.merger.linear_fc1.weight": (64, 64),
+        "lm_head.weight": (100, 64),
+    }
+    (tmp_path / "m.safetensors").write_bytes(a_safetensors(tensors))
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+
+    shape = await shape_here(tmp_path / "m.safetensors", name="m")
+
+    assert shape.vision == 2 * 2 * 64 * 64
+    assert [block.weights for block in shape.blocks] == [2 * 128 * 64]
+    assert shape.output == 2 * 100 * 64
+
+
 async def test_without_a_configuration_the_weights_are_known_and_the_cache_is_not(tmp_path: Path) -> None:
     write_sharded(tmp_path)
     (tmp_path / "config.json").unlink()

@@ -64,15 +64,20 @@ def _size(numbers: int, bits: float) -> Bytes:
 def _make_block(model: Published, precision: Precision, layer: int) -> Block:
     others, experts = _count_weights(model, layer)
     expert_size = _size(experts, precision.expert_bits)
-    attention = _make_attention(model, layer)
-    has_own_cache = attention is not None and layer < model.layers - model.shared_kv
+    attention = make_attention(model, layer)
+    has_own_cache = attention is not None and keeps_cache(model, layer)
     return Block(
         weights=Bytes(_size(others, precision.layer_bits) + expert_size),
         expert_weights=expert_size,
         attention=attention if has_own_cache else None,
-        state_numbers=_count_state(model, layer),
+        state_numbers=count_state(model, layer),
         is_cacheless=not has_own_cache,
     )
+
+
+def keeps_cache(model: Published, layer: int) -> bool:
+    """Return whether a layer with attention has keys and values of its own."""
+    return layer < model.layers - model.shared_kv
 
 
 def _count_weights(model: Published, layer: int) -> tuple[int, int]:
@@ -129,7 +134,8 @@ def _count_mamba(mamba: Mamba, width: int) -> int:
     return width * (mamba.inner + convolved + mamba.heads) + convolved * mamba.kernel + mamba.inner * width
 
 
-def _count_state(model: Published, layer: int) -> int:
+def count_state(model: Published, layer: int) -> int:
+    """Count the 32-bit numbers that a layer keeps for each sequence; 0 where it keeps a cache."""
     kind = model.find_kind(layer)
     if kind == "L" and model.linear:
         keys, values = model.linear.key_heads * model.linear.head, model.linear.value_heads * model.linear.head
@@ -140,7 +146,8 @@ def _count_state(model: Published, layer: int) -> int:
     return (model.convolution - 1) * model.width if kind == "C" else 0
 
 
-def _make_attention(model: Published, layer: int) -> Attention | None:
+def make_attention(model: Published, layer: int) -> Attention | None:
+    """Make the attention of a layer; None where it has none."""
     kind = model.find_kind(layer)
     if kind not in _ATTENTION:
         return None

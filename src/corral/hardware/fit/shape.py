@@ -23,6 +23,8 @@ class Part(StrEnum):
     """One of the layers that repeat."""
     OUTPUT = "output"
     """Turns the last vector into scores of tokens."""
+    VISION = "vision"
+    """Turns images into vectors: encoder and projector, not read for a token of text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

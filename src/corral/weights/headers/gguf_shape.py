@@ -17,7 +17,10 @@ from corral.weights.headers.gguf import GgufHeader, GgufTensor, Value
 from corral.weights.headers.totals import find_usual_type, sum_blocks, sum_part
 
 _BLOCK = re.compile(r"blk\.(\d+)\.")
-_INPUT_PREFIXES = ("token_embd", "token_types", "position_embd", "per_layer_token_embd")
+_PER_LAYER = "per_layer_token_embd"
+_INPUT_PREFIXES = ("token_embd", "token_types", "position_embd", _PER_LAYER)
+_VISION_PREFIXES = ("v.", "a.", "mm.")
+"""Encoders of images and sound and their projectors, which Ollama keeps in the model's own file."""
 _PERIODS: Mapping[str, int] = {"gemma2": 2, "gemma3": 6, "gemma3n": 5, "cohere2": 4, "gpt-oss": 2}
 """Every so many layers one sees all tokens, the others a window (`set_swa_pattern` in llama.cpp's src/models/).
 
@@ -47,6 +50,8 @@ def shape_of_gguf(headers: Sequence[GgufHeader], *, name: str, source: str) -> M
         blocks=blocks,
         embedding=sum_part(tensors, Part.EMBEDDING),
         output=sum_part(tensors, Part.OUTPUT),
+        input_only=Bytes(sum(tensor.size for tensor in tensors if tensor.name.startswith(_PER_LAYER))),
+        vision=sum_part(tensors, Part.VISION),
         is_output_tied=not any(tensor.name == "output.weight" for tensor in tensors) and bool(tensors),
         is_attention_known=bool(blocks) and all(block.attention or block.is_cacheless for block in blocks),
         embedding_length=facts.read_whole("embedding_length"),
@@ -88,7 +93,7 @@ class _Facts:
 
 def _make_tensor(entry: GgufTensor) -> Tensor:
     match = _BLOCK.match(entry.name)
-    part = Part.BLOCK if match else Part.EMBEDDING if entry.name.startswith(_INPUT_PREFIXES) else Part.OUTPUT
+    part = Part.BLOCK if match else _find_part(entry.name)
     numbers = 1
     for dimension in entry.dimensions:
         numbers *= dimension
@@ -101,6 +106,12 @@ def _make_tensor(entry: GgufTensor) -> Tensor:
         block=int(match[1]) if match else None,
         is_expert="_exps." in entry.name,
     )
+
+
+def _find_part(name: str) -> Part:
+    if name.startswith(_VISION_PREFIXES):
+        return Part.VISION
+    return Part.EMBEDDING if name.startswith(_INPUT_PREFIXES) else Part.OUTPUT
 
 
 def _make_blocks(facts: _Facts, tensors: Sequence[Tensor]) -> tuple[Block, ...]:
