@@ -179,7 +179,8 @@ _MADE_BY_K3S = frozenset(
 """RuntimeClass objects that K3s makes at its start (docs.k3s.io/advanced)."""
 _MADE_BY_OTHERS = frozenset({"nvidia-legacy", "kata", "kata-qemu", "kata-qemu-nvidia-gpu", "gvisor", "runsc"})
 """Of the GPU operator, Kata Containers and gVisor, as their documentation installs them."""
-_GPU_DAEMONS = ("k8s-device-plugin", "dcgm-exporter", "gpu-feature-discovery")
+_GPU_DAEMON = re.compile(r"nvidia/(?:k8s/)?(?:k8s-device-plugin|dcgm-exporter|gpu-feature-discovery)")
+"""NVIDIA's, by their images; AMD's device plugin (`rocm/k8s-device-plugin`) has no runtime of its own."""
 
 
 def is_k3s(corpus: Corpus) -> bool:
@@ -197,7 +198,7 @@ def check_missing_runtime_class(corpus: Corpus) -> Iterator[Violation]:
     if not is_k3s(corpus) or any("default-runtime" in text for text in corpus.sources.values()):
         return
     for pod in corpus.pods:
-        is_daemon = any(name in (container.image or "") for container in pod.containers for name in _GPU_DAEMONS)
+        is_daemon = any(_GPU_DAEMON.search(container.image or "") for container in pod.containers)
         if (pod.gpus or is_daemon) and not pod.spec["runtimeClassName"]:
             place = (pod.spec["containers"].key or pod.spec.place) if pod.spec["containers"] else pod.spec.place
             yield Violation(place=place, what="uses a GPU and names no runtime class", subject=pod.owner)
