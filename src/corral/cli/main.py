@@ -51,6 +51,7 @@ from corral.cli.commands import (
     tokens,
     up,
     upgrade,
+    uploads,
     version,
 )
 from corral.cli.help_page import CommandsByPurpose
@@ -91,7 +92,7 @@ for single in (
     version,
 ):
     single.register(app)
-for group in (tasks, batches, slots, queues, engines, models, gpus, tokens, audit, service):
+for group in (tasks, batches, slots, queues, engines, models, gpus, uploads, tokens, audit, service):
     app.add_typer(group.app, name=group.NAME)
 version.register_option(app)
 

@@ -80,9 +80,9 @@ class Api:
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         return await self._request_json("POST", path, json={} if body is None else body, headers=headers)
 
-    async def delete(self, path: str) -> Json:
+    async def delete(self, path: str, query: Query = ()) -> Json:  # pyright: ignore[reportArgumentType]
         """Remove one thing. Raises: RemoteError."""
-        return await self._request_json("DELETE", path)
+        return await self._request_json("DELETE", path, params=query)
 
     async def read_list(self, path: str, query: list[tuple[str, str | int]], *, limit: int | None = None) -> list[Json]:
         """Read a list over its pages, up to `limit` entries. Raises: RemoteError."""
@@ -90,6 +90,7 @@ class Api:
 
     async def read_page(self, path: str, query: list[tuple[str, str | int]], *, limit: int | None = None) -> Json:
         """Read a list over its pages as one page of up to `limit` entries. Raises: RemoteError."""
+        page: Json = {}
         entries: list[Json] = []
         cursor: str | int | None = None
         while limit is None or len(entries) < limit:
@@ -99,7 +100,7 @@ class Api:
             cursor = page.get("next")
             if not cursor:
                 break
-        return {"items": entries, "next": cursor}
+        return {**page, "items": entries, "next": cursor}
 
     async def upload(self, path: Path) -> Json:
         """Send an input file. Raises: RemoteError."""

@@ -39,6 +39,7 @@ KINDS: Mapping[type[Shape], type] = {
     shapes.RetentionShape: values.Retention,
     shapes.RouteShape: values.Route,
     shapes.SecretShape: values.SecretKey,
+    shapes.ServerShape: values.ServerRules,
     shapes.ServiceShape: values.Service,
     shapes.StorageShape: values.Storage,
     shapes.WorkloadShape: values.Workload,

@@ -273,6 +273,36 @@ class DatabaseShape(Shape):
     )
 
 
+class ServerOwnerLimitsShape(Shape):
+    """Limits of one owner at the server's door."""
+
+    uploads: Size | None = Field(None, description="Bytes of files that are uploaded and kept. Default: 100Gi.")
+    connections: Count | None = Field(
+        None, description="Connections at the same time. Default: a quarter of those that the server can have."
+    )
+    streams: Count | None = Field(None, description="Streams of events at the same time, of 64 in all. Default: 32.")
+
+
+class ServerLimitsShape(Shape):
+    """Limits of the server's door."""
+
+    per_owner: ServerOwnerLimitsShape | None = Field(None, description="For each owner: a token, or `local`.")
+
+
+class ServerShape(Shape):
+    """Settings of the server's door and its disk; they take effect with `corral reload`."""
+
+    require_token: bool | None = Field(
+        None,
+        description="Ask for a token on loopback, too, as `corral up --require-token` does. Default: false.",
+        strict=True,
+    )
+    disk_reserve: Size | None = Field(
+        None, description="Free bytes below which nothing starts, and that no upload takes. Default: 256Mi."
+    )
+    limits: ServerLimitsShape | None = Field(None, description="Limits of owners.")
+
+
 class RetentionShape(Shape):
     """How long finished things are kept."""
 
@@ -364,6 +394,7 @@ class ClusterShape(Shape):
     database: DatabaseShape | None = Field(None, description="A PostgreSQL server. Default: the embedded one.")
     retention: RetentionShape | None = Field(None, description="How long finished things are kept.")
     scheduling: SchedulingShape | None = Field(None, description="Settings of the policy.")
+    server: ServerShape | None = Field(None, description="Settings of the server's door and its disk.")
     kubernetes: KubernetesShape | None = Field(None, description="The Kubernetes that runs the services.")
     nodes: Annotated[tuple[NodeShape, ...], BeforeValidator(_check_nodes)] = Field(
         description="The machines.", json_schema_extra={"minItems": 1}
@@ -405,17 +436,3 @@ def find_shape_at(path: tuple[str | int, ...]) -> type[Shape]:
                 current = find_shape(info.annotation) or current
                 break
     return current
-
-
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
-
-
-def make_json_schema() -> dict[str, Any]:  # JSON
-    """Make the schema. It knows shapes; references between parts of a file are checked by `corral.cluster.load`."""
-    schema = ClusterShape.model_json_schema(by_alias=True, mode="validation")
-    for definition in schema["$defs"].values():
-        definition["title"] = str(definition["title"]).removesuffix("Shape")
-    schema["title"] = "Corral cluster file"
-    schema["properties"]["engines"]["propertyNames"] = {"enum": list(ENGINES)}
-    schema["$defs"]["ServiceShape"]["properties"]["engines"]["items"] = {"enum": list(SERVICE_ENGINES)}
-    return {"$schema": DIALECT, **schema}

@@ -179,6 +179,22 @@ class Retention:
     artifacts: timedelta | None = timedelta(days=30)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerRules:
+    """Rules of the server's door and its disk."""
+
+    require_token: bool = False
+    """Whether a token is asked for on loopback, too."""
+    disk_reserve: Bytes = field(default=Bytes(256 * 1024**2))
+    """Free bytes below which nothing starts, and that no upload takes: the embedded PostgreSQL is on the same disk, and
+    stops when it cannot write."""
+    uploads_per_owner: Bytes = field(default=Bytes(100 * 1024**3), metadata=written_at("limits.per_owner.uploads"))
+    """Bytes."""
+    connections_per_owner: int | None = field(default=None, metadata=written_at("limits.per_owner.connections"))
+    """None is a quarter of those that the server can have."""
+    streams_per_owner: int = field(default=32, metadata=written_at("limits.per_owner.streams"))
+
+
 class StorageKind(StrEnum):
     """A volume's place, and which nodes reach it."""
 
@@ -399,6 +415,7 @@ class Cluster:
     """Always holds `default`."""
     output_folders: tuple[OutputFolder, ...] = ()
     retention: Retention = Retention()
+    server: ServerRules = ServerRules()
     data_dir: str | None = None
     database_url_env: str | None = field(default=None, metadata=written_at("database.url_from"))
     """The environment variable that holds a PostgreSQL URL; None means the embedded server."""

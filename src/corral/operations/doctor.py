@@ -64,14 +64,29 @@ def _check_database(data_dir: Path) -> Finding:
     return Finding(name="database", state=State.OK, what=what)
 
 
-def judge_server(url: str, dispatcher: str, slots: Sequence[Json], alarms: Sequence[Json]) -> tuple[Finding, ...]:
-    """Judge a server, its alarms and the engines on its slots, by what it reports; pure."""
+def judge_server(
+    url: str, dispatcher: str, slots: Sequence[Json], alarms: Sequence[Json], *, trusts_loopback: bool | None
+) -> tuple[Finding, ...]:
+    """Judge a server, its access, its alarms and the engines on its slots, by what it reports; pure.
+
+    `trusts_loopback` is None where the server, of an earlier version, does not report it.
+    """
     what = f"answers at {url}; the database answers, the dispatcher is {dispatcher}"
+    access = _ACCESS[trusts_loopback]
     return (
         Finding(name="server", state=State.OK, what=what),
+        *(() if access is None else (Finding(name="access", state=State.OK, what=access),)),
         *(Finding(name=alarm["name"], state=State.WARNING, what=alarm["what"], fix=alarm["hint"]) for alarm in alarms),
         *_judge_devices(slots),
     )
+
+
+_ACCESS = {
+    True: "requests of this machine need no token: each of its users is an administrator"
+    " (`server.requireToken` in the cluster file, or `corral up --require-token`, changes that)",
+    False: "every request needs a token",
+    None: None,
+}
 
 
 def _judge_devices(slots: Sequence[Json]) -> Iterator[Finding]:

@@ -143,6 +143,7 @@ def _list_settings(before: Cluster, after: Cluster) -> Iterator[str]:
     for queue in sorted(before.queues.keys() | after.queues.keys()):
         yield from _list_changes(f"queues.{queue}", before.queues.get(queue), after.queues.get(queue))
     yield from _list_changes("retention", before.retention, after.retention)
+    yield from _list_changes("server", before.server, after.server)
     if before.promote_after != after.promote_after:
         yield describe_change("promote_after", before.promote_after, after.promote_after)
     if before.model_wait != after.model_wait:

@@ -72,6 +72,8 @@ class Disk:
     free: Bytes
     """Bytes that this user can still write."""
     total: Bytes
+    reserve: Bytes
+    """Bytes that are kept free: below them nothing starts, and uploads are refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +144,8 @@ class StatusAnswer:
     role: str
     leading: bool
     """Whether this server's dispatcher acts; another one on the same database does where it is false."""
+    trusts_loopback: bool
+    """Whether requests of this machine without a token are those of the administrator `local`."""
     data_dir: str
     database_bytes: Bytes
     disk: Disk
@@ -169,6 +173,7 @@ class Observed:
     owner: str
     role: str
     leading: bool
+    trusts_loopback: bool
     data_dir: Path
     database_bytes: Bytes
     disk: Disk
@@ -196,6 +201,7 @@ def describe(seen: Observed, estimate_end: Callable[[Sequence[WaitingWork]], dat
         owner=seen.owner,
         role=seen.role,
         leading=seen.leading,
+        trusts_loopback=seen.trusts_loopback,
         data_dir=str(seen.data_dir),
         database_bytes=seen.database_bytes,
         disk=seen.disk,
@@ -210,10 +216,10 @@ def describe(seen: Observed, estimate_end: Callable[[Sequence[WaitingWork]], dat
     )
 
 
-def measure_disk(folder: Path) -> Disk:
+def measure_disk(folder: Path, *, reserve: Bytes) -> Disk:
     """Measure the file system that holds a folder."""
     usage = shutil.disk_usage(folder)
-    return Disk(free=Bytes(usage.free), total=Bytes(usage.total))
+    return Disk(free=Bytes(usage.free), total=Bytes(usage.total), reserve=reserve)
 
 
 def list_waiting(work: Iterable[OpenWork]) -> list[WaitingWork]:
@@ -227,11 +233,14 @@ def list_waiting(work: Iterable[OpenWork]) -> list[WaitingWork]:
 
 def judge(disk: Disk, data_dir: Path, queues: Iterable[QueueStatus], slots: Iterable[SlotStatus]) -> Iterator[Alarm]:
     """Find what needs a person; pure."""
-    if disk.free < DISK_TIGHT:
+    spent = max(DISK_SPENT, disk.reserve)
+    if disk.free < max(DISK_TIGHT, spent):
+        stopped = f"; nothing starts and no upload is taken below {format_bytes(disk.reserve)}"
         yield Alarm(
-            code="disk_full" if disk.free < DISK_SPENT else "disk_low",
-            what=f"{format_bytes(disk.free)} of {format_bytes(disk.total)} are free for {data_dir}",
-            hint="run `corral gc`, remove models that are not used, or move the data directory to a larger disk",
+            code="disk_full" if disk.free < spent else "disk_low",
+            what=f"{format_bytes(disk.free)} of {format_bytes(disk.total)} are free for {data_dir}{stopped}",
+            hint="run `corral gc`, delete uploads (`corral uploads rm`) or models (`corral models rm`), or move the"
+            " data directory to a larger disk",
         )
     for queue in queues:
         if queue.gate is not Gate.OPEN and queue.waiting:

@@ -4,6 +4,8 @@ Uvicorn waits for ever for the rest of a request. Here a request's head must be 
 must arrive at a least rate, as Apache's mod_reqtimeout has it (20 s; 500 bytes a second). Connections over the
 limit are answered 503 and closed at once, so that descriptors are left for database, engines and files.
 
+Once a request has shown whose it is, its connection counts for that owner, who can have a part of all connections.
+
 Belongs here: what uvicorn does not bound.
 Does not belong here: who asks (`auth`), what is asked (`api`).
 """
@@ -12,12 +14,15 @@ from __future__ import annotations
 
 import asyncio
 import resource
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import structlog
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from corral.errors import CorralError, Kind
 
 RESERVED_DESCRIPTORS = 256
 """For database connections, engine processes (three pipes each), logs and listeners; a server with ten slots has 90."""
@@ -42,6 +47,22 @@ class ConnectionLimits:
     body_rate: int = 500
     """Bytes a second that a body must bring at least."""
 
+    @property
+    def of_one_owner(self) -> int:
+        """How many connections one owner can have where the cluster file does not say: a quarter of all."""
+        return max(1, self.connections // 4)
+
+
+class OwnerConnectionsError(CorralError):
+    """An owner has as many connections as it can have."""
+
+    code: ClassVar[str] = "server.owner_connections"
+    kind: ClassVar[Kind] = Kind.NO_CAPACITY
+
+
+CONNECTION = "corral.connection"
+"""The key of a request's scope under which its connection is."""
+
 
 def raise_descriptor_limit() -> ConnectionLimits:
     """Raise this process's soft limit of open files, and return what connections can have of it."""
@@ -60,7 +81,7 @@ def count_connections(descriptors: int) -> int:
 
 def make_server_config(app: Any, limits: ConnectionLimits) -> uvicorn.Config:  # an ASGI application, as uvicorn has it
     """Return uvicorn's settings for an application behind bounded connections."""
-    protocol = type("LimitedConnection", (Connection,), {"limits": limits})
+    protocol = type("LimitedConnection", (Connection,), {"limits": limits, "owners": Counter[str]()})
     return uvicorn.Config(
         app,
         http=protocol,
@@ -75,6 +96,9 @@ class Connection(HttpToolsProtocol):
     """A connection whose requests must arrive in time."""
 
     limits: ClassVar[ConnectionLimits]
+    owners: ClassVar[Counter[str]]
+    """How many connections each owner has: those that brought a request of its last."""
+    _owner: str | None = None
     _deadline: asyncio.TimerHandle | None = None
     _received: int = 0
     """Bytes of the present body since its rate was looked at."""
@@ -89,6 +113,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._give_back()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -98,6 +123,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        cast("dict[str, object]", self.scope)[CONNECTION] = self  # uvicorn's type lists the keys that ASGI has
         if self._deadline is None:
             self._wait_for_head()
 
@@ -113,6 +139,27 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._stop_waiting()
         super().on_message_complete()
+
+    def count_for(self, owner: str, most: int | None) -> None:
+        """Count this connection as one of the owner, who can have `most`. Raises: OwnerConnectionsError."""
+        if self._owner == owner:
+            return
+        self._give_back()
+        allowed = self.limits.of_one_owner if most is None else most
+        if self.owners[owner] >= allowed:
+            raise OwnerConnectionsError(
+                f"{owner!r} has {allowed} connections to this server",
+                hint="close some, or raise `server.limits.perOwner.connections` in the cluster file",
+            )
+        self._owner = owner
+        self.owners[owner] += 1
+
+    def _give_back(self) -> None:
+        if self._owner is not None:
+            self.owners[self._owner] -= 1
+            if not self.owners[self._owner]:
+                del self.owners[self._owner]
+            self._owner = None
 
     @property
     def _is_idle(self) -> bool:

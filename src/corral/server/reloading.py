@@ -22,7 +22,11 @@ log = structlog.get_logger()
 
 def make_rules(local: LocalCluster) -> DispatchRules:
     """Return what a cluster file says about dispatching."""
-    return DispatchRules(queues=make_queues(local.cluster, local.wanted), bounds=make_policy_bounds(local.cluster))
+    return DispatchRules(
+        queues=make_queues(local.cluster, local.wanted),
+        bounds=make_policy_bounds(local.cluster),
+        disk_reserve=local.cluster.server.disk_reserve,
+    )
 
 
 class ClusterInEffect:

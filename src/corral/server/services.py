@@ -56,11 +56,17 @@ class Services:
     local_token: str
     """Grants local commands entry; written only to `server.json`."""
     loopback: bool
-    """Whether requests without a token are trusted: the server listens on loopback alone, and asks for none there."""
+    """Whether requests without a token can be trusted: the server listens on loopback alone, and was not started with
+    `--require-token`."""
     started_at: datetime
     alarms: Alarms = field(default_factory=Alarms)
     surveyor: Surveyor = field(default_factory=Surveyor)
     """Remembers the models and parts of the instances of engines."""
+
+    @property
+    def trusts_loopback(self) -> bool:
+        """Whether requests without a token are those of the local administrator now."""
+        return self.loopback and not self.cluster.server.require_token
 
     @property
     def cluster(self) -> Cluster:

@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,13 @@ from uuid import uuid4
 from corral.errors import CorralError, Kind
 from corral.files import NO_ROOM
 from corral.tasks.values import Sha256
-from corral.units import Bytes
+from corral.units import Bytes, format_bytes
 
 _TRIED = 1024 * 1024
 """Bytes written to see whether the disk takes any."""
 _CHUNK = 1024 * 1024
+_LOOK_EVERY = 16 * 1024 * 1024
+"""Bytes of an upload between two looks at the free bytes."""
 _NAME = re.compile(r"[0-9a-f]{64}")
 SWEEP_GRACE_S = 3600.0
 """How long an unrecorded file is kept: far longer than any transaction, and longer than the longest database outage
@@ -59,7 +61,7 @@ class DiskFullError(CorralError):
 
     code: ClassVar[str] = "artifact.disk_full"
     kind: ClassVar[Kind] = Kind.NO_CAPACITY
-    remedy: ClassVar[str] = "free some space, or run `corral gc`"
+    remedy: ClassVar[str] = "free some space: `corral gc`, `corral uploads rm`, `corral models rm`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,16 @@ class Content:
 
     sha256: Sha256
     size: Bytes
+
+
+async def _admit_all(content: Content) -> None:
+    pass
+
+
+def count_free(folder: Path) -> Bytes | None:
+    """Return the bytes that this user can still write; None where the file system does not know."""
+    status = os.statvfs(folder)
+    return Bytes(status.f_bavail * status.f_frsize) if status.f_blocks else None
 
 
 class ArtifactStore:
@@ -136,27 +148,66 @@ class ArtifactStore:
             raise translate_disk_error(error, source) from error
         return Content(Sha256(digest.hexdigest()), Bytes(size))
 
-    async def receive(self, chunks: AsyncIterator[bytes], *, limit: Bytes) -> Content:
-        """Write a stream of at most `limit` bytes into the store. Raises: ArtifactTooLargeError, DiskFullError."""
+    async def receive(
+        self,
+        chunks: AsyncIterator[bytes],
+        *,
+        limit: Bytes,
+        reserve: Bytes = Bytes(0),  # noqa: B008 (a number)
+        admit: Callable[[Content], Awaitable[None]] = _admit_all,
+    ) -> Content:
+        """Write a stream of at most `limit` bytes into the store, and leave `reserve` bytes free on the disk.
+
+        `admit` is asked when all of it is there, and raises what keeps it out.
+
+        Raises: ArtifactTooLargeError, DiskFullError.
+        """
         temporary = self._incoming / uuid4().hex
         digest = hashlib.sha256()
-        size = 0
+        size, looked_at = 0, 0
         try:
+            self.refuse_below(reserve)
             with temporary.open("wb") as file:
                 async for chunk in chunks:
                     size += len(chunk)
                     if size > limit:
                         raise ArtifactTooLargeError(f"the upload is larger than {limit} bytes")
+                    if size - looked_at > _LOOK_EVERY:
+                        self.refuse_below(reserve)
+                        looked_at = size
                     digest.update(chunk)
                     file.write(chunk)
                 file.flush()
                 await asyncio.to_thread(self._fsync, file.fileno())
-            await asyncio.to_thread(self._move, temporary, Sha256(digest.hexdigest()))
+            content = Content(Sha256(digest.hexdigest()), Bytes(size))
+            await admit(content)
+            await asyncio.to_thread(self._move, temporary, content.sha256)
         except OSError as error:
             raise translate_disk_error(error, temporary) from error
         finally:
             temporary.unlink(missing_ok=True)
-        return Content(Sha256(digest.hexdigest()), Bytes(size))
+        return content
+
+    def refuse_below(self, reserve: Bytes, *, coming: int = 0) -> None:
+        """Return when the disk has more than `reserve` free once `coming` bytes are on it. Raises: DiskFullError."""
+        free = count_free(self._root)
+        if free is not None and free - coming < reserve:
+            what = f"{format_bytes(coming)} would leave" if coming else "the disk has"
+            raise DiskFullError(
+                f"{what} {format_bytes(max(0, free - coming))} free; {format_bytes(reserve)} are kept in reserve",
+                where=str(self._root),
+                hint=f"{DiskFullError.remedy}; `server.diskReserve` in the cluster file is the reserve",
+            )
+
+    def remove(self, sha256: Sha256, *, older_than_s: float = SWEEP_GRACE_S) -> Bytes:
+        """Remove a file that nothing names, if it is older than the grace time; return the bytes that are free now."""
+        path = self._place(sha256)
+        with suppress(FileNotFoundError):
+            status = path.stat()
+            if status.st_mtime < time.time() - older_than_s:
+                path.unlink()
+                return Bytes(status.st_size)
+        return Bytes(0)
 
     def check(self, sha256: Sha256) -> Path:
         """Return where the file is, once it is known to be what was stored: hashed at first, and after each change.

@@ -8,13 +8,11 @@ became read-only, shows only when something is written: that is tried after an a
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 from corral.errors import Problem
 from corral.tasks.alarms import Alarms
-from corral.tasks.artifacts import ArtifactStore, DiskFullError
+from corral.tasks.artifacts import ArtifactStore, DiskFullError, count_free
 from corral.units import Bytes, format_bytes
 
 ALARM = "disk"
@@ -22,17 +20,16 @@ LOOK_EVERY_S = 5.0
 """Between two looks at a disk that has room."""
 TRY_EVERY_S = 1.0
 """Between two tries while it has none."""
-RESERVE = Bytes(256 * 1024**2)
-"""Free bytes below which nothing new starts: the embedded PostgreSQL, on the same disk, stops when it cannot write."""
 
 
 class DiskWatch:
     """The disk of one server's artifacts and scratch folders; `problem` is written by the event loop alone."""
 
-    def __init__(self, artifacts: ArtifactStore, alarms: Alarms, *, reserve: Bytes = RESERVE) -> None:
+    def __init__(self, artifacts: ArtifactStore, alarms: Alarms, *, reserve: Bytes) -> None:
+        """`reserve` is the free bytes below which nothing new starts."""
         self._artifacts = artifacts
         self._alarms = alarms
-        self._reserve = reserve
+        self.reserve = reserve
         self.problem: Problem | None = None
 
     async def try_writing(self) -> Problem | None:
@@ -56,10 +53,10 @@ class DiskWatch:
     def _find_problem(self, *, is_tried: bool) -> Problem | None:
         folder = self._artifacts.root
         try:
-            free = _count_free(folder)
-            if free is not None and free < self._reserve:
+            free = count_free(folder)
+            if free is not None and free < self.reserve:
                 raise DiskFullError(
-                    f"the disk has {format_bytes(free)} free, and nothing starts below {format_bytes(self._reserve)}",
+                    f"the disk has {format_bytes(free)} free, and nothing starts below {format_bytes(self.reserve)}",
                     where=str(folder),
                     hint=DiskFullError.remedy,
                 )
@@ -70,9 +67,3 @@ class DiskWatch:
         except OSError:  # the folder is gone, say: attempts report that in their own words
             return None
         return None
-
-
-def _count_free(folder: Path) -> Bytes | None:
-    """Return the bytes that this user can still write; None where the file system does not know."""
-    status = os.statvfs(folder)
-    return Bytes(status.f_bavail * status.f_frsize) if status.f_blocks else None

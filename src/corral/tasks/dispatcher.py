@@ -58,6 +58,7 @@ from corral.tasks.store.pool import (
 )
 from corral.tasks.store.transitions import Lease, TaskChange
 from corral.tasks.supervision import supervise
+from corral.units import Bytes
 from corral.work import FailureScope
 
 log = structlog.get_logger()
@@ -76,6 +77,8 @@ class DispatchRules:
 
     queues: Mapping[str, Queue]
     bounds: PolicyBounds = field(default_factory=PolicyBounds)
+    disk_reserve: Bytes = field(default=Bytes(0))
+    """Free bytes below which nothing starts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +142,7 @@ class Dispatcher:
         self._keeper = LeaseKeeper(
             pool, self._lease, self._picture.attempts, heartbeat_s=self._timings.heartbeat_s, monotonic=monotonic
         )
-        self._disk = DiskWatch(artifacts, self._alarms)
+        self._disk = DiskWatch(artifacts, self._alarms, reserve=rules.disk_reserve)
         self._runner = Runner(
             slots, artifacts, ScratchFolders(scratch), board, self._disk, self._timings.stop_grace_s, self._note_change
         )
@@ -200,6 +203,7 @@ class Dispatcher:
             for name, queue in rules.queues.items()
         }
         self._judgement.change_bounds(rules.bounds)
+        self._disk.reserve = rules.disk_reserve
         self._reconciler.read_gates_soon()
 
     def stop(self) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from corral.cluster.values import Cluster, ServerRules
+from corral.operations.reloading import ReloadAnswer, ReloadAsked
 from corral.server.services import Services
 from corral.tasks.store.tokens import create_token, find_token, list_tokens
 from doubles.serving import Serving, serving
@@ -22,6 +24,16 @@ COMMAND: dict[str, Any] = {"engine": "command", "inputs": {"argv": ["true"]}}
 
 def bearer(token: str) -> dict[str, Any]:
     return {"headers": {"Authorization": f"Bearer {token}"}}
+
+
+class Changing:
+    """Stands for the cluster file in effect: one that a test replaces."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+
+    async def reload(self, asked: ReloadAsked) -> ReloadAnswer:
+        raise NotImplementedError
 
 
 @pytest.fixture
@@ -175,3 +187,25 @@ async def test_use_of_a_token_is_noted_at_most_once_a_minute(services: Services)
         await find_token(services.pool, secret, now=start + timedelta(seconds=seconds))
         noted = (await list_tokens(services.pool))[0].last_used_at
         assert noted == start + timedelta(seconds=60 if seconds == 60 else 0)
+
+
+async def test_the_cluster_file_can_ask_for_tokens_on_loopback_and_take_it_back(services: Services) -> None:
+    open_file = services.cluster
+    file = Changing(open_file)
+    local = {"headers": {"Authorization": f"Bearer {services.local_token}"}}
+    async with serving(replace(services, in_effect=file)) as api:
+        assert (await api.get("/corral/v1/status")).json["trusts_loopback"] is True
+
+        file.cluster = replace(open_file, server=ServerRules(require_token=True))
+        refused = await api.get("/corral/v1/tasks")
+        assert (refused.status, refused.json["error"]["code"]) == (401, "auth.not_authenticated")
+        assert (await api.get("/corral/v1/status", **local)).json["trusts_loopback"] is False
+
+        file.cluster = open_file
+        assert (await api.get("/corral/v1/tasks")).status == 200
+
+
+async def test_what_was_asked_for_at_the_start_is_not_taken_back_by_the_cluster_file(services: Services) -> None:
+    async with serving(replace(services, loopback=False)) as api:
+        assert services.cluster.server.require_token is False
+        assert (await api.get("/corral/v1/tasks")).status == 401

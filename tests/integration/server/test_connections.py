@@ -14,6 +14,7 @@ from corral.server.connections import (
     count_connections,
 )
 from corral.server.services import Services
+from corral.tasks.store.tokens import create_token
 from doubles.serving import Serving, serving
 
 TASKS = "/corral/v1/tasks"
@@ -90,6 +91,29 @@ async def test_connections_over_the_limit_are_refused_and_those_before_are_serve
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         for _, writer in before:
             writer.close()
+
+
+async def test_one_owner_has_a_part_of_the_connections_and_others_the_rest(services: Services) -> None:
+    _, ada = await create_token(services.pool, name="ada", role="viewer")
+    limits = ConnectionLimits(connections=40)
+    async with serving(services, limits=limits) as api:
+        ask = b"GET /corral/v1/queues HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n"
+        kept = [await _open(api) for _ in range(limits.of_one_owner + 1)]
+        for _, writer in kept:
+            writer.write(ask % ada.encode())
+        lines = [await reader.readline() for reader, _ in kept]
+        local = [await api.get("/corral/v1/queues") for _ in range(3)]
+
+        assert sorted(line.split()[1] for line in lines) == [b"200"] * limits.of_one_owner + [b"429"]
+        assert [answer.status for answer in local] == [200] * 3
+
+        for _, writer in kept:
+            writer.close()
+        headers = {"Authorization": f"Bearer {ada}"}
+        status = 429
+        while status == 429:  # the server notices a closed connection on its own time
+            status = (await api.get("/corral/v1/queues", headers=headers)).status
+        assert status == 200
 
 
 def test_descriptors_are_left_for_the_rest_of_the_server() -> None:

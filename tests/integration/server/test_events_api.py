@@ -153,12 +153,26 @@ async def test_stream_of_what_does_not_exist_is_refused(api: Serving) -> None:
     assert (await api.get("/corral/v1/events", headers={"Last-Event-ID": "x"})).status == 422
 
 
-async def test_streams_are_bounded_and_give_their_place_back(api: Serving) -> None:
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector) as session:
-        open_streams = [await session.get(f"{api.url}/corral/v1/events") for _ in range(MAX_STREAMS)]
-        refused = await api.get("/corral/v1/events")
-        assert (refused.status, refused.json["error"]["code"]) == (429, "events.too_many_streams")
+async def test_streams_are_bounded_for_each_owner_and_in_all_and_give_their_place_back(
+    api: Serving, services: Services
+) -> None:
+    most = services.cluster.server.streams_per_owner
+    secrets = [(await create_token(services.pool, name=name, role="viewer"))[1] for name in ("ada", "bob")]
+    by_owner = [{"Authorization": f"Bearer {secret}"} for secret in secrets]
+    assert 2 * most == MAX_STREAMS, "the two fill the server"
+
+    async def ask(headers: dict[str, str]) -> tuple[int, str]:
+        refused = await api.get("/corral/v1/events", headers=headers)
+        return refused.status, refused.json["error"]["what"]
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        open_streams: list[aiohttp.ClientResponse] = []
+        for headers in by_owner:
+            open_streams += [await session.get(f"{api.url}/corral/v1/events", headers=headers) for _ in range(most)]
+            if headers is by_owner[0]:
+                assert await ask(headers) == (429, f"'ada' has {most} streams of events open")
+        assert [stream.status for stream in open_streams] == [200] * MAX_STREAMS
+        assert await ask({}) == (429, f"{MAX_STREAMS} streams of events are open")
         for stream in open_streams:
             stream.close()
     status = 429

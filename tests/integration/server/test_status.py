@@ -103,7 +103,7 @@ async def test_what_parts_of_the_server_raised_is_an_alarm_too(api: Serving, ser
 
 def test_a_disk_that_runs_full_is_an_alarm_before_it_is_full() -> None:
     def codes(free: int) -> list[str]:
-        disk = Disk(free=Bytes(free), total=Bytes(100 * GIB))
+        disk = Disk(free=Bytes(free), total=Bytes(100 * GIB), reserve=Bytes(GIB // 4))
         return [alarm.code for alarm in judge(disk, Path("/data"), (), ())]
 
     assert [codes(20 * GIB), codes(5 * GIB), codes(GIB // 2)] == [[], ["disk_low"], ["disk_full"]]

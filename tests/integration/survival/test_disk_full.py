@@ -66,7 +66,7 @@ async def test_engine_that_finds_no_room_loses_its_attempt_and_spends_none(yard:
     assert task.error is not None
     assert task.error.code == "artifact.disk_full"
     assert "no space is left" in task.error.what
-    assert task.error.hint == "free some space, or run `corral gc`"
+    assert task.error.hint == "free some space: `corral gc`, `corral uploads rm`, `corral models rm`"
 
 
 async def test_tasks_wait_while_the_disk_is_full_and_all_succeed_once_it_has_room(yard: Yard) -> None:
@@ -124,7 +124,7 @@ async def test_disk_that_became_read_only_is_one_that_takes_nothing(tmp_path: Pa
 
     store = ArtifactStore(tmp_path, fsync=refuse)
     store.prepare()
-    problem = await DiskWatch(store, Alarms()).try_writing()
+    problem = await DiskWatch(store, Alarms(), reserve=Bytes(0)).try_writing()
     assert problem is not None
     assert problem.what.startswith("the disk is read-only")
 

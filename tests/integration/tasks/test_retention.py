@@ -15,9 +15,9 @@ from builders import a_submission, a_task
 from corral.cluster.values import Retention
 from corral.tasks.artifacts import SWEEP_GRACE_S, ArtifactStore
 from corral.tasks.retention import Collected, collect
-from corral.tasks.store.controls import record_upload
 from corral.tasks.store.pool import Pool
 from corral.tasks.store.submitting import submit
+from corral.tasks.store.uploads import record_upload
 from corral.tasks.values import StoredFile, UploadRef
 from corral.units import Bytes
 from doubles import queue_life
@@ -101,7 +101,7 @@ async def test_outputs_may_go_before_their_task(pool: Pool, artifacts: ArtifactS
 async def test_upload_stays_while_a_task_names_it(pool: Pool, artifacts: ArtifactStore) -> None:
     used, unused = await stored(artifacts, b"used"), await stored(artifacts, b"unused")
     for file in (used, unused):
-        await record_upload(pool, "ada", file)
+        await record_upload(pool, "ada", file, quota=Bytes(2**40))
     await submitted(pool, "a", files={"in": UploadRef(used.sha256)})
     collected = await collect(pool, artifacts, DAY, now=datetime.now(UTC) + LATER)
     assert collected == Collected(uploads=1, files=1, bytes=6)

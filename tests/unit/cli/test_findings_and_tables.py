@@ -21,7 +21,7 @@ def test_a_slot_whose_engine_has_a_problem_is_a_warning_with_that_problem() -> N
         {"id": "n/gpu1/ollama", "device": "n/gpu1", "gate": "draining", "problem": None},
     ]
 
-    server, *devices = judge_server("http://x", "leading", slots, [])
+    server, *devices = judge_server("http://x", "leading", slots, [], trusts_loopback=None)
 
     assert (server.state, server.what) == (
         State.OK,
@@ -41,7 +41,7 @@ def test_model_that_is_not_on_the_gpu_of_its_slot_is_a_warning_with_what_to_do()
         {**slot, "id": "n/gpu0/other", "computes_on": "CUDA0 (RTX 4090), 31 of 31 layers", "caution": None},
     ]
 
-    _, *devices = judge_server("http://x", "leading", slots, [])
+    _, *devices = judge_server("http://x", "leading", slots, [], trusts_loopback=None)
 
     assert [(finding.state, finding.what) for finding in devices] == [
         (State.OK, "open, with llama (on the processor), other (on CUDA0 (RTX 4090), 31 of 31 layers)"),
@@ -82,3 +82,13 @@ def test_instants_are_told_from_now() -> None:
 
 def test_one_thing_is_not_told_as_several() -> None:
     assert [format_count(n, "task") for n in (0, 1, 2)] == ["0 tasks", "1 task", "2 tasks"]
+
+
+def test_the_doctor_says_whether_requests_of_this_machine_need_a_token() -> None:
+    said = [
+        [finding.what for finding in judge_server("http://x", "leading", [], [], trusts_loopback=trusts)][1:]
+        for trusts in (True, False, None)
+    ]
+
+    assert said[0][0].startswith("requests of this machine need no token: each of its users is an administrator")
+    assert said[1:] == [["every request needs a token"], []]

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 
 from corral.cluster import Cluster, ClusterFileError, load
 from corral.cluster.parsing import read
-from corral.cluster.shape import make_json_schema
+from corral.cluster.schema import make_json_schema
 from corral.cluster.writing import write_default_file
 from corral.hardware.catalogue import find_gpu
 

@@ -10,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from corral.cluster import Cluster, load
-from corral.cluster.shape import make_json_schema
+from corral.cluster.schema import make_json_schema
 from corral.cluster.values import LayoutKind, StorageKind
 from corral.hardware.catalogue import find_gpu
 

@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from corral.cluster.shape import DIALECT, make_json_schema
+from corral.cluster.schema import DIALECT, make_json_schema
 
 SMALLEST: dict[str, Any] = {"apiVersion": "corral/v1", "name": "x", "nodes": [{"name": "a"}]}
 

@@ -88,6 +88,8 @@ async def _examine_server(server: Server) -> tuple[Finding, ...]:
         try:
             ready = await api.get("/health/ready")
             slots = (await api.get("/corral/v1/slots"))["items"]
+            trusts_loopback = (await api.get("/corral/v1/status")).get("trusts_loopback")
         except CorralError as error:
             return (Finding(name="server", state=State.ERROR, what=error.what, fix=error.hint),)
-    return judge_server(server.url, ready["dispatcher"], slots, ready.get("alarms", ()))
+    alarms = ready.get("alarms", ())
+    return judge_server(server.url, ready["dispatcher"], slots, alarms, trusts_loopback=trusts_loopback)

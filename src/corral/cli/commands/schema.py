@@ -22,5 +22,5 @@ def schema(
     if batch:
         from corral.client.batchfile.shape import json_schema as make_schema
     else:
-        from corral.cluster.shape import make_json_schema as make_schema
+        from corral.cluster.schema import make_json_schema as make_schema
     terminal.put_json(make_schema())

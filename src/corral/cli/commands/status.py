@@ -63,6 +63,7 @@ def _describe_server(answer: Json) -> str:
             f"corral {answer['version']}",
             f"database {format_bytes(answer['database_bytes'])}",
             f"disk {format_bytes(answer['disk']['free'])} free",
+            *(() if answer.get("trusts_loopback", True) else ("asks for a token on loopback, too",)),
         )
     )
 

@@ -34,6 +34,7 @@ from corral.server.api.routes import (
     slots,
     tasks,
     tokens,
+    uploads,
 )
 from corral.server.api.routing import serve_routes
 from corral.server.api.state import MAX_UPLOAD, ApiState
@@ -87,7 +88,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
     app.state.api = api
     handle_errors(app)
     app.add_middleware(RequestContext, metrics=api.metrics)
-    of_the_queue = (tasks, batches, events, files, slots, queues, engines)
+    of_the_queue = (tasks, batches, events, files, uploads, slots, queues, engines)
     administration = (tokens, audit, backup, server)
     for part in (*of_the_queue, planning, machine, hosted_models, *administration):
         serve_routes(app, part.router)

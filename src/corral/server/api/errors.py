@@ -41,6 +41,7 @@ _STATUS_OF_CODE = {
     "request.too_many_values": 413,
     "artifact.too_large": 413,
     "artifact.disk_full": 507,
+    "upload.quota": 507,
     "artifact.range_unsatisfiable": 416,
 }
 """Where HTTP has a more exact word than the kind's."""
@@ -248,7 +249,7 @@ def declare_replays(model: type[Answer]) -> Declared:
 
 def declare_refusals(*statuses: int) -> Declared:
     """Declare these errors, and those that every route can answer with."""
-    always = (401, 403, 422, 500, 503)
+    always = (401, 403, 422, 429, 500, 503)
     return {
         status: {"model": ErrorOut, "description": _DESCRIPTIONS[status]} for status in sorted({*always, *statuses})
     }

@@ -187,6 +187,34 @@ class UploadOut(Answer):
     media_type: str
 
 
+class UploadEntry(UploadOut):
+    """An upload as its owner has it."""
+
+    created_at: datetime
+    in_use: bool = Field(description="whether a task that has not ended takes it")
+
+
+class Uploads(Answer):
+    """Uploads of one owner."""
+
+    owner: str
+    bytes: int = Field(description="of all of them")
+    quota: int = Field(description="bytes that the owner can have")
+    items: list[UploadEntry]
+    next: str | None = Field(description="`cursor` of the next page; null on the last")
+
+
+class UploadDeleted(Answer):
+    """An upload that was deleted."""
+
+    sha256: str
+    owner: str
+    freed: int = Field(
+        description="bytes of the disk that are free now; 0 where others name the file, or it is younger than an hour "
+        "and is removed by the next collection"
+    )
+
+
 class ResidentOut(Answer):
     """A model in a slot's memory."""
 

@@ -8,9 +8,11 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Header, Request
 
+from corral.server.api.arriving import ArrivingBytes
 from corral.server.api.changes import Changes
 from corral.server.api.streams import HEARTBEAT_S, OpenStreams
 from corral.server.auth import Caller, NotAuthenticatedError, Role, authenticate, require
+from corral.server.connections import CONNECTION, Connection, OwnerConnectionsError
 from corral.server.metrics import Metrics
 from corral.server.services import Services
 from corral.tasks.store.intake import Intake
@@ -36,6 +38,7 @@ class ApiState:
     heartbeat_s: float = HEARTBEAT_S
     large_bodies: asyncio.Lock = field(default_factory=asyncio.Lock)
     """The turn to read a large body: what it describes can take many times its bytes in memory."""
+    arriving: ArrivingBytes = field(default_factory=ArrivingBytes)
     backups: asyncio.Lock = field(default_factory=asyncio.Lock)
     """The turn to make a backup: each holds a dump of the database on the disk."""
 
@@ -46,11 +49,17 @@ async def api_of(request: Request) -> ApiState:  # not for waiting: FastAPI give
 
 
 async def caller_of(request: Request, api: Annotated[ApiState, Depends(api_of)]) -> Caller:
-    """Return whom the request speaks for; it is looked up once for each request. Raises: NotAuthenticatedError."""
+    """Return whom the request speaks for; it is looked up once for each request.
+
+    Raises: NotAuthenticatedError, OwnerConnectionsError.
+    """
     known: Caller | None = getattr(request.state, "caller", None)
     if known is not None:
         return known
     caller = replace(await authenticate_request(request, api), origin=request.client.host if request.client else None)
+    connection: Connection | None = request.scope.get(CONNECTION)
+    if connection is not None:  # a test can serve the application otherwise
+        connection.count_for(caller.owner, api.services.cluster.server.connections_per_owner)
     request.state.caller = caller
     return caller
 
@@ -59,7 +68,7 @@ async def authenticate_request(request: Request, api: ApiState) -> Caller:
     """Return whom the request speaks for now. Raises: NotAuthenticatedError."""
     services = api.services
     return await authenticate(
-        request.headers, pool=services.pool, local_token=services.local_token, loopback=services.loopback
+        request.headers, pool=services.pool, local_token=services.local_token, loopback=services.trusts_loopback
     )
 
 
@@ -80,7 +89,7 @@ async def _admin(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
 async def _visitor(request: Request, api: Annotated[ApiState, Depends(api_of)]) -> Caller | None:
     try:
         return await caller_of(request, api)
-    except NotAuthenticatedError:
+    except (NotAuthenticatedError, OwnerConnectionsError):
         return None
 
 

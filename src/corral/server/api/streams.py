@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from corral.tasks.values import StoryEvent
 from corral.work import Json
 
 MAX_STREAMS = 64
+"""Of one server; an owner can have some of them (`ServerRules.streams_per_owner`)."""
 HEARTBEAT_S = 15.0
 _RETRY_MS = 2000
 """How long a browser waits before it comes back."""
@@ -38,7 +40,7 @@ _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 class TooManyStreamsError(CorralError):
-    """The server has as many open streams as it allows."""
+    """The server, or one owner, has as many open streams as it can have."""
 
     code: ClassVar[str] = "events.too_many_streams"
     kind: ClassVar[Kind] = Kind.NO_CAPACITY
@@ -46,24 +48,36 @@ class TooManyStreamsError(CorralError):
 
 @dataclass(slots=True)
 class OpenStreams:
-    """Counts the streams of one server."""
+    """Counts the streams of one server, in all and by owner."""
 
     limit: int = MAX_STREAMS
-    count: int = 0
+    _owners: Counter[str] = field(default_factory=Counter[str])
 
-    def enter(self) -> None:
-        """Take a place. Raises: TooManyStreamsError."""
-        self.refuse_when_full()
-        self.count += 1
+    @property
+    def count(self) -> int:
+        """How many are open."""
+        return self._owners.total()
 
-    def refuse_when_full(self) -> None:
-        """Return when there is a place. Raises: TooManyStreamsError."""
+    def enter(self, owner: str, *, most: int) -> None:
+        """Take a place for an owner, who can have `most`. Raises: TooManyStreamsError."""
+        self.refuse_when_full(owner, most=most)
+        self._owners[owner] += 1
+
+    def refuse_when_full(self, owner: str, *, most: int) -> None:
+        """Return when there is a place for the owner. Raises: TooManyStreamsError."""
         if self.count >= self.limit:
             raise TooManyStreamsError(f"{self.limit} streams of events are open", hint="close some, or come back later")
+        if self._owners[owner] >= most:
+            raise TooManyStreamsError(
+                f"{owner!r} has {most} streams of events open",
+                hint="close some, or raise `server.limits.perOwner.streams` in the cluster file",
+            )
 
-    def leave(self) -> None:
-        """Give the place back."""
-        self.count -= 1
+    def leave(self, owner: str) -> None:
+        """Give the place of an owner back."""
+        self._owners[owner] -= 1
+        if not self._owners[owner]:
+            del self._owners[owner]
 
 
 async def _allow() -> bool:
@@ -76,6 +90,9 @@ class Sources:
 
     changes: Changes
     board: Board
+    owner: str = ""
+    """Whose stream it is."""
+    most_of_owner: int = MAX_STREAMS
     streams: OpenStreams = field(default_factory=OpenStreams)
     heartbeat_s: float = HEARTBEAT_S
     is_allowed: Callable[[], Awaitable[bool]] = _allow
@@ -102,7 +119,7 @@ class EventStream(Response):
             async with sending:
                 await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
 
-        self._sources.streams.enter()
+        self._sources.streams.enter(self._sources.owner, most=self._sources.most_of_owner)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await write(f"retry: {_RETRY_MS}\n\n")
@@ -119,7 +136,7 @@ class EventStream(Response):
                     part.cancel()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            self._sources.streams.leave()
+            self._sources.streams.leave(self._sources.owner)
 
     async def _send_story(self, write: Write) -> None:
         """Send every line once, in order, until the server stops or the database is lost."""

@@ -38,6 +38,7 @@ class Action(StrEnum):
     GARBAGE_COLLECTED = "garbage_collected"
     CLUSTER_RELOADED = "cluster_reloaded"
     BACKUP_TAKEN = "backup_taken"
+    UPLOAD_DELETED = "upload_deleted"
     MODEL_PULLED = "model_pulled"
     MODEL_PLACED = "model_placed"
     MODEL_DELETED = "model_deleted"

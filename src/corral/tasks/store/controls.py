@@ -1,4 +1,4 @@
-"""What people set or bring next to tasks: uploads, and the gates of queues and slots.
+"""What people set next to tasks: the gates of queues and slots.
 
 A gate is open, paused (starts nothing) or draining (for a queue: takes nothing new). A device's gate is that of its
 slots that have none of their own. A change of a gate is appended to the story, which wakes the dispatcher.
@@ -13,7 +13,6 @@ from corral.scheduling.values import Gate
 from corral.tasks.store import story
 from corral.tasks.store.audit import Act, append_act
 from corral.tasks.store.pool import Pool, Queries
-from corral.tasks.values import StoredFile
 
 
 class Gated(StrEnum):
@@ -67,19 +66,3 @@ async def set_gates(
         data = [{"kind": kind.value, "name": name, "gate": gate.value} for name in changed]
         await story.append(writing, [story.Entry(kind="gate_changed", data=entry) for entry in data])
         return bool(changed)
-
-
-async def record_upload(pool: Pool, owner: str, file: StoredFile) -> None:
-    """Record an upload after its content is stored; the same content again counts as new for retention."""
-    await pool.execute(
-        """
-        insert into uploads (sha256, owner, name, size, media_type) values ($1, $2, $3, $4, $5)
-        on conflict (sha256, owner) do update
-          set name = excluded.name, media_type = excluded.media_type, created_at = now()
-        """,
-        bytes.fromhex(file.sha256),
-        owner,
-        file.name,
-        file.size,
-        file.media_type,
-    )

@@ -38,7 +38,8 @@ async def follow_events(
     last_event_id: Annotated[EventId | None, Header(alias="Last-Event-ID", description="as `after`, first")] = None,
 ) -> Response:
     """Stream the story (`id`, resumable) and, without ids, `progress` and `preview` of running tasks."""
-    api.streams.refuse_when_full()  # before any query
+    most = api.services.cluster.server.streams_per_owner
+    api.streams.refuse_when_full(caller.owner, most=most)  # before any query
     pool = api.services.pool
     if task is not None:
         await reading.get_task(pool, task)
@@ -57,6 +58,8 @@ async def follow_events(
     sources = Sources(
         changes=api.changes,
         board=api.services.board,
+        owner=caller.owner,
+        most_of_owner=most,
         streams=api.streams,
         heartbeat_s=api.heartbeat_s,
         is_allowed=is_allowed,

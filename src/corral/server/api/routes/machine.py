@@ -76,6 +76,7 @@ async def examine_machine(request: Request, api: Here, caller: Admin) -> Respons
         "leading" if board.leading else "standby",
         slots.model_dump(mode="json")["items"],
         [to_json(alarm) for alarm in services.alarms.raised],
+        trusts_loopback=services.trusts_loopback,
     )
     return await compute(lambda: examine(services.data_dir, served))
 
