@@ -20,6 +20,8 @@ from corral.linting.kustomizing import NAMES, Build, Kustomizations, normalize_p
 from corral.linting.manifests import Container, Manifest, Pod, read_manifests
 from corral.linting.nix import NixText, read_nix
 from corral.linting.programs import Program, read_container, read_service
+from corral.linting.releases import add_released, list_others, list_unjudged
+from corral.linting.selection import Selection, find_folder
 from corral.linting.tree import Path, Tree
 from corral.linting.values import STDIN, Gap, Position, Source, Unread
 
@@ -142,7 +144,7 @@ class Corpus:
         view = Corpus((), self.cluster)
         view.sources, view.documents, view.texts, view.unread = self.sources, self.documents, self.texts, self.unread
         view.__dict__ |= {
-            "manifests": (*build.manifests, *self._unlisted),
+            "manifests": add_released((*build.manifests, *self._unlisted)),
             "is_build": bool(build.manifests) and not self._unlisted,
             "is_whole": self._is_whole_build(build),
             "written_manifests": self.written_manifests,
@@ -171,8 +173,13 @@ class Corpus:
 
     @cached_property
     def manifests(self) -> tuple[Manifest, ...]:
-        """Manifests, as they are applied."""
-        return self.written_manifests
+        """Manifests, as they are applied, and what known charts make of their values."""
+        return add_released(self.written_manifests)
+
+    @cached_property
+    def unjudged(self) -> tuple[Unread, ...]:
+        """Parts that are read as what they are, and that no rule is for: one for each chart."""
+        return (*list_unjudged(self.written_manifests), *list_others(self.documents))
 
     @cached_property
     def written_manifests(self) -> tuple[Manifest, ...]:
@@ -441,58 +448,3 @@ class Corpus:
         owners = {id(manifest.written): manifest for manifest in (*self.written_manifests, *built)}
         inner = {id(inner.tree): owners[id(outer.tree)] for outer, inner in self.embedded if id(outer.tree) in owners}
         return owners | inner
-
-
-def find_folder(manifest: Manifest) -> str:
-    return posixpath.dirname(manifest.file.replace("\\", "/"))
-
-
-_SERVING = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod"})
-_MOST_NAMES = 4
-"""In a finding."""
-
-
-class Selection:
-    """The pods of different manifests that a Service selects, worked out once for all rules and Services that ask."""
-
-    def __init__(self, corpus: Corpus, service: Manifest) -> None:
-        self._corpus = corpus
-        self._service = service
-        self.replicas_by_program: dict[str, int] = {}
-        """Replicas by program, as rules counted them."""
-
-    @cached_property
-    def pods(self) -> list[Pod]:
-        """In its own namespace."""
-        return self._select(self._service.namespace)
-
-    @cached_property
-    def intended_pods(self) -> list[Pod]:
-        """In its own namespace; if there are none, those with the labels in other namespaces."""
-        return self.pods or self._select(None)
-
-    def _select(self, namespace: str | None) -> list[Pod]:
-        selector = {key: value.raw or "" for key, value in self._service.tree.follow("spec", "selector").items}
-        pods = self._corpus.find_labelled(selector, namespace)
-        together = [pod for pod in pods if self._corpus.can_coexist(self._service, pod.owner)]
-        return list({pod.owner.identity: pod for pod in reversed(together)}.values())[::-1]
-
-    @cached_property
-    def programs(self) -> frozenset[tuple[str, ...]]:
-        """The images of the serving pods, without versions: two versions of one program are a careful rollout."""
-        return frozenset(
-            tuple(split_image(container.image or "")[0] for container in pod.containers if not container.is_init)
-            for pod in self.serving_pods
-        )
-
-    @cached_property
-    def serving_names(self) -> str:
-        """The names of the first few serving pods, and the number of the others."""
-        names = sorted(str(pod.owner) for pod in self.serving_pods)
-        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-        return f"{', '.join(names[:_MOST_NAMES])}{more}"
-
-    @cached_property
-    def serving_pods(self) -> list[Pod]:
-        """In its own namespace, those that keep running."""
-        return [pod for pod in self.pods if pod.owner.kind in _SERVING]

@@ -54,7 +54,7 @@ def _lint(sources: Iterable[Source], cluster: Cluster | None, checks: Collection
     corpora = _collect_corpora(sources, cluster)
     findings = sorted(_run_checks(corpora, checks), key=_make_sort_key)
     reasons = read_accepted_rules({name: text for corpus in corpora for name, text in corpus.sources.items()})
-    unread = [part for corpus in corpora for part in corpus.unread]
+    unread = [part for corpus in corpora for part in (*corpus.unread, *corpus.unjudged)]
     kept: list[Finding] = []
     suppressed: list[Suppressed] = []
     for finding in findings:

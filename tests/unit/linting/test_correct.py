@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from corral.linting.runner import lint
-from corral.linting.values import Report, Severity, Source
+from corral.linting.values import Gap, Report, Severity, Source
 
 CORRECT = Path(__file__).parent / "correct"
 PARTS = sorted(path for path in CORRECT.iterdir() if path.is_dir())
@@ -34,7 +34,7 @@ def alarms(report: Report) -> list[str]:
 def test_what_is_right_is_left_alone(part: Path) -> None:
     report = lint(read(part))
     assert alarms(report) == []
-    assert report.unread == ()
+    assert [part for part in report.unread if part.gap is not Gap.UNJUDGED] == []
 
 
 def test_all_of_it_together_is_left_alone() -> None:

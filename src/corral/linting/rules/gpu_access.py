@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from corral.container_images import find_image
-from corral.linting.corpus import Corpus, Spot, find_folder
+from corral.linting.corpus import Corpus, Spot
 from corral.linting.manifests import GPU_RESOURCE, Container, Pod
 from corral.linting.registry import Violation, checks
+from corral.linting.selection import find_folder
 from corral.linting.tree import Tree
 from corral.linting.values import Severity
 

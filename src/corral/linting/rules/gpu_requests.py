@@ -190,6 +190,12 @@ def check_visible_devices(corpus: Corpus) -> Iterator[Violation]:
         if value.raw is not None and value.raw not in _HIDES_ALL:
             what = f"NVIDIA_VISIBLE_DEVICES is {value.raw!r} in a pod"
             yield Violation(place=value.place, what=what, subject=spot.subject)
+    for container in corpus.containers:
+        value = dict(container.env).get("NVIDIA_VISIBLE_DEVICES")
+        is_plugin = container.pod.owner.kind == "DaemonSet"
+        if value is not None and value.raw is not None and value.raw not in _HIDES_ALL and not is_plugin:
+            what = f"NVIDIA_VISIBLE_DEVICES is {value.raw!r} in a pod"
+            yield Violation(place=value.place, what=what, subject=container.pod.owner)
     for service in corpus.services:
         value, access = service.env.get("NVIDIA_VISIBLE_DEVICES"), service.gpus
         is_same = access is not None and access.is_every and value is not None and value.raw == "all"
@@ -211,6 +217,12 @@ def check_device_indexes(corpus: Corpus) -> Iterator[Violation]:
         if indexes and max(indexes) >= max(1, gpus):
             what = f"CUDA_VISIBLE_DEVICES is {value.raw!r} in a container with {gpus} GPU, whose numbers start at 0"
             yield Violation(place=value.place, what=what, subject=spot.subject)
+    for container in corpus.containers:
+        value, gpus = dict(container.env).get("CUDA_VISIBLE_DEVICES"), container.gpus
+        indexes = _list_indexes(value)
+        if value is not None and gpus and indexes and max(indexes) >= gpus:
+            what = f"CUDA_VISIBLE_DEVICES is {value.raw!r} in a container with {gpus} GPU, whose numbers start at 0"
+            yield Violation(place=value.place, what=what, subject=container.pod.owner)
     for service in corpus.services:
         value = service.env.get("CUDA_VISIBLE_DEVICES")
         gpus = count_visible(corpus, service)

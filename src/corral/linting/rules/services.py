@@ -6,11 +6,12 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from corral.linting.corpus import Corpus, Selection
+from corral.linting.corpus import Corpus
 from corral.linting.manifests import Manifest, Pod
 from corral.linting.registry import Violation, checks
 from corral.linting.rules.compose_network import find_misspelled_hosts, find_open_ports
 from corral.linting.rules.k3s import is_k3s
+from corral.linting.selection import Selection
 from corral.linting.tree import Tree
 from corral.linting.values import Position, Severity
 
