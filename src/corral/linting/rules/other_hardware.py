@@ -36,7 +36,7 @@ def check_overrides(corpus: Corpus) -> Iterator[Violation]:
 
 
 def _judge_override(program: Program, target: Target, override: Target) -> str | None:
-    """Return what is wrong with an override for a GPU; None where it is right, or may be."""
+    """Return what is wrong with an override for a GPU; None where it is right, or can be."""
     if override.name == target.name:
         return None
     if override.major != target.major:
@@ -75,7 +75,7 @@ def check_architectures(corpus: Corpus) -> Iterator[Violation]:
 
 
 def _can_land_on_any(pod: Pod) -> bool:
-    """Return whether nothing that is written chooses among nodes; whoever asks for a device goes to nodes with one."""
+    """Return whether nothing that is written chooses among nodes; a request for a device leads to nodes with one."""
     selector = pod.spec["nodeSelector"]
     is_bound = bool(selector[HOSTNAME] or selector.keys or pod.spec["affinity"]["nodeAffinity"] or pod.spec["nodeName"])
     asks = any(
