@@ -294,3 +294,39 @@ def test_where_no_duration_is_known_the_tasks_at_once_still_are(upgrade: Upgrade
 
     assert "| voice | 1 → 2 | unknown → unknown | unknown |" in part
     assert "| images | 1 → 2 | 120 images/h → 240 images/h | 2x |" in part
+
+
+def test_a_service_of_unknown_need_is_not_said_to_survive() -> None:
+    text = TWO_EQUAL.partition("services:")[0] + "services: [{name: secret, gpus: 1, image: 'example.org/x:1'}]\n"
+    upgrade = upgrade_of(text, ("replace", "box/gpu1=RTX 3060 12GB"))
+
+    (survival,) = upgrade.survivals
+    assert (survival.before, survival.after, survival.is_unknown) == (None, None, True)
+    assert "| secret | 2 | unknown | 2 | unknown |" in to_markdown(upgrade)
+
+
+def test_a_service_fits_by_what_its_models_need_as_in_a_plan() -> None:
+    service = "services: [{name: chat, engines: [ollama], gpus: 1, models: ['qwen3:32b']}]\n"
+    text = TWO_EQUAL.partition("services:")[0] + service
+    upgrade = upgrade_of(text, ("replace", "box/gpu1=RTX 4090"))
+
+    (choice,) = upgrade.choices
+    assert choice.before is not None
+    assert choice.after is not None
+    assert (choice.before.fits, choice.after.fits) == ((), ("box/gpu1",))
+
+
+def test_encoders_and_codecs_are_compared() -> None:
+    report = to_markdown(upgrade_of(TWO_EQUAL.replace("RTX 5070 Ti", "RTX 3090"), ("replace", "box/gpu1=RTX 5090")))
+
+    assert "| box | before | 2 | H.264, HEVC, HEVC 10-bit | 2 |" in report
+    assert "| box | after | 4 | H.264, HEVC, HEVC 10-bit, AV1, H.264 4:2:2, HEVC 4:2:2 | 3 |" in report
+    assert "box encodes AV1, H.264 4:2:2, HEVC 4:2:2 now" in report
+    assert "8 or more at once" in report
+
+
+def test_an_undervolt_is_explained_next_to_a_limit() -> None:
+    report = to_markdown(upgrade_of(TWO_EQUAL, ("limit", "box=250")))
+
+    assert "An undervolt moves that curve" in report
+    assert "nvidia-smi -i 0 -lgc 0,2452" in report

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from corral.cluster.values import Cluster, Service, StorageKind
-from corral.planning.placement.values import Caution, Placed, Plan, Unplaced, list_machines
+from corral.hardware.needs import needs_of
+from corral.planning.placement.demand import Demand, list_demands
+from corral.planning.placement.values import Caution, Placed, Plan, PlannedGpu, Unplaced, list_machines
+from corral.planning.placement.vram import Vram
 from corral.units import Bytes, format_bytes
 
 
@@ -26,6 +29,8 @@ class Choice:
     """GPU and reason."""
     pins: tuple[str, ...]
     """`pool: gpu0`: the layout, and the GPUs that it names."""
+    is_known: bool = True
+    """Whether its need is known; if not, whether a GPU holds it is unknown."""
 
 
 class Freedom(StrEnum):
@@ -74,21 +79,26 @@ def needs_gpu(service: Service) -> bool:
 
 
 def find_choice(service: Service, cluster: Cluster) -> Choice:
-    """Find the GPUs that hold one replica of a service."""
-    nodes = tuple(
-        machine for machine in list_machines(cluster) if machine.name in _list_nodes(service, cluster) and machine.gpus
+    """Find the GPUs that hold one replica of a service, by the needs that a plan goes by."""
+    machines = list_machines(cluster)
+    demand = next(
+        (
+            demand
+            for demand in list_demands(cluster, None, needs_of(cluster), machines)
+            if service.name in demand.services
+        ),
+        None,
     )
+    vram = demand.vram if demand else None
+    need, is_known = (0, False) if vram is None else _find_need(vram)
+    nodes = tuple(machine for machine in machines if machine.name in _list_nodes(service, cluster) and machine.gpus)
     wanted = max(1, service.gpus or 1)
-    need = service.gpu_memory or 0
     fits: list[str] = []
     refused: list[tuple[str, str]] = []
     for machine in nodes:
-        large = [gpu for gpu in machine.gpus if gpu.usable is None or gpu.usable >= need]
-        refused += [
-            (gpu.name, f"{format_bytes(need)} do not fit: {format_bytes(gpu.usable or 0)} can be used")
-            for gpu in machine.gpus
-            if gpu not in large
-        ]
+        reasons = {gpu.index: _explain_refusal(demand, need, gpu) for gpu in machine.gpus}
+        large = [gpu for gpu in machine.gpus if reasons[gpu.index] is None]
+        refused += [(gpu.name, reason) for gpu in machine.gpus if (reason := reasons[gpu.index]) is not None]
         if len(large) < wanted:
             refused += [(gpu.name, f"the node has {len(large)} such GPUs, {wanted} are needed") for gpu in large]
         else:
@@ -98,7 +108,28 @@ def find_choice(service: Service, cluster: Cluster) -> Choice:
         fits=tuple(fits),
         refused=tuple(refused),
         pins=_list_pins(service, cluster),
+        is_known=is_known,
     )
+
+
+def _find_need(vram: Vram) -> tuple[int, bool]:
+    """Find the bytes on each GPU that hold a replica, and whether they are known.
+
+    What takes turns needs room for one of its models, of those that no GPU holds for the smallest.
+    """
+    sizes = [model.bytes for model in vram.models]
+    known = [size for size in sizes if size is not None]
+    if vram.figure is not None:
+        return vram.needed, len(known) == len(sizes) or not vram.is_open
+    return (min(known), True) if known and len(known) == len(sizes) else (0, False)
+
+
+def _explain_refusal(demand: Demand | None, need: int, gpu: PlannedGpu) -> str | None:
+    if demand is not None and (wrong := demand.explain_wrong_maker(gpu.maker)):
+        return wrong
+    if gpu.usable is None or gpu.usable >= need:
+        return None
+    return f"{format_bytes(need)} do not fit: {format_bytes(gpu.usable)} can be used"
 
 
 def _compare(name: str, before: Cluster, after: Cluster) -> ServiceChoice | None:
@@ -138,8 +169,10 @@ class Survival:
 
     service: str
     before: bool | None
-    """None when it could not run in the first place, or was not there."""
+    """None when it could not run in the first place, was not there, or needs an unknown amount of memory."""
     after: bool | None
+    is_unknown: bool
+    """Whether its need is unknown, so that nothing can be said of either side."""
     gpus_before: int
     gpus_after: int
     one_node: str | None
@@ -153,6 +186,7 @@ def compare_redundancy(choices: tuple[ServiceChoice, ...]) -> tuple[Survival, ..
             service=choice.service,
             before=_is_surviving(choice.before, choice.gpus),
             after=_is_surviving(choice.after, choice.gpus),
+            is_unknown=not all(side.is_known for side in (choice.before, choice.after) if side),
             gpus_before=len(choice.before.fits) if choice.before else 0,
             gpus_after=len(choice.after.fits) if choice.after else 0,
             one_node=_find_only_node(choice.after),
@@ -171,7 +205,7 @@ def list_shared_dependencies(after: Cluster) -> tuple[str, ...]:
 
 
 def _is_surviving(choice: Choice | None, gpus: int) -> bool | None:
-    if choice is None or not choice.fits:
+    if choice is None or not choice.fits or not choice.is_known:
         return None
     left = _count_by_node(choice)
     if len(left) > 1:

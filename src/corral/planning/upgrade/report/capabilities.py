@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from corral.hardware.power import GpuPower
+from corral.hardware.video import SOURCE
 from corral.planning.forecast import Forecast
 from corral.planning.upgrade.capacity import Capacity
 from corral.planning.upgrade.choices import Survival
@@ -11,6 +12,7 @@ from corral.planning.upgrade.differences import ABSENT, UNKNOWN, figure_text, fo
 from corral.planning.upgrade.power import PowerComparison
 from corral.planning.upgrade.report.pieces import bullets, differences, paragraph, table
 from corral.planning.upgrade.throughput import Throughput
+from corral.planning.upgrade.video import VideoComparison, compare_video
 from corral.units import format_duration
 
 _INSTANTS = 4
@@ -34,7 +36,39 @@ def write_capabilities(upgrade: Upgrade) -> list[str]:
         "### 3.4 When a GPU is lost",
         "",
         *_write_redundancy(upgrade),
+        "### 3.5 Video encoders and decoders",
+        "",
+        *_write_video(compare_video(upgrade.hardware)),
     ]
+
+
+def _write_video(machines: tuple[VideoComparison, ...]) -> list[str]:
+    """Write what machines encode and decode, with what is gained and lost."""
+    if not machines:
+        return paragraph("No machine's GPUs change.")
+    rows = [
+        (machine.node, when, _count(side.encoders), ", ".join(side.encodes) or "nothing", _count(side.decoders))
+        for machine in machines
+        for when, side in (("before", machine.before), ("after", machine.after))
+        if side is not None
+    ]
+    notes: list[str] = []
+    for machine in machines:
+        notes += [f"{machine.node} encodes {', '.join(machine.gained)} now"] if machine.gained else []
+        notes += [f"{machine.node} no longer encodes {', '.join(machine.lost)}"] if machine.lost else []
+        sessions = machine.after.sessions if machine.after else ()
+        notes += [f"{machine.node}: streams that are encoded at once: {text}" for text in sessions]
+        unknown = [gpu for side in (machine.before, machine.after) if side for gpu in side.unknown]
+        notes += [f"unknown of {', '.join(dict.fromkeys(unknown))}"] if unknown else []
+    return [
+        *table(("Node", "", "NVENC", "Encodes", "NVDEC"), rows),
+        *bullets(notes),
+        *paragraph(f"Source: {SOURCE}."),
+    ]
+
+
+def _count(engines: int | None) -> str:
+    return UNKNOWN if engines is None else str(engines)
 
 
 def _write_throughput(throughput: tuple[Throughput, ...]) -> list[str]:
@@ -138,9 +172,9 @@ def _write_redundancy(upgrade: Upgrade) -> list[str]:
             (
                 survival.service,
                 str(survival.gpus_before),
-                _yes(survival.before),
+                _yes(survival.before, survival),
                 str(survival.gpus_after),
-                _yes(survival.after),
+                _yes(survival.after, survival),
             )
             for survival in upgrade.survivals
         ),
@@ -163,7 +197,9 @@ def _write_limits(upgrade: Upgrade) -> list[str]:
     return notes
 
 
-def _yes(survives: bool | None) -> str:
+def _yes(survives: bool | None, survival: Survival) -> str:
+    if survival.is_unknown:
+        return UNKNOWN
     return "cannot run" if survives is None else "yes" if survives else "no"
 
 

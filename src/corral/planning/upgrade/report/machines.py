@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 
 from corral.figures import Figure
+from corral.hardware.power import NodePower
 from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.differences import ABSENT, UNKNOWN, Difference, change_text, figure_text
 from corral.planning.upgrade.hardware import NodeComparison, NodeGpu, Side
@@ -124,7 +125,23 @@ def _write_node(machine: PowerComparison) -> list[str]:
         "",
         *bullets([*_write_heat(machine), *machine.after.advice, *machine.after.unknown]),
     ]
+    lines += _write_undervolt(machine.after)
     return [*lines, f"### Action items for {machine.node}", "", *checkboxes(map(_action, machine.actions))]
+
+
+def _write_undervolt(power: NodePower) -> list[str]:
+    """Explain what an undervolt is next to a limit, where a GPU takes either (pitfall C03; NVML's API reference)."""
+    commands = [command for gpu in power.gpus if (command := gpu.clock_command) is not None]
+    if not commands:
+        return []
+    return paragraph(
+        "A power limit caps the mean draw: under it, clock and voltage fall together, and peaks of a millisecond stay. "
+        f"Locked clocks ({', '.join(commands)}) keep a GPU below a point of its own voltage curve, so that voltage and "
+        "peaks fall, too, at the price of the clocks above. An undervolt moves that curve: the same clock at less "
+        "voltage, set as a clock offset (NVML, `nvmlDeviceSetClockOffsets`) together with locked clocks. How far it "
+        "goes is each GPU's own, and only a load test shows it. None of the three outlives a restart of the driver "
+        "(C01, C03)."
+    )
 
 
 def _write_heat(machine: PowerComparison) -> list[str]:

@@ -19,6 +19,7 @@ from corral.planning.upgrade.differences import Difference
 from corral.planning.upgrade.file_changes import Records
 from corral.planning.upgrade.hardware import NodeComparison, NodeGpu, Side
 from corral.planning.upgrade.power import PowerComparison
+from corral.planning.upgrade.video import compare_video
 from corral.work import Json
 
 Record = dict[str, Any]  # JSON
@@ -45,6 +46,7 @@ def to_record(upgrade: Upgrade) -> Json:
             {"node": node.node, "room": _difference(node.room), "models": [_fit(fit) for fit in node.fits]}
             for node in upgrade.capacity
         ],
+        "video": [asdict(machine) for machine in compare_video(upgrade.hardware)],
         "queues": [asdict(queue) for queue in upgrade.queues],
         "adaptations": [
             {
