@@ -209,6 +209,8 @@ class _Index:
 
     def _find_of_words(self, spelling: str, *, allow_others: bool = True) -> tuple[GpuModel, ...]:
         """Find models by the first word and any others; `allow_others` of them that differ by a word such as `Ti`."""
+        if not spelling.split():
+            return ()
         first, *others = spelling.split()
         return _deduplicate(
             model

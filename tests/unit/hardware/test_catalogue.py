@@ -189,6 +189,11 @@ def test_a_processor_with_graphics_has_no_memory_of_its_own() -> None:
     assert "the machine's memory" in describe(model)
 
 
+@pytest.mark.parametrize("text", ["16Gi", "0.0000001Gi", "(24 GB)"])
+def test_a_size_alone_names_no_gpu(text: str) -> None:
+    assert list_matching(text) == ()
+
+
 def test_what_the_catalogue_lacks_stays_unknown() -> None:
     assert require_gpu("RTX 4090 Mobile").suggested_psu_w is None
     assert require_gpu("GTX 1660 Ti Max-Q").tdp_w is None

@@ -77,10 +77,10 @@ def convert(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Convert a workflow of ComfyUI's editor to API format, which tasks take.
+    """Convert a workflow of ComfyUI's editor for tasks.
 
-    The node types are those of an instance of the cluster file. Batch files that name such a workflow have it converted
-    when they are submitted.
+    Tasks take its API format. The node types are those of an instance of the cluster file. Batch files that name such
+    a workflow have it converted when they are submitted.
     """
     import json
 

@@ -110,7 +110,7 @@ def pull(
         terminal.put(f"{pulled.name}: {pulled.path}")
 
 
-@app.command("place", epilog=make_example("corral models place ./paint.safetensors --as loras/paint.safetensors"))
+@app.command("place", epilog=make_example("corral models place paint.safetensors --as loras/p.safetensors"))
 def place(
     model: ModelName,
     name: Annotated[
@@ -126,10 +126,10 @@ def place(
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Place a model file where instances of ComfyUI look for it: verified, or not at all.
+    """Place a model file where instances of ComfyUI look for it.
 
-    It comes from the store of the server, into which it is pulled first. An instance has such a folder where the
-    cluster file has `modelsFolder`.
+    It is placed whole and verified, or not at all. It comes from the store of the server, into which it is pulled
+    first. An instance has such a folder where the cluster file has `modelsFolder`.
     """
     from corral.cli import hosted_models
     from corral.weights.names import spell_local
