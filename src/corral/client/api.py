@@ -75,10 +75,14 @@ class Api:
         """Read one thing. Raises: RemoteError."""
         return await self._request_json("GET", path, params=query)
 
-    async def post(self, path: str, body: Json = None, *, idempotency_key: str | None = None) -> Json:
-        """Ask for a change. Raises: RemoteError."""
+    async def post(
+        self, path: str, body: Json = None, *, idempotency_key: str | None = None, within_s: float = _ANSWER_S
+    ) -> Json:
+        """Ask for a change; the answer comes within that time. Raises: RemoteError."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        return await self._request_json("POST", path, json={} if body is None else body, headers=headers)
+        timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_read=within_s)
+        content: Json = {} if body is None else body
+        return await self._request_json("POST", path, json=content, headers=headers, timeout=timeout)
 
     async def delete(self, path: str, query: Query = ()) -> Json:  # pyright: ignore[reportArgumentType]
         """Remove one thing. Raises: RemoteError."""
@@ -106,6 +110,10 @@ class Api:
         """Send an input file. Raises: RemoteError."""
         with path.open("rb") as file:
             return await self._request_json("POST", "/corral/v1/uploads", params={"name": path.name}, data=file)
+
+    async def upload_content(self, content: bytes, name: str) -> Json:
+        """Send the content of an input file. Raises: RemoteError."""
+        return await self._request_json("POST", "/corral/v1/uploads", params={"name": name}, data=content)
 
     async def download(self, path: str, target: Path, *, sha256: str) -> None:
         """Write a file to `target`; what is there already is the start of it, and is not sent again.

@@ -16,6 +16,7 @@ from corral.client.api import Api
 from corral.client.batchfile.drawing import draw, make_key
 from corral.client.batchfile.reading import Read
 from corral.client.batchfile.values import BatchFile, digest_content
+from corral.client.large_batches import is_large, submit_large
 from corral.client.remote_errors import RemoteInvalidError
 from corral.work import Json
 
@@ -58,8 +59,11 @@ async def submit(api: Api, read: Read, request: Mapping[str, Json], *, key: str 
 
     Seeds and wildcards are drawn from the key, or anew where there is none. Raises: BatchFileError, RemoteError.
     """
-    drawn = draw(request, read.batch.wildcards, key or make_key())
+    drawn_from = key or make_key()
+    drawn = draw(request, read.batch.wildcards, drawn_from)
     try:
+        if is_large(drawn):
+            return await submit_large(api, drawn, key=drawn_from)
         return await api.post("/corral/v1/batches", drawn, idempotency_key=key)
     except RemoteInvalidError as error:
         raise read.make_error(error.problems) from error

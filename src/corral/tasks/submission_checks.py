@@ -54,6 +54,14 @@ class SubmissionRules:
     """Those below which outputs can be written by themselves."""
     check_engine: EngineCheck
 
+    def without_engines(self) -> SubmissionRules:
+        """Return the rules for tasks whose engines and inputs were checked before."""
+        return replace(self, check_engine=_find_nothing)
+
+
+def _find_nothing(_: TaskSpec) -> Iterable[Problem]:
+    return ()
+
 
 def check(submission: Submission, rules: SubmissionRules) -> None:
     """Return when the submission can be stored. Raises: SubmissionError with every problem found."""
@@ -61,10 +69,7 @@ def check(submission: Submission, rules: SubmissionRules) -> None:
     problems = [*_check_size(submission), *_check_names(submission), *_check_outputs(submission, rules)]
     known = {task.name for task in submission.tasks}
     for index, (task, size) in enumerate(zip(submission.tasks, sizes, strict=True)):
-        where = f"tasks[{index}]" + (f" ({task.name})" if task.name else "")
-        for problem in _check_task(task, size, known, rules):
-            at = f"{where}.{problem.where}" if problem.where else where
-            problems.append(Problem(code=problem.code, what=problem.what, where=at, hint=problem.hint))
+        problems.extend(_place(index, task, problem) for problem in _check_task(task, size, known, rules))
     problems.extend(_check_cycles(submission))
     if problems:
         raise SubmissionError(problems)
@@ -88,7 +93,7 @@ def order_tasks(tasks: Iterable[TaskSpec]) -> Iterator[TaskSpec]:
 
 def with_digest(submission: Submission) -> Submission:
     """Return the submission with its digest, which takes as long as writing all of it; without a key it needs none."""
-    if submission.idempotency_key is None:
+    if submission.idempotency_key is None or submission.digest is not None:
         return submission
     return replace(submission, digest=compute_digest(submission))
 
@@ -115,7 +120,7 @@ def _measure_all(submission: Submission) -> list[int]:
         needs += len(needs_of(task))
         if total > MAX_BYTES:
             what = f"the inputs of all tasks, defaults included, have more than {MAX_BYTES} bytes"
-            hint = "upload files instead, or submit several batches"
+            hint = "submit its tasks as uploads (`POST /corral/v1/batches/uploaded`), or upload files instead"
         elif needs > MAX_TOTAL_NEEDS:
             what = f"the tasks have more than {MAX_TOTAL_NEEDS} needs together"
             hint = "let one task collect the outputs of many, and others need that one"
@@ -172,10 +177,25 @@ def _check_task(task: TaskSpec, size: int, known: set[str], rules: SubmissionRul
             yield Problem(code="submission.needs_itself", what="it needs itself", where="needs", hint="remove it")
         elif isinstance(need, str) and need not in known:
             yield _describe_unknown("needs", need, known)
+    yield from _check_content(task, size, rules)
+
+
+def check_content(index: int, task: TaskSpec, size: int, rules: SubmissionRules) -> Iterator[Problem]:
+    """Yield what is wrong with a task by itself; `size` is that of its inputs as JSON."""
+    for problem in _check_content(task, size, rules):
+        yield _place(index, task, problem)
+
+
+def _check_content(task: TaskSpec, size: int, rules: SubmissionRules) -> Iterator[Problem]:
     if size > MAX_INPUTS_BYTES:
         what = f"the inputs have {size} bytes, more than {MAX_INPUTS_BYTES}"
         yield Problem(code="submission.inputs_too_large", what=what, where="inputs", hint="upload a file instead")
     yield from rules.check_engine(task)
+
+
+def _place(index: int, task: TaskSpec, problem: Problem) -> Problem:
+    where = f"tasks[{index}]" + (f" ({task.name})" if task.name else "")
+    return replace(problem, where=f"{where}.{problem.where}" if problem.where else where)
 
 
 def _check_nodes(task: TaskSpec, rules: SubmissionRules) -> Iterator[Problem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from corral.cluster.destinations import Destination, find_destination
@@ -29,13 +29,13 @@ from corral.tasks.values import Accepted, Submission, TaskSpec
 
 def make_task_submission(asked: TaskAsked, owner: str, idempotency_key: str | None) -> Submission:
     """Return the submission of a task that belongs to no batch."""
-    return Submission(owner=owner, tasks=(_make_spec(asked, asked.engine),), idempotency_key=idempotency_key)
+    return Submission(owner=owner, tasks=(make_spec(asked, asked.engine),), idempotency_key=idempotency_key)
 
 
 def make_batch_submission(asked: BatchAsked, owner: str, idempotency_key: str | None) -> Submission:
     """Return the submission of a batch, with what its tasks have in common written into each."""
-    merged = (_merge(asked.defaults, task) for task in asked.tasks)
-    specs = tuple(_make_spec(task, f"{task.engine or 'task'}-{index}") for index, task in enumerate(merged, 1))
+    merged = (merge(asked.defaults, task) for task in asked.tasks)
+    specs = tuple(make_spec(task, f"{task.engine or 'task'}-{index}") for index, task in enumerate(merged, 1))
     return Submission(owner=owner, batch=select(asked, BatchFields), tasks=specs, idempotency_key=idempotency_key)
 
 
@@ -44,22 +44,15 @@ async def accept(api: ApiState, caller: Caller, submission: Submission, *, size:
 
     Raises: RoleError, SubmissionError with every problem, and what `corral.tasks.store.submitting.submit` raises.
     """
-    if caller.role is not Role.ADMIN and (engine := _find_admin_engine(submission)) is not None:
-        raise RoleError(f"{caller.owner!r} cannot submit `{engine}` tasks", hint="ask an administrator")
+    require_engines(caller, submission)
     cluster = api.services.cluster
-    nodes = _list_nodes(api, submission)
-    rules = SubmissionRules(
-        queues=cluster.queues.keys(),
-        nodes=nodes,
-        known_nodes={*nodes, *(node.name for node in cluster.nodes)},
-        output_folders=[folder.path for folder in cluster.output_folders],
-        check_engine=lambda task: check_engine(task, cluster),
-    )
+    # Listing slots for each submission would cost.
+    rules = make_rules(api, list_nodes(api) if _names_node(submission) else set())
     try:
         if size is not None and size <= LOOP_BYTES:
-            submission = _prepare(submission, rules, cluster)
+            submission = prepare(submission, rules, cluster)
         else:  # a batch of 10,000 takes some 300 ms
-            submission = await asyncio.to_thread(_prepare, submission, rules, cluster)
+            submission = await asyncio.to_thread(prepare, submission, rules, cluster)
         await require_instances(api.services, submission)
         return await api.intake.submit(submission)
     except SubmissionError as error:
@@ -68,17 +61,38 @@ async def accept(api: ApiState, caller: Caller, submission: Submission, *, size:
         raise
 
 
-def _list_nodes(api: ApiState, submission: Submission) -> set[str]:
-    """Return the nodes that slots are on, where a task asks for one; listing slots for each submission would cost."""
-    if all(task.node is None and task.prefer_node is None for task in submission.tasks):
-        return set()
+def require_engines(caller: Caller, submission: Submission) -> None:
+    """Return when the caller can submit tasks of these engines. Raises: RoleError."""
+    if caller.role is not Role.ADMIN and (engine := _find_admin_engine(submission)) is not None:
+        raise RoleError(f"{caller.owner!r} cannot submit `{engine}` tasks", hint="ask an administrator")
+
+
+def make_rules(api: ApiState, nodes: Collection[str]) -> SubmissionRules:
+    """Return what submissions are checked against now; `nodes` are those that slots are on."""
+    cluster = api.services.cluster
+    return SubmissionRules(
+        queues=cluster.queues.keys(),
+        nodes=nodes,
+        known_nodes={*nodes, *(node.name for node in cluster.nodes)},
+        output_folders=[folder.path for folder in cluster.output_folders],
+        check_engine=lambda task: check_engine(task, cluster),
+    )
+
+
+def list_nodes(api: ApiState) -> set[str]:
+    """Return the nodes that slots are on."""
     return {place.device.node for place in api.services.board.places}
 
 
-def _prepare(submission: Submission, rules: SubmissionRules, cluster: Cluster) -> Submission:
+def _names_node(submission: Submission) -> bool:
+    return any(task.node is not None or task.prefer_node is not None for task in submission.tasks)
+
+
+def prepare(submission: Submission, rules: SubmissionRules, cluster: Cluster) -> Submission:
+    """Check a submission, and fill in what the cluster file says. Raises: SubmissionError with every problem."""
     check(submission, rules)
     submission = with_digest(submission)  # of what was asked: the cluster file can be another when it is asked again
-    tasks = (_fill_in_nodes(task, cluster) for task in submission.tasks)
+    tasks = (fill_in_nodes(task, cluster) for task in submission.tasks)
     submission = replace(submission, tasks=tuple(_add_destinations(tasks, submission.batch, cluster)))
     if problems := list(check_folder_names(submission)):
         raise SubmissionError(problems)
@@ -100,7 +114,7 @@ def _add_destinations(tasks: Iterable[TaskSpec], batch: BatchFields | None, clus
         yield task.model_copy(update={"destination": destinations[pattern]})
 
 
-def _fill_in_nodes(task: TaskSpec, cluster: Cluster) -> TaskSpec:
+def fill_in_nodes(task: TaskSpec, cluster: Cluster) -> TaskSpec:
     """Give a task that names no node those of its workload."""
     if task.node is not None or task.prefer_node is not None:
         return task
@@ -146,12 +160,14 @@ def _check_kind(task: TaskSpec, kind: EngineKind, cluster: Cluster) -> Iterator[
         yield Problem(code="input.files", what=what, where="files")
 
 
-def _merge(defaults: BatchTaskAsked, task: BatchTaskAsked) -> BatchTaskAsked:
+def merge(defaults: BatchTaskAsked, task: BatchTaskAsked) -> BatchTaskAsked:
+    """Return a task with what it has in common with the others of its batch."""
     own, common = ({name: getattr(asked, name) for name in asked.model_fields_set} for asked in (task, defaults))
     return task.model_copy(update=fill_in(own, common))
 
 
-def _make_spec(asked: TaskAsked, name: str) -> TaskSpec:
+def make_spec(asked: TaskAsked, name: str) -> TaskSpec:
+    """Return a task as it is submitted; `name` is for one without a name."""
     fields = get_values(asked, TaskFields)
     fields["model"] = find_model_name(asked.engine, asked.model, asked.inputs)
     return TaskSpec.model_construct(

@@ -71,6 +71,6 @@ def _refuse_above_bound(size: int) -> None:
         raise Refused(
             BodyTooLargeError(
                 f"the body has more than {MAX_JSON_BYTES} bytes",
-                hint="submit several batches, or upload files instead of putting them into inputs",
+                hint="upload the tasks and name them in `POST /corral/v1/batches/uploaded`, as `corral submit` does",
             )
         )

@@ -156,7 +156,7 @@ def handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        problems = [_make_problem(details, error.body) for details in error.errors()]
+        problems = [describe_invalid(details, error.body) for details in error.errors()]
         return answer(RequestInvalidError(problems), request_id_of(request))
 
     @app.exception_handler(StarletteHTTPException)
@@ -184,7 +184,8 @@ def _translate(request: Request, error: StarletteHTTPException) -> CorralError:
     return RequestInvalidError([Problem(code="request.invalid", what=str(error.detail))])
 
 
-def _make_problem(details: Mapping[str, Any], body: object) -> Problem:  # Any: pydantic's description of an error
+def describe_invalid(details: Mapping[str, Any], body: object) -> Problem:  # Any: pydantic's description of an error
+    """Describe what is wrong with a part of a body, in the words of this API."""
     source, *steps = details["loc"]
     where = _find_path(body, steps, details["type"]) if source == "body" else f"{source}.{'.'.join(map(str, steps))}"
     match details["type"]:

@@ -26,13 +26,21 @@ Wanted = Mapping[tuple[Need, ...], Sequence[int]]
 """Lists of needs, and the tasks of a submission that have them."""
 
 
-async def require_instances(services: Services, submission: Submission) -> None:
-    """Return when no task needs what no instance has, or when its key was accepted before. Raises: SubmissionError."""
+async def require_instances(
+    services: Services, submission: Submission, wanted: Mapping[str, Wanted] | None = None
+) -> None:
+    """Return when no task needs what no instance has, or when its key was accepted before.
+
+    `wanted` has the needs by engine, where they are known already. Raises: SubmissionError.
+    """
     problems: list[Problem] = []
     for engine in {task.engine for task in submission.tasks}:
         kind, settings = ENGINES[engine], services.cluster.engines.get(engine)
         if kind.needs is not None and settings is not None and settings.instances:
-            problems += await _find_problems(services, kind, settings, submission)
+            needs = (
+                await asyncio.to_thread(_group_needs, kind, submission) if wanted is None else wanted.get(engine, {})
+            )
+            problems += await _find_problems(services, kind, settings, submission, needs)
     if problems and not (submission.idempotency_key and await is_key_known(services.pool, submission)):
         raise SubmissionError(problems)
 
@@ -45,9 +53,8 @@ async def survey(services: Services, kind: EngineKind, inputs: Mapping[str, Json
 
 
 async def _find_problems(
-    services: Services, kind: EngineKind, settings: EngineSettings, submission: Submission
+    services: Services, kind: EngineKind, settings: EngineSettings, submission: Submission, wanted: Wanted
 ) -> list[Problem]:
-    wanted = await asyncio.to_thread(_group_needs, kind, submission)
     for age_s in (REMEMBERED_S, RECENT_S):
         reports = await services.surveyor.compare(kind, settings, list(wanted), age_s=age_s)
         problems = await asyncio.to_thread(_judge, kind, wanted, reports, submission)

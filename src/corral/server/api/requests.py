@@ -7,6 +7,7 @@ from dataclasses import fields
 from pydantic import BaseModel, ConfigDict, Field
 
 from corral.requests import BatchFields, Fields, Need, TaskFields, Word
+from corral.server.api.fields import Digest
 from corral.server.auth import Role
 from corral.tasks.submission_checks import MAX_TASKS
 from corral.tasks.values import FileRef, OutputRef, UploadRef
@@ -15,6 +16,7 @@ from corral.work import Json
 MAX_NEEDS = 1000
 MAX_FILES = 1000
 MAX_SLOTS = 1000
+MAX_PARTS = 1000
 
 
 class Asked(BaseModel):
@@ -51,6 +53,17 @@ class BatchAsked(BatchFields):
     """Tasks that are accepted together or not at all."""
 
     tasks: list[BatchTaskAsked] = Field(min_length=1, max_length=MAX_TASKS)
+    defaults: BatchTaskAsked = Field(
+        default_factory=_nothing, description="what the tasks have in common; `inputs` and `files` are merged"
+    )
+
+
+class UploadedBatchAsked(BatchFields):
+    """A batch whose tasks are in uploads."""
+
+    tasks_in: list[Digest] = Field(
+        min_length=1, max_length=MAX_PARTS, description="SHA-256 of uploads, in order; each has a task on each line"
+    )
     defaults: BatchTaskAsked = Field(
         default_factory=_nothing, description="what the tasks have in common; `inputs` and `files` are merged"
     )
@@ -93,7 +106,7 @@ class CollectAsked(Asked):
 KNOWN_NAMES = (
     *(
         str(field.validation_alias or field.alias or name)
-        for model in (BatchAsked, TaskAsked, TokenAsked, CollectAsked, CheckAsked, ConvertAsked)
+        for model in (BatchAsked, UploadedBatchAsked, TaskAsked, TokenAsked, CollectAsked, CheckAsked, ConvertAsked)
         for name, field in model.model_fields.items()
     ),
     *(field.name for ref in (UploadRef, OutputRef) for field in fields(ref)),

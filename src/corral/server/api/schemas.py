@@ -147,6 +147,13 @@ class BatchAccepted(Answer):
     caution: ProblemOut | None = Field(description="what keeps all of it from starting; null where nothing is known to")
 
 
+class UploadedBatchAccepted(Answer):
+    """A submitted batch whose tasks were uploaded; `GET /tasks?batch=` lists them."""
+
+    batch: BatchOut
+    replayed: bool = Field(description="true when this idempotency key had been accepted before")
+
+
 class StoryEventOut(Answer):
     """One line of the story."""
 

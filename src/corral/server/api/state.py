@@ -39,6 +39,8 @@ class ApiState:
     large_bodies: asyncio.Lock = field(default_factory=asyncio.Lock)
     """The turn to read a large body: what it describes can take many times its bytes in memory."""
     arriving: ArrivingBytes = field(default_factory=ArrivingBytes)
+    uploaded_batches: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """The turn to take a batch whose tasks are uploaded: its outline is in memory until it is stored."""
     backups: asyncio.Lock = field(default_factory=asyncio.Lock)
     """The turn to make a backup: each holds a dump of the database on the disk."""
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 import asyncpg
 
 from corral.tasks.store.pool import CONNECTION_LOST, Pool
-from corral.tasks.store.submitting import Limits, Outcome, key_of, store_group, submit
+from corral.tasks.store.submitting import Limits, Outcome, ReadSteps, key_of, store_group, submit, submit_in_steps
 from corral.tasks.submission_checks import MAX_TASKS
 from corral.tasks.values import Accepted, Submission
 
@@ -39,6 +39,10 @@ class Intake:
         if self._storing is None or self._storing.done():
             self._storing = asyncio.create_task(self._store_groups(), name="intake")
         return await answer
+
+    async def submit_in_steps(self, outline: Submission, read_steps: ReadSteps) -> Accepted:
+        """Store a checked submission whose tasks are read as they are written, as `submit_in_steps` does."""
+        return await submit_in_steps(self._pool, outline, read_steps, queued_limits=self._limits())
 
     async def _store_groups(self) -> None:
         while self._waiting:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import ClassVar
 
@@ -14,6 +14,7 @@ from corral.tasks.lifecycle import TaskState, first_state
 from corral.tasks.store import deliveries, story
 from corral.tasks.store.columns import get_column_values, list_columns
 from corral.tasks.store.pool import Connection, Pool
+from corral.tasks.store.submission_facts import Facts, Limits, list_uploads, read_facts
 from corral.tasks.submission_checks import SubmissionError, compute_digest, needs_of, order_tasks
 from corral.tasks.values import Accepted, FileRef, OutputRef, Submission, Task, TaskSpec
 from corral.work import Json
@@ -40,9 +41,6 @@ class OwnerLimitError(CorralError):
     kind: ClassVar[Kind] = Kind.NO_CAPACITY
 
 
-_OWNER_LIMIT = 0x6C696D74  # "limt": the first half of an advisory lock; the other is a hash of queue and owner
-Limits = Mapping[str, int | None]
-"""How many open tasks an owner can have, by queue."""
 Outcome = Accepted | CorralError
 
 
@@ -55,9 +53,24 @@ async def submit(pool: Pool, submission: Submission, *, queued_limits: Limits) -
     Raises: IdempotencyConflictError, OwnerLimitError, QueueDrainingError, SubmissionError.
     """
     (outcome,) = await store_group(pool, [submission], queued_limits)
-    if isinstance(outcome, CorralError):
-        raise outcome
-    return outcome
+    return _require(outcome)
+
+
+ReadSteps = Callable[[], AsyncIterator[Sequence[TaskSpec]]]
+"""Reads the tasks of a submission anew, in the order of the submission, a step at a time."""
+
+
+async def submit_in_steps(pool: Pool, outline: Submission, read_steps: ReadSteps, *, queued_limits: Limits) -> Accepted:
+    """Store one checked submission in one transaction, with the tasks of one step in memory.
+
+    The tasks of the outline have all but what is large: inputs and labels. Raises: as `submit`.
+    """
+    while True:
+        try:
+            async with story.open_writing(pool) as writing:
+                return await _store_steps(writing, outline, read_steps, queued_limits)
+        except _KeyTakenError:
+            continue  # it is found at the next look
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +86,6 @@ class _Placed:
     state: TaskState
     needed: bool
     files: Mapping[str, Json]
-
-
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    """The part of the database that submissions are checked against."""
-
-    now: datetime
-    task_ids: Iterator[int]
-    batch_ids: Iterator[int]
-    draining: Collection[str]
-    open_tasks: dict[tuple[str, str], int]
-    """By queue and owner, where there is a limit; grows with what is taken."""
-    needs: Mapping[int, TaskState]
-    """The tasks outside of submissions that these need."""
-    uploads: Collection[str]
 
 
 @dataclass(slots=True)
@@ -121,7 +119,7 @@ async def _store_in(writing: story.Writing, submissions: Sequence[Submission], l
     new = [submission for submission in submissions if key_of(submission) not in known]
     if not new:
         return [known[key_of(submission)] for submission in submissions]
-    facts = await _read_facts(connection, new, limits)
+    facts = await read_facts(connection, new, limits)
     group = _Group()
     outcomes: list[Outcome] = []
     for submission in submissions:
@@ -130,6 +128,30 @@ async def _store_in(writing: story.Writing, submissions: Sequence[Submission], l
     await _write(connection, group, facts.now)
     await story.append(writing, [_make_entry(task) for task in group.placed])
     return outcomes
+
+
+async def _store_steps(writing: story.Writing, outline: Submission, read_steps: ReadSteps, limits: Limits) -> Accepted:
+    connection = writing.connection
+    known = await _find_known_keys(connection, [outline])
+    if known:
+        return _require(known[key_of(outline)])
+    facts, group = await read_facts(connection, [outline], limits), _Group()
+    accepted = _require(_take(outline, facts, limits, group))
+    await connection.copy_records_to_table("batches", records=group.batches, columns=_BATCH_COLUMNS)
+    placed = {task.spec.name: task for task in group.placed}
+    async for specs in read_steps():
+        records = [_record(replace(placed.pop(spec.name), spec=spec), facts.now) for spec in specs]
+        await connection.copy_records_to_table("tasks", records=records, columns=_TASK_COLUMNS)
+    assert not placed, "the same tasks are read again"
+    await _write_relations(connection, group)
+    await story.append(writing, [_make_entry(task) for task in group.placed])
+    return accepted
+
+
+def _require(outcome: Outcome) -> Accepted:
+    if isinstance(outcome, CorralError):
+        raise outcome
+    return outcome
 
 
 # --- what is there --------------------------------------------------------------------------------------------------
@@ -189,98 +211,10 @@ async def _replay(connection: Connection, submission: Submission, batch: int | N
     return Accepted(batch=batch, tasks=tuple(by_name[task.name] for task in submission.tasks), replayed=True)
 
 
-async def _read_facts(connection: Connection, submissions: Sequence[Submission], limits: Limits) -> _Facts:
-    row = await connection.fetchrow(
-        """
-        select now() as now, array(select name from gates where kind = 'queue' and gate = 'draining') as draining,
-          array(select nextval('tasks_id_seq') from generate_series(1, $1)) as tasks,
-          array(select nextval('batches_id_seq') from generate_series(1, $2)) as batches
-        """,
-        sum(len(submission.tasks) for submission in submissions),
-        sum(submission.batch is not None for submission in submissions),
-    )
-    assert row is not None, "a select without a table has one row"
-    return _Facts(
-        now=row["now"],
-        task_ids=iter(row["tasks"]),
-        batch_ids=iter(row["batches"]),
-        draining=row["draining"],
-        open_tasks=await _count_open_tasks(connection, submissions, limits),
-        needs=await _mark_outside_needs(connection, submissions),
-        uploads=await _lock_uploads(connection, submissions),
-    )
-
-
-async def _count_open_tasks(
-    connection: Connection, submissions: Sequence[Submission], limits: Limits
-) -> dict[tuple[str, str], int]:
-    limited = {
-        (task.queue, submission.owner)
-        for submission in submissions
-        for task in submission.tasks
-        if limits.get(task.queue) is not None
-    }
-    if not limited:
-        return {}
-    queues, owners = [queue for queue, _ in limited], [owner for _, owner in limited]
-    # Until this commits, no other transaction counts them: two that each fit could exceed the limit together.
-    await connection.execute(
-        "select pg_advisory_xact_lock($1, hash) from (select distinct hashtext(queue || '/' || owner) as hash"
-        " from unnest($2::text[], $3::text[]) as limited(queue, owner) order by 1) locks",
-        _OWNER_LIMIT,
-        queues,
-        owners,
-    )
-    rows = await connection.fetch(
-        "select queue, owner, count(*) as count from tasks where finished_at is null"
-        " and (queue, owner) in (select * from unnest($1::text[], $2::text[])) group by queue, owner",
-        queues,
-        owners,
-    )
-    return dict.fromkeys(limited, 0) | {(row["queue"], row["owner"]): row["count"] for row in rows}
-
-
-async def _mark_outside_needs(connection: Connection, submissions: Sequence[Submission]) -> dict[int, TaskState]:
-    """Lock and mark the tasks outside of submissions that these need; the mark of a refused one's need is harmless."""
-    wanted = {
-        need
-        for submission in submissions
-        for task in submission.tasks
-        for need in needs_of(task)
-        if isinstance(need, int) and 0 < need < 2**63
-    }
-    if not wanted:
-        return {}
-    rows = await connection.fetch(
-        "update tasks set has_dependents = true where id in"
-        " (select id from tasks where id = any($1::bigint[]) order by id for update) returning id, state",
-        list(wanted),
-    )
-    return {row["id"]: TaskState(row["state"]) for row in rows}
-
-
-async def _lock_uploads(connection: Connection, submissions: Sequence[Submission]) -> frozenset[str]:
-    """Return the uploads that are there; their rows are locked, so that none is collected before this commits."""
-    wanted = {upload for submission in submissions for task in submission.tasks for _, upload in _list_uploads(task)}
-    if not wanted:
-        return frozenset()
-    rows = await connection.fetch(
-        "select sha256 from uploads where sha256 = any($1::bytea[]) order by sha256, owner for share",
-        [bytes.fromhex(upload) for upload in wanted],
-    )
-    return frozenset(row["sha256"].hex() for row in rows)
-
-
-def _list_uploads(task: TaskSpec) -> Iterator[tuple[str, str]]:
-    for name, ref in task.files.items():
-        if not isinstance(ref, OutputRef):
-            yield name, ref.upload
-
-
 # --- what becomes of it ---------------------------------------------------------------------------------------------
 
 
-def _take(submission: Submission, facts: _Facts, limits: Limits, group: _Group) -> Outcome:
+def _take(submission: Submission, facts: Facts, limits: Limits, group: _Group) -> Outcome:
     """Add a submission to the group, or return why not."""
     refusal = _find_refusal(submission, facts, limits)
     if refusal is not None:
@@ -304,7 +238,7 @@ def _take(submission: Submission, facts: _Facts, limits: Limits, group: _Group) 
     return accepted
 
 
-def _find_refusal(submission: Submission, facts: _Facts, limits: Limits) -> CorralError | None:
+def _find_refusal(submission: Submission, facts: Facts, limits: Limits) -> CorralError | None:
     counts = Counter(task.queue for task in submission.tasks)
     for queue in counts:
         if queue in facts.draining:
@@ -337,7 +271,7 @@ def _check_needs(submission: Submission, states: Mapping[int, TaskState]) -> Ite
 
 def _check_uploads(submission: Submission, uploads: Collection[str]) -> Iterator[Problem]:
     for task in submission.tasks:
-        for name, upload in _list_uploads(task):
+        for name, upload in list_uploads(task):
             if upload not in uploads:
                 yield Problem(
                     code="submission.unknown_upload",
@@ -347,7 +281,7 @@ def _check_uploads(submission: Submission, uploads: Collection[str]) -> Iterator
                 )
 
 
-def _place(submission: Submission, batch: int | None, facts: _Facts) -> list[_Placed]:
+def _place(submission: Submission, batch: int | None, facts: Facts) -> list[_Placed]:
     ordered = list(order_tasks(submission.tasks))
     ids = {spec.name: next(facts.task_ids) for spec in ordered}
     inside = {need for spec in ordered for need in needs_of(spec) if isinstance(need, str)}
@@ -421,11 +355,15 @@ async def _write(connection: Connection, group: _Group, now: datetime) -> None:
     records = [_record(task, now) for task in group.placed]
     if records:
         await connection.copy_records_to_table("tasks", records=records, columns=_TASK_COLUMNS)
+    await _write_relations(connection, group)
+
+
+async def _write_relations(connection: Connection, group: _Group) -> None:
     needs = [(task.id, need) for task in group.placed for need in task.needs]
     if needs:
         await connection.copy_records_to_table("needs", records=needs, columns=["task_id", "need_id"])
     uploads = sorted(
-        {(task.id, bytes.fromhex(upload)) for task in group.placed for _, upload in _list_uploads(task.spec)}
+        {(task.id, bytes.fromhex(upload)) for task in group.placed for _, upload in list_uploads(task.spec)}
     )
     if uploads:
         await connection.copy_records_to_table("task_uploads", records=uploads, columns=["task_id", "sha256"])

@@ -6,6 +6,7 @@ they are there themselves.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
@@ -95,6 +96,34 @@ async def record_upload(pool: Pool, owner: str, file: StoredFile, *, quota: Byte
         )
 
 
+async def find_upload(pool: Queries, owner: str, sha256: Sha256) -> StoredFile:
+    """Find an owner's upload. Raises: UploadMissingError."""
+    row = await pool.fetchrow(
+        "select name, size, media_type from uploads where sha256 = $1 and owner = $2", bytes.fromhex(sha256), owner
+    )
+    if row is None:
+        raise _make_missing_error(owner, sha256)
+    return StoredFile(name=row["name"], sha256=sha256, size=Bytes(row["size"]), media_type=row["media_type"])
+
+
+async def require_uploads(pool: Queries, owner: str, digests: Sequence[Sha256]) -> None:
+    """Return when the owner has all of these. Raises: UploadMissingError, which names the first that is missing."""
+    rows = await pool.fetch(
+        "select sha256 from uploads where owner = $1 and sha256 = any($2::bytea[])",
+        owner,
+        [bytes.fromhex(digest) for digest in digests],
+    )
+    there = {row["sha256"].hex() for row in rows}
+    missing = next((digest for digest in digests if digest not in there), None)
+    if missing is not None:
+        raise _make_missing_error(owner, missing)
+
+
+def _make_missing_error(owner: str, sha256: Sha256) -> UploadMissingError:
+    hint = "`corral uploads list` shows those that there are"
+    return UploadMissingError(f"{owner!r} has no upload {sha256}", hint=hint)
+
+
 async def list_uploads(pool: Queries, owner: str, *, after: Sha256 | None, limit: int) -> tuple[Upload, ...]:
     """Return an owner's uploads in the order of their checksums."""
     rows = await pool.fetch(
@@ -136,9 +165,7 @@ async def delete_upload(pool: Pool, owner: str, sha256: Sha256, *, act: Act | No
         rows = await connection.fetch("select owner from uploads where sha256 = $1 order by owner for update", content)
         owners = {row["owner"] for row in rows}
         if owner not in owners:
-            raise UploadMissingError(
-                f"{owner!r} has no upload {sha256}", hint="`corral uploads list` shows those that there are"
-            )
+            raise _make_missing_error(owner, sha256)
         if owners == {owner}:
             await _refuse_used(connection, sha256)
             await connection.execute("delete from task_uploads where sha256 = $1", content)

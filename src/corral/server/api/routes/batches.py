@@ -14,11 +14,12 @@ from corral.server.api.bodies import StrictRoute
 from corral.server.api.changes import Subject
 from corral.server.api.errors import declare_refusals, declare_replays
 from corral.server.api.fields import Cursor, Id, Limit, find_next, id_of
-from corral.server.api.requests import BatchAsked
+from corral.server.api.requests import BatchAsked, UploadedBatchAsked
 from corral.server.api.routing import make_router
-from corral.server.api.schemas import BatchAccepted, BatchOut, BatchPage, NamedTask
+from corral.server.api.schemas import BatchAccepted, BatchOut, BatchPage, NamedTask, UploadedBatchAccepted
 from corral.server.api.state import ApiState, Here, IdempotencyKey, Submitter, Viewer
 from corral.server.api.submitting_route import SubmittingRoute
+from corral.server.api.uploaded_batches import accept_uploaded
 from corral.server.api.waiting import Timeout, wait_until_ended
 from corral.server.auth import Caller, require_own
 from corral.tasks.lifecycle import TERMINAL, CancelRequested
@@ -54,6 +55,27 @@ router.add_api_route(
     responses={**declare_refusals(400, 409, 413, 429), **declare_replays(BatchAccepted)},
     route_class_override=SubmittingRoute,
 )
+
+
+@router.post(
+    "/uploaded",
+    status_code=201,
+    summary="Submit a batch whose tasks are uploaded",
+    responses={**declare_refusals(400, 404, 409, 413, 429), **declare_replays(UploadedBatchAccepted)},
+)
+async def submit_uploaded_batch(
+    asked: UploadedBatchAsked, response: Response, api: Here, caller: Submitter, idempotency_key: IdempotencyKey = None
+) -> UploadedBatchAccepted:
+    """Take all tasks of a batch or none, where they are too large for one body.
+
+    Upload them first: files with a task as JSON on each line, as in `tasks` of a batch. The answer comes when all are
+    stored, which can take minutes; with an idempotency key, asking again is answered once it is.
+    """
+    accepted = await accept_uploaded(api, caller, asked, idempotency_key)
+    if accepted.replayed:
+        response.status_code = 200
+    batch = await reading.get_batch(api.services.pool, accepted.batch or 0)
+    return UploadedBatchAccepted(batch=_describe(api, batch), replayed=accepted.replayed)
 
 
 @router.get("", summary="List batches", responses=declare_refusals())

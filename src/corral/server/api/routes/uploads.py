@@ -22,6 +22,7 @@ from corral.tasks.store.audit import Action
 from corral.tasks.store.uploads import (
     Upload,
     delete_upload,
+    find_upload,
     list_uploads,
     measure_uploads,
     record_upload,
@@ -92,6 +93,14 @@ async def list_all(
         items=[_describe(upload) for upload in page],
         next=page[-1].sha256 if len(page) == limit else None,
     )
+
+
+@router.get("/{sha256}", summary="Show an upload", responses=declare_refusals(404))
+async def get_upload(sha256: Digest, api: Here, caller: Submitter) -> UploadOut:
+    """Show an upload of your own: a client that was cut off sends only what is not here yet."""
+    file = await find_upload(api.services.pool, caller.owner, Sha256(sha256))
+    await asyncio.to_thread(api.services.artifacts.locate, file.sha256)
+    return UploadOut(sha256=file.sha256, size=file.size, name=file.name, media_type=file.media_type)
 
 
 @router.delete("/{sha256}", summary="Delete an upload", responses=declare_refusals(404, 409), name="delete_upload")
