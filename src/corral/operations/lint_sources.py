@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.files import replace_text
+from corral.linting.compose.projects import list_companions
 from corral.linting.kustomizing import NAMES, list_files, normalize_path
 from corral.linting.values import STDIN, Source
 
@@ -31,7 +32,7 @@ class NothingToLintError(CorralError):
 
 
 def find_sources(paths: Iterable[Path]) -> tuple[Source, ...]:
-    """Read files and folders, each file once, in order of name; and the files that kustomizations among them list.
+    """Read files and folders, each file once, in order of name, and the files that these name in turn.
 
     A file that cannot be read is a source with the reason. `-` is the standard input.
     Raises: ProblemsError with every missing path, NothingToLintError.
@@ -63,16 +64,17 @@ def find_sources(paths: Iterable[Path]) -> tuple[Source, ...]:
 
 
 def _follow(sources: dict[str, Source]) -> None:
-    """Add the files that kustomizations list: an overlay is linted with its base, wherever that is."""
+    """Add the files that kustomizations and Compose files name: an overlay is linted with its base, wherever it is."""
     waiting = list(sources.values())
     while waiting:
-        for entry in list_files(waiting.pop()):
+        source = waiting.pop()
+        for entry in (*list_files(source), *list_companions(source)):
             path = Path(entry)
             files = _find_kustomization(path) if _is(path, stat.S_ISDIR) else [path] if _is(path, stat.S_ISREG) else []
             for file in files:
                 if normalize_path(str(file)) not in sources:
-                    source = sources[normalize_path(str(file))] = _read(file)
-                    waiting.append(source)
+                    added = sources[normalize_path(str(file))] = _read(file)
+                    waiting.append(added)
 
 
 def _find_kustomization(folder: Path) -> list[Path]:

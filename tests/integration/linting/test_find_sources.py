@@ -98,3 +98,21 @@ def test_a_dash_reads_the_standard_input() -> None:
     assert "stdin:1:14: topologyKey" in done.stdout
     fixed = subprocess.run([CORRAL, "lint", "-", "--fix"], input=BAD, capture_output=True, text=True, check=False)
     assert "nothing can be fixed" in fixed.stderr
+
+
+def test_a_compose_file_brings_its_variables_and_what_it_extends(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text(
+        "services:\n"
+        "  chat:\n"
+        "    extends: {file: shared/base.yml, service: base}\n"
+        "    image: 'vllm/vllm-openai:${TAG}'\n"
+        "    env_file: [gpu.env]\n"
+    )
+    (tmp_path / ".env").write_text("# versions\nTAG=latest  # of the day\n")
+    (tmp_path / "gpu.env").write_text('export CUDA_VISIBLE_DEVICES="1"\n')
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "base.yml").write_text(
+        "services: {base: {image: 'a:1', volumes: ['./cache:/root/.cache/huggingface'], gpus: [{count: 1}]}}\n"
+    )
+    report = lint(find_sources([tmp_path / "compose.yaml"]))
+    assert {(finding.rule.id, finding.place.line) for finding in report.findings} == {("B11", 4), ("A10", 5)}

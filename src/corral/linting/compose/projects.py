@@ -17,8 +17,9 @@ from functools import cached_property
 from corral.linting.compose.merging import merge_services, normalize_service
 from corral.linting.compose.services import ComposeService
 from corral.linting.compose.variables import fill_tree, read_variables
-from corral.linting.documents import Document, is_page
+from corral.linting.documents import Document, is_page, read_documents
 from corral.linting.tree import Tree
+from corral.linting.values import Source
 
 _BASES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 """Names that Docker Compose looks for, in its order."""
@@ -41,6 +42,8 @@ class Project:
     """Each file, with its variables filled in, in the order in which they are merged."""
     others: Mapping[str, Tree]
     """Every other Compose file, which `extends` and `include` can name."""
+    sources: Mapping[str, str]
+    """The text of every file of the input, files of variables among them."""
 
     @cached_property
     def services(self) -> tuple[ComposeService, ...]:
@@ -78,17 +81,22 @@ class Project:
     def _list_included(self) -> Iterator[Tree]:
         for tree in self.trees:
             for entry in tree["include"].entries:
-                for path in (entry, entry["path"], *entry["path"].entries):
+                for path in _list_paths(entry):
                     other = self._find_file(tree, path.raw) if path.raw else None
                     if other is not None:
                         yield other
+
+    def read_env_file(self, path: str) -> dict[str, str]:
+        """Read a file of variables that a service names; empty when it is not in the input."""
+        folder = posixpath.dirname(_normalize(self.document.tree.file))
+        return read_variables(self.sources.get(posixpath.normpath(posixpath.join(folder, path)), ""))
 
     @cached_property
     def is_whole(self) -> bool:
         """Whether everything that its files include or extend is there."""
         for tree in self.trees:
             for entry in tree["include"].entries:
-                paths = [path.raw for path in (entry, entry["path"], *entry["path"].entries) if path.raw]
+                paths = [path.raw for path in _list_paths(entry) if path.raw]
                 if not paths or any(self._find_file(tree, path) is None for path in paths):
                     return False
             for _, service in tree["services"].items:
@@ -135,7 +143,8 @@ def _is_change(service: Tree) -> bool:
 def list_projects(documents: Iterable[Document], sources: Mapping[str, str]) -> Iterator[Project]:
     """List the projects of an input; `sources` are its files, `.env` among them."""
     files = [document for document in documents if is_compose(document)]
-    filled = {id(document): _fill(document, sources) for document in files}
+    texts = {_normalize(name): text for name, text in sources.items()}
+    filled = {id(document): _fill(document, texts) for document in files}
     named = {_normalize(document.tree.file): filled[id(document)] for document in files}
     folders: dict[str, list[Document]] = defaultdict(list)
     for document in files:
@@ -148,7 +157,31 @@ def list_projects(documents: Iterable[Document], sources: Mapping[str, str]) -> 
                 document=chain[-1],
                 trees=tuple(filled[id(document)] for document in chain),
                 others=named,
+                sources=texts,
             )
+
+
+def list_companions(source: Source) -> Iterator[str]:
+    """List the files that a Compose file is read with: its variables, and what it includes and extends."""
+    if "services" not in source.text or not source.name.lower().endswith((".yaml", ".yml")):
+        return
+    folder = posixpath.dirname(_normalize(source.name))
+    for document in read_documents(source.name, source.text):
+        if not isinstance(document, Document) or not is_compose(document):
+            continue
+        tree = document.tree
+        paths: list[Tree] = [path for entry in tree["include"].entries for path in _list_paths(entry)]
+        for _, service in tree["services"].items:
+            paths += [service["extends"]["file"], service["env_file"]]
+            paths += [path for entry in service["env_file"].entries for path in _list_paths(entry)]
+        for name in (VARIABLES, *(path.raw for path in paths)):
+            if name and not name.startswith(("oci://", "https://", "git@")):
+                yield posixpath.normpath(posixpath.join(folder, name))
+
+
+def _list_paths(entry: Tree) -> tuple[Tree, ...]:
+    """The paths of an entry: of a short form, of one path, of several."""
+    return (entry, entry["path"], *entry["path"].entries)
 
 
 def _chain_files(documents: Sequence[Document]) -> Iterator[Sequence[Document]]:

@@ -75,8 +75,15 @@ class ComposeService:
 
     @cached_property
     def env(self) -> dict[str, Tree]:
-        """Variables, as far as the file has them."""
-        return dict(self.tree["environment"].items)
+        """Variables, as far as its file and its files of variables have them; the former win."""
+        entries = self.tree["env_file"].entries or (self.tree["env_file"],)
+        of_files = {
+            name: path.replace_raw(value)
+            for path in (entry["path"] or entry for entry in entries)
+            if path.raw
+            for name, value in self.project.read_env_file(path.raw).items()
+        }
+        return of_files | dict(self.tree["environment"].items)
 
     @property
     def is_optional(self) -> bool:

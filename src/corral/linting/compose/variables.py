@@ -27,7 +27,7 @@ def read_variables(text: str) -> dict[str, str]:
 
 def _unquote(value: str) -> str:
     match = _QUOTED.match(value)
-    return match["text"] if match else _COMMENT.sub("", value)
+    return match["text"] if match else _COMMENT.sub("", value).rstrip()
 
 
 def fill_in(text: str, variables: Mapping[str, str]) -> str:
