@@ -123,11 +123,17 @@ class Project:
         return {key: value for tree in self.trees for key, value in tree[name].items}
 
 
+def _has_services(document: Document) -> bool:
+    """Return whether a document can be a Compose file, or one of services that others extend."""
+    tree = document.tree
+    return tree["services"].is_mapping and not any(tree[key] for key in _OF_OTHERS)
+
+
 def is_compose(document: Document) -> bool:
     """Return whether a document is a Compose file, by what it holds: services with an image or a build."""
     tree = document.tree
     services = tree["services"]
-    if not services.is_mapping or any(tree[key] for key in _OF_OTHERS):
+    if not _has_services(document):
         return False
     values = [service for _, service in services.items]
     if any(service["image"] or service["build"] or service["extends"] for service in values):
@@ -142,10 +148,11 @@ def _is_change(service: Tree) -> bool:
 
 def list_projects(documents: Iterable[Document], sources: Mapping[str, str]) -> Iterator[Project]:
     """List the projects of an input; `sources` are its files, `.env` among them."""
+    documents = tuple(documents)
     files = [document for document in documents if is_compose(document)]
     texts = {_normalize(name): text for name, text in sources.items()}
-    filled = {id(document): _fill(document, texts) for document in files}
-    named = {_normalize(document.tree.file): filled[id(document)] for document in files}
+    filled = {id(document): _fill(document, texts) for document in documents if _has_services(document)}
+    named = {_normalize(document.tree.file): filled[id(document)] for document in documents if _has_services(document)}
     folders: dict[str, list[Document]] = defaultdict(list)
     for document in files:
         folders["" if is_page(document.tree.file) else posixpath.dirname(_normalize(document.tree.file))].append(
@@ -201,12 +208,19 @@ def _chain_files(documents: Sequence[Document]) -> Iterator[Sequence[Document]]:
 
 
 def _changes(document: Document, base: Document) -> bool:
-    """Return whether a file has a service of the base without an image of its own."""
-    there = base.tree["services"].keys
+    """Return whether a file changes a service of the base: it has one without an image, or with less than the
+    base says of it; a file that says everything anew is another choice."""
+    there = base.tree["services"]
     return any(
-        name in there and not (service["image"] or service["build"] or service["extends"])
+        not (service["image"] or service["build"] or service["extends"])
+        or (service.keys < (there[name].keys | _ADDED) and bool(there[name].keys - service.keys & {"volumes"}))
         for name, service in document.tree["services"].items
+        if name in there.keys
     )
+
+
+_ADDED = frozenset({"deploy", "gpus", "runtime", "devices", "environment", "group_add", "security_opt", "image"})
+"""Fields that a file for one kind of GPU adds to a service."""
 
 
 def _fill(document: Document, sources: Mapping[str, str]) -> Tree:

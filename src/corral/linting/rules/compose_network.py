@@ -47,16 +47,17 @@ def _judge_address(
     project: Project, services: Mapping[str, ComposeService], service: ComposeService, name: str, value: Tree
 ) -> Iterator[Violation]:
     """Report an address on the container itself that another service has, and a port that only the machine has."""
-    url = _split_url(value.raw or "")
-    if url is None or _LISTENS.search(name) or service.tree["network_mode"]:
+    is_client = any(name.startswith(f"{_name_variable(other)}_") for other in services if other != service.name)
+    url = _split_url(value.raw or "") or (_split_url(f"http://{value.raw}") if is_client else None)
+    if url is None or (_LISTENS.search(name) and not is_client) or service.tree["network_mode"]:
         return
     host, port = url
     if host in _LOCAL:
         others = [other for other in services.values() if other is not service and port in _list_own_ports(other)]
         if others and port not in _list_own_ports(service):
-            what = (
-                f"{name} leads to the container itself, where nothing listens on {port}: write {others[0].name}:{port}"
-            )
+            is_on_machine = others[0].tree["network_mode"].raw == "host"
+            instead = "host.docker.internal" if is_on_machine else others[0].name
+            what = f"{name} leads to the container itself, where nothing listens on {port}: write {instead}:{port}"
             yield Violation(place=value.place, what=what, subject=service)
         return
     other = services.get(host)
@@ -67,6 +68,10 @@ def _judge_address(
     if port not in targets and published.get(port):
         what = f"{name} asks {host} for port {port}, which only the machine has: inside it is {published[port]}"
         yield Violation(place=value.place, what=what, subject=service)
+
+
+def _name_variable(service: str) -> str:
+    return service.upper().replace("-", "_")
 
 
 def _list_own_ports(service: ComposeService) -> set[str]:

@@ -61,7 +61,8 @@ def check_unasked_gpus(corpus: Corpus) -> Iterator[Violation]:
             continue
         for container in pod.containers:
             facts = find_image(container.image) if container.image else None
-            if facts is not None and facts.needs_gpu and not container.is_init:
+            is_server = pod.owner.kind in _ALWAYS_ON and not container.is_init  # others can be clients of one
+            if facts is not None and facts.needs_gpu and is_server:
                 what = f"container {container.name!r} starts on a GPU alone and asks for none"
                 yield Violation(place=container.tree["image"].place, what=what, subject=pod.owner)
     for service in corpus.services:

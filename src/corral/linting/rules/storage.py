@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from corral.container_images import find_image
 from corral.linting.compose.services import ComposeService
 from corral.linting.corpus import Corpus
+from corral.linting.documents import is_page
 from corral.linting.kustomizing import split_image
 from corral.linting.manifests import Container, Manifest, Pod
 from corral.linting.registry import Violation, checks
@@ -172,7 +173,12 @@ def check_missing_volumes(corpus: Corpus) -> Iterator[Violation]:
 def _find_missing_mount(service: ComposeService) -> Iterator[Violation]:
     """Report a Compose service whose image keeps models in a folder on which it has no volume."""
     facts = find_image(service.image) if service.image else None
-    if facts is None or not facts.folders or service.tree["volumes_from"]:
+    if (
+        facts is None
+        or not facts.folders
+        or service.tree["volumes_from"]
+        or is_page(service.project.document.tree.file)
+    ):
         return
     targets = [(mount["target"].raw or "").rstrip("/") for mount in service.mounts]
     if any(variable in service.env for variable in facts.folder_variables) and targets:
