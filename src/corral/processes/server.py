@@ -93,6 +93,11 @@ class Server:
         return self._process is not None and self._process.alive and self._ready_at is not None
 
     @property
+    def has_ended(self) -> bool:
+        """Whether its process ended by itself; False where it was asked to stop, or none was started."""
+        return self._process is not None and not self._process.alive
+
+    @property
     def pid(self) -> int | None:
         """The process group of what runs; None where nothing does."""
         return self._process.pid if self._process is not None and self._process.alive else None

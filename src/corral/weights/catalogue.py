@@ -105,7 +105,6 @@ WHISPER_TINY_EN = Entry(
 WHISPER_BASE = Entry(
     name="whisper-base",
     key="whisper-base",
-    aliases=("base",),
     files=(
         ModelFile(
             name="config.json",

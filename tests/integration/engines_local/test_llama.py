@@ -14,10 +14,13 @@ import pytest
 
 from corral.engines.building import Device, build
 from corral.engines.llama.client import LlamaClient
-from corral.engines.llama.inputs import LlamaInputs
+from corral.engines.llama.engine import Llama
+from corral.engines.llama.inputs import LlamaInputs, LlamaOptions
 from corral.engines.llama.requests import make_chat_request
+from corral.engines.machine_share import MachineShare
+from corral.processes.restarts import RestartRules
 from corral.weights.store import Store
-from corral.work import Engine, EngineError, TaskInvalidError
+from corral.work import Engine, EngineError, Produced, TaskInvalidError
 from doubles.adapters import write_adapter
 from doubles.local_engines import LLAMA, Remembering, a_work, running_below
 
@@ -188,6 +191,35 @@ async def test_killed_server_fails_its_attempt_with_how_it_ended(
     with pytest.raises(EngineError, match="killed by SIGKILL") as raised:
         await running
     assert type(raised.value) is EngineError  # an attempt's failure: not the task's, not the slot's
+
+
+async def test_server_that_keeps_ending_is_out_of_use_until_another_model_was_loaded(
+    models: Store, logs: Path, tmp_path: Path, report: Remembering
+) -> None:
+    share = MachineShare(device=Device(name="cpu1"), threads=1, locate=models.path, log_dir=logs)
+    options = LlamaOptions.model_validate({"contextSize": 512})
+    llama = Llama(share, options, rules=RestartRules(most_failures=2, first_wait_s=0.0))
+
+    async def run(**asked: object) -> Produced:
+        return await llama.run(a_work("llama", tmp_path, model=LLAMA, **asked), report)
+
+    for _ in range(2):
+        await run(prompt="Hi", max_tokens=1)
+        server = find_server(logs)
+        server.kill()
+        psutil.wait_procs([server], timeout=10)
+        while await llama.resident():  # noqa: ASYNC110 (its keeper ends after it)
+            await asyncio.sleep(0.01)
+    with pytest.raises(EngineError, match=r"failed 2 times in a row: .*SIGKILL") as refused:
+        await run(prompt="Hi", max_tokens=1)
+    embedded = await run(embed=["Hi"], pooling="mean")
+    written = await run(prompt="Hi", max_tokens=1)
+    await llama.close()
+
+    assert type(refused.value) is EngineError  # the slot goes on with other models
+    assert "another model" in str(refused.value.hint)
+    assert embedded.files
+    assert written.values["text"]
 
 
 async def test_threads_are_few_and_reach_the_server(

@@ -1,8 +1,9 @@
 """`corral.work.Engine` in front of a llama.cpp server that Corral runs on this machine.
 
 The server starts with the first task and stays, with its model in memory; another model, another projector or other
-adapters need another server. Memory is released by ending it: a CUDA context alone takes hundreds of MiB that no
-library gives back while its process lives.
+adapters need another server. One that ends by itself is started again by the next task with the same model, later and
+later, and after some failures in a row no more (`corral.processes.restarts`). Memory is released by ending it: a CUDA
+context alone takes hundreds of MiB that no library gives back while its process lives.
 
 Belongs here: the life of the server across attempts.
 Does not belong here: which build and which arguments (`program`), one attempt's talk with the server (`attempt`).
@@ -42,7 +43,8 @@ from corral.engines.llama.vulkan import VISIBLE, choose_devices, list_devices
 from corral.engines.machine_share import MachineShare, locate_model
 from corral.errors import CorralError
 from corral.processes.bounded_log import BoundedLog
-from corral.processes.server import Server, ServerProgram
+from corral.processes.restarts import RestartRules
+from corral.processes.server import Server, ServerLateError, ServerOutOfUseError, ServerProgram, ServerStartError
 from corral.work import (
     EngineError,
     EngineUnavailableError,
@@ -69,6 +71,8 @@ class _Loaded:
     devices: tuple[str, ...]
     program: Program
     server: Server
+    key: str
+    """Of the server; its clients send it."""
     client: LlamaClient
     report: LoadReport
 
@@ -77,8 +81,14 @@ class Llama:
     """llama.cpp on one slot of this machine."""
 
     def __init__(
-        self, share: MachineShare, options: LlamaOptions, *, find_builds: Callable[[], Installed] = look_for_builds
+        self,
+        share: MachineShare,
+        options: LlamaOptions,
+        *,
+        find_builds: Callable[[], Installed] = look_for_builds,
+        rules: RestartRules | None = None,
     ) -> None:
+        self._rules = rules
         self._share = share
         self._options = options
         self._find_builds = find_builds
@@ -163,10 +173,13 @@ class Llama:
     async def _ensure_loaded(self, loading: Loading, work: Work, report: Reporter) -> _Loaded:
         loaded = self._loaded
         fits = loaded is not None and (loaded.loading, loaded.devices) == (loading, work.devices)
-        if loaded is None or not fits or not loaded.server.running:
+        if loaded is None or not fits:
             await self._unload()  # frees the memory before the next model takes it
             report.progress(None, f"loading {work.model}")
             loaded = self._loaded = await self._load(loading, work, report)
+        elif not loaded.server.running:
+            report.progress(None, f"loading {work.model} again")
+            loaded = self._loaded = await self._restart(loaded, work, report)
         self._model = work.model or ""
         return loaded
 
@@ -185,14 +198,10 @@ class Llama:
         key, lines = secrets.token_hex(32), LoadReport()
         log = BoundedLog(self._share.name_log(self.name), follow=lines.take)
         seen = await asyncio.to_thread(self._find_devices, program, work)
-        server = self._starting = Server(self._make_server_program(program, loading, work, key, seen), log)
-
-        def show_wait(seconds: float) -> None:
-            report.progress(None, f"loading {work.model}, {seconds:.0f} s")
-
+        asked = self._make_server_program(program, loading, work, key, seen)
+        server = self._starting = Server(asked, log, rules=self._rules)
         try:
-            url = await server.ensure_ready(within_s=work.timeout_s, waiting=show_wait)
-            self._refuse_when_closed()
+            url = await self._start(server, work, report)
         except (CorralError, OSError) as error:
             await server.stop()
             if isinstance(error, EngineError):
@@ -202,10 +211,38 @@ class Llama:
         finally:
             self._starting = None
         self._failed_starts = 0
-        client = LlamaClient(url, key=key)
         return _Loaded(
-            loading=loading, devices=work.devices, program=program, server=server, client=client, report=lines
+            loading=loading,
+            devices=work.devices,
+            program=program,
+            server=server,
+            key=key,
+            client=LlamaClient(url, key=key),
+            report=lines,
         )
+
+    async def _restart(self, loaded: _Loaded, work: Work, report: Reporter) -> _Loaded:
+        """Start a server again that ended by itself, when its turn comes. Raises: EngineError."""
+        await loaded.client.close()
+        loaded.report.begin()
+        try:
+            url = await self._start(loaded.server, work, report)
+        except EngineError:  # closed meanwhile
+            await loaded.server.stop()
+            raise
+        except ServerOutOfUseError as error:
+            raise EngineError(error.what, hint="use another model, or another build of llama.cpp") from error
+        except (ServerStartError, ServerLateError, OSError) as error:
+            raise loaded.report.make_failure(loaded.program.name, loaded.loading.model.name, str(error)) from error
+        return replace(loaded, client=LlamaClient(url, key=loaded.key))
+
+    async def _start(self, server: Server, work: Work, report: Reporter) -> str:
+        def show_wait(seconds: float) -> None:
+            report.progress(None, f"loading {work.model}, {seconds:.0f} s")
+
+        url = await server.ensure_ready(within_s=work.timeout_s, waiting=show_wait)
+        self._refuse_when_closed()
+        return url
 
     def _find_devices(self, program: Program, work: Work) -> dict[str, str]:
         """Return the variables by which a build for Vulkan sees the task's GPUs alone; blocks."""
@@ -265,7 +302,8 @@ class Llama:
         except TimeoutError:
             pass
         end = loaded.server.describe_end()
-        await self._unload()
+        if not loaded.server.has_ended:  # it was killed on request, or lives and does not answer
+            await self._unload()
         return EngineError(f"{loaded.program.name} failed ({error}): {end}")
 
     async def _unload(self) -> None:

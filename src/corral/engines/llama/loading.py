@@ -37,6 +37,10 @@ class LoadReport:
     """Reads the lines of one load as they are printed."""
 
     def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget the lines of a load before."""
         self._devices: dict[str, str] = {}
         self._layers: tuple[int, int] | None = None
         self._model_mib: Counter[str] = Counter()
