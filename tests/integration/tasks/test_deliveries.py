@@ -157,6 +157,61 @@ async def test_one_task_in_trouble_keeps_no_other_back_and_says_why(place: Place
     }
 
 
+async def test_a_share_that_is_back_is_not_away_though_a_task_is_in_trouble_there(place: Place) -> None:
+    batch, (fox,) = await place.submit("fox")
+    await place.succeed(fox, **{"a.png": "A"})
+    place.share.rename(place.scratch / "elsewhere")
+    async with place.running():
+        async with asyncio.timeout(20):
+            while place.deliverer.find_problem(str(place.share)) is None:  # noqa: ASYNC110 (another task's work)
+                await asyncio.sleep(0.01)
+        in_the_way = place.scratch / "elsewhere" / str(batch) / "fox" / "a.png"
+        in_the_way.parent.mkdir(parents=True)
+        in_the_way.write_text("another")
+        (place.scratch / "elsewhere").rename(place.share)
+        await place.until(lambda seen: seen is not None and seen.problem is not None, batch)
+        assert place.deliverer.find_problem(str(place.share)) is None
+        await until_raised(place, "another 'a.png'")
+
+
+async def test_the_first_output_that_is_written_again_ends_the_alarm_while_others_are_under_way(place: Place) -> None:
+    place.deliverer = Deliverer(
+        place.pool, HangingStore(place.artifacts.root), lambda: place.folders, place.alarms, waits=QUICK
+    )
+    batch, (fox, owl) = await place.submit("fox", "owl")
+    await place.succeed(fox, **{"a.png": "A"})
+    await place.succeed(owl, **{"b.png": HANGS})
+    place.share.rename(place.scratch / "elsewhere")
+    async with place.running():
+        await until_raised(place, "cannot be opened")
+        (place.scratch / "elsewhere").rename(place.share)
+        await place.until(lambda seen: seen is not None and seen.written == 1, batch)
+        async with asyncio.timeout(20):
+            while place.alarms.raised:  # noqa: ASYNC110 (another task's work)
+                await asyncio.sleep(0.01)
+    assert place.list_files() == {f"{batch}/fox/a.png": "A"}
+
+
+async def test_a_task_that_is_deleted_is_in_no_alarm_any_more(place: Place) -> None:
+    batch, tasks = await place.submit("fox", "owl")
+    for name, task in zip(("fox", "owl"), tasks, strict=True):
+        (place.share / str(batch) / name / "a.png").mkdir(parents=True)
+        await place.succeed(task, **{"a.png": name})
+    async with place.running():
+        await until_raised(place, "and 1 more like it")
+        await place.pool.execute("delete from tasks where id = $1", tasks[0])
+        async with asyncio.timeout(20):
+            while "more like it" in place.alarms.raised[0].what:  # noqa: ASYNC110 (another task's work)
+                await asyncio.sleep(0.01)
+
+
+async def until_raised(place: Place, words: str) -> None:
+    """Wait until the alarm has these words."""
+    async with asyncio.timeout(20):
+        while not any(words in alarm.what for alarm in place.alarms.raised):  # noqa: ASYNC110 (another task's work)
+            await asyncio.sleep(0.01)
+
+
 async def test_a_folder_that_is_not_allowed_any_more_gets_nothing_until_it_is_again(place: Place) -> None:
     batch, (fox,) = await place.submit("fox")
     await place.succeed(fox, **{"a.png": "A"})

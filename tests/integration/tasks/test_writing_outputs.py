@@ -164,14 +164,17 @@ def test_no_link_is_followed_out_of_the_folder(share: Path, store: Store, tmp_pa
     assert list_files(outside) == {}
 
 
-def test_a_link_in_the_place_of_a_file_is_not_written_through(share: Path, store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"mine", b"a"])
+def test_a_link_in_the_place_of_a_file_is_not_written_through_and_not_taken_for_it(
+    share: Path, store: Store, tmp_path: Path, content: bytes
+) -> None:
     (share / "1" / "t").mkdir(parents=True)
     victim = tmp_path / "victim"
-    victim.write_bytes(b"mine")
+    victim.write_bytes(content)
     (share / "1" / "t" / "a.bin").symlink_to(victim)
     with pytest.raises(InTheWayError):
         write(share, "1/t", store, store.add("a.bin", b"a"))
-    assert victim.read_bytes() == b"mine"
+    assert victim.read_bytes() == content
 
 
 def test_an_artifact_with_other_content_never_gets_the_name(share: Path, store: Store) -> None:

@@ -15,7 +15,7 @@ from corral.scheduling.simulator.values import Arrival, Trace
 from corral.scheduling.values import DurationKey, Gate, Queue, Rule
 from doubles.chances import MANY
 from doubles.scheduling_strategies import snapshots, snapshots_with_nodes
-from doubles.scheduling_values import NOW, a_place, a_queued, a_resident, a_running, a_snapshot, ago, placed
+from doubles.scheduling_values import NOW, a_place, a_queued, a_resident, a_running, a_snapshot, ago, gib, placed
 
 MEASURED = {DurationKey("llama", "m", "fast"): 12.0, DurationKey("llama", "m", "slow"): 75.0}
 
@@ -150,6 +150,64 @@ def test_a_task_waits_no_longer_than_two_minutes_after_it_was_first_passed_over(
     snapshot = a_snapshot([wishing(queued_at=ago(500))], [a_place("far/gpu0"), busy("near/gpu0", 15)])
     assert not decide(replace(snapshot, passed_since={1: ago(100)})).assignments
     assert placed(decide(replace(snapshot, passed_since={1: ago(110)}))) == {1: ("far/gpu0",)}
+
+
+def test_a_task_that_has_waited_for_its_wish_takes_what_is_free_however_slow():
+    near = busy("near/gpu0", 5, device_model="fast")
+    snapshot = a_snapshot([wishing()], [a_place("far/gpu0", device_model="slow"), near], durations=MEASURED)
+    assert not decide(replace(snapshot, passed_since={1: ago(119)})).assignments
+    assert placed(decide(replace(snapshot, passed_since={1: ago(120)}))) == {1: ("far/gpu0",)}
+
+
+def test_no_more_than_32_tasks_wait_for_their_node_at_a_time():
+    tasks = [wishing(number, queued_at=ago(100 - number)) for number in range(1, 41)]
+    durations = {DurationKey("llama", "m", "RTX 4090"): 0.1}
+    decision = decide(a_snapshot(tasks, [a_place("far/gpu0"), busy("near/gpu0", 5)], durations=durations))
+    assert placed(decision) == {33: ("far/gpu0",)}
+
+
+@pytest.mark.parametrize(
+    ("task", "near"),
+    [({"avoid_slots": frozenset({"near/gpu0"})}, {}), ({"memory": gib(8)}, {"capacity": gib(4)})],
+)
+def test_a_slot_of_the_preferred_node_that_could_not_have_the_task_is_not_waited_for(task, near):
+    (start,) = decide(a_snapshot([wishing(**task)], [a_place("far/gpu0"), busy("near/gpu0", 5, **near)])).assignments
+    assert start.because == "only slot free; preferred node near has no slot that could run it"
+
+
+def test_tasks_that_differ_in_nothing_but_the_node_go_each_to_its_own():
+    places = [a_place(f"{node}/gpu{index}") for node in ("a", "b") for index in (0, 1)]
+    tasks = [a_queued(1, prefer_node="a", queued_at=ago(60)), a_queued(2, prefer_node="b")]
+    assert placed(decide(a_snapshot(tasks, places))) == {1: ("a/gpu0",), 2: ("b/gpu0",)}
+    tasks = [replace(task, node=task.prefer_node, prefer_node=None) for task in tasks]
+    assert placed(decide(a_snapshot(tasks, places))) == {1: ("a/gpu0",), 2: ("b/gpu0",)}
+
+
+def test_a_task_that_a_reservation_keeps_from_its_node_blocks_none_of_another_node():
+    places = [a_place("a/gpu0"), busy("a/gpu1", 40), a_place("b/gpu0")]
+    pair = a_queued(1, gpus=2, queued_at=ago(60))
+    tasks = [pair, a_queued(2, node="a", queued_at=ago(50)), a_queued(3, node="b", queued_at=ago(40))]
+    assert placed(decide(a_snapshot(tasks, places))) == {3: ("b/gpu0",)}
+
+
+def test_a_slow_slot_of_the_preferred_node_is_used_although_faster_ones_would_be_done_before():
+    fast = a_place("far/gpu0", device_model="fast", running=a_running(9, model="m", expected_end=after(5)))
+    places = [fast, a_place("near/gpu0", device_model="slow")]
+    plain = a_snapshot([wishing(prefer_node=None)], places, durations=MEASURED)
+    assert dict(decide(plain).waiting) == {1: Rule.FASTER_SOON}
+    assert placed(decide(a_snapshot([wishing()], places, durations=MEASURED))) == {1: ("near/gpu0",)}
+
+
+def test_slots_of_the_preferred_node_are_reserved_though_others_are_ready_a_little_sooner():
+    places = [busy(f"{node}/gpu{index}", ends) for node, ends in (("far", 10), ("near", 60)) for index in (0, 1)]
+    assert (
+        "far/gpu0, far/gpu1 are kept"
+        in explain(a_snapshot([a_queued(gpus=2)], [*places, a_place("x/gpu0")]), 1).summary
+    )
+    assert (
+        "near/gpu0, near/gpu1 are kept"
+        in explain(a_snapshot([wishing(gpus=2)], [*places, a_place("x/gpu0")]), 1).summary
+    )
 
 
 @MANY

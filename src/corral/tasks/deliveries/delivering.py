@@ -170,7 +170,6 @@ class Deliverer:
                         await self._deliver(share, folder, delivery)
                 after = page[-1].task
                 seen.update(delivery.task for delivery in page)
-            share.trouble = None
             share.tasks = {task: trouble for task, trouble in share.tasks.items() if task in seen}
         except ShareAwayError as error:
             self._note_away(share, error.problems[0])
@@ -190,6 +189,7 @@ class Deliverer:
             raise
         except (CorralError, OSError) as error:
             await self._run_in_thread(share, lambda: try_folder(folder))
+            share.trouble = None
             problem = (
                 error.problems[0]
                 if isinstance(error, CorralError)
@@ -200,7 +200,6 @@ class Deliverer:
             await deliveries.note_problem(self._pool, delivery.task, problem)
             return
         share.trouble = None
-        share.tasks.pop(delivery.task, None)
         await deliveries.note_written(self._pool, delivery.task)
         log.info("outputs_written", task=delivery.task, where=where, files=len(delivery.files))
 
