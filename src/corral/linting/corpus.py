@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
 
-from corral.cluster.values import Cluster, Node
+from corral.cluster.values import Cluster, Gpu, Node
 from corral.hardware.catalogue import GpuModel, resolve_gpu
 from corral.hardware.makers import NVIDIA, find_maker
 from corral.linting.compose.projects import Project, list_projects
@@ -239,7 +239,11 @@ class Corpus:
 
     def count_nvidia_gpus(self, node: Node) -> int:
         """Count the GPUs of a node that `nvidia.com/gpu` gives out; those of unknown model are taken for NVIDIA's."""
-        return sum((find_maker(gpu) or NVIDIA) == NVIDIA for gpu in node.gpus or ())
+        return len(self.list_nvidia_gpus(node))
+
+    def list_nvidia_gpus(self, node: Node) -> list[Gpu]:
+        """List those GPUs."""
+        return [gpu for gpu in node.gpus or () if (find_maker(gpu) or NVIDIA) == NVIDIA]
 
     def find_models(self, node: Node) -> tuple[GpuModel, ...]:
         """Find the models of a node's GPUs, as far as the catalogue has them."""

@@ -112,9 +112,9 @@ def _build_cluster_queue(installation: Installation, name: str, share: Share, fl
                     {
                         "name": flavor,
                         "resources": _list_resources(
+                            installation,
                             [node for node in installation.cluster.nodes if flavors.get(node.name) == flavor],
                             quota,
-                            gpu_resources,
                             scratch,
                             overlaps=share.overlaps,
                         ),
@@ -133,18 +133,33 @@ def _list_gpu_resources(cluster: Cluster) -> list[str]:
     return list(dict.fromkeys(resource for resource in resources if resource is not None)) or [RESOURCE]
 
 
+def _split_quota(installation: Installation, nodes: Sequence[Node], quota: Quota) -> Mapping[str, Quota]:
+    """Split the quota of a flavour by the resources of its GPUs; each has at most what services leave of it."""
+    held = {
+        (place.node, index) for service in installation.deployed for place in service.places for index in place.gpus
+    }
+    free: Counter[str] = Counter()
+    for node in nodes:
+        for gpu in node.gpus or ():
+            if (resource := find_resource((gpu,))) is not None:
+                free[resource] += (node.name, gpu.index) not in held
+    if len(free) == 1:
+        return dict.fromkeys(free, quota)
+    return {resource: Quota(own=min(count, quota.own), borrowed=quota.borrowed) for resource, count in free.items()}
+
+
 def _list_resources(
-    nodes: Sequence[Node], quota: Quota, gpu_resources: Sequence[str], scratch: Sequence[str], *, overlaps: bool
+    installation: Installation, nodes: Sequence[Node], quota: Quota, scratch: Sequence[str], *, overlaps: bool
 ) -> list[Json]:
     """The quotas of a queue for one flavour: its GPUs, and the other resources of the flavour's nodes.
 
     A flavour has a quota for every resource of its group (Kueue, "ResourceGroups"): 0 for GPUs of another maker.
     """
-    own = {find_resource((gpu,)) for node in nodes for gpu in node.gpus or ()}
+    split, none = _split_quota(installation, nodes, quota), Quota(own=0, borrowed=0)
     gpus = [
-        {"name": resource, "nominalQuota": str(quota.own if resource in own else 0)}
-        | ({"borrowingLimit": str(quota.borrowed if resource in own else 0)} if overlaps else {})
-        for resource in gpu_resources
+        {"name": resource, "nominalQuota": str(split.get(resource, none).own)}
+        | ({"borrowingLimit": str(split.get(resource, none).borrowed)} if overlaps else {})
+        for resource in _list_gpu_resources(installation.cluster)
     ]
     return [
         {"name": "cpu", "nominalQuota": _sum_cpu(nodes)},
@@ -168,6 +183,8 @@ def _uses_scratch(installation: Installation) -> bool:
 def _count_held_gpus(installation: Installation) -> Counter[str]:
     """Count the GPUs of each node that the services of the layout keep; services that are bound to no node take them
     from the node with most free GPUs."""
+    if installation.places.by_replica:
+        return _count_planned_gpus(installation)
     held: Counter[str] = Counter()
     total = {node.name: len(node.gpus or ()) for node in installation.cluster.nodes}
     always = [members for members in group_by_pod(installation) if not all(member.on_demand for member in members)]
@@ -177,6 +194,18 @@ def _count_held_gpus(installation: Installation) -> Counter[str]:
         node = _find_named_node(members) or max(total, key=lambda name: total[name] - held[name])
         held[node] += count
     return held
+
+
+def _count_planned_gpus(installation: Installation) -> Counter[str]:
+    """Count the GPUs of each node that the plan gives to services; several that share one hold it once."""
+    always = [
+        member
+        for members in group_by_pod(installation)
+        if not all(member.on_demand for member in members)
+        for member in members
+    ]
+    held = {(place.node, index) for member in always for place in member.places for index in place.gpus}
+    return Counter(node for node, _ in held if node is not None)
 
 
 def _find_named_node(members: Sequence[Deployed]) -> str | None:

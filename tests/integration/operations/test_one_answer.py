@@ -17,6 +17,7 @@ from corral.linting.values import Severity, Source
 from corral.operations.cluster_file import FileText, check_cluster
 from corral.operations.planning import Planned
 from corral.operations.powering import PowerAsked, work_out_power
+from corral.planning.upgrade.choices import find_choice
 from corral.rendering.kubernetes.contradictions import ContradictionError
 from corral.rendering.makers import ACCESS
 from doubles.answers import make_text, plan, read_compose, read_pods, render
@@ -125,6 +126,9 @@ def _check_pods(planned: Planned, files: dict[str, str]) -> None:
         if not replica.gpus or replica.node is None:
             continue
         pod = pods[replica.demand]
+        service = cluster.services[replica.services[0]]
+        if replica.memory is not None:  # a model that no GPU holds is placed with a caution, and fits none
+            assert {f"{replica.node}/gpu{index}" for index in replica.gpus} <= set(find_choice(service, cluster).fits)
         (gpu,) = [gpu for gpu in _find_gpus(cluster, replica.node) if gpu.index in replica.gpus]
         (container,) = [part for part in pod["containers"] if part["name"] == replica.services[0]]
         if pod.get("resourceClaims"):
@@ -143,7 +147,7 @@ def _check_lint(planned: Planned, files: dict[str, str]) -> None:
         Source(name=path, text=text) for path, text in files.items() if path.startswith(("kubernetes/", "kueue/"))
     ]
     report = lint(sources, cluster=planned.file.cluster)
-    errors = [finding for finding in report.findings if finding.severity is Severity.ERROR]
+    errors = [finding for finding in report.findings if finding.weight is Severity.ERROR]
     assert errors == []
 
 

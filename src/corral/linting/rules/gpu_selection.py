@@ -30,8 +30,9 @@ def check_mixed_models(corpus: Corpus) -> Iterator[Violation]:
         node = find_bound_node(corpus, pod)
         if node is None or not pod.gpus or pod.spec["resourceClaims"]:
             continue
-        models = sorted({gpu.model or "unknown" for gpu in node.gpus or ()})
-        if len(models) > 1 and pod.gpus < len(node.gpus or ()):
+        gpus = corpus.list_nvidia_gpus(node)
+        models = sorted({gpu.model or "unknown" for gpu in gpus})
+        if len(models) > 1 and pod.gpus < len(gpus):
             first = next(container for container in pod.containers if container.gpus)
             what = f"any of {' and '.join(models)} of {node.name} can be allocated to {pod.gpus} plain {GPU_RESOURCE}"
             yield Violation(place=first.tree["resources"].place, what=what, subject=pod.owner)
@@ -40,7 +41,7 @@ def check_mixed_models(corpus: Corpus) -> Iterator[Violation]:
 @checks("A12")
 def check_discovery_labels(corpus: Corpus) -> Iterator[Violation]:
     """Look for selectors on discovery's labels where the cluster file has a mixed node."""
-    mixed = [node.name for node in _list_nodes(corpus) if len({gpu.model for gpu in node.gpus or ()}) > 1]
+    mixed = [node.name for node in _list_nodes(corpus) if len({gpu.model for gpu in corpus.list_nvidia_gpus(node)}) > 1]
     for pod in corpus.pods if mixed else ():
         node = find_bound_node(corpus, pod)
         if node is not None and node.name not in mixed:

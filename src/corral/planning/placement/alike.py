@@ -140,7 +140,18 @@ def _make_key(demand: Demand, sizes: Sequence[int]) -> tuple[object, ...]:
         needed = next((size for size in sizes if size >= needed), needed)
     nodes = tuple(sorted({bond.node for bond in demand.bonds}))
     indexes = sorted(demand.indexes or ())
-    return (demand.on_demand, demand.gpus, demand.whole, needed, demand.memory, nodes, indexes, demand.makers or ())
+    least = demand.vram.least if demand.vram and not sizes else 0
+    return (
+        demand.on_demand,
+        demand.gpus,
+        demand.whole,
+        needed,
+        least,
+        demand.memory,
+        nodes,
+        indexes,
+        demand.makers or (),
+    )
 
 
 def would_suit(sort: Sort, group: NodeGroup, gpu_group: GpuGroup) -> bool:
@@ -158,5 +169,5 @@ def suits_alike(demand: Demand, gpu_group: GpuGroup) -> bool:
     ):  # alike GPUs have several indexes: only their size counts here
         if demand.explain_wrong_maker(gpu_group.gpu.maker) is not None:
             return False
-        return demand.whole if gpu_group.gpu.usable is None else demand.needed <= gpu_group.gpu.usable
+        return demand.whole if gpu_group.gpu.usable is None else demand.needed_on(gpu_group.gpu) <= gpu_group.gpu.usable
     return suits(demand, gpu_group.gpu)

@@ -264,11 +264,13 @@ def _warn_of_large_models(demand: Demand, vram: Vram, best: PlannedGpu) -> Itera
             if model.within is None
             else f"`gpuMemory` of {model.service} is {format_bytes(ledger)}"
         )
+        rest = "what does not fit is computed by the processor, many times slower"
+        if best.is_unified:
+            rest = "the processor has no other memory for the rest"
         yield Caution(
             pitfall="B08",
             where=f"{demand.name}: {model.model}",
-            what=f"the model needs {format_bytes(model.bytes)}, and {has}: what does not fit is computed by the"
-            " processor, many times slower",
+            what=f"the model needs {format_bytes(model.bytes)}, and {has}: {rest}",
             hint=f"choose a smaller quantization (`corral fit {model.model}` lists what fits), or a larger GPU",
         )
 

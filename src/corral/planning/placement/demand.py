@@ -66,9 +66,15 @@ class Demand:
         """Return the bytes that each of its GPUs must have; 0 when unknown."""
         return self.vram.needed if self.vram else 0
 
+    def needed_on(self, gpu: PlannedGpu) -> int:
+        """Return the bytes that a GPU must have for it: of one with the machine's memory, those of a whole model."""
+        if self.vram is None:
+            return 0
+        return self.vram.least if gpu.is_unified else self.vram.needed
+
     def count_memory(self, gpus: Iterable[PlannedGpu]) -> int:
         """Count the bytes of main memory that a replica takes with these GPUs: some have their memory from there."""
-        return self.memory + sum(self.needed for gpu in gpus if gpu.is_unified)
+        return self.memory + sum(self.needed_on(gpu) for gpu in gpus if gpu.is_unified)
 
     @property
     def is_open(self) -> bool:
@@ -83,7 +89,8 @@ class Demand:
         """
         nodes = tuple(sorted({bond.node for bond in self.bonds}))
         indexes = () if self.indexes is None else tuple(sorted(self.indexes))
-        size = (-self.gpus, not self.whole, -self.needed, -self.memory, self.is_open)
+        least = self.vram.least if self.vram else 0
+        size = (-self.gpus, not self.whole, -self.needed, -least, -self.memory, self.is_open)
         return (not nodes, not indexes, *size, nodes, indexes, self.makers or ())
 
     def tier(self, replica: int) -> Tier:

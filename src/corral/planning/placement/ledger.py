@@ -59,7 +59,7 @@ class Ledger:
             key = (node, gpu.index)
             self.tenants.setdefault(key, []).append(unit)
             left = self.left[key]
-            self.left[key] = None if left is None else left - demand.needed
+            self.left[key] = None if left is None else left - demand.needed_on(gpu)
             self.models.setdefault(demand.number, set()).add(gpu.model)
         memory = self.memory_left[node]
         self.memory_left[node] = None if memory is None else memory - demand.count_memory(gpus)
@@ -75,7 +75,7 @@ class Ledger:
         for index in indexes:
             self.tenants[node, index].remove(unit)
             left = self.left[node, index]
-            self.left[node, index] = None if left is None else left + demand.needed
+            self.left[node, index] = None if left is None else left + demand.needed_on(self.gpus[node, index])
         memory = self.memory_left[node]
         self.memory_left[node] = None if memory is None else memory + self.count_memory(demand, (node, indexes))
         self.on_node[demand.number, node] -= 1
@@ -139,7 +139,7 @@ def suits(demand: Demand, gpu: PlannedGpu) -> bool:
         return False
     if demand.explain_wrong_maker(gpu.maker) is not None:
         return False
-    return demand.whole if gpu.usable is None else demand.needed <= gpu.usable
+    return demand.whole if gpu.usable is None else demand.needed_on(gpu) <= gpu.usable
 
 
 def explain_misfit(demand: Demand, gpu: PlannedGpu) -> str | None:
@@ -150,8 +150,10 @@ def explain_misfit(demand: Demand, gpu: PlannedGpu) -> str | None:
         return wrong
     if gpu.usable is None:
         return None if demand.whole else "its VRAM is unknown, so it cannot be shared"
-    if demand.needed > gpu.usable:
-        return f"needs {format_bytes(demand.needed)}, {format_bytes(gpu.usable)} usable"
+    needed = demand.needed_on(gpu)
+    if needed > gpu.usable:
+        shared = " of the memory that GPU and machine share" if gpu.is_unified else ""
+        return f"needs {format_bytes(needed)}{shared}, {format_bytes(gpu.usable)} usable"
     return None
 
 

@@ -46,6 +46,9 @@ class Vram:
     models: tuple[ModelNeed, ...]
     swaps: bool
     """Whether its models are not planned to be in memory together."""
+    least: int
+    """Bytes without which it cannot run at all where GPU and processor share one memory: `needed`, or the smallest of
+    its models where no GPU holds one, and the processor of another machine would compute the rest."""
 
 
 def work_out_vram(members: Sequence[Service], needs: Needs, *, gpus: int, largest: int | None) -> Vram:
@@ -64,6 +67,7 @@ def work_out_vram(members: Sequence[Service], needs: Needs, *, gpus: int, larges
         declared=base,
         models=models,
         swaps=len(chosen) < len(counted),
+        least=needed if silent or chosen or not counted else base + min(model.bytes or 0 for model in counted),
     )
 
 
