@@ -102,6 +102,15 @@ class Tree:
         marks = (node.start_mark, node.end_mark) if node is not None else (None, None)
         return Tree(kind(tag, [], *marks), self._file, self._offset, self._start, self._key)
 
+    def remove_tag(self) -> Tree:
+        """Return the value without a tag of another program, such as Compose's `!override`."""
+        kinds = {yaml.MappingNode: _MAP, yaml.SequenceNode: _SEQ, yaml.ScalarNode: f"{_TAG}str"}
+        node = self._node
+        if node is None or not str(node.tag).startswith("!"):
+            return self
+        plain = type(node)(kinds[type(node)], node.value, node.start_mark, node.end_mark)
+        return Tree(plain, self._file, self._offset, self._start, self._key)
+
     @property
     def identity(self) -> int:
         """The same for every alias of one value of a document."""

@@ -81,6 +81,8 @@ def merge_services(base: Tree, over: Tree) -> Tree:
 def _merge(base: Tree, over: Tree, name: str) -> Tree:
     if over.kind == "!reset":
         return over.replace_entries(())
+    if over.kind == "!override":
+        return over.remove_tag()
     if base.is_mapping and over.is_mapping:
         fields = dict(base.items)
         for key, value in over.items:

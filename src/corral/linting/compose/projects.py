@@ -106,6 +106,16 @@ class Project:
         return True
 
     @cached_property
+    def is_alone(self) -> bool:
+        """Whether nothing is read with it: it has the usual name, or is the only Compose file around. A page shows
+        parts, and files of other names are put together on the command line."""
+        file = _normalize(self.document.tree.file)
+        if is_page(file):
+            return False
+        names = {posixpath.basename(_normalize(tree.file)) for tree in self.trees}
+        return bool(names & {*_BASES}) or set(self.others) == {file}
+
+    @cached_property
     def has_base(self) -> bool:
         """Whether one of its files can be started: a file that only changes services of others cannot."""
         return any(service.tree["image"] or service.tree["build"] for service in self.services)

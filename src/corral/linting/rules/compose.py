@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from corral.cluster.secrecy import is_secret
 from corral.linting.compose.services import ComposeService
 from corral.linting.corpus import Corpus
-from corral.linting.documents import is_page
 from corral.linting.registry import Violation, checks
 from corral.linting.tree import Tree
 from corral.linting.values import Position, Severity
@@ -74,7 +73,7 @@ def _list_faults(service: ComposeService) -> Iterator[tuple[Tree, str]]:
     gpus, reserved = service.tree["gpus"], service.tree.follow("deploy", "resources", "reservations", "devices")
     if gpus and not gpus.is_list and gpus.raw not in (None, "all"):
         yield gpus, f"`gpus` is {gpus.raw!r}: `all`, or a list of `{{count: {gpus.raw}}}`"
-    if reserved and not reserved.is_list and reserved.kind != "null":
+    if reserved and not reserved.is_list and reserved.kind != "null" and not reserved.kind.startswith("!"):
         yield reserved, "`devices` is not a list: each device begins with a dash"
     for devices, needs_capabilities in ((reserved.entries, True), (gpus.entries, False)):
         for number, device in enumerate(devices):
@@ -170,8 +169,8 @@ def _find_clashes_of_replicas(service: ComposeService) -> Iterator[Violation]:
 def check_undefined_names(corpus: Corpus) -> Iterator[Violation]:
     """Look for services, volumes and networks that a service names and no file of its project defines."""
     for project in corpus.projects:
-        if not project.is_whole or not project.has_base or is_page(project.document.tree.file):
-            continue  # a page shows parts
+        if not project.is_whole or not project.has_base or not project.is_alone:
+            continue
         for service in project.services:
             for kind, tree in _list_names(service):
                 if tree.raw and tree.raw not in project.list_names(f"{kind}s"):
@@ -208,7 +207,7 @@ def check_contradictions(corpus: Corpus) -> Iterator[Violation]:
             for tree, what in _list_contradictions(service):
                 yield Violation(place=tree.place, what=what, subject=service)
             name = service.tree["container_name"]
-            if name.raw and names.setdefault(name.raw, service.name) != service.name:
+            if name.raw and not service.is_optional and names.setdefault(name.raw, service.name) != service.name:
                 what = f"the container is called {name.raw!r}, as that of the service {names[name.raw]!r} is"
                 yield Violation(place=name.place, what=what, subject=service)
 

@@ -12,7 +12,7 @@ from corral.linting.compose.services import ComposeService
 from corral.linting.corpus import Corpus
 from corral.linting.documents import is_page
 from corral.linting.kustomizing import split_image
-from corral.linting.manifests import Container, Manifest, Pod
+from corral.linting.manifests import DEFAULT_NAMESPACE, Container, Manifest, Pod
 from corral.linting.registry import Violation, checks
 from corral.linting.rules.gpu_selection import HOSTNAME
 from corral.linting.tree import Tree
@@ -126,13 +126,22 @@ def check_replicas_on_claim(corpus: Corpus) -> Iterator[Violation]:
             yield Violation(place=_get_claim_name(use).place, what=what, subject=owner)
 
 
+_SET_NAMESPACES = (".fluxcd.io", "argoproj.io")
+"""Groups of programs that give objects a namespace when they apply them: `targetNamespace`, `destination`."""
+
+
 @checks("E04")
 def check_claim_namespace(corpus: Corpus) -> Iterator[Violation]:
     """Look for claims that only another namespace of the files has."""
+    is_set_elsewhere = any(manifest.group.endswith(_SET_NAMESPACES) for manifest in corpus.custom_manifests)
     for use in _list_uses(corpus):
         if _find_claim(corpus, use) is not None:
             continue
-        others = [claim.namespace for claim in corpus.list_kind("PersistentVolumeClaim") if claim.name == use.claim]
+        others = [
+            claim.namespace
+            for claim in corpus.list_kind("PersistentVolumeClaim")
+            if claim.name == use.claim and not (is_set_elsewhere and claim.namespace == DEFAULT_NAMESPACE)
+        ]
         if others:
             what = f"the claim {use.claim!r} is in {others[0]!r}, the pod in {use.pod.owner.namespace!r}"
             yield Violation(place=_get_claim_name(use).place, what=what, subject=use.pod.owner)
