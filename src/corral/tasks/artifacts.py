@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,8 +131,8 @@ class ArtifactStore:
     def adopt(self, source: Path, *, go_on: Callable[[], None] = lambda: None) -> Content:
         """Take a finished file into the store by renaming it; `source` is on the same file system and is gone after.
 
-        `go_on` is called before each MiB and before the rename; what it raises leaves the file where it is.
-        Raises: DiskFullError.
+        `go_on` is called before each MiB and before the rename; what it raises leaves the file where it is. A power cut
+        can undo the rename until `settle` has returned. Raises: DiskFullError.
         """
         digest, size = hashlib.sha256(), 0
         try:
@@ -143,10 +143,21 @@ class ArtifactStore:
                     size += len(chunk)
                 self._fsync(file.fileno())
             go_on()
-            self._move(source, Sha256(digest.hexdigest()))
+            self._rename(source, Sha256(digest.hexdigest()))
         except OSError as error:
             raise translate_disk_error(error, source) from error
         return Content(Sha256(digest.hexdigest()), Bytes(size))
+
+    def settle(self, contents: Iterable[Content]) -> None:
+        """Make the renames of adopted files last, before anything is recorded: one sync for each folder.
+
+        Raises: DiskFullError.
+        """
+        for folder in {self._place(content.sha256).parent for content in contents}:
+            try:
+                self._sync_folder(folder)
+            except OSError as error:
+                raise translate_disk_error(error, folder) from error
 
     async def receive(
         self,
@@ -249,16 +260,22 @@ class ArtifactStore:
         return self._root / sha256[:2] / sha256
 
     def _move(self, source: Path, sha256: Sha256) -> None:
+        self._rename(source, sha256)
+        self._sync_folder(self._place(sha256).parent)
+
+    def _rename(self, source: Path, sha256: Sha256) -> None:
         target = self._place(sha256)
         target.parent.mkdir(exist_ok=True)
         os.utime(source)  # content that is taken again counts as new for `sweep`
         source.chmod(0o444)
         source.replace(target)
-        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+
+    def _sync_folder(self, folder: Path) -> None:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            self._fsync(folder)
+            self._fsync(descriptor)
         finally:
-            os.close(folder)
+            os.close(descriptor)
 
 
 def _read_identity(path: Path) -> tuple[int, int, int]:

@@ -22,7 +22,7 @@ import structlog
 
 from corral.errors import CorralError, Problem
 from corral.files import NO_ROOM
-from corral.tasks.artifacts import ArtifactStore, DiskFullError, translate_disk_error
+from corral.tasks.artifacts import ArtifactStore, Content, DiskFullError, translate_disk_error
 from corral.tasks.scratch import prepare
 from corral.tasks.values import StoredFile
 from corral.work import Engine, EngineError, FailureScope, Json, OutputFile, Produced, Reporter, TaskInvalidError, Work
@@ -258,6 +258,7 @@ def _store(
     """Raises: _CutOffError soon after `cut_off` is set."""
     names: set[str] = set()
     kept: list[StoredFile] = []
+    contents: list[Content] = []
 
     def go_on() -> None:
         if cut_off.is_set():
@@ -270,6 +271,8 @@ def _store(
         names.add(file.name)
         media_type = clean_text(file.media_type)
         kept.append(StoredFile(name=file.name, sha256=content.sha256, size=content.size, media_type=media_type))
+        contents.append(content)
+    artifacts.settle(contents)
     return tuple(kept)
 
 

@@ -20,8 +20,6 @@ from doubles.local_engines import a_work
 from doubles.remote_reports import KeptReports
 from doubles.yard import Yard
 
-SYNCS_PER_FILE = 2
-"""The file's content, and the folder into which it is renamed."""
 MANY = 100
 BEFORE = 7
 """Files that are stored before the stop or the deadline."""
@@ -60,7 +58,7 @@ class SlowDisk:
 
     def __call__(self, descriptor: int) -> None:
         self.syncs += 1
-        if self.syncs == BEFORE * SYNCS_PER_FILE + 1:
+        if self.syncs == BEFORE + 1:
             asyncio.run_coroutine_threadsafe(self._wait(), self._loop).result()
 
     async def _wait(self) -> None:

@@ -46,6 +46,17 @@ def test_equal_content_is_stored_once(store: ArtifactStore, tmp_path: Path) -> N
     assert store.locate(first.sha256) == store.locate(second.sha256)
 
 
+def test_renames_of_many_files_are_synced_once_for_each_folder(tmp_path: Path) -> None:
+    synced: list[int] = []
+    store = ArtifactStore(tmp_path / "artifacts", fsync=lambda number: synced.append(os.fstat(number).st_ino))
+    store.prepare()
+    contents = [store.adopt(a_file(tmp_path, str(number).encode())) for number in range(600)]
+    assert len(synced) == 600
+    store.settle(contents)
+    folders = {store.locate(content.sha256).parent for content in contents}
+    assert sorted(synced[600:]) == sorted(folder.stat().st_ino for folder in folders)
+
+
 async def test_upload_is_received_whole(store: ArtifactStore) -> None:
     content = await store.receive(chunks(b"hel", b"lo"), limit=Bytes(5))
     assert content.size == 5
