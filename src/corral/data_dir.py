@@ -26,6 +26,8 @@ SERVER_LOG = "server.log"
 MODELS_FOLDER = "models"
 RESTORING_FOLDER = "restoring"
 """Is in a data directory as long as a backup is being restored into it."""
+BACKUPS_FOLDER = "backups"
+"""Has the database as it was before each of the last upgrades."""
 DATA_DIR_VARIABLE = "CORRAL_DATA_DIR"
 LONGEST_DATA_DIR = 80
 """In bytes. PostgreSQL's socket is below it, and a socket's path has at most 107 bytes on Linux, 103 on macOS. With a

@@ -47,11 +47,14 @@ EXPECTED = {
     "corral models load llama3.2 --on ollama --keep 30m": NO_SUCH_THING,
     "corral models unload llama3.2 --on ollama": NO_SUCH_THING,
     "corral models place paint.safetensors --as loras/p.safetensors": NO_SUCH_THING,
+    "corral uploads rm 3fa4b1c2d5e6 --yes": NO_SUCH_THING,
+    "corral rollback --dry-run": NO_SUCH_THING,
     "corral engines check portrait.json": ERRORS_FOUND,
     "corral engines convert drawn.json --out portrait.json": NO_SUCH_THING,
 }
 """Examples that do not end with 0 here: a server runs already, all tasks have succeeded, there is neither a GPU nor
-an instance of Ollama or ComfyUI, and the file that is linted has mistakes on purpose."""
+an instance of Ollama or ComfyUI, nothing was uploaded or upgraded, and the file that is linted has mistakes on
+purpose."""
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,8 @@ COMMANDS_BY_PURPOSE: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "Run work": ("up", "run", "submit", "status", "tasks", "batches", "queues", "slots"),
         "Plan": ("init", "inventory", "fit", "plan", "power", "forecast", "upgrade", "loadtest", "gpus", "schema"),
         "Deploy": ("render", "lint", "checklist", "doctor", "service"),
-        "Manage": ("models", "engines", "uploads", "tokens", "audit", "reload", "backup", "restore", "gc", "version"),
+        "Manage": ("models", "engines", "uploads", "tokens", "audit", "reload", "gc"),
+        "Keep": ("backup", "restore", "rollback", "version"),
     }
 )
 """Every command, under a title; a test holds that none is missing."""

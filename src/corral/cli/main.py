@@ -41,6 +41,7 @@ from corral.cli.commands import (
     reload,
     render,
     restore,
+    rollback,
     run,
     schema,
     service,
@@ -88,6 +89,7 @@ for single in (
     gc,
     backup,
     restore,
+    rollback,
     reload,
     version,
 ):

@@ -3,6 +3,8 @@
 `restoring/` is in the directory for as long as it takes; a server refuses to start on it. When anything fails, the
 directory is empty again. A database of your own is filled in one transaction, towards the end; what fails after that
 leaves it filled, and the error says so.
+
+A rollback is the other way round: the directory stays, and its database becomes what it was before an upgrade.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import ClassVar
 
-from corral.data_dir import LOCK_FILE, RESTORING_FOLDER, prepare_data_dir
+from corral.data_dir import BACKUPS_FOLDER, LOCK_FILE, RESTORING_FOLDER, prepare_data_dir
 from corral.errors import CorralError, Kind
 from corral.files import sync_folder
 from corral.server import presence
@@ -24,6 +26,7 @@ from corral.server.settings import CLUSTER_FILE, ServerSettings, read_cluster
 from corral.tasks.alarms import Alarms
 from corral.tasks.backup.archive import ARTIFACTS, Manifest, unpack
 from corral.tasks.backup.restoring import check_backup, end_leases, fill_empty_database, unpack_files
+from corral.tasks.backup.upgrades import UpgradeBackup, find_upgrade_backup, roll_back
 
 
 class DataDirInUseError(CorralError):
@@ -99,6 +102,23 @@ def _report_filled() -> Generator[None, None, None]:
             f"the restore broke off when it had filled the database: {reason}",
             hint="drop the database, create it anew, and restore again",
         ) from error
+
+
+def find_rollback(settings: ServerSettings, file: Path | None) -> UpgradeBackup:
+    """Return the backup that a rollback would use: the file, or the newest. Raises: UpgradeBackupMissingError."""
+    return find_upgrade_backup(settings.data_dir / BACKUPS_FOLDER, file)
+
+
+async def roll_back_database(backup: UpgradeBackup, settings: ServerSettings) -> None:
+    """Put the database of a data directory back to before an upgrade; a version of that time can then use it.
+
+    Raises: AlreadyRunningError, ClusterFileError, DatabaseConnectedError, DatabaseUnavailableError, DumpError,
+    EmbeddedDatabaseError, SettingsError.
+    """
+    os.umask(0o077)  # as the server has it
+    with presence.hold_data_dir(settings.data_dir):
+        async with open_database(settings, read_cluster(settings), Alarms()) as url:
+            await roll_back(url, backup)
 
 
 def _refuse_files(data_dir: Path) -> None:

@@ -22,7 +22,7 @@ import structlog
 from fastapi import FastAPI
 
 from corral.cluster import Cluster
-from corral.data_dir import Presence, models_dir, prepare_data_dir
+from corral.data_dir import BACKUPS_FOLDER, Presence, models_dir, prepare_data_dir
 from corral.operations.reloading import LocalCluster
 from corral.processes.leftovers import sweep
 from corral.server import presence
@@ -46,10 +46,10 @@ from corral.server.slots_here import localize
 from corral.slots.registry import Registry
 from corral.tasks.alarms import Alarms
 from corral.tasks.artifacts import ArtifactStore
+from corral.tasks.backup.upgrades import upgrade_database
 from corral.tasks.board import Board
 from corral.tasks.deliveries.delivering import Deliverer
 from corral.tasks.dispatcher import Dispatcher
-from corral.tasks.migrations import migrate
 from corral.tasks.store.audit import append_act
 from corral.tasks.store.pool import open_pool
 from corral.tasks.supervision import supervise
@@ -93,7 +93,9 @@ async def _serve(
     data_dir = settings.data_dir
     manager = ServiceManager(os.environ)
     _clear_leftovers(data_dir)
-    await migrate(url)
+    saved = await upgrade_database(url, data_dir / BACKUPS_FOLDER, reserve=cluster.server.disk_reserve)
+    if saved is not None:
+        log.info("database_migrated", saved_before=str(saved.path), bytes=saved.size, schema_before=saved.schema)
     pool = await open_pool(url)
     dispatching_pool = await open_pool(url, size=DISPATCHER_CONNECTIONS)
     artifacts = ArtifactStore(data_dir / "artifacts")

@@ -191,6 +191,7 @@ OTHERWISE = {
     "uploads rm": "is the answer of its route, which finds nothing the second time",
     "submit": "is the answer of `POST /batches`, which makes another batch each time",
     "backup": "is the manifest in the archive that its route sends",
+    "rollback": "works on a data directory here whose server is stopped",
     "restore": "works on an archive and a folder here, without a server",
     "run": "sums up the files that it wrote into a folder here, which no server knows",
     "engines convert": "asks an instance of ComfyUI; `test_instances_api` compares it",

@@ -34,7 +34,7 @@ class AmbiguousChecksumError(CorralError):
     """The first digits of a checksum are those of no upload, or of several."""
 
     code: ClassVar[str] = "cli.ambiguous_checksum"
-    kind: ClassVar[Kind] = Kind.INVALID
+    kind: ClassVar[Kind] = Kind.MISSING
 
 
 @app.command("list", epilog=make_example("corral uploads list"))

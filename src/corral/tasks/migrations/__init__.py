@@ -50,7 +50,7 @@ async def migrate(url: str) -> None:
 
     Raises: DatabaseNewerError, DatabaseTooOldError, DatabaseUnavailableError, MigrationError.
     """
-    if await _present_revision(url) == HEAD:
+    if await read_revision(url) == HEAD:
         return
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -66,7 +66,11 @@ async def migrate(url: str) -> None:
         raise MigrationError(f"the migration to {HEAD} ended with exit code {process.returncode}: {''.join(last)}")
 
 
-async def _present_revision(url: str) -> str | None:
+async def read_revision(url: str) -> str | None:
+    """Return the schema that a database has; None when it is empty.
+
+    Raises: DatabaseNewerError, DatabaseTooOldError, DatabaseUnavailableError.
+    """
     connection = await connect(url)
     try:
         version = int(await connection.fetchval("select current_setting('server_version_num')"))
@@ -83,6 +87,6 @@ async def _present_revision(url: str) -> str | None:
     if revision is not None and revision not in KNOWN:
         raise DatabaseNewerError(
             f"the database has schema {revision}; this program knows schemas up to {HEAD}",
-            hint="upgrade Corral, or use another data directory",
+            hint="upgrade Corral, go back with the newer one's `corral rollback`, or use another data directory",
         )
     return revision
