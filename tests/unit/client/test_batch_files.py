@@ -68,8 +68,9 @@ def test_a_node_is_written_for_a_task_or_for_all_and_an_option_goes_before_both(
         (None, "hydra"),
         ("desk", "hydra"),
     ]
-    everywhere = batch.with_everywhere({"node": "attic"})
-    assert [task.body["node"] for task in everywhere.tasks] == ["attic", "attic"]
+    everywhere = batch.with_everywhere({"node": "attic", "prefer_node": None})
+    assert [(task.body["node"], task.body.get("prefer_node")) for task in everywhere.tasks] == [("attic", None)] * 2
+    assert everywhere.tasks[0].body["inputs"] == {"prompt": "p"}
 
 
 def test_defaults_are_sent_as_they_are_written_and_filled_in_by_the_server() -> None:

@@ -63,9 +63,8 @@ def submit(
     from corral.client.submitting import upload_files
 
     read = open_batch_file(file, make_converter(url, data_dir, terminal.note))
-    nodes = {name: value for name, value in (("node", node), ("prefer_node", prefer_node)) if value is not None}
-    if nodes:
-        read = replace(read, batch=read.batch.with_everywhere(nodes))
+    if node is not None or prefer_node is not None:
+        read = replace(read, batch=read.batch.with_everywhere({"node": node, "prefer_node": prefer_node}))
     if dry_run:
         put_batch_file(read.batch, key=key, as_json=as_json)
         return

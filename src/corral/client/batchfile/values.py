@@ -61,11 +61,14 @@ class BatchFile:
         )
 
     def with_everywhere(self, values: Mapping[str, Json]) -> BatchFile:
-        """Return the batch with these fields in each of its tasks, whatever the file says of them."""
-        tasks = [{key: value for key, value in task.items() if key not in values} for task in self.body["tasks"]]
-        return replace(
-            self, body={**self.body, "defaults": {**self.body.get("defaults", {}), **values}, "tasks": tasks}
-        )
+        """Return the batch with these fields in each of its tasks, whatever the file says of them; None removes one."""
+
+        def drop(part: Mapping[str, Json]) -> dict[str, Json]:
+            return {key: value for key, value in part.items() if key not in values}
+
+        given = {key: value for key, value in values.items() if value is not None}
+        defaults = {**drop(self.body.get("defaults", {})), **given}
+        return replace(self, body={**self.body, "defaults": defaults, "tasks": [*map(drop, self.body["tasks"])]})
 
     def request(self, uploads: Mapping[Path, str]) -> dict[str, Json]:
         """Return what `drawing.draw` takes; `uploads` has the SHA-256 of each file of this machine."""
