@@ -32,6 +32,8 @@ class Need:
     type: str
     input: str | None = None
     file: str | None = None
+    folder: str | None = None
+    """The kind of model, the folder below an instance's models folder that it is loaded from; None where unknown."""
     where: str
     """The place in the task's inputs, for people."""
 

@@ -327,3 +327,63 @@ async def test_a_batch_file_can_name_a_workflow_of_the_editor(
     assert [(entry["code"], entry["where"]) for entry in problem] == [
         ("comfyui.missing_node_type", f"{batch}:5:53 tasks[0].inputs.workflow")
     ]
+
+
+# --- files that are placed -------------------------------------------------------------------------------------------
+
+
+async def test_files_that_instances_lack_are_placed_from_the_store_by_command_and_by_route(
+    services: Services, instances: list[ComfyDouble], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, workflow = tmp_path / "left", tmp_path / "drawn.json"
+    (folder / "checkpoints").mkdir(parents=True)
+    (tmp_path / MODEL).write_bytes(b"weights")
+    await services.weights.pull(str(tmp_path / MODEL))
+    workflow.write_text(json.dumps(plain_text_to_image()))
+    for instance in instances:
+        instance.faults.lacks = frozenset({MODEL})
+    left = Instance(name="left", url=instances[0].url, models_folder=str(folder))
+    right = Instance(name="right", url=instances[1].url)
+    engines = {"comfyui": EngineSettings(name="comfyui", instances=(left, right))}
+    cluster = Cluster(name="test", nodes=(Node(name="node"),), engines=engines)
+
+    async with serving(replace(services, in_effect=Fixed(cluster))) as api:
+        answered = await api.post("/corral/v1/engines/comfyui/place", {"inputs": {"workflow": text_to_image()}})
+        arguments = ["engines", "place", str(workflow), "--json", "--url", api.url]
+        code = await asyncio.to_thread(run_command, arguments)
+        printed = json.loads(capsys.readouterr().out)
+
+    assert (folder / "checkpoints" / MODEL).read_bytes() == b"weights"
+    assert [(item["instance"], item["written"]) for item in answered.json["items"]] == [("left", True)]
+    assert answered.json["unplaced"] == [
+        {
+            "instance": "right",
+            "file": MODEL,
+            "problem": "the instance 'right' has no models folder",
+            "hint": "add `modelsFolder` to it in the cluster file",
+        }
+    ]
+    first = answered.json["items"][0]
+    assert (code, printed) == (1, {**answered.json, "items": [{**first, "written": False}]})
+
+
+async def test_a_file_that_the_store_lacks_is_named_with_what_to_do(
+    services: Services, instances: list[ComfyDouble], tmp_path: Path
+) -> None:
+    (tmp_path / "loras").mkdir()
+    instances[0].faults.lacks = frozenset({MODEL})
+    left = Instance(name="left", url=instances[0].url, models_folder=str(tmp_path))
+    engines = {"comfyui": EngineSettings(name="comfyui", instances=(left,))}
+    cluster = Cluster(name="test", nodes=(Node(name="node"),), engines=engines)
+
+    async with serving(replace(services, in_effect=Fixed(cluster))) as api:
+        path, body = "/corral/v1/engines/comfyui/place", {"inputs": {"workflow": text_to_image()}}
+        no_folder = await api.post(path, body)
+        (tmp_path / "checkpoints").mkdir()
+        not_stored = await api.post(path, body)
+
+    assert [entry["problem"] for entry in no_folder.json["unplaced"]] == [
+        "the models folder has no folder 'checkpoints'"
+    ]
+    assert not_stored.json["unplaced"][0]["problem"] == f"the store has no file {MODEL!r}"
+    assert not_stored.json["unplaced"][0]["hint"] == f"run `corral models place SOURCE --as checkpoints/{MODEL}`"

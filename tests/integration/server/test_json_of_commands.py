@@ -194,6 +194,7 @@ OTHERWISE = {
     "rollback": "works on a data directory here whose server is stopped",
     "restore": "works on an archive and a folder here, without a server",
     "run": "sums up the files that it wrote into a folder here, which no server knows",
+    "engines place": "writes files for instances; `test_instances_api` compares it",
     "engines convert": "asks an instance of ComfyUI; `test_instances_api` compares it",
     "loadtest": "watches GPUs for a time; two tests never measure the same",
     "models load": "asks an Ollama server; `test_hosted_models` compares it",

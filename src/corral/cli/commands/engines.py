@@ -11,6 +11,7 @@ from corral.cli import exits, terminal
 from corral.cli.options import AsJson, DataDir, Url, make_example, make_group
 
 if TYPE_CHECKING:
+    from corral.client.api import Api
     from corral.work import Json
 
 NAME = "engines"
@@ -19,8 +20,10 @@ app = make_group(
 )
 
 Workflow = Annotated[
-    Path, typer.Argument(metavar="WORKFLOW", help="A ComfyUI workflow, as its Export (API) writes it.")
+    Path, typer.Argument(metavar="WORKFLOW", help="A ComfyUI workflow, as its Export (API) or its editor saves it.")
 ]
+_COPYING_S = 3600.0
+"""Bound on placing files: some hundred GB from one disk to another."""
 
 
 @app.command("check", epilog=make_example("corral engines check portrait.json"))
@@ -31,21 +34,56 @@ def check(workflow: Workflow, url: Url = None, data_dir: DataDir = None, as_json
 
     The exit code is 0 if an instance has everything, and 1 if none has.
     """
-    from urllib.parse import quote
-
-    from corral.client.batchfile.objects import read_object
-    from corral.client.connection import call_server
-    from corral.engine_kinds import COMFYUI
-
-    inputs = {"workflow": read_object(workflow)}
-    path = f"/corral/v1/engines/{quote(COMFYUI.name)}/check"
-    answer = call_server(url, data_dir, lambda api: api.post(path, {"inputs": inputs}))
+    answer = _ask_about(workflow, "check", url, data_dir)
     if as_json:
         terminal.put_json(answer)
     else:
         _put_reports(answer["items"])
     complete = any(not report["missing"] and report["away"] is None for report in answer["items"])
     raise typer.Exit(0 if complete else exits.TASKS_FAILED)
+
+
+@app.command("place", epilog=make_example("corral engines place portrait.json"))
+def place(workflow: Workflow, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Place the model files of a workflow where instances lack them.
+
+    They come from the store of the server: models there with a file of the same name. Each is verified, and goes into
+    the folder that the cluster file names for the instance (`modelsFolder`). The exit code is 1 if one is still
+    missing.
+    """
+    from corral.units import format_bytes
+
+    answer = _ask_about(workflow, "place", url, data_dir)
+    if as_json:
+        terminal.put_json(answer)
+    else:
+        for item in answer["items"]:
+            terminal.put(f"{item['instance']}: {item['path']}, {format_bytes(item['size'])}, placed")
+        for file in answer["unplaced"]:
+            terminal.put_text(f"{file['instance']}: {file['file']}: {file['problem']}\n  {file['hint'] or ''}")
+        if not answer["items"] and not answer["unplaced"]:
+            terminal.note("no instance that answers lacks a model file of this workflow")
+    raise typer.Exit(exits.TASKS_FAILED if answer["unplaced"] else 0)
+
+
+def _ask_about(workflow: Path, verb: str, url: str | None, data_dir: Path | None) -> Json:
+    """Have the server look at a workflow, converted where its editor saved it."""
+    from corral.client.batchfile.objects import read_object
+    from corral.client.connection import call_server
+    from corral.client.converting import request_conversion
+    from corral.engine_kinds import COMFYUI
+    from corral.engines.converting import is_of_editor
+
+    content = read_object(workflow)
+
+    async def ask(api: Api) -> Json:
+        nodes = content
+        if is_of_editor(COMFYUI, content):
+            nodes = (await request_conversion(api, COMFYUI.name, content))["workflow"]
+        path = f"/corral/v1/engines/{COMFYUI.name}/{verb}"
+        return await api.post(path, {"inputs": {"workflow": nodes}}, within_s=_COPYING_S)
+
+    return call_server(url, data_dir, ask)
 
 
 def _put_reports(reports: list[Json]) -> None:

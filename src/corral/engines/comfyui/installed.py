@@ -43,6 +43,11 @@ _FOLDERS = {
     "vae_name": "vae",
 }
 """The models folder from which nodes of ComfyUI load an input (`nodes.py` and `folder_paths.py`)."""
+_FOLDERS_OF_TYPES = {
+    ("CLIPVisionLoader", "clip_name"): "clip_vision",
+    ("UpscaleModelLoader", "model_name"): "upscale_models",
+}
+"""The same for inputs whose names mean something else on other nodes."""
 _MODEL_ENDINGS = (".safetensors", ".ckpt", ".gguf", ".pt", ".pth", ".bin", ".sft", ".onnx", ".pkl")
 
 
@@ -108,8 +113,7 @@ class Installed:
 
 
 def _suggest_placing(need: Need) -> str:
-    folder = _FOLDERS.get(need.input or "")
-    return f"; `corral models place SOURCE --as {folder}/{need.file}` puts it there" if folder else ""
+    return f"; `corral models place SOURCE --as {need.folder}/{need.file}` puts it there" if need.folder else ""
 
 
 def list_needs(inputs: Mapping[str, Json]) -> tuple[Need, ...]:
@@ -124,7 +128,9 @@ def list_needs(inputs: Mapping[str, Json]) -> tuple[Need, ...]:
         needs.append(Need(type=node.class_type, where=place))
         for name, value in node.inputs.items():
             if isinstance(value, str) and value.lower().endswith(_MODEL_ENDINGS):
-                needs.append(Need(type=node.class_type, input=name, file=value, where=f"{place} input {name!r}"))
+                folder = _FOLDERS_OF_TYPES.get((node.class_type, name)) or _FOLDERS.get(name)
+                where = f"{place} input {name!r}"
+                needs.append(Need(type=node.class_type, input=name, file=value, folder=folder, where=where))
     return tuple(needs)
 
 

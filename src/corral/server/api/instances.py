@@ -52,6 +52,20 @@ async def survey(services: Services, kind: EngineKind, inputs: Mapping[str, Json
     return await services.surveyor.compare(kind, settings, [needs], age_s=RECENT_S)
 
 
+async def find_lacking_files(
+    services: Services, kind: EngineKind, inputs: Mapping[str, Json]
+) -> dict[str, tuple[Need, ...]]:
+    """Return the model files that each instance lacks for a task with these inputs; one that is away lacks none."""
+    settings = services.cluster.engines.get(kind.name) or EngineSettings(name=kind.name)
+    needs = await asyncio.to_thread(list_needs, kind, inputs)
+    files = [need for need in dict.fromkeys(needs) if need.file is not None]
+    reports = await services.surveyor.compare(kind, settings, [[need] for need in files], age_s=0)
+    return {
+        report.instance.name: tuple(need for need, lacks in zip(files, report.missing, strict=False) if lacks)
+        for report in reports
+    }
+
+
 async def _find_problems(
     services: Services, kind: EngineKind, settings: EngineSettings, submission: Submission, wanted: Wanted
 ) -> list[Problem]:

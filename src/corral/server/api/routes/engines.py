@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from starlette.responses import Response
+
 from corral.engine_kinds import ENGINES, EngineKind
 from corral.engines.converting import convert_workflow
 from corral.engines.inputs import check_inputs, load_inputs
 from corral.engines.narrowing import strip_credentials
 from corral.engines.surveying import InstanceReport
 from corral.errors import CorralError, Kind, Problem, ProblemsError, did_you_mean
+from corral.operations.placing_models import PlacedNeeds, UnplacedFile, place_needed
 from corral.server.api.accepting import is_enabled
+from corral.server.api.auditing import record
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
-from corral.server.api.instances import survey
+from corral.server.api.instances import find_lacking_files, survey
 from corral.server.api.requests import CheckAsked, ConvertAsked
 from corral.server.api.routing import make_router
 from corral.server.api.schemas import EngineOut, Engines, InstanceCheck, InstanceChecks, ProblemOut, WorkflowOut
-from corral.server.api.state import ApiState, Here, Submitter, Viewer
+from corral.server.api.state import Admin, ApiState, Here, Submitter, Viewer
 from corral.server.api.strict_json import MAX_PROBLEMS
+from corral.server.api.wired import answer, describe_answers
+from corral.tasks.store.audit import Action
 
 router = make_router("engines", prefix="/corral/v1", route_class=StrictRoute)
+
+describe_answers(PlacedNeeds, UnplacedFile)
 
 
 class EngineMissingError(CorralError):
@@ -52,9 +60,31 @@ async def convert(name: str, asked: ConvertAsked, api: Here, caller: Submitter) 
     """Convert a workflow of the engine's editor to what tasks take, with an instance's node types."""
     kind = _find_kind(name)
     settings = api.services.cluster.engines.get(name)
-    answer = await convert_workflow(kind, settings, asked.workflow, instance=asked.instance)
-    notes = [_describe_problem(note) for note in answer.converted.notes]
-    return WorkflowOut(instance=answer.instance, workflow=answer.converted.workflow, notes=notes)
+    conversion = await convert_workflow(kind, settings, asked.workflow, instance=asked.instance)
+    notes = [_describe_problem(note) for note in conversion.converted.notes]
+    return WorkflowOut(instance=conversion.instance, workflow=conversion.converted.workflow, notes=notes)
+
+
+@router.post(
+    "/engines/{name}/place",
+    summary="Place model files for a workflow",
+    response_model=PlacedNeeds,
+    responses=declare_refusals(400, 404, 409, 413, 422),
+)
+async def place_needed_files(name: str, asked: CheckAsked, api: Here, caller: Admin) -> Response:
+    """Copy the model files that instances lack for a task from the store to their models folders, each verified.
+
+    The answer comes when all are there.
+    """
+    kind = _find_kind(name)
+    problems = check_inputs(name, asked.inputs)
+    if problems:
+        raise ProblemsError(problems)
+    lacking = await find_lacking_files(api.services, kind, asked.inputs)
+    placed = await place_needed(api.services.cluster, api.services.weights, lacking)
+    for item in placed.items:
+        await record(api, caller, Action.MODEL_PLACED, str(item.path), instances=[item.instance])
+    return answer(placed)
 
 
 def _find_kind(name: str) -> EngineKind:
