@@ -36,6 +36,8 @@ class ImageFacts:
     """Where the facts are from."""
     port: int | None = None
     """The port on which it listens unless it is configured otherwise."""
+    health_path: str | None = None
+    """The path that answers 200 once it can serve; None when unknown."""
     folders: tuple[str, ...] = ()
     """Where it keeps what must last: models and results; any of them can be a volume."""
     folder_variables: tuple[str, ...] = ()
@@ -44,8 +46,8 @@ class ImageFacts:
     """Whether it asks its users who they are; None when unknown."""
     missing_tools: frozenset[str] = frozenset()
     """Programs for health checks that it is known to lack."""
-    health: str = ""
-    """A health check that works with what it has; empty when none is known."""
+    health: tuple[str, ...] = ()
+    """A health check that works with what it has, as Compose writes one; empty when none is known."""
     tags: Mapping[Maker, str] = field(default_factory=dict[Maker, str])
     """For each maker of GPUs a pattern of the tags that use them; empty where every tag is for the same hardware."""
     example_tags: Mapping[Maker, str] = field(default_factory=dict[Maker, str])
@@ -73,7 +75,7 @@ OLLAMA = ImageFacts(
     folder_variables=("OLLAMA_MODELS",),
     has_login=False,
     missing_tools=frozenset({"curl", "wget", "python", "python3", "nc"}),
-    health='["CMD", "ollama", "list"]',
+    health=("CMD", "ollama", "list"),
     tags={Maker.NVIDIA: r"^(?!.*rocm)", Maker.AMD: "rocm"},
     example_tags={Maker.NVIDIA: "without -rocm", Maker.AMD: "-rocm"},
     any_maker_variable="OLLAMA_VULKAN",
@@ -83,6 +85,7 @@ OPEN_WEBUI = ImageFacts(
     repositories=("ghcr.io/open-webui/open-webui", "openwebui/open-webui"),
     source="open-webui's Dockerfile and docs.openwebui.com (environment variables)",
     port=8080,
+    health_path="/health",
     folders=("/app/backend/data",),
     folder_variables=("DATA_DIR", "DATABASE_URL"),
     has_login=True,
@@ -102,6 +105,7 @@ VLLM = ImageFacts(
     repositories=("vllm/vllm-openai",),
     source="docs.vllm.ai (using Docker), vLLM's docker/Dockerfile",
     port=8000,
+    health_path="/health",
     folders=("/root/.cache/huggingface",),
     folder_variables=("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"),
     has_login=False,
@@ -115,6 +119,7 @@ IMAGES: tuple[ImageFacts, ...] = (
         repositories=("lmsysorg/sglang",),
         source="docs.sglang.ai (install with Docker)",
         port=30000,
+        health_path="/health",
         folders=("/root/.cache/huggingface",),
         folder_variables=("HF_HOME",),
         has_login=False,
@@ -124,6 +129,7 @@ IMAGES: tuple[ImageFacts, ...] = (
         repositories=("ghcr.io/huggingface/text-generation-inference",),
         source="huggingface.co/docs/text-generation-inference (quick tour)",
         port=80,
+        health_path="/health",
         folders=("/data",),
         folder_variables=("HF_HOME", "HUGGINGFACE_HUB_CACHE"),
         has_login=False,
@@ -134,6 +140,7 @@ IMAGES: tuple[ImageFacts, ...] = (
         repositories=("ghcr.io/huggingface/text-embeddings-inference",),
         source="huggingface.co/docs/text-embeddings-inference (supported hardware)",
         port=80,
+        health_path="/health",
         folders=("/data",),
         folder_variables=("HF_HOME", "HUGGINGFACE_HUB_CACHE"),
         has_login=False,
@@ -144,6 +151,7 @@ IMAGES: tuple[ImageFacts, ...] = (
         repositories=("ghcr.io/ggml-org/llama.cpp", "ghcr.io/ggerganov/llama.cpp"),
         source="llama.cpp's docs/docker.md",
         port=8080,
+        health_path="/health",
         has_login=False,
         tags={Maker.NVIDIA: "cuda|vulkan", Maker.AMD: "rocm|vulkan", Maker.INTEL: "intel|vulkan"},
         example_tags={Maker.NVIDIA: ":server-cuda", Maker.AMD: ":server-rocm", Maker.INTEL: ":server-intel"},
@@ -152,6 +160,7 @@ IMAGES: tuple[ImageFacts, ...] = (
         repositories=("localai/localai", "quay.io/go-skynet/local-ai"),
         source="localai.io (container images)",
         port=8080,
+        health_path="/readyz",
         has_login=False,
         tags={
             Maker.NVIDIA: "nvidia|cublas|cuda|vulkan",
@@ -168,6 +177,7 @@ IMAGES: tuple[ImageFacts, ...] = (
         repositories=("ghcr.io/immich-app/immich-machine-learning",),
         source="docs.immich.app (hardware-accelerated machine learning)",
         port=3003,
+        health_path="/ping",
         folders=("/cache",),
         folder_variables=("MACHINE_LEARNING_CACHE_FOLDER",),
         tags={Maker.NVIDIA: "cuda", Maker.AMD: "rocm", Maker.INTEL: "openvino"},
@@ -177,6 +187,7 @@ IMAGES: tuple[ImageFacts, ...] = (
         repositories=("ghcr.io/speaches-ai/speaches",),
         source="speaches.ai (installation)",
         port=8000,
+        health_path="/health",
         folders=("/home/ubuntu/.cache/huggingface", "/home/ubuntu/.cache/huggingface/hub"),
         folder_variables=("HF_HOME", "HF_HUB_CACHE"),
         tags={Maker.NVIDIA: "cuda"},
@@ -216,6 +227,8 @@ IMAGES: tuple[ImageFacts, ...] = (
         repositories=("qdrant/qdrant",),
         source="qdrant.tech (running Qdrant with GPU)",
         port=6333,
+        missing_tools=frozenset({"curl", "wget", "python", "python3", "nc"}),
+        health_path="/readyz",
         folders=("/qdrant/storage",),
         tags={Maker.NVIDIA: "gpu-nvidia", Maker.AMD: "gpu-amd"},
         example_tags={Maker.NVIDIA: "-gpu-nvidia", Maker.AMD: "-gpu-amd"},

@@ -25,6 +25,7 @@ from corral.cluster.values import (
     ServiceKind,
     Storage,
 )
+from corral.container_images import find_image
 from corral.engine_kinds import SERVICE_ENGINES
 from corral.errors import CorralError, Kind
 from corral.hardware.makers import NVIDIA, find_maker
@@ -385,7 +386,9 @@ def _find_usual_port(service: Service) -> int | None:
     if service.kind in _PORTS_OF_KINDS:
         return _PORTS_OF_KINDS[service.kind]
     programs_of_engines = (SERVICE_ENGINES[engine].program for engine in service.engines if engine in SERVICE_ENGINES)
-    return next((program.port for program in programs_of_engines if program is not None and program.port), None)
+    known = next((program.port for program in programs_of_engines if program is not None and program.port), None)
+    facts = find_image(service.image) if service.image else None
+    return known or (facts.port if facts else None)
 
 
 def _add_addresses(deployed: Deployed, others: list[Deployed]) -> Deployed:
@@ -396,6 +399,8 @@ def _add_addresses(deployed: Deployed, others: list[Deployed]) -> Deployed:
         addresses = list_addresses(called[name], caller=deployed) if name in called else ()
         if addresses:
             variables[name_address_variable(name)] = addresses[0]
+            target = called[name].service
+            variables |= programs.list_image_addresses(deployed.service, target, addresses[0])
         if len(addresses) > 1:
             variables[f"{name_address_variable(name)}S"] = ",".join(addresses)
     reached = [called[name] for name in deployed.service.calls if name in called]

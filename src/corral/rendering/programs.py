@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from corral.cluster.values import Cluster, SecretKey, Service, ServiceKind
-from corral.engine_kinds import SERVICE_ENGINES
+from corral.container_images import VLLM, find_image
+from corral.engine_kinds import OLLAMA, SERVICE_ENGINES
 
 POSTGRESQL = "postgres:18.1"
 NGINX = "nginxinc/nginx-unprivileged:1.29.3"
@@ -72,10 +73,34 @@ _OF_KINDS = {
 
 
 def program_of(service: Service) -> Program:
-    """The program that a service runs, as far as it is known; the first known engine decides."""
+    """The program that a service runs, as far as it is known; the first known engine decides, else its image."""
     if service.kind in _OF_KINDS:
         return _OF_KINDS[service.kind]
-    return next((_OF_ENGINES[engine] for engine in service.engines if engine in _OF_ENGINES), _UNKNOWN)
+    of_engine = next((_OF_ENGINES[engine] for engine in service.engines if engine in _OF_ENGINES), None)
+    return of_engine or _read_image(service.image)
+
+
+def _read_image(image: str | None) -> Program:
+    facts = find_image(image) if image else None
+    if facts is None:
+        return _UNKNOWN
+    return Program(health_path=facts.health_path, data_path=facts.folders[0] if facts.folders else _UNKNOWN.data_path)
+
+
+def list_image_addresses(service: Service, target: Service, address: str) -> dict[str, str]:
+    """List the variables in which a service's image reads the address of what it calls; none for other images."""
+    facts = find_image(service.image) if service.image else None
+    if facts is None:
+        return {}
+    if OLLAMA.name in target.engines:
+        return {facts.addresses[_OLLAMA_API]: address} if _OLLAMA_API in facts.addresses else {}
+    image = find_image(target.image) if target.image else None
+    speaks_openai = target.kind is ServiceKind.LITELLM or image is VLLM
+    return {facts.addresses[_OPENAI_API]: f"{address}/v1"} if speaks_openai and _OPENAI_API in facts.addresses else {}
+
+
+_OLLAMA_API, _OPENAI_API = "ollama", "openai"
+"""Programs that images read addresses of, by the words of their facts."""
 
 
 def image_of(service: Service) -> str | None:

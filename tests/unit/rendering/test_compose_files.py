@@ -242,3 +242,48 @@ services:
 layouts: {edge: {services: {ollama: {node: big, pod: both}, voice: {node: big, pod: both}}}}
 """
     assert services_of(shared, layout="edge")["ollama"]["environment"]["OLLAMA_MAX_LOADED_MODELS"] == "1"
+
+
+def test_an_image_is_given_the_variable_port_folder_and_health_check_that_it_has() -> None:
+    body = """\
+storage: [{name: chats, kind: local, node: big}]
+services:
+  - {name: ollama, engines: [ollama], gpus: 1, node: big}
+  - name: chat
+    image: ghcr.io/open-webui/open-webui:v0.6.30
+    node: big
+    calls: [ollama]
+    storage: [chats]
+"""
+    chat = services_of(body)["chat"]
+    assert chat["environment"] == {"OLLAMA_BASE_URL": "http://ollama:11434", "OLLAMA_URL": "http://ollama:11434"}
+    assert chat["ports"] == ["127.0.0.1:8080:8080"]
+    assert chat["volumes"][0]["target"] == "/app/backend/data"
+    assert "http://127.0.0.1:8080/health" in chat["healthcheck"]["test"][1]
+
+
+def test_what_the_cluster_file_says_of_an_image_wins() -> None:
+    body = """\
+services:
+  - {name: ollama, engines: [ollama], gpus: 1, node: big}
+  - name: chat
+    image: ghcr.io/open-webui/open-webui:v0.6.30
+    node: small
+    port: 3000
+    calls: [ollama]
+    env: {OLLAMA_BASE_URL: "http://elsewhere:11434"}
+"""
+    chat = services_of(body, "small")["chat"]
+    assert chat["environment"]["OLLAMA_BASE_URL"] == "http://elsewhere:11434"
+    assert chat["ports"] == ["127.0.0.1:3000:3000"]
+
+
+def test_a_health_check_uses_what_the_image_has() -> None:
+    body = """\
+services:
+  - {name: ollama, engines: [ollama], gpus: 1, image: "ollama/ollama:0.12.5", node: big}
+  - {name: vectors, image: "qdrant/qdrant:v1.15.1", node: big}
+"""
+    containers = services_of(body)
+    assert containers["ollama"]["healthcheck"]["test"] == ["CMD", "ollama", "list"]
+    assert "healthcheck" not in containers["vectors"]

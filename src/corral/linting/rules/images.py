@@ -64,7 +64,7 @@ def check_health_tools(corpus: Corpus) -> Iterator[Violation]:
                 and tools <= facts.missing_tools
                 and not re.search(r"\b(?:ollama|bash)\b[^|]*\|\||/dev/tcp", script)
             ):
-                instead = f": {facts.health}" if facts.health else ""
+                instead = f": write [{', '.join(facts.health)}]" if facts.health else ""
                 what = f"the image of {program.title} has no {' and no '.join(sorted(tools))}{instead}"
                 yield Violation(place=tree.place, what=what, subject=program.subject)
 

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterable
 
 from corral.cluster.values import Node, Service, ServiceKind, Storage, StorageKind
-from corral.engine_kinds import OLLAMA
+from corral.container_images import find_image
 from corral.hardware.makers import NVIDIA
 from corral.rendering.compose.interpolation import default_variable, join_parts, require_variable
 from corral.rendering.compose.machines import Unit
@@ -34,6 +34,7 @@ from corral.rendering.programs import image_of, mount_paths, program_of
 ON_DEMAND = "on-demand"
 JOBS = "jobs"
 _SHARED_MEMORY = f"{SHARED_MEMORY_BYTES // 2**30}gb"
+_HTTP_CLIENTS = frozenset({"curl", "wget", "python3"})
 _PYTHON_REQUEST = "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=4)"
 
 
@@ -179,19 +180,16 @@ def _build_health_check(deployed: Deployed) -> dict[str, Json] | None:
 
 
 def _choose_health_test(service: Service, port: int | None) -> list[str] | None:
-    """A test inside of the container, with programs of its image: Ollama's has none of the common ones."""
-    if OLLAMA.name in service.engines and (service.image is None or _is_ollama(service.image)):
-        return ["CMD", "ollama", "list"]
+    """A test inside of the container, with programs of its image: some have none of the common ones."""
+    facts = find_image(image_of(service) or "")
+    if facts is not None and (facts.health or facts.missing_tools >= _HTTP_CLIENTS):
+        return list(facts.health) or None
     path = service.health_path or program_of(service).health_path
     if path is None or port is None:
         return None
     url = shlex.quote(f"http://127.0.0.1:{port}{path}")
     python = f"python3 -c {shlex.quote(_PYTHON_REQUEST)} {url}"
     return ["CMD-SHELL", f"curl -fsS -o /dev/null {url} || wget -q -O /dev/null {url} || {python}"]
-
-
-def _is_ollama(image: str) -> bool:
-    return image.removeprefix("docker.io/").partition(":")[0] == "ollama/ollama"
 
 
 def _build_resources(unit: Unit, deployed: Deployed) -> dict[str, Json]:
