@@ -60,6 +60,11 @@ class Manifest:
         return self.tree.file
 
     @property
+    def has_namespace(self) -> bool:
+        """Whether the files say its namespace; else it gets one when it is applied."""
+        return self.namespace != DEFAULT_NAMESPACE or self.tree["metadata"]["namespace"].raw is not None
+
+    @property
     def identity(self) -> tuple[str, str, str, str | None]:
         """Two objects of one cluster cannot have the same."""
         return self.group, self.kind, self.namespace, self.name

@@ -135,7 +135,7 @@ def check_claim_namespace(corpus: Corpus) -> Iterator[Violation]:
     """Look for claims that only another namespace of the files has."""
     is_set_elsewhere = any(manifest.group.endswith(_SET_NAMESPACES) for manifest in corpus.custom_manifests)
     for use in _list_uses(corpus):
-        if _find_claim(corpus, use) is not None:
+        if _find_claim(corpus, use) is not None or not use.pod.owner.has_namespace:
             continue
         others = [
             claim.namespace
