@@ -72,8 +72,8 @@ def choose_data_dir(given: Path | None) -> Path:
 def prepare_data_dir(data_dir: Path) -> None:
     """Create the data directory, readable by its owner only. Raises: SettingsError.
 
-    Root's can be entered by its group, with which the embedded PostgreSQL runs as another user. A folder that has
-    something in it, or another owner, keeps its mode.
+    Root's can be entered by its group, with which the embedded PostgreSQL runs as another user. A folder that is
+    something else, or has another owner, keeps its mode.
     """
     if len(os.fsencode(data_dir)) > LONGEST_DATA_DIR:
         raise SettingsError(
@@ -83,9 +83,9 @@ def prepare_data_dir(data_dir: Path) -> None:
         )
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if os.geteuid() == data_dir.stat().st_uid == 0 and not any(data_dir.iterdir()):
+        if os.geteuid() == data_dir.stat().st_uid == 0 and _is_a_data_dir(data_dir):
             os.chown(data_dir, -1, os.getegid())
-            data_dir.chmod(0o710)
+            data_dir.chmod(data_dir.stat().st_mode & 0o7777 | 0o010)
     except OSError as error:
         raise SettingsError(
             f"cannot create the data directory: {error.strerror}",
@@ -98,6 +98,11 @@ def prepare_data_dir(data_dir: Path) -> None:
             where=str(data_dir),
             hint="remove the directory, and restore the backup again",
         )
+
+
+def _is_a_data_dir(folder: Path) -> bool:
+    """Whether a folder is empty, or was used by a server before."""
+    return (folder / LOCK_FILE).exists() or not any(folder.iterdir())
 
 
 def models_dir(data_dir: Path) -> Path:

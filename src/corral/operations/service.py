@@ -155,7 +155,8 @@ def _list_start_of_gpus(service: Service) -> list[str]:
 
 
 def _list_system_settings(service: Service) -> list[str]:
-    state = ["StateDirectory=corral", "StateDirectoryMode=0700"] if service.data_dir == SYSTEM_DATA_DIR else []
+    mode = "0710" if service.user == ROOT else "0700"  # root's database is another user's, with root's group
+    state = ["StateDirectory=corral", f"StateDirectoryMode={mode}"] if service.data_dir == SYSTEM_DATA_DIR else []
     # As root, the embedded PostgreSQL changes to a user of its own, for which it needs capabilities.
     own_user = [] if service.user == ROOT else [f"User={service.user}", "CapabilityBoundingSet=", "ProtectHostname=yes"]
     return [

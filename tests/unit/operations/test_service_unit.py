@@ -55,6 +55,8 @@ def test_no_setting_takes_gpus_or_home_folders_away(system: bool) -> None:
 def test_a_system_service_of_root_keeps_what_the_embedded_database_needs() -> None:
     assert "CapabilityBoundingSet=" not in render_unit(a_service(system=True, user="root"))
     assert "CapabilityBoundingSet=\n" in render_unit(a_service(system=True))
+    assert "StateDirectoryMode=0710\n" in render_unit(a_service(system=True, user="root"))
+    assert "StateDirectoryMode=0700\n" in render_unit(a_service(system=True))
 
 
 @pytest.mark.parametrize(
