@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from corral.cli import terminal
 from corral.cli.figure_text import format_figure, shorten_names
 from corral.figures import Origin
-from corral.hardware.power.values import CIRCUIT, Verdict
+from corral.hardware.power.values import CIRCUIT, WIRING, Verdict
 from corral.hardware.power.wiring import CONTINUOUS_SHARE, USUAL_LINES, share_line
 from corral.units import format_list
 
@@ -110,11 +110,8 @@ def _describe_circuits(nodes: Sequence[NodePower]) -> str | None:
     wall = sum((node.limited or node.full).wall.value for node in nodes)
     if not wall or any(judgement.about == CIRCUIT for node in nodes for judgement in node.judgements):
         return None
-    shares = [f"{100 * share_line(wall, line):.0f} % of {line.amps} A at {line.volts} V" for line in USUAL_LINES]
-    return (
-        f"on one circuit that is {' or '.join(shares)}; a load of hours takes {100 * CONTINUOUS_SHARE:.0f} % "
-        "(`psu.line` states yours)"
-    )
+    shares = [f"{100 * share_line(wall, line):.0f} % of {line.amps} A/{line.volts} V" for line in USUAL_LINES]
+    return f"on one circuit: {', '.join(shares)}; hours take up to {100 * CONTINUOUS_SHARE:.0f} %"
 
 
 def _is_assumed(node: NodePower) -> bool:
@@ -174,6 +171,8 @@ def _list_notes(node: NodePower, *, verbose: bool) -> Iterator[tuple[str, str]]:
     for about, judgements in _group_judgements(node.judgements).items():
         reasons = "; ".join(dict.fromkeys(judgement.reason for judgement in judgements))
         first = judgements[0]
+        if about == WIRING and not verbose and not (node.conditions and node.verdict is Verdict.OK):
+            continue
         yield first.verdict.value, f"{about}: {first.what}{f' ({reasons})' if verbose else ''}"
     losses: dict[str, list[str]] = {}
     for card in node.gpus:

@@ -61,7 +61,7 @@ def test_two_cards_on_an_unknown_number_of_rails_are_ok_only_if_there_is_one() -
     )
     assert node_power.verdict is Verdict.OK
     assert node_power.conditions == ("the supply has one 12 V rail",)
-    assert any("2 x 12-pin and an unknown number of rails" in judgement.what for judgement in node_power.judgements)
+    assert any("2 x 12-pin on an unknown number of rails" in judgement.what for judgement in node_power.judgements)
     assert any("nvidia-smi -i 0 -lgc 0,1695" in advice for advice in node_power.advice)
 
 
@@ -164,7 +164,7 @@ def test_a_module_is_not_given_the_draw_of_a_desktop(model: str) -> None:
 def test_a_machine_without_gpus_is_unknown_until_the_file_states_its_draw() -> None:
     unknown, stated = power(), power(other_power_w=40, psu_w=90)
     assert unknown.full.system.value == 0
-    assert unknown.unknown == ("the file does not state its power draw (`psu.otherWatts`); nothing is counted",)
+    assert unknown.unknown == ("its power draw (`psu.otherWatts`); nothing is counted",)
     assert (stated.full.system.value, stated.unknown, stated.verdict) == (40, (), Verdict.OK)
 
 

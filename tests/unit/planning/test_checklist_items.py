@@ -89,7 +89,7 @@ def test_a_supply_whose_standard_nothing_states_is_asked_about() -> None:
     supply = item(hydra(), "hardware.hydra-compute.supply")
 
     assert supply.kind is ItemKind.BY_HAND
-    assert "which standard the supply is made to is unknown" in supply.task
+    assert "the supply's standard is unknown" in supply.task
 
 
 def test_a_supply_that_is_too_small_is_asked_about_with_the_figures() -> None:

@@ -47,9 +47,9 @@ def advise(
         *(_advise_supply(full, draw, other, psu, recommended, judgements) if is_desktop else ()),
         *_advise_limits(gpus, lowered, draw, psu),
         *_advise_persistence([gpu for gpu in gpus if gpu.index not in lowered]),
-        *_advise_clocks(gpus, judgements),
+        *(() if psu is None else _advise_clocks(gpus, judgements)),
         *_advise_air(gpus, full),
-        *_ask_open_questions(psu, other, judgements, full),
+        *_ask_open_questions(psu, other),
     )
 
 
@@ -127,10 +127,7 @@ def _advise_clocks(gpus: Sequence[GpuPower], judgements: Sequence[Judgement]) ->
     )
     commands = [command for gpu in gpus if (command := gpu.clock_command) is not None]
     if in_question and len(gpus) > 1 and commands:
-        yield (
-            f"if the machine cuts out under load, hold the clocks as well: run {format_list(commands)}; a power limit "
-            "is a mean over milliseconds, and the highest clocks make the peaks"
-        )
+        yield f"if it cuts out, hold the clocks, for a limit lowers no peak: run {format_list(commands)}"
 
 
 def _describe_price(gpu: GpuPower, limit_w: float) -> str:
@@ -165,22 +162,11 @@ def _advise_air(gpus: Sequence[GpuPower], full: Draw) -> Iterator[str]:
         )
 
 
-def _ask_open_questions(
-    psu: Figure | None, other: Figure, judgements: Sequence[Judgement], full: Draw
-) -> Iterator[str]:
+def _ask_open_questions(psu: Figure | None, other: Figure) -> Iterator[str]:
     if psu is None:
         yield "write the supply's rating into the cluster file (`psu: {watts: ...}`)"
     if other.origin is Origin.ASSUMED:
         yield "write what the machine draws without its GPUs into the file (`psu: {otherWatts: ...}`)"
-    unknown = {judgement.about for judgement in judgements if judgement.verdict is Verdict.UNKNOWN}
-    facts = {
-        "standard": TRANSIENTS in unknown,
-        "rails": WIRING in unknown,
-        "efficiency": full.efficiency.origin is Origin.ASSUMED,
-    }
-    missing = [f"`{name}`" for name, is_missing in facts.items() if is_missing]
-    if psu is not None and missing:
-        yield f"write {format_list(missing)} of the supply into the file, next to its `watts`"
 
 
 def _find_hot(gpus: Sequence[GpuPower]) -> list[GpuPower]:

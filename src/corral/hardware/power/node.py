@@ -59,8 +59,8 @@ _ASSUMED = {
 }
 _UNCOUNTED = {
     _Kind.DESKTOP: None,
-    _Kind.MODULE: "its disks, fans and what is plugged into it are not counted (`psu.otherWatts`)",
-    _Kind.WITHOUT_GPU: "the file does not state its power draw (`psu.otherWatts`); nothing is counted",
+    _Kind.MODULE: "the draw of its disks and fans (`psu.otherWatts`); they are not counted",
+    _Kind.WITHOUT_GPU: "its power draw (`psu.otherWatts`); nothing is counted",
 }
 
 

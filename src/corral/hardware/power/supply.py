@@ -93,7 +93,7 @@ def _judge_transients(full: Draw, psu: Figure, standard: str | None) -> Judgemen
     if full.peak.value <= psu.value:
         return Judgement(about=TRANSIENTS, verdict=verdict, what=what, reason="within the rating of any supply")
     if verdict is Verdict.UNKNOWN:
-        what += "; which standard the supply is made to is unknown"
+        what += "; the supply's standard is unknown"
     reason = (
         f"{ATX_3}: every ATX 3.x supply has to carry {_format_percent(EXCURSION_CARRIED)} for 1 ms, with a 16-pin "
         f"connector {_format_percent(EXCURSION_CARRIED_16_PIN)}; an older one promises nothing over its rating, and "

@@ -53,13 +53,13 @@ def _judge_rails(node: Node, gpus: Sequence[GpuPower], connectors: Sequence[Conn
     if peak <= LOWEST_PROTECTION_A:
         return ()
     cables = format_list([f"{connector.count} x {connector.kind}" for connector in connectors]) or "unknown cables"
-    hang = f"peaks of {peak:.0f} A at {RAIL_V} V go through {cables}"
+    hang = f"peaks of {peak:.0f} A go through {cables}"
     reason = (
         f"a supply with several rails cuts out when one gives more than its {LOWEST_PROTECTION_A} to "
         f"{HIGHEST_PROTECTION_A} A, and a power limit does not hold back peaks of a millisecond"
     )
     if node.psu_rails is None:
-        what = f"{hang} and an unknown number of rails: enough if {ONE_RAIL}"
+        what = f"{hang} on an unknown number of rails: enough if {ONE_RAIL}"
         return (Judgement(about=WIRING, verdict=Verdict.UNKNOWN, what=what, reason=reason),)
     if node.psu_rails == 1:
         what = f"{hang} and one rail"
