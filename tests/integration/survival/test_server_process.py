@@ -123,7 +123,7 @@ async def test_database_with_a_newer_schema_is_refused_and_left_alone(
     code, said = await run_up(short_folder / "data", cluster_file, database_url)
     assert code != 0
     assert "error[database.newer]: the database has schema 9999" in said
-    assert "hint: upgrade Corral, or use another data directory" in said
+    assert "go back with the newer one's `corral rollback`" in said
     assert await connection.fetchval("select version_num from alembic_version") == "9999"
     await connection.close()
 
