@@ -281,6 +281,28 @@ def test_smaller_quantizations_fit_where_larger_ones_do_not() -> None:
     assert {True, False} == set(fitting)
 
 
+@pytest.mark.parametrize("model", ["qwen3:30b-a3b", "gemma3:27b", "yi:34b", "llama3.1:8b@q5_k_m", "33b@q6_k"])
+def test_a_model_takes_as_much_as_it_is_listed_with_in_its_own_quantization(model: str) -> None:
+    fit = judge(a_shape(model), RUNNING, (a_card(48),))
+
+    [own] = [listed for listed in fit.quantizations if listed.name == fit.shape.quantization]
+    assert own.size.value == fit.parts.on_one_gpu
+
+
+@pytest.mark.parametrize("model", ["qwen3:14b", "gemma3:12b", "command-r:35b", "qwen3-coder:30b"])
+def test_a_quantization_is_listed_with_what_a_model_named_with_it_takes(model: str) -> None:
+    listed = {quantized.name: quantized.size.value for quantized in judge(a_shape(model), RUNNING, ()).quantizations}
+
+    for name in ("Q2_K", "Q5_K_M", "Q6_K", "Q8_0"):
+        assert listed[name] == pytest.approx(judge(a_shape(f"{model}@{name}"), RUNNING, ()).parts.on_one_gpu, rel=1e-3)
+
+
+def test_experts_published_in_four_bits_stay_so() -> None:
+    fit = judge(a_shape("gpt-oss:20b"), RUNNING, (a_card(16),))
+
+    assert [(listed.name, listed.size.value) for listed in fit.quantizations] == [("MXFP4", fit.parts.on_one_gpu)]
+
+
 def test_an_answer_is_the_same_each_time() -> None:
     cards = (a_card(16, "a"), a_card(16, "b"))
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from corral.figures import Figure, Origin, computed
 from corral.hardware.fit.memory import Parts, Running, compute_parts
-from corral.hardware.fit.nearest_shape import find_similar_shape
-from corral.hardware.fit.precisions import REPOSITORY_BITS
-from corral.hardware.fit.quantizations import BITS, BITS_SOURCE
-from corral.hardware.fit.shape import Block, ModelShape
+from corral.hardware.fit.requantized_shape import list_requantized
+from corral.hardware.fit.shape import ModelShape
 from corral.hardware.fit.splitting import (
     SPILLS,
     CandidateGpu,
@@ -24,7 +22,6 @@ from corral.hardware.fit.splitting import (
     spill,
     split_over,
 )
-from corral.units import Bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,25 +124,11 @@ def _judge_whole(
 def _judge_quantizations(
     shape: ModelShape, running: Running, gpus: Sequence[CandidateGpu], groups: Sequence[Sequence[CandidateGpu]]
 ) -> tuple[Quantized, ...]:
-    """Judge the model in other quantizations, from the smallest; those of repositories where it is in one."""
-    others = [(name, *_requantize(shape, name)) for name in BITS]
-    if shape.blocks and not shape.is_embedding_on_cpu:
-        others += [(name, _scale_layers(shape, bits), source) for name, bits, source in REPOSITORY_BITS]
-    judged = [_judge_other(other, name, source, running, gpus, groups) for name, other, source in others]
+    """Judge the model in its other quantizations, from the smallest."""
+    judged = [
+        _judge_other(other, name, source, running, gpus, groups) for name, other, source in list_requantized(shape)
+    ]
     return tuple(sorted(judged, key=lambda quantized: quantized.size.value))
-
-
-def _requantize(shape: ModelShape, name: str) -> tuple[ModelShape, str]:
-    """Estimate the model in a quantization: every part of its weights scaled to that many bits."""
-    bits = BITS[name]
-    formula = f"{shape.parameters / 1e9:.3g}B parameters x {bits:g} bits ({BITS_SOURCE})"
-    if shape.blocks:
-        stays = shape.is_embedding_on_cpu or name != _SIXTEEN_BITS
-        return _scale(shape, bits, is_embedding_on_cpu=stays), formula
-    similar = find_similar_shape(
-        shape.name, parameters=shape.parameters, bits=bits, quantization=name, source=BITS_SOURCE
-    )
-    return similar, formula
 
 
 def _judge_other(
@@ -162,45 +145,6 @@ def _judge_other(
         name=name,
         size=computed(parts.on_one_gpu, "B", f"{source} + cache, buffers and context"),
         fits=tuple(" + ".join(gpu.name for gpu in verdict.gpus) for verdict in verdicts if verdict.fits),
-    )
-
-
-def _scale_layers(shape: ModelShape, bits: float) -> ModelShape:
-    """Scale the layers of a model in a repository; its embedding and output stay as they are."""
-    layers = sum(block.weights for block in shape.blocks)
-    numbers = shape.parameters - (shape.weights - layers) // 2
-    factor = numbers * bits / 8 / layers if layers else 0.0
-    return replace(shape, blocks=_scale_blocks(shape, factor), tensors=())
-
-
-def _scale_blocks(shape: ModelShape, factor: float) -> tuple[Block, ...]:
-    return tuple(
-        replace(
-            block,
-            weights=Bytes(round(block.weights * factor)),
-            expert_weights=Bytes(round(block.expert_weights * factor)),
-        )
-        for block in shape.blocks
-    )
-
-
-_SIXTEEN_BITS = "F16"
-"""Where a model's own weights are in 16 bits for PyTorch, another program's 16 bits are no smaller choice."""
-
-
-def _scale(shape: ModelShape, bits: float, *, is_embedding_on_cpu: bool) -> ModelShape:
-    """Scale all but what sees images, which stays in 16 bits."""
-    numbers, weights = shape.parameters - shape.vision // 2, shape.weights - shape.vision
-    factor = numbers * bits / 8 / weights if weights else 0.0
-    embedding, output = Bytes(round(shape.embedding * factor)), Bytes(round(shape.output * factor))
-    return replace(
-        shape,
-        blocks=_scale_blocks(shape, factor),
-        embedding=embedding,
-        input_only=Bytes(round(shape.input_only * factor)),
-        output=output,
-        is_embedding_on_cpu=is_embedding_on_cpu,
-        tensors=(),
     )
 
 
