@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from corral.engines.comfyui.editor.graph import BYPASSED, MUTED, EditorNode, Graph, Link, Slot, read_graph
+from corral.engines.comfyui.editor.graph import BYPASSED, GET, MUTED, SET, EditorNode, Graph, Link, Slot, read_graph
 from corral.engines.comfyui.editor.widgets import GROWING, Input, list_inputs, read_values
 from corral.engines.comfyui.errors import WorkflowInvalidError
 from corral.engines.comfyui.workflow import PLACES
@@ -22,8 +22,8 @@ _REROUTES = frozenset({"Reroute", "Reroute (rgthree)"})
 """Nodes of the editor that pass on their first input."""
 _PRIMITIVE = "PrimitiveNode"
 """A node of the editor that holds a value for the inputs that it is linked to."""
-_SET, _GET = "SetNode", "GetNode"
-"""Nodes of the editor (KJNodes) that are linked by the name that both have as their first value."""
+_LONGEST_WAY = 500
+"""Steps from an input to where its link begins; reroutes and subgraphs of real workflows make some ten."""
 _DRAWN = re.compile(r"(?<!\\)\{[^{}]*\|[^{}]*\}|/\*|^\s*//", re.MULTILINE)
 """A choice or a comment in a text, which the page resolves when it queues."""
 _REPLACED = re.compile(r"%date:[^%]*%|%[^%\s.]+\.[^%\s]+%")
@@ -136,7 +136,7 @@ def _wrap(value: Json) -> Json:
 
 
 def _is_of_editor(node: EditorNode) -> bool:
-    return node.type in (*_REROUTES, _PRIMITIVE, _SET, _GET)
+    return node.type in (*_REROUTES, _PRIMITIVE, SET, GET)
 
 
 # --- where a link begins --------------------------------------------------------------------------------------------
@@ -147,8 +147,8 @@ def _trace(node: EditorNode, index: int) -> _Origin:
     wanted, seen = node.inputs[index].type, set[tuple[str, int]]()
     while True:
         link = node.graph.links.get(node.inputs[index].link or "")
-        if (node.id, index) in seen:
-            return _Cut(f"is linked in a circle through node {node.id}")
+        if (node.id, index) in seen or len(seen) > _LONGEST_WAY:
+            return _Cut(f"is linked in a circle through node {node.id}, or over more than {_LONGEST_WAY} steps")
         seen.add((node.id, index))
         if link is None:
             return _find_own_value(node, index) if node.inside is not None else None
@@ -176,7 +176,7 @@ def _follow(graph: Graph, link: Link, wanted: str) -> tuple[EditorNode, int] | _
             return None if index is None else (node, index)
         if node.inside is None:
             return _pass_on(node, link)
-        inner = node.inside.find_output(link.origin_slot)
+        inner = node.inside.outputs.get(link.origin_slot)
         if inner is None:
             return None
         graph, link = node.inside, inner
@@ -189,16 +189,12 @@ def _pass_on(node: EditorNode, link: Link) -> tuple[EditorNode, int] | _Origin:
         return _Constant(_find_promoted(node, "value", otherwise=values[0])) if values else None
     if node.type in _REROUTES:
         return (node, 0) if node.inputs else None
-    if node.type == _GET:
-        setter = next((other for other in node.graph.nodes.values() if _is_set_for(other, node)), None)
+    if node.type == GET:
+        setter = node.graph.setters.get(repr(as_list(node.values)[:1]))
         return (setter, 0) if setter is not None and setter.inputs else None
-    if node.type == _SET:
+    if node.type == SET:
         return (node, 0) if node.inputs else None
     return Link(origin=node.id, origin_slot=link.origin_slot, target=link.target, target_slot=link.target_slot)
-
-
-def _is_set_for(node: EditorNode, getter: EditorNode) -> bool:
-    return node.type == _SET and as_list(node.values)[:1] == as_list(getter.values)[:1] != []
 
 
 def _choose_bypass(node: EditorNode, slot: int, wanted: str) -> int | None:
@@ -269,10 +265,7 @@ def _list_inner(host: EditorNode, name: str) -> Iterator[tuple[EditorNode, Slot]
     inside = host.inside
     if inside is None or name not in inside.input_names:
         return
-    position = inside.input_names.index(name)
-    keys = {key for key, link in inside.links.items() if (link.origin, link.origin_slot) == (inside.input_id, position)}
-    for node in inside.nodes.values():
-        yield from ((node, slot) for slot in node.inputs if slot.link in keys)
+    yield from inside.inner.get(inside.input_names.index(name), ())
 
 
 # --- what cannot be converted ---------------------------------------------------------------------------------------

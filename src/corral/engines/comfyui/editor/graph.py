@@ -15,8 +15,11 @@ from corral.work import Json
 
 MUTED, BYPASSED = 2, 4
 """Modes of a node (`LGraphEventMode`): it does not run, or its inputs take the place of its outputs."""
-MAX_NODES = 20_000
-"""Nodes of a workflow with those of its subgraphs: definitions that use one another can stand for any number."""
+MAX_NODES, MAX_SLOTS = 5000, 1000
+"""Nodes of a workflow with those of its subgraphs, since definitions that use one another can stand for any number; and
+inputs of a node. Large workflows have some hundred nodes."""
+SET, GET = "SetNode", "GetNode"
+"""Nodes of the editor (KJNodes) that are linked by the name that both have as their first value."""
 _GROUPS = ("workflow>", "workflow/")
 """Begin the type of a group node, which subgraphs replaced in 2025."""
 
@@ -83,6 +86,12 @@ class Graph:
     output_id: str = ""
     """Ids that stand for the subgraph's own inputs and outputs as origin and target of links."""
     input_names: tuple[str, ...] = ()
+    outputs: dict[int, Link] = field(default_factory=dict[int, Link])
+    """The link that leads to each output of this subgraph."""
+    inner: dict[int, list[tuple[EditorNode, Slot]]] = field(default_factory=dict[int, "list[tuple[EditorNode, Slot]]"])
+    """The inputs of nodes that each input of this subgraph leads to."""
+    setters: dict[str, EditorNode] = field(default_factory=dict[str, "EditorNode"])
+    """Nodes that keep a link under a name, by that name."""
 
     def list_active(self) -> Iterator[EditorNode]:
         """Yield every node, with those inside of subgraphs that run, in the order of the file."""
@@ -92,11 +101,18 @@ class Graph:
             elif node.mode not in (MUTED, BYPASSED):
                 yield from node.inside.list_active()
 
-    def find_output(self, slot: int) -> Link | None:
-        """Return the link that leads to an output of this subgraph."""
-        return next(
-            (link for link in self.links.values() if link.target == self.output_id and link.target_slot == slot), None
-        )
+    def make_index(self) -> None:
+        """Note what is looked up when links are followed; to be called once everything is read."""
+        for link in self.links.values():
+            if link.target == self.output_id:
+                self.outputs.setdefault(link.target_slot, link)
+        for node in self.nodes.values():
+            if node.type == SET:
+                self.setters.setdefault(repr(as_list(node.values)[:1]), node)
+            for slot in node.inputs:
+                link = self.links.get(slot.link or "")
+                if link is not None and link.origin == self.input_id:
+                    self.inner.setdefault(link.origin_slot, []).append((node, slot))
 
 
 def read_graph(raw: Mapping[str, Json]) -> tuple[Graph, list[Problem]]:
@@ -129,12 +145,15 @@ class _Reader:
             else:
                 graph.nodes[node.local_id] = node
                 self._enter(node, within)
+        graph.make_index()
 
     def _enter(self, node: EditorNode, within: tuple[str, ...]) -> None:
         self._room -= 1
         if self._room == 0:
             self._report(f"the workflow has more than {MAX_NODES} nodes with those of its subgraphs", node.place)
         definition = self._definitions.get(node.type)
+        if len(node.inputs) > MAX_SLOTS or len(as_list((definition or {}).get("inputs"))) > MAX_SLOTS:
+            self._report(f"the node has more than {MAX_SLOTS} inputs", node.place)
         if node.type.startswith(_GROUPS):
             what = "it is a group node, an older form of subgraphs that only the editor can take apart"
             hint = "right-click it in ComfyUI, convert it to nodes and save the workflow again"
