@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from corral.cluster.values import Cluster, Node
 from corral.engine_kinds import OLLAMA
 from corral.hardware.fit.names import estimate_need, estimate_shape
+from corral.linting.compose.merging import split_command
+from corral.linting.compose.projects import Project
 from corral.linting.compose.services import ComposeService
 from corral.linting.corpus import Corpus
 from corral.linting.kustomizing import split_image
@@ -106,6 +108,16 @@ def list_pulls(pod: Pod) -> Iterator[tuple[Tree, str]]:
         for word in (*container.tree["command"].entries, *container.tree["args"].entries, *hook.entries):
             for match in _PULL.finditer(word.script or ""):
                 yield word, match["model"]
+
+
+def list_project_pulls(project: Project) -> Iterator[tuple[Tree, str]]:
+    """Every `ollama pull` of a project's commands and hooks, with the model; a service often pulls for another."""
+    for service in project.services:
+        hooks = [split_command(hook["command"]) for hook in service.tree["post_start"].entries]
+        for words in (service.words, *(hook.entries for hook in hooks)):
+            for match in _PULL.finditer(" ".join(word.script or "" for word in words)):
+                model = match["model"]
+                yield next((word for word in words if model in (word.script or "")), words[0]), model
 
 
 _ADDS_PATH = re.compile(r"^ollama(?:_chat)?/")
@@ -210,10 +222,9 @@ def _list_models(corpus: Corpus, cluster: Cluster) -> Iterator[tuple[Tree, str, 
         for word, model in list_pulls(pod):
             yield word, model, find_node_of_pod(cluster, pod)
     only = cluster.nodes[0] if len(cluster.nodes) == 1 else None  # a project runs on one machine
-    for service in corpus.services:
-        for word in service.words:
-            for match in _PULL.finditer(word.script or ""):
-                yield word, match["model"], only
+    for project in corpus.projects:
+        for word, model in list_project_pulls(project):
+            yield word, model, only
 
 
 def _parse_host(url: str) -> str | None:
