@@ -15,6 +15,7 @@ from pieces import anchor, code, first_paragraph, sentence, table
 from shapes import Schema, fields, names_used
 
 from corral.cli import exits
+from corral.cluster.values import ServerRules
 from corral.cluster.writing import write_default_file
 from corral.data_dir import LONGEST_DATA_DIR
 from corral.engine_kinds import ENGINES, EngineKind
@@ -181,8 +182,8 @@ def exit_codes() -> str:
 
 
 def limits() -> str:
-    """List the bounds that are built in."""
-    waits = Timings()
+    """List the bounds that are built in, and the defaults of those that the cluster file sets."""
+    waits, rules = Timings(), ServerRules()
     rows = [
         ("tasks in one batch", f"{MAX_TASKS:,}"),
         ("inputs of one task, as JSON", format_bytes(MAX_INPUTS_BYTES)),
@@ -193,6 +194,10 @@ def limits() -> str:
         ("a request's JSON body", format_bytes(MAX_JSON_BYTES)),
         ("one upload", format_bytes(MAX_UPLOAD)),
         ("open event streams", str(MAX_STREAMS)),
+        ("open event streams of one owner", f"{rules.streams_per_owner} (`server.limits.perOwner.streams`)"),
+        ("connections of one owner", "a quarter of the server's (`server.limits.perOwner.connections`)"),
+        ("uploads of one owner", f"{format_bytes(rules.uploads_per_owner)} (`server.limits.perOwner.uploads`)"),
+        ("free disk that nothing takes", f"{format_bytes(rules.disk_reserve)} (`server.diskReserve`)"),
         ("time of one attempt, unless the task says otherwise", format_duration(DEFAULT_TIMEOUT_S)),
         ("attempts, unless the task says otherwise", str(DEFAULT_MAX_ATTEMPTS)),
         ("losses after which a task fails", str(MAX_LOSSES)),
