@@ -138,3 +138,23 @@ def test_queues_count_the_cards_of_each_maker() -> None:
         for flavor in group["flavors"]
     ]
     assert quotas == [{"nvidia.com/gpu": "1", "amd.com/gpu": "0"}, {"nvidia.com/gpu": "0", "amd.com/gpu": "1"}]
+
+
+def test_nixos_has_the_firmware_of_cards_that_the_kernel_drives() -> None:
+    node = a_node("box", "RX 7900 XTX", os="nixos")
+    module = render(make_text([node], [], kubernetes=KUBERNETES)).files["nixos/box.nix"]
+    assert "hardware.enableRedistributableFirmware = true;" in module
+    assert "hardware.graphics.enable = true;" in module
+    assert "nvidia" not in module
+
+
+def test_a_plan_warns_of_mixed_models_of_one_maker_alone() -> None:
+    both = a_node("box", "RTX 3090", gpus=[{"model": "RTX 3090"}, {"model": "RX 7900 XTX"}])
+    mixed = a_node("box", "RTX 3090", gpus=[{"model": "RTX 3090"}, {"model": "RTX 4090"}])
+    warned = [
+        any(
+            caution.pitfall == "A11" for caution in plan(make_text([node], [], kubernetes=KUBERNETES)).plans[0].cautions
+        )
+        for node in (both, mixed)
+    ]
+    assert warned == [False, True]

@@ -11,6 +11,7 @@ from corral.hardware.catalogue import list_matching
 from corral.hardware.fit.names import TEXT_ENGINES, estimate_shape
 from corral.hardware.fit.pipelines import find_pipeline
 from corral.hardware.fit.serving import Serving, ServingGpu, find_obstacles, read_serving
+from corral.hardware.makers import NVIDIA
 from corral.planning.placement.demand import Demand, list_volumes, wants_gpu
 from corral.planning.placement.eligibility import Eligibility
 from corral.planning.placement.ledger import Ledger, list_unit_names
@@ -45,10 +46,11 @@ def _check_nodes(cluster: Cluster, demands: Sequence[Demand], ledger: Ledger) ->
 
 
 def _warn_of_mixed(machine: Machine) -> Iterator[Caution]:
-    models = Counter(gpu.model or "unknown model" for gpu in machine.gpus)
+    gpus = [gpu for gpu in machine.gpus if gpu.maker in (None, NVIDIA)]
+    models = Counter(gpu.model or "unknown model" for gpu in gpus)
     if len(models) < 2:
         return
-    smallest = min((gpu.usable for gpu in machine.gpus if gpu.usable is not None), default=None)
+    smallest = min((gpu.usable for gpu in gpus if gpu.usable is not None), default=None)
     listed = ", ".join(f"{count} x {model}" for model, count in models.items())
     room_for = "" if smallest is None else f"; only {format_bytes(smallest)} can be counted on"
     yield Caution(

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from corral.cluster.values import Node
+from corral.hardware.makers import AMD, INTEL, find_maker
 from corral.hardware.nvidia_drivers import ONLY_OPEN_SINCE, OPEN_SINCE, find_generation
 from corral.rendering.gpus import (
     PERSISTENCE_UNIT,
@@ -23,8 +24,15 @@ _OLDEST_BRANCH = 470
 
 
 def list_driver_parts(node: Node) -> Iterator[Part]:
-    """The driver and the toolkit; nothing if the node has no GPU that is or can be NVIDIA's."""
+    """The drivers and NVIDIA's toolkit; nothing for a node without a GPU."""
     gpus = list_nvidia_gpus(node)
+    others = sorted({maker for gpu in node.gpus or () if (maker := find_maker(gpu)) in (AMD, INTEL)})
+    if others:
+        yield Part(
+            comment=f"{' and '.join(others)}: the kernel drives them, with firmware that is not free software.",
+            values={"hardware.enableRedistributableFirmware": True}
+            | ({} if gpus else {"hardware.graphics.enable": True}),
+        )
     if not gpus:
         return
     yield Part(
