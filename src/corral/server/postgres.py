@@ -15,10 +15,13 @@ import shutil
 import subprocess
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from pwd import getpwnam
 from typing import ClassVar
+
+import psutil
 
 from corral.errors import CorralError, Kind
 
@@ -55,6 +58,11 @@ class OwnServer(PostgresServer):
         if self.system_user is not None:
             _check_reach(folder, self.system_user)
             self.bin_path = _reachable_programs(programs, folder.parent, self.system_user)
+
+    def stop(self) -> None:
+        """Stop the server in order, or end it where that fails; one that is gone meanwhile has stopped."""
+        with suppress(psutil.NoSuchProcess):
+            super().stop()
 
     def ensure_pgdata_inited(self) -> None:
         """Make the folder's database if there is none. Raises: subprocess.SubprocessError, ValueError, RuntimeError."""

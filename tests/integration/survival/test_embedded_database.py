@@ -164,3 +164,17 @@ async def test_programs_that_its_user_cannot_run_are_copied(empty: Path) -> None
     server.stop()
     assert library.parent.stat().st_mode & 0o777 == 0o700
     assert server.bin_path.is_relative_to(library) is (os.geteuid() != 0)
+
+
+async def test_a_server_that_dies_while_it_is_asked_to_stop_has_stopped(empty: Path) -> None:
+    """The program stands for a `pg_ctl` that fails because the server was killed under it."""
+    server = open_server(empty, [])
+    server.ensure_postgres_running()
+    main = postmaster(empty)
+    server.bin_path = empty.parent / "bin"
+    server.bin_path.mkdir()
+    program = server.bin_path / "pg_ctl"
+    program.write_text(f"#!/bin/sh\nkill -9 {main.pid}; while kill -0 {main.pid}; do :; done; exit 1\n")
+    program.chmod(0o755)
+    server.stop()
+    assert not main.is_running()
