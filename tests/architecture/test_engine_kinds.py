@@ -15,9 +15,11 @@ from corral.engines.inputs import load_inputs, load_options, load_reference
 SOURCES = Path(corral.__file__).parent
 OTHER_MEANINGS = {
     ("cluster/secrecy.py", "ollama"): "a placeholder that people write as an API key",
+    ("container_images.py", "ollama"): "the API that programs of that image speak, next to `openai`",
     ("hardware/fit/profiles.py", "chatterbox"): "the model of that name",
+    ("linting/releases.py", "ollama"): "the chart of that name, and keys of its values",
     ("linting/rules/services.py", "comfyui"): "a part of the names of images",
-    ("rendering/compose/containers.py", "ollama"): "the command in its image",
+    ("rendering/programs.py", "ollama"): "the API that clients are configured for, next to `openai`",
     ("rendering/litellm.py", "ollama"): "LiteLLM's word for its API of embeddings, next to `ollama_chat`",
 }
 """Where the word is not the engine's name; `command` and `sleep` are words of much else and are not looked for."""
