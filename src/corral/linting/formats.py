@@ -40,12 +40,16 @@ def render_sarif(report: Report, version: str) -> Json:
 
 
 def render_annotations(report: Report) -> Iterator[str]:
-    """Render a report as workflow commands of GitHub Actions, one for each finding."""
+    """Render a report as workflow commands of GitHub Actions, one for each finding and each part that is unreadable."""
     for finding in report.findings:
         place = f"file={_escape_property(finding.place.file)},line={finding.place.line},col={finding.place.column}"
         title = _escape_property(f"{finding.rule.id} {finding.rule.name}")
         message = _escape_data(f"{finding.what}. {finding.rule.fix}")
         yield f"::{_COMMANDS[finding.weight]} {place},title={title}::{message}"
+    for part in report.unread:
+        if part.gap is Gap.UNREADABLE:
+            place = f"file={_escape_property(part.place.file)},line={part.place.line},col={part.place.column}"
+            yield f"::warning {place},title=not linted::{_escape_data(part.why)}"
 
 
 def _render_sarif_rule(rule: Rule) -> Json:

@@ -231,6 +231,8 @@ def test_a_named_file_that_cannot_be_read_is_a_failure_with_its_line(
     (part,) = json.loads(named.stdout)["unread"]
     assert (named.returncode, part["line"], part["gap"]) == (1, line, "unreadable")
     assert why in part["why"]
+    marked = subprocess.run([CORRAL, "lint", file, "--format", "github"], capture_output=True, text=True, check=False)
+    assert f"::warning file={file},line={line}," in marked.stdout
     folder = subprocess.run([CORRAL, "lint", tmp_path], capture_output=True, text=True, check=False)
     assert folder.returncode == 0
     assert why in " ".join(folder.stdout.split())
