@@ -28,9 +28,9 @@ from corral.cluster.values import (
 from corral.container_images import find_image
 from corral.engine_kinds import SERVICE_ENGINES
 from corral.errors import CorralError, Kind
-from corral.hardware.makers import NVIDIA, find_maker
+from corral.hardware.makers import NVIDIA, find_maker, find_resource
 from corral.rendering import programs
-from corral.rendering.makers import ACCESS, IMAGES, find_resource, list_makers, runs_macos
+from corral.rendering.makers import ACCESS, IMAGES, list_makers, runs_macos
 from corral.rendering.names import add_suffix, dns_name
 from corral.rendering.places import FindPlaces, Place, Places
 from corral.rendering.programs import limit_workers, list_secrets, list_usual_settings, program_of

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from corral.cluster.values import Cluster, GpuMode, Node, QueueOrder, QueueSettings, StorageKind
+from corral.hardware.makers import find_resource
 from corral.hardware.pools import name_class
 from corral.rendering.container_settings import is_job
 from corral.rendering.documents import write_document, write_manifests
@@ -25,7 +26,6 @@ from corral.rendering.kubernetes.gpus import DEVICE_CLASS, RESOURCE, count_gpus
 from corral.rendering.kubernetes.objects import BATCH, make_labels, render_kustomization
 from corral.rendering.kubernetes.volumes import HOSTNAME, format_quantity
 from corral.rendering.kubernetes.workloads import group_by_pod, list_jobs
-from corral.rendering.makers import find_resource
 from corral.rendering.names import dns_name
 from corral.rendering.nodes import name_class_label
 

@@ -7,12 +7,12 @@ Sources: the README files of k8s-device-plugin (NVIDIA and ROCm) and of intel-de
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from corral.cluster.values import Gpu, Node, Service
+from corral.cluster.values import Node, Service
 from corral.engine_kinds import OLLAMA
-from corral.hardware.makers import AMD, APPLE, INTEL, NVIDIA, find_maker, find_model
+from corral.hardware.makers import AMD, APPLE, INTEL, NVIDIA, RESOURCES, find_maker, find_model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,31 +28,13 @@ class GpuAccess:
 
 
 ACCESS: Mapping[str, GpuAccess] = {
-    NVIDIA: GpuAccess(resources=("nvidia.com/gpu",)),
-    AMD: GpuAccess(resources=("amd.com/gpu",), devices=("/dev/kfd", "/dev/dri"), groups=("video", "render")),
-    INTEL: GpuAccess(
-        resources=("gpu.intel.com/i915", "gpu.intel.com/xe"), devices=("/dev/dri",), groups=("video", "render")
-    ),
-    APPLE: GpuAccess(resources=()),
+    NVIDIA: GpuAccess(resources=RESOURCES[NVIDIA]),
+    AMD: GpuAccess(resources=RESOURCES[AMD], devices=("/dev/kfd", "/dev/dri"), groups=("video", "render")),
+    INTEL: GpuAccess(resources=RESOURCES[INTEL], devices=("/dev/dri",), groups=("video", "render")),
+    APPLE: GpuAccess(resources=RESOURCES[APPLE]),
 }
 """By maker."""
-_XE_DRIVER = re.compile(r"Xe2|Xe3")
-"""Architectures that Linux drives with `xe` instead of `i915`: Battlemage, Lunar Lake and later (kernel 6.12)."""
 _MACOS = re.compile(r"mac ?os|darwin|os ?x", re.IGNORECASE)
-
-
-def find_resource(gpus: Iterable[Gpu]) -> str | None:
-    """Find the resource by which Kubernetes gives out these GPUs; None where no plugin does (a Mac's).
-
-    GPUs of unknown model are taken for NVIDIA's.
-    """
-    for gpu in gpus:
-        model = find_model(gpu)
-        resources = ACCESS.get(find_maker(gpu) or NVIDIA, ACCESS[APPLE]).resources
-        if model is None or len(resources) < 2:
-            return resources[0] if resources else None
-        return resources[bool(_XE_DRIVER.search(model.architecture or ""))]
-    return ACCESS[NVIDIA].resources[0]
 
 
 def runs_macos(node: Node) -> bool:

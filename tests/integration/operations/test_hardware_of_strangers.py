@@ -139,6 +139,16 @@ def test_a_manifest_for_nvidia_on_a_machine_of_amd_is_an_error() -> None:
     assert "A07" in errors
 
 
+def test_a_resource_of_another_maker_is_an_error_on_the_machine_it_is_pinned_to() -> None:
+    cluster = plan(MIXED).file.cluster
+    answers: dict[str, bool] = {}
+    for resource in ("amd.com/gpu", "gpu.intel.com/xe"):
+        text = FOREIGN.replace("nvidia.com/gpu", resource).replace("      runtimeClassName: nvidia\n", "")
+        findings = lint([Source(name="chat.yaml", text=text)], cluster=cluster).findings
+        answers[resource] = any(finding.rule.id == "A07" for finding in findings)
+    assert answers == {"amd.com/gpu": False, "gpu.intel.com/xe": True}
+
+
 def test_memory_of_a_module_is_counted_once() -> None:
     (layout,) = plan(UNIFIED).plans
     by_node = {"module": {"small", "home"}, "spark": {"large", "store"}}

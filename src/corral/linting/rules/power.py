@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from corral.hardware.makers import NVIDIA, RESOURCES, find_resource
 from corral.linting.corpus import Corpus, Text
 from corral.linting.manifests import GPU_RESOURCE, Pod
 from corral.linting.nix import Binding
@@ -21,6 +22,9 @@ _LIMIT = re.compile(
 _CODE = frozenset({"nix", "sh", "bash", "shell", "console", "zsh"})
 _AT_START = re.compile(r"systemd|oneshot|ExecStart|@reboot|rc\.local|udev")
 """What sets a limit again after a reboot."""
+_OTHER_RESOURCES = frozenset(
+    resource for maker, resources in RESOURCES.items() if maker != NVIDIA for resource in resources
+)
 _ONE_CARD = re.compile(r"(?:^|\s)(?:-i|--id)[= ]")
 
 
@@ -127,6 +131,21 @@ def check_pinned_gpus(corpus: Corpus) -> Iterator[Violation]:
             place = last.spec["nodeSelector"][HOSTNAME].place
             what = f"{asked} {GPU_RESOURCE} are pinned to {node}, which has {cards[node]}"
             yield Violation(place=place, what=what, subject=last.owner)
+    yield from _check_other_makers(corpus)
+
+
+def _check_other_makers(corpus: Corpus) -> Iterator[Violation]:
+    """Look for resources of AMD and Intel on nodes whose GPUs are of another maker, or of another driver."""
+    nodes = {node.name: node for node in (corpus.cluster.nodes if corpus.cluster else ()) if node.gpus is not None}
+    for name, pods in _group_by_node(corpus):
+        for pod in pods if name in nodes else ():
+            resources = {find_resource((gpu,)) for gpu in nodes[name].gpus or ()}
+            for container in pod.containers:
+                limits = container.tree["resources"]["limits"]
+                for resource in _OTHER_RESOURCES - resources:
+                    if limits[resource].count:
+                        what = f"{resource} is asked for on {name}, whose GPUs are not given out by it"
+                        yield Violation(place=limits[resource].place, what=what, subject=pod.owner)
 
 
 @checks("A25")

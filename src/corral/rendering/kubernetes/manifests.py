@@ -16,6 +16,7 @@ from lightkube.resources.node_v1 import RuntimeClass
 from lightkube.resources.scheduling_v1 import PriorityClass
 
 from corral.cluster.values import Cluster, GpuMode, Storage
+from corral.hardware.makers import find_resource
 from corral.rendering import sharing
 from corral.rendering.documents import write_document
 from corral.rendering.gpus import list_nvidia_gpus
@@ -31,7 +32,6 @@ from corral.rendering.kubernetes.objects import (
     render_kustomization,
     render_objects,
 )
-from corral.rendering.makers import find_resource
 from corral.rendering.nodes import make_node_labels
 
 _SERVING_VALUE = 100_000

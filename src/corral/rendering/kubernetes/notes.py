@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping
 
 from corral.cluster.values import GpuMode, ServiceKind, StorageKind
 from corral.engine_kinds import OLLAMA
-from corral.hardware.makers import AMD, INTEL
+from corral.hardware.makers import AMD, INTEL, find_resource
 from corral.rendering import programs
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import gpus, networking, volumes
 from corral.rendering.kubernetes.config_maps import list_variables
 from corral.rendering.maker_notes import list_maker_notes, list_native_notes
-from corral.rendering.makers import ACCESS, find_resource
+from corral.rendering.makers import ACCESS
 from corral.rendering.model_pull import explain_misfit
 from corral.rendering.programs import image_of, list_image_notes, list_worker_notes
 from corral.rendering.sharing import list_sharing_problems
