@@ -81,6 +81,7 @@ _PROBLEMS = {
     "comfyui.workflow_shape": "The workflow is not a mapping of nodes with class and inputs, or its nodes do not fit.",
     "engine.bug": "The engine's adapter met an error that it does not know; please report it.",
     "fit.ambiguous_gpu": "The name fits several GPU models.",
+    "fit.memory_unknown": "A GPU without memory of its own, named without the machine's.",
     "fit.unknown_gpu": "The catalogue has no such GPU.",
     "input.conflict": "Two inputs contradict each other, or one of several is needed.",
     "input.engine_off": "The cluster file does not turn this engine on.",

@@ -99,9 +99,12 @@ def _answer(fit: Fit) -> Iterator[str]:
     """Say whether it fits, the best quality that does, and what the memory is for."""
     name = f"{fit.shape.name} at {fit.shape.quantization}" if fit.shape.quantization else fit.shape.name
     size = ("" if fit.parts.is_complete else "at least ") + format_bytes(fit.parts.on_one_gpu)
-    whole = [verdict for verdict in fit.verdicts if verdict.way not in SPILLS]
+    judged = [verdict for verdict in fit.verdicts if verdict.way not in SPILLS]
+    whole = [verdict for verdict in judged if _has_known_memory(verdict)]
     holding = [verdict for verdict in whole if verdict.fits]
-    if not whole:
+    if judged and not whole:
+        yield f"{name} needs {size} on one GPU; whether it fits is unknown, as the memory of the GPUs is"
+    elif not whole:
         yield f"{name} needs {size} on one GPU; name GPUs with --gpu or --cluster to see where it fits"
     elif holding:
         where = _describe_places([_name_place(verdict) for verdict in holding], whole, f"{size} on one GPU")
@@ -245,9 +248,14 @@ def _describe_origin(name: str, figure: Figure | None) -> tuple[str, str]:
 def _make_row(verdict: Verdict) -> tuple[str, ...]:
     where = _join_cards([card.name for card in verdict.gpus])
     layers = f"{verdict.layers_on_gpu} of {verdict.layers}" if verdict.layers_on_gpu else ""
-    answer = ("yes, spilled" if verdict.way in SPILLS else "yes") if verdict.fits else "no"
+    refusal = "no" if _has_known_memory(verdict) else "unknown"
+    answer = ("yes, spilled" if verdict.way in SPILLS else "yes") if verdict.fits else refusal
     speeds = (_show_speed(verdict, verdict.speed), _show_speed(verdict, verdict.speed_when_full))
     return where, answer, layers, *speeds, _shorten_reason(verdict).removeprefix(f"{where}: ")
+
+
+def _has_known_memory(verdict: Verdict) -> bool:
+    return all(gpu.room is not None for gpu in verdict.gpus)
 
 
 def _show_speed(verdict: Verdict, speed: Figure | None) -> str:

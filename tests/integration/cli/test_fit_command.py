@@ -241,6 +241,28 @@ def test_all_unclear_gpus_are_told_at_once(capsys: pytest.CaptureFixture[str]) -
     assert "fit.unknown_gpu" in errors
 
 
+def test_a_gpu_without_memory_of_its_own_is_asked_for_the_machines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["fit", "qwen3:8b", "--gpu", "Strix Halo", "--gpu", "M4 Max"]) == INVALID
+
+    errors = capsys.readouterr().err
+    assert errors.count("fit.memory_unknown") == 2
+    assert "`M4 Max 64GB`" in errors
+    assert run_command(["fit", "qwen3:8b", "--gpu", "M4 Max 64GB"]) == 0
+
+
+def test_of_a_cluster_whose_memory_is_unknown_the_answer_is_unknown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text("apiVersion: corral/v1\nname: home\nnodes: [{name: box, gpus: [{model: Radeon 8060S}]}]\n")
+
+    run_command(["fit", "qwen3:8b", "--cluster", str(file)])
+
+    printed = capsys.readouterr()
+    assert "0 B" not in printed.out + printed.err
+    assert "unknown" in printed.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [

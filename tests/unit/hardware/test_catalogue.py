@@ -183,6 +183,15 @@ def test_several_models_on_one_chip_as_the_bus_names_them_are_all_candidates() -
     assert [model.name for model in gpu] == ["Radeon RX 7900 XT", "Radeon RX 7900 XTX", "Radeon RX 7900M"]
 
 
+@pytest.mark.parametrize(
+    ("name", "gigabytes", "bandwidth"),
+    [("B200", 180, 8000), ("B300", 268, 8000), ("MI300X", 192, 5300), ("MI325X", 256, 6000), ("MI300A", 128, 5300)],
+)
+def test_accelerators_have_what_their_makers_state(name: str, gigabytes: int, bandwidth: int) -> None:
+    model = require_gpu(name)
+    assert (model.memory, model.bandwidth_gb_s) == (gigabytes * 2**30, bandwidth)
+
+
 def test_a_processor_with_graphics_has_no_memory_of_its_own() -> None:
     model = require_gpu("Radeon 8060S")
     assert model.memory == 0

@@ -88,7 +88,7 @@ def judge(
     """
     parts = compute_parts(shape, running)
     verdicts = _judge_whole(shape, running, parts, gpus, groups)
-    alone = [verdict for verdict in verdicts if verdict.way is Way.ONE_GPU]
+    alone = [verdict for verdict in verdicts if verdict.way is Way.ONE_GPU and verdict.gpus[0].room is not None]
     spills_itself = shape.is_embedding_on_cpu or shape.origin is not Origin.DECLARED
     moves = tuple(
         move_experts(shape, running, parts, verdict.gpus[0], processor_gb_s=processor_gb_s, layers=experts_on_processor)
