@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from corral.cluster import Cluster
-from corral.cluster.values import Gpu
 from corral.engine_kinds import LLAMA
-from corral.errors import CorralError, Kind, Problem, ProblemsError, suggest
+from corral.errors import CorralError, Kind, suggest
 from corral.figures import Figure, Origin
-from corral.hardware.catalogue import GpuModel, UnknownGpuError, find_gpu, list_matching
 from corral.hardware.fit.judging import BusCost, Fit, Quantized, judge
 from corral.hardware.fit.memory import USUAL_CONTEXT, Parts, Running
 from corral.hardware.fit.names import estimate_shape
@@ -31,6 +27,7 @@ from corral.hardware.fit.profiles import PROFILES, Profile, find_profile
 from corral.hardware.fit.shape import ModelShape
 from corral.hardware.fit.splitting import SPILLS, CandidateGpu, Verdict
 from corral.operations.cluster_file import FileText, check_cluster
+from corral.operations.fit_cards import Cards, list_gpus, resolve_names
 from corral.units import Bytes, format_bytes
 from corral.weights.errors import ModelNameError, SourceError
 from corral.weights.fetching import Connections
@@ -66,13 +63,6 @@ class MemoryUnknownError(CorralError):
     kind: ClassVar[Kind] = Kind.INVALID
 
 
-class UnclearCardsError(ProblemsError):
-    """GPU names that name none, or several."""
-
-    code: ClassVar[str] = "fit.unclear_gpus"
-    kind: ClassVar[Kind] = Kind.INVALID
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitAsked:
     """A model, how it runs, and the GPUs to judge it on."""
@@ -101,14 +91,6 @@ class FitAsked:
     def is_elsewhere(self) -> bool:
         """Whether the model is a path or an address: reading it uses the rights of the machine that reads."""
         return self.model.startswith((*_LOCAL, *_REMOTE)) or is_file(self.model)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cards:
-    """The GPUs to judge on, each alone, and the groups that a split can use."""
-
-    alone: tuple[CandidateGpu, ...] = ()
-    groups: tuple[tuple[CandidateGpu, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,32 +204,6 @@ def is_file(model: str) -> bool:
     return model.endswith(_FILES) and not model.startswith(_REMOTE)
 
 
-def resolve_names(names: Sequence[str]) -> Cards:
-    """Resolve GPU names of the catalogue; all of them together are one split. Raises: UnclearCardsError."""
-    problems, cards = list[Problem](), list[CandidateGpu]()
-    for index, name in enumerate(names):
-        matching = list_matching(name)
-        if len(matching) == 1 and not matching[0].memory:
-            problems.append(_ask_memory(name, matching[0]))
-        elif len(matching) == 1:
-            several = len(names) > 1
-            cards.append(
-                _make_card(f"gpu{index} {matching[0].name}" if several else matching[0].name, matching[0], None)
-            )
-        else:
-            problems.append(_report_unclear(name, matching))
-    if problems:
-        raise UnclearCardsError(problems)
-    return Cards(alone=tuple(cards), groups=(tuple(cards),) if len(cards) > 1 else ())
-
-
-def list_gpus(cluster: Cluster) -> Cards:
-    """List the GPUs of a cluster file; those of one node together are one split."""
-    nodes = [tuple(_find_card(f"{node.name}/gpu{gpu.index}", gpu) for gpu in node.gpus or ()) for node in cluster.nodes]
-    alone = tuple(card for cards in nodes for card in cards)
-    return Cards(alone=alone, groups=tuple(cards for cards in nodes if len(cards) > 1))
-
-
 def judge_profile(profile: Profile, cards: Cards, *, file_size: Bytes | None = None) -> ProfileFit:
     """Compare a declared need with each GPU."""
     fits = tuple((card, card.room is not None and profile.memory.value <= card.room) for card in cards.alone)
@@ -330,45 +286,6 @@ def _describe_files(entry: Entry, size: Bytes) -> Profile:
     source = "size of its files, which is the least that it takes; what it needs in addition is unknown"
     memory = Figure(value=size, unit="B", origin=Origin.MODEL_FILE, source=source)
     return Profile(name=entry.name, aliases=entry.aliases, engines=entry.engines, memory=memory)
-
-
-def _report_unclear(name: str, matching: Sequence[GpuModel]) -> Problem:
-    if not matching:
-        try:
-            find_gpu(name)
-        except UnknownGpuError as error:
-            return Problem(code="fit.unknown_gpu", what=error.what, where="--gpu", hint=error.hint)
-    names = ", ".join(model.name for model in matching[:5])
-    return Problem(
-        code="fit.ambiguous_gpu",
-        what=f"{name!r} names {len(matching)} GPUs",
-        where="--gpu",
-        hint=f"write one of {names}",
-    )
-
-
-def _ask_memory(name: str, model: GpuModel) -> Problem:
-    return Problem(
-        code="fit.memory_unknown",
-        what=f"the memory of {name!r} ({model.name}) is unknown: it is that of the machine",
-        where="--gpu",
-        hint=f"write the machine's with it: `{name} 64GB`",
-    )
-
-
-def _find_card(name: str, gpu: Gpu) -> CandidateGpu:
-    matching = list_matching(gpu.model, memory=gpu.memory) if gpu.model else ()
-    return _make_card(name, matching[0] if len(matching) == 1 else None, gpu.memory)
-
-
-def _make_card(name: str, model: GpuModel | None, memory: Bytes | None) -> CandidateGpu:
-    return CandidateGpu(
-        name=name,
-        model=model.name if model else None,
-        memory=memory or (model.memory if model else None) or None,
-        bandwidth_gb_s=model.bandwidth_gb_s if model else None,
-        bus=model.bus if model else None,
-    )
 
 
 # --- the answer ------------------------------------------------------------------------------------------------------
