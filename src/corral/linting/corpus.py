@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -18,7 +18,7 @@ from corral.linting.documents import Document, is_page, read_blocks, read_docume
 from corral.linting.embedding import read_embedded
 from corral.linting.kustomizing import NAMES, Build, Kustomizations, normalize_path, split_image
 from corral.linting.manifests import Container, Manifest, Pod, read_manifests
-from corral.linting.nix import NixText, read_nix
+from corral.linting.nix import DECIDING_OPTIONS, NixText, read_nix
 from corral.linting.programs import Program, read_container, read_service
 from corral.linting.releases import add_released, list_others, list_unjudged
 from corral.linting.selection import Selection, find_folder
@@ -178,8 +178,20 @@ class Corpus:
 
     @cached_property
     def unjudged(self) -> tuple[Unread, ...]:
-        """Parts that are read as what they are, and that no rule is for: one for each chart."""
-        return (*list_unjudged(self.written_manifests), *list_others(self.documents))
+        """Parts that no rule judges: charts, files of other commands, and what is not plain Nix."""
+        return (*list_unjudged(self.written_manifests), *list_others(self.documents), *self._list_nix_gaps())
+
+    def _list_nix_gaps(self) -> Iterator[Unread]:
+        """List the files of Nix that are read in part, and the settings whose value is computed."""
+        for text, module in self.modules:
+            if module.error_offset is not None and not text.is_block:
+                yield Unread(
+                    place=text.locate(module.error_offset), why="not Nix from here on; settings can be missing"
+                )
+            for binding in module.bindings if self.cluster else ():
+                if binding.path in DECIDING_OPTIONS and binding.is_computed:
+                    why = f"`{binding.path}` is computed; `nixos-option` prints what it is"
+                    yield Unread(place=text.locate(binding.offset), why=why, gap=Gap.UNJUDGED)
 
     @cached_property
     def written_manifests(self) -> tuple[Manifest, ...]:

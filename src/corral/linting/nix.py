@@ -6,6 +6,7 @@ Nothing is evaluated: a value that is computed has no text.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +29,17 @@ _CONDITIONS = frozenset(
     }
 )  # fmt: skip
 """Functions of nixpkgs' library whose arguments are settings as if the function were not there."""
+_PACKAGE = re.compile(r"\bnvidiaPackages\.\w+|\bpkgs\.\w+|\bnvidia_x11\w*")
+DECIDING_OPTIONS = frozenset(
+    {
+        "hardware.nvidia.open",
+        "hardware.nvidia.package",
+        "hardware.nvidia.branch",
+        "services.k3s.enable",
+        "services.k3s.role",
+    }
+)
+"""Options whose value decides whether a rule finds anything."""
 _STRINGS = frozenset({"string_expression", "indented_string_expression"})
 
 
@@ -56,6 +68,12 @@ class Binding:
     """Every plain string in the value, also in lists and calls."""
 
     @property
+    def is_computed(self) -> bool:
+        """Whether its value is neither written out nor one of nixpkgs' packages."""
+        is_written = self.text is not None or self.boolean is not None or self.source[:1] in "[{0123456789"
+        return not is_written and not _PACKAGE.search(self.source)
+
+    @property
     def boolean(self) -> bool | None:
         """`true` or `false`; None for everything else."""
         return {"true": True, "false": False}.get(self.source)
@@ -67,6 +85,8 @@ class NixText:
 
     bindings: tuple[Binding, ...]
     comments: tuple[Word, ...]
+    error_offset: int | None = None
+    """Where the first part is that is not Nix, in characters of the text; None when all of it is."""
 
     def find_under(self, path: str) -> Iterator[Binding]:
         """Find the bindings of a path and of the paths below it."""
@@ -85,7 +105,7 @@ def read_nix(text: str) -> NixText:
     if not whole.errors:
         return whole.read()
     part = _Reader(f"{{\n{text}\n}}", "{\n")
-    return whole.read() if whole.errors <= part.errors else part.read()
+    return whole.read() if len(whole.errors) <= len(part.errors) else part.read()
 
 
 class _Reader:
@@ -98,7 +118,8 @@ class _Reader:
         parser = tree_sitter.Parser(tree_sitter.Language(tree_sitter_nix.language()))
         self._root = parser.parse(self._bytes).root_node
         is_broken = self._root.has_error
-        self.errors = sum(node.is_error or node.is_missing for node in self._walk(self._root)) if is_broken else 0
+        broken = (node for node in self._walk(self._root) if node.is_error or node.is_missing) if is_broken else ()
+        self.errors = [node for node in broken if not _is_of_formals(node)]
 
     def read(self) -> NixText:
         comments = [
@@ -106,7 +127,9 @@ class _Reader:
             for node in self._walk(self._root)
             if node.type == "comment"
         ]
-        return NixText(bindings=tuple(self._read_bindings(self._root, "")), comments=tuple(comments))
+        error_offset = min((self._count_offset(node) for node in self.errors), default=None)
+        bindings = tuple(self._read_bindings(self._root, ""))
+        return NixText(bindings=bindings, comments=tuple(comments), error_offset=error_offset)
 
     def _walk(self, node: tree_sitter.Node) -> Iterator[tree_sitter.Node]:
         stack = [node]
@@ -184,3 +207,13 @@ class _Reader:
 
 def _start(word: tuple[int, Word]) -> int:
     return word[0]
+
+
+def _is_of_formals(node: tree_sitter.Node) -> bool:
+    """Return whether a node is of the arguments of a function: the grammar does not know the comma after the last."""
+    current: tree_sitter.Node | None = node
+    for _ in range(3):
+        if current is None or current.type == "formals":
+            break
+        current = current.parent
+    return current is not None and current.type == "formals"

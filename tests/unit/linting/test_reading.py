@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from corral.cluster import load
+from corral.hardware.catalogue import find_gpu
 from corral.linting.corpus import LARGEST_FILE
 from corral.linting.documents import DEEPEST, LARGEST_DOCUMENT, Document, read_blocks, read_documents
 from corral.linting.runner import lint
-from corral.linting.values import Position, Source, Unread
+from corral.linting.values import Gap, Position, Source, Unread
 
 BAD = "kind: Deployment\n  broken: [\n"
 GOOD = "topologyKey: nvidia.com/gpu\n"
@@ -208,3 +210,25 @@ def test_aliases_of_ordinary_size_are_read() -> None:
     text = "base: &base {a: 1, b: &list [1, 2]}\n" + "".join(f"s{i}: {{<<: *base, c: *list}}\n" for i in range(1000))
     (document,) = read_documents("plain.yaml", text)
     assert not isinstance(document, Unread)
+
+
+def test_a_file_that_is_not_all_nix_is_named_at_its_first_error() -> None:
+    (part,) = lint(
+        [Source(name="a.nix", text='{\n  services.k3s.enable = true\n  networking.hostName = "a";\n}\n')]
+    ).unread
+
+    assert (part.place.file, part.place.line, part.gap) == ("a.nix", 3, Gap.UNREADABLE)
+
+
+def test_a_comma_after_the_last_argument_is_nix() -> None:
+    assert lint([Source(name="a.nix", text="{\n  lib,\n  pkgs,\n}: {\n  a = 1;\n}\n")]).unread == ()
+
+
+def test_a_computed_setting_of_a_machine_is_reported_as_not_judged() -> None:
+    cluster = load("apiVersion: corral/v1\nname: home\nnodes: [{name: box}]\n", filename="c", find_gpu=find_gpu)
+    text = "{ config, ... }: {\n  hardware.nvidia.open = config.my.open;\n  services.k3s.enable = true;\n}\n"
+
+    (part,) = lint([Source(name="box.nix", text=text)], cluster=cluster).unread
+
+    assert (part.place.line, part.gap) == (2, Gap.UNJUDGED)
+    assert "`hardware.nvidia.open` is computed" in part.why
