@@ -274,18 +274,18 @@ def test_a_limit_that_was_lost_is_told_with_the_range() -> None:
 
 
 @pytest.mark.parametrize(
-    ("oldest", "below", "module", "status"),
+    ("first_driver", "last_branch", "module", "status"),
     [
         ((570, 26), None, "Open Kernel Module", Status.DONE),
         ((570, 26), None, "Kernel Module", Status.FAILED),
         ((600, 0), None, "Open Kernel Module", Status.FAILED),
-        ((570, 26), 580, "Open Kernel Module", Status.FAILED),
+        ((570, 26), 570, "Open Kernel Module", Status.FAILED),
     ],
 )
 def test_the_driver_has_to_be_new_enough_and_of_the_right_kind(
-    oldest: tuple[int, int], below: int | None, module: str, status: Status
+    first_driver: tuple[int, int], last_branch: int | None, module: str, status: Status
 ) -> None:
-    probe = DriverSuits(node="box", oldest=oldest, below=below, open_modules=True)
+    probe = DriverSuits(node="box", first_driver=first_driver, last_branch=last_branch, open_modules=True)
 
     assert gpu_looks.check_driver(probe, over_ssh(SMI.replace("Open Kernel Module", module))).status is status
 

@@ -7,12 +7,10 @@ from pathlib import Path
 import pytest
 
 from corral.cluster.values import Cluster
-from corral.hardware.catalogue import GpuModel, find_gpu
 from corral.operations.cluster_file import read_cluster
 from corral.operations.upgrading import list_items
 from corral.planning.checklist import Checklist, Item, ItemKind, Outlook, Phase, make_checklist, write_checklist
 from corral.planning.checklist.probes import GpusDetected, LabelsOnNode, ThroughputReached
-from corral.planning.checklist.software import find_driver_need
 from corral.rendering.configuration import render_configuration
 from corral.rendering.gpus import POWER_LIMIT_UNIT
 from doubles.clusters import forty_mixed_nodes, open_cluster
@@ -179,28 +177,7 @@ def test_cards_that_no_driver_runs_together_are_told() -> None:
 
     conflict = item(make_checklist(before, after), "software.box.driver-conflict")
 
-    assert "open kernel modules only" in conflict.why
-
-
-@pytest.mark.parametrize(
-    ("gpu", "oldest", "below", "open_modules"),
-    [
-        ("RTX 5070 Ti", (570, 26), None, True),
-        ("RTX 4090", (520, 61), None, False),
-        ("RTX 3060 12GB", (455, 23), None, False),
-        ("GTX 1080 Ti", (375, 26), 590, False),
-    ],
-)
-def test_the_driver_follows_from_the_architecture(
-    gpu: str, oldest: tuple[int, int], below: int | None, open_modules: bool
-) -> None:
-    model = find_gpu(gpu)
-    assert isinstance(model, GpuModel)
-
-    need = find_driver_need([model])
-
-    assert need is not None
-    assert (need.oldest, need.below, need.open_modules) == (oldest, below, open_modules)
+    assert "RTX 5070 Ti needs NVIDIA's open kernel modules" in conflict.why
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def check_driver(probe: DriverSuits, machines: Machines) -> Evidence:
     number = (int(version[1]), int(version[2]))
     is_open = None if seen.module is None else "Open Kernel Module" in seen.module
     facts = f"driver {seen.driver}, {_MODULES[is_open]}"
-    is_right = probe.oldest <= number and (probe.below is None or number[0] < probe.below)
+    is_right = probe.first_driver <= number and (probe.last_branch is None or number[0] <= probe.last_branch)
     if not is_right or (probe.open_modules and is_open is False):
         return Evidence(status=Status.FAILED, what=_on(seen, f"{facts}; wanted: {probe.wanted}"))
     if probe.open_modules and is_open is None:

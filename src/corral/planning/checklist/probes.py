@@ -39,18 +39,19 @@ class DriverSuits:
     """The driver knows every GPU of the node."""
 
     node: str
-    oldest: tuple[int, int]
-    """The first driver that runs the newest of the GPUs."""
-    below: int | None
-    """The first driver branch that has dropped the oldest of the GPUs; None when none is known to."""
+    first_driver: tuple[int, int]
+    """The first driver that runs the newest of the GPUs; its branch alone where the number is 0."""
+    last_branch: int | None
+    """The last branch that runs the oldest of the GPUs; None while new ones do."""
     open_modules: bool
     """Whether a GPU needs the open kernel modules."""
 
     @property
     def wanted(self) -> str:
         """The evidence, in words."""
-        words = [f"driver {self.oldest[0]}.{self.oldest[1]:02d} or newer on {self.node}"]
-        words += [f"older than {self.below}"] if self.below else []
+        branch, number = self.first_driver
+        words = [f"driver {branch}{f'.{number:02d}' if number else ''} or newer on {self.node}"]
+        words += [f"of branch {self.last_branch} or older"] if self.last_branch else []
         words += ["with the open kernel modules"] if self.open_modules else []
         return ", ".join(words)
 

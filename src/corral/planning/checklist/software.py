@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from corral.cluster.values import Cluster, GpuMode
-from corral.hardware.catalogue import GpuModel
+from corral.hardware.nvidia_drivers import find_driver_need
 from corral.hardware.pools import UNKNOWN_CLASS, get_class
 from corral.planning.checklist import commands
 from corral.planning.checklist.commands import write_power_limit_unit
@@ -70,8 +69,13 @@ def _check_driver(change: NodeChange) -> Iterator[Item]:
         change,
         "driver",
         title=f"{change.name}: the driver knows {need.newest_gpu}",
-        why=f"{need.newest_gpu} runs from driver {need.oldest[0]} on{modules}; an older one does not see the GPU",
-        work=DriverSuits(node=change.name, oldest=need.oldest, below=need.below, open_modules=need.open_modules),
+        why=f"{need.newest_gpu} runs from driver {need.first_driver[0]} on{modules}; an older one does not see the GPU",
+        work=DriverSuits(
+            node=change.name,
+            first_driver=need.first_driver,
+            last_branch=need.last_branch,
+            open_modules=need.open_modules,
+        ),
         material="hardware.nvidia.open = true;" if need.open_modules and change.after.os == NIXOS else None,
     )
 
@@ -218,56 +222,6 @@ def _check_node_is_back(change: NodeChange, after: Cluster) -> Iterator[Item]:
             why="a reload of systemd, as in `nixos-rebuild switch`, can take running pods' GPUs away (B13)",
             work=GpuPodsAlive(node=change.name),
         )
-
-
-_OLDEST = (
-    ((12, 0), (570, 26)),
-    ((10, 0), (570, 26)),
-    ((8, 9), (520, 61)),
-    ((8, 6), (455, 23)),
-    ((8, 0), (450, 36)),
-    ((7, 5), (410, 48)),
-    ((7, 0), (384, 81)),
-    ((6, 0), (375, 26)),
-)
-"""CUDA capability, and the first Linux driver for it; the first row that is not above a GPU is its own."""
-OPEN_ONLY_FROM = (10, 0)
-"""Blackwell: the closed kernel modules do not run it."""
-OPEN_FROM = (7, 5)
-"""Turing: the open kernel modules do not run what is older."""
-_FIRST_WITHOUT_OLD = 590
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DriverNeed:
-    """The requirements on the driver of a machine."""
-
-    oldest: tuple[int, int]
-    below: int | None
-    open_modules: bool
-    newest_gpu: str
-    """The GPU that asks for `oldest`."""
-    contradiction: str | None
-    """Why no driver runs all the GPUs; None when one does."""
-
-
-def find_driver_need(models: Iterable[GpuModel]) -> DriverNeed | None:
-    """Find what a machine with these NVIDIA GPUs needs; None when no GPU's capability is known."""
-    known = sorted(((model.cuda_capability, model.name) for model in models if model.cuda_capability), reverse=True)
-    if not known:
-        return None
-    newest, oldest = known[0], known[-1]
-    needs_open, needs_closed = newest[0] >= OPEN_ONLY_FROM, oldest[0] < OPEN_FROM
-    contradiction = None
-    if needs_open and needs_closed:
-        contradiction = f"{newest[1]} runs on the open kernel modules only, and {oldest[1]} on the closed ones only"
-    return DriverNeed(
-        oldest=next((driver for capability, driver in _OLDEST if capability <= newest[0]), _OLDEST[-1][1]),
-        below=_FIRST_WITHOUT_OLD if needs_closed else None,
-        open_modules=needs_open,
-        newest_gpu=newest[1],
-        contradiction=contradiction,
-    )
 
 
 _ALWAYS = (r"CUDA_VISIBLE_DEVICES", r"NVIDIA_VISIBLE_DEVICES")

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 from corral.cluster.values import Cluster
 from corral.figures import Figure, computed
+from corral.hardware.nvidia_drivers import find_driver_need
 from corral.planning.upgrade.differences import Difference
 from corral.planning.upgrade.hardware import Hardware, NodeComparison, NodeGpu, Side
 
-_OPEN_ONLY = "Blackwell"
-_CLOSED_ONLY = frozenset({"Maxwell", "Maxwell 2.0", "Pascal", "Volta"})
 _FIRST_OF_CONSUMER_BLACKWELL = (12, 0)
 
 
@@ -96,15 +95,8 @@ def _find_capability(gpu: NodeGpu) -> tuple[int, int] | None:
 
 
 def _find_conflict(side: Side | None) -> str | None:
-    architectures = side.architectures if side else ()
-    new = next((architecture for architecture in architectures if architecture.startswith(_OPEN_ONLY)), None)
-    old = next((architecture for architecture in architectures if architecture in _CLOSED_ONLY), None)
-    if new is None or old is None:
-        return None
-    return (
-        f"{new} needs NVIDIA's open kernel modules, {old} needs the closed ones: one machine cannot run both "
-        "(pitfalls A30)"
-    )
+    need = find_driver_need(gpu.facts for gpu in side.gpus if gpu.facts) if side else None
+    return need.contradiction if need else None
 
 
 _MODEL_LABELS = ("has-", "gpu-class")
