@@ -10,7 +10,9 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
+from threading import Event, Thread
 from typing import BinaryIO
 
 import pytest
@@ -127,6 +129,62 @@ def test_a_part_that_a_killed_server_left_is_written_anew(share: Path, store: St
     (share / "1" / "t").mkdir(parents=True)
     (share / "1" / "t" / f".corral-{file.sha256}.part").write_bytes(b"half")
     write(share, "1/t", store, file)
+    assert list_files(share) == {"1/t/a.bin": b"a" * SIZE}
+
+
+class Paced(BytesIO):
+    """Content of which the second read waits for something."""
+
+    def __init__(self, content: bytes, wait: Callable[[], object]) -> None:
+        super().__init__(content)
+        self._wait, self._reads = wait, 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._reads += 1
+        if self._reads == 2:
+            self._wait()
+        return super().read(size)
+
+
+def test_servers_that_write_one_file_at_once_give_its_name_to_a_whole_copy_alone(share: Path, store: Store) -> None:
+    content = b"a" * SIZE
+    file, folder = store.add("a.bin", content), OutputFolder(path=str(share))
+    begun, over = Event(), Event()
+    problems: list[Exception] = []
+
+    def pause() -> None:
+        begun.set()
+        over.wait(20)
+
+    def write_slowly() -> None:
+        try:
+            write_outputs(folder, "1/t", [file], lambda _: Paced(content, pause), lambda: None)
+        except Exception as error:  # noqa: BLE001 (it is compared below)
+            problems.append(error)
+
+    slow = Thread(target=write_slowly)
+
+    def let_other_begin() -> None:
+        slow.start()
+        assert begun.wait(20)
+
+    write_outputs(folder, "1/t", [file], lambda _: Paced(content, let_other_begin), lambda: None)
+    assert list_files(share) == {"1/t/a.bin": content}, "the other one is in the midst of it"
+    over.set()
+    slow.join()
+    assert (list_files(share), problems) == ({"1/t/a.bin": content}, [])
+
+
+def test_a_part_that_was_left_long_ago_makes_room_before_anything_is_written(share: Path, store: Store) -> None:
+    file = store.add("a.bin", b"a" * SIZE)
+    (share / "1" / "t").mkdir(parents=True)
+    old, fresh = (share / "1" / "t" / f".corral-{file.sha256}-{digit * 32}.part" for digit in "12")
+    for part in (old, fresh):
+        part.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    seen: list[bool] = []
+    write(share, "1/t", store, file, go_on=lambda: seen.append(old.exists() or not fresh.exists()))
+    assert not any(seen)
     assert list_files(share) == {"1/t/a.bin": b"a" * SIZE}
 
 

@@ -5,6 +5,9 @@ the share make of names and folders cannot lead out. A file goes to a temporary 
 and compared with its SHA-256, renamed, and the folder synced. A file that is there already with the right content is
 left as it is, so doing it again after a cut-off writes what is missing; one with other content is never replaced.
 
+Several servers on one database can do the same at once. So each copy has a temporary name of its own: the one that is
+whole first gets the name, and removes what others have begun; these find the file there.
+
 All of it blocks, for as long as the share does.
 """
 
@@ -12,11 +15,15 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import math
 import os
+import re
 import stat
-from collections.abc import Callable, Generator, Iterable
+import time
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, ClassVar
+from uuid import uuid4
 
 from corral.cluster.destinations import check_name
 from corral.cluster.values import OutputFolder
@@ -29,6 +36,9 @@ _PRIVATE = 0o600
 """Of a file that is not whole yet."""
 _NOT_A_FOLDER = frozenset({errno.ELOOP, errno.ENOTDIR})
 _PROBE = ".corral-probe"
+_PART = re.compile(r"\.corral-(?P<sha256>[0-9a-f]{64})(-[0-9a-f]{32})?\.part")
+_PART_LIVES_S = 3600.0
+"""A part that has not grown for so long was left by a server that was killed, and takes the share's room."""
 
 
 class ShareAwayError(CorralError):
@@ -62,7 +72,7 @@ class DamagedCopyError(CorralError):
 def write_outputs(
     folder: OutputFolder,
     path: str,
-    files: Iterable[StoredFile],
+    files: Collection[StoredFile],
     open_content: Callable[[Sha256], BinaryIO],
     go_on: Callable[[], None],
 ) -> None:
@@ -72,6 +82,7 @@ def write_outputs(
     """
     where = f"{folder.path}/{path}"
     with _open_root(folder) as root, _descend(root, path, where) as target:
+        _remove_parts(target, files, before=time.time() - _PART_LIVES_S)
         for file in files:
             if problem := check_name(file.name):
                 raise UnsafePathError(problem, where=where, hint="rename the output in the task's inputs, and retry it")
@@ -79,6 +90,7 @@ def write_outputs(
             if not _has_content(target, file, where, go_on):
                 with open_content(file.sha256) as content:
                     _write_file(target, file, content, where, go_on)
+        _remove_parts(target, files)
 
 
 def try_folder(folder: OutputFolder) -> None:
@@ -152,9 +164,7 @@ def _enter(parent: int, name: str, where: str) -> int:
 
 
 def _write_file(folder: int, file: StoredFile, content: BinaryIO, where: str, go_on: Callable[[], None]) -> None:
-    temporary = f".corral-{file.sha256}.part"
-    with suppress(FileNotFoundError):
-        os.unlink(temporary, dir_fd=folder)  # of a time that was cut off
+    temporary = f".corral-{file.sha256}-{uuid4().hex}.part"
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(temporary, flags, _PRIVATE, dir_fd=folder)
     try:
@@ -170,7 +180,11 @@ def _write_file(folder: int, file: StoredFile, content: BinaryIO, where: str, go
                 hint="look at the share and its server; it is tried again by itself",
             )
         _share_mode(descriptor, folder)
-        os.rename(temporary, file.name, src_dir_fd=folder, dst_dir_fd=folder)
+        try:
+            os.rename(temporary, file.name, src_dir_fd=folder, dst_dir_fd=folder)
+        except FileNotFoundError:  # removed by another server, which had the file whole first
+            if not _has_content(folder, file, where, go_on):
+                raise
     except BaseException:
         with suppress(OSError):
             os.unlink(temporary, dir_fd=folder)
@@ -178,6 +192,18 @@ def _write_file(folder: int, file: StoredFile, content: BinaryIO, where: str, go
     finally:
         os.close(descriptor)
     os.fsync(folder)
+
+
+def _remove_parts(folder: int, files: Collection[StoredFile], *, before: float = math.inf) -> None:
+    """Remove copies of these files that were begun here or by another server, and not written to since `before` (Unix time)."""
+    names, contents = {file.name for file in files}, {file.sha256 for file in files}
+    for name in os.listdir(folder):
+        part = _PART.fullmatch(name)
+        if part is None or part["sha256"] not in contents or name in names:
+            continue
+        with suppress(FileNotFoundError):
+            if os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime < before:
+                os.unlink(name, dir_fd=folder)
 
 
 def _has_content(folder: int, file: StoredFile, where: str, go_on: Callable[[], None]) -> bool:
