@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from corral.engines.comfyui.editor.conversion import convert
-from corral.engines.comfyui.editor.graph import MAX_NODES
+from corral.engines.comfyui.editor.graph import MAX_DEPTH, MAX_NODES
 from corral.engines.comfyui.errors import WorkflowInvalidError
 from corral.engines.converting import Converted
 from doubles.comfyui_editor import DESCRIBED, SAMPLER_INPUTS, a_node, a_subgraph, a_workflow, describe, text_to_image
@@ -397,6 +397,21 @@ def test_a_widget_that_a_subgraph_only_shows_has_the_value_of_each_use() -> None
     assert (inputs["3"]["images"], inputs["4"]["images"]) == (["1:1", 0], ["2:1", 0])
 
 
+def test_a_list_that_a_subgraph_shows_is_marked_as_a_value_too() -> None:
+    described = {**DESCRIBED, "Curve": describe({"points": ["CURVE", {}]}, output_node=True)}
+    definition = a_subgraph("uuid-3", [a_node(1, "Curve", [[[0, 0], [1, 1]]])], [], inputs=[], outputs=[])
+    shown = {"proxyWidgets": [["1", "points"]]}
+    nodes = [
+        a_node(number, "uuid-3", [points], properties=shown)
+        for number, points in enumerate(([[0, 0], [9, 9]], ["1:1", 0]), 1)
+    ]
+
+    inputs = inputs_of(a_workflow(nodes, [], subgraphs=[definition]), described)
+
+    assert inputs["1:1"] == {"points": {"__value__": [[0, 0], [9, 9]]}}
+    assert inputs["2:1"] == {"points": {"__value__": ["1:1", 0]}}
+
+
 def nested(mode: int = 0, inner_mode: int = 0) -> Json:
     inner = a_subgraph(
         "inner",
@@ -443,6 +458,14 @@ def test_subgraphs_that_use_one_another_are_refused_in_bounded_memory() -> None:
     looping = a_subgraph("a", [a_node(1, "a")], [], inputs=[], outputs=[])
     assert ("comfyui.workflow_shape", "the subgraph is inside of itself", "node 1:1 (a)") in problems_of(
         a_workflow([a_node(1, "a")], [], subgraphs=[looping])
+    )
+
+    deep = [
+        a_subgraph(f"in-{depth}", [a_node(1, f"in-{depth + 1}")], [], inputs=[], outputs=[]) for depth in range(900)
+    ]
+    what = f"subgraphs are inside of one another more than {MAX_DEPTH} times"
+    assert ("comfyui.workflow_shape", what, f"subgraph in-{MAX_DEPTH}") in problems_of(
+        a_workflow([a_node(1, "in-0")], [], subgraphs=deep)
     )
 
     many = [a_node(number, f"level-{level + 1}") for level in (0,) for number in range(30)]

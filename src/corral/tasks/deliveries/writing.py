@@ -195,7 +195,7 @@ def _write_file(folder: int, file: StoredFile, content: BinaryIO, where: str, go
 
 
 def _remove_parts(folder: int, files: Collection[StoredFile], *, before: float = math.inf) -> None:
-    """Remove copies of these files that were begun here or by another server, and not written to since `before` (Unix time)."""
+    """Remove begun copies of these files, of any server, that were not written to since `before` (Unix time)."""
     names, contents = {file.name for file in files}, {file.sha256 for file in files}
     for name in os.listdir(folder):
         part = _PART.fullmatch(name)

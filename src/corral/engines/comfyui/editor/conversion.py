@@ -104,22 +104,25 @@ class _Conversion:
         widgets, misfits = read_values(node, inputs)
         values = {name: _find_promoted(node, name, otherwise=value) for name, value in widgets.items()}
         cut: dict[str, str] = {}
+        links: dict[str, Json] = {}
         for index, slot in enumerate(node.inputs):
-            match _trace(node, index):
-                case Link() as link:
-                    values[slot.name] = [link.origin, link.origin_slot]
-                case _Constant(value):
-                    values[slot.name] = _wrap(value)
-                case _Cut(reason):
-                    values.pop(slot.name, None)
-                    cut[slot.name] = reason
-                case None:
-                    continue
+            origin = _trace(node, index)
+            if origin is None:
+                continue
+            links.pop(slot.name, None)
+            values.pop(slot.name, None)
+            match origin:
+                case Link():
+                    values[slot.name] = links[slot.name] = [origin.origin, origin.origin_slot]
+                case _Constant():
+                    values[slot.name] = origin.value
+                case _Cut():
+                    cut[slot.name] = origin.reason
         if description:
             kept = (name for name, value in widgets.items() if values.get(name) is value)
             self.problems += [misfits[name] for name in kept if name in misfits]
             self.problems += _find_missing_inputs(node, inputs, values, cut)
-        values = {name: value if value is not widgets.get(name) else _wrap(value) for name, value in values.items()}
+        values = {name: value if name in links else _wrap(value) for name, value in values.items()}
         self.notes += _find_notes(node, values)
         title = node.title or as_text(description.get("display_name")) or node.type
         return {"inputs": values, "class_type": node.type, "_meta": {"title": title}}

@@ -20,6 +20,8 @@ MAX_NODES, MAX_SLOTS = 5000, 1000
 inputs of a node. Large workflows have some hundred nodes."""
 SET, GET = "SetNode", "GetNode"
 """Nodes of the editor (KJNodes) that are linked by the name that both have as their first value."""
+MAX_DEPTH = 100
+"""Subgraphs inside of one another: far above any workflow, far below the recursion of the functions that read them."""
 _GROUPS = ("workflow>", "workflow/")
 """Begin the type of a group node, which subgraphs replaced in 2025."""
 
@@ -162,6 +164,10 @@ class _Reader:
             return
         if node.type in within:
             self._report("the subgraph is inside of itself", node.place)
+            return
+        if len(within) >= MAX_DEPTH:
+            what = f"subgraphs are inside of one another more than {MAX_DEPTH} times"
+            self._report(what, f"subgraph {node.type[:80]}")
             return
         saved = {slot.name: slot for slot in node.inputs}
         declared = [_read_slot(as_object(slot)) for slot in as_list(definition.get("inputs"))]
