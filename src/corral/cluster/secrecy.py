@@ -17,8 +17,15 @@ _REFERENCE = re.compile(
 )
 """A reference to a secret: a variable, a file, an entry of a store, a value that is encrypted, a blank to fill."""
 _NO_SECRET = frozenset({"true", "false", "yes", "no", "on", "off", "none", "null", "empty", "dummy", "not-needed",
-                        "unused", "ollama", "no-key", "sk-no-key-required", "x", "xxx", "..."})  # fmt: skip
-"""Switches, and keys that clients send to servers without keys."""
+                        "unused", "ollama", "no-key", "sk-no-key-required", "x", "xxx", "...", "vllm", "tei", "tgi",
+                        "sglang", "llama", "llamacpp", "llama.cpp", "llama-cpp", "localai", "lmstudio", "lm-studio",
+                        "local", "fake", "placeholder", "notneeded", "not_needed", "anything", "na",
+                        "n/a"})  # fmt: skip
+"""Switches, and keys that clients send to servers without keys: the servers' names, and words for nothing."""
+_NO_KEY = re.compile(
+    r"(?:sk-)?(?:(?P<same>[\w*])(?P=same){2,}|dummy|fake|none|local|placeholder|anything)", re.IGNORECASE
+)
+"""Keys that no service issues: one character again and again, and words for nothing after the usual prefix."""
 _URL_WITH_PASSWORD = re.compile(r"^[a-z+]+://[^:/@\s]+:[^@/\s$]+@")
 _SHORT = 7
 """Digits; shorter numbers are limits and intervals."""
@@ -33,4 +40,5 @@ def is_secret(name: str, value: str) -> bool:
 
 def _is_open(value: str) -> bool:
     """Whether a value of a secret's name gives nothing away."""
-    return bool(_REFERENCE.match(value)) or value.lower() in _NO_SECRET or (value.isdigit() and len(value) < _SHORT)
+    is_word = value.lower() in _NO_SECRET or _NO_KEY.fullmatch(value) is not None
+    return bool(_REFERENCE.match(value)) or is_word or (value.isdigit() and len(value) < _SHORT)
