@@ -54,7 +54,7 @@ def test_deepseek_r1_70b_takes_about_42_gb_and_does_not_fit_24_gib() -> None:
         ("mixtral:8x7b", 46.7, "Q4_0"),
         ("smollm2-135m-instruct", 0.135, "F16"),
         ("deepseek-r1:671b", 671, "Q4_K_M"),
-        ("deepseek-r1", 7.62, "Q4_K_M"),
+        ("deepseek-r1", 8.19, "Q4_K_M"),
     ],
 )
 def test_a_name_of_ollama_or_of_a_gguf_file_means_what_is_served_under_it(
