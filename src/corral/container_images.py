@@ -55,7 +55,7 @@ class ImageFacts:
     any_maker_variable: str = ""
     """A variable that makes every tag use any maker's GPU."""
     needs_gpu: bool = False
-    """Whether it cannot start without a GPU."""
+    """Whether it cannot start without a GPU; of an image with `tags`, those of a maker."""
     platforms: tuple[str, ...] = ()
     """The processor architectures of its images, as Kubernetes writes them; empty when unknown."""
     addresses: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -117,13 +117,15 @@ IMAGES: tuple[ImageFacts, ...] = (
     VLLM,
     ImageFacts(
         repositories=("lmsysorg/sglang",),
-        source="docs.sglang.ai (install with Docker)",
+        source="docs.sglang.ai (install with Docker; CPU servers; AMD GPUs; Ascend NPUs)",
         port=30000,
         health_path="/health",
         folders=("/root/.cache/huggingface",),
         folder_variables=("HF_HOME",),
         has_login=False,
         needs_gpu=True,
+        tags={Maker.NVIDIA: r"^(?!.*(?:rocm|xeon|cann|npu))", Maker.AMD: "rocm"},
+        example_tags={Maker.AMD: "-rocm"},
     ),
     ImageFacts(
         repositories=("ghcr.io/huggingface/text-generation-inference",),
@@ -263,7 +265,6 @@ IMAGES: tuple[ImageFacts, ...] = (
         source="ROCm/k8s-device-plugin#151; ROCm is built for x86-64 (rocm.docs.amd.com, system requirements)",
         platforms=_AMD64,
     ),
-    ImageFacts(repositories=("pytorch/pytorch",), source="hub.docker.com/r/pytorch/pytorch (tags)", platforms=_AMD64),
 )
 """Every image of which something is known."""
 
@@ -290,6 +291,14 @@ def split_reference(image: str) -> tuple[str, str]:
 def find_image(image: str) -> ImageFacts | None:
     """Find the facts of an image; None when nothing is known of it."""
     return _BY_NAME.get(split_reference(image)[0])
+
+
+def starts_without_gpu(image: str) -> bool:
+    """Return whether an image can start without a GPU, as far as known: most can, and some have tags that can."""
+    facts = find_image(image)
+    if facts is None or not facts.needs_gpu:
+        return True
+    return bool(facts.tags) and not list_makers(facts, split_reference(image)[1])
 
 
 def list_makers(facts: ImageFacts, tag: str, variables: Iterable[str] = ()) -> frozenset[Maker]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from corral.container_images import find_image
+from corral.container_images import starts_without_gpu
 from corral.linting.corpus import Corpus, Spot
 from corral.linting.manifests import GPU_RESOURCE, Container, Pod
 from corral.linting.registry import Violation, checks
@@ -60,14 +60,12 @@ def check_unasked_gpus(corpus: Corpus) -> Iterator[Violation]:
             yield Violation(place=runtime.place, what=what, subject=pod.owner)
             continue
         for container in pod.containers:
-            facts = find_image(container.image) if container.image else None
             is_server = pod.owner.kind in _ALWAYS_ON and not container.is_init  # others can be clients of one
-            if facts is not None and facts.needs_gpu and is_server:
+            if is_server and not starts_without_gpu(container.image or ""):
                 what = f"container {container.name!r} starts on a GPU alone and asks for none"
                 yield Violation(place=container.tree["image"].place, what=what, subject=pod.owner)
     for service in corpus.services:
-        facts = find_image(service.image) if service.image else None
-        if facts is not None and facts.needs_gpu and service.gpus is None and not _has_devices(service.tree):
+        if service.gpus is None and not starts_without_gpu(service.image or "") and not _has_devices(service.tree):
             what = f"service {service.name!r} starts on a GPU alone and reserves none"
             yield Violation(place=service.tree["image"].place, what=what, subject=service)
 

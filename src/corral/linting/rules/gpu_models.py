@@ -20,6 +20,8 @@ _IN_IMAGE = (
     ("PyTorch", re.compile(r"(?:pytorch[:/-]v?|torch-?)(?P<major>[12])\.(?P<minor>\d+)"), (2, 7)),
 )
 """How images name a version, and the first with kernels for capability 12.0 (pytorch#153928)."""
+_WITHOUT_KERNELS = re.compile(r"\bnvidia/cuda:[^@]*-base\b")
+"""NVIDIA's smallest images: the runtime library alone, for `nvidia-smi` and what brings its own (their README)."""
 _CONSUMER_BLACKWELL_CAPABILITY = (12, 0)
 
 
@@ -40,10 +42,15 @@ def check_capability(corpus: Corpus) -> Iterator[Violation]:
         if text.is_block or not _CONSUMER_BLACKWELL.search(text.text):
             continue  # a block of a page is judged with its page
         for match in _SM_100.finditer(text.text):
-            line = text.text[text.text.rfind("\n", 0, match.start()) + 1 : (text.text + "\n").find("\n", match.end())]
-            if not _DATA_CENTRE_BLACKWELL.search(line) and not _SM_120.search(line):  # it names both
+            paragraph = _cut_paragraph(text.text, match)
+            if not _DATA_CENTRE_BLACKWELL.search(paragraph) and not _SM_120.search(paragraph):  # it names both
                 what = f"{match[0]!r}: RTX 50 GPUs have capability 12.0"
                 yield Violation(place=text.locate(match.start()), what=what)
+
+
+def _cut_paragraph(text: str, match: re.Match[str]) -> str:
+    """Cut out what is between the empty lines around a match."""
+    return text[text.rfind("\n\n", 0, match.start()) + 1 : (text + "\n\n").find("\n\n", match.end())]
 
 
 @checks("A33")
@@ -59,7 +66,9 @@ def check_image_versions(corpus: Corpus) -> Iterator[Violation]:
     pods = {container.tree.place: container.pod for container in corpus.containers}
     for program in corpus.programs if new else ():
         pod = pods.get(program.tree.place)
-        if not program.has_gpu or program.image is None or (pod is not None and not _can_meet(corpus, pod, new)):
+        if not program.has_gpu or program.image is None or _WITHOUT_KERNELS.search(program.image):
+            continue
+        if pod is not None and not _can_meet(corpus, pod, new):
             continue
         for what, pattern, oldest in _IN_IMAGE:
             match = pattern.search(program.image)
