@@ -7,10 +7,13 @@ Sources: the README files of k8s-device-plugin (NVIDIA and ROCm) and of intel-de
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from corral.cluster.values import Node, Service
+from corral.container_images import OLLAMA as OLLAMA_IMAGE
+from corral.container_images import find_image, split_reference
+from corral.container_images import list_makers as list_makers_of_tag
 from corral.engine_kinds import OLLAMA
 from corral.hardware.makers import AMD, APPLE, INTEL, NVIDIA, RESOURCES, find_maker, find_model
 
@@ -56,11 +59,15 @@ _WORDS = (
     (re.compile(r"cuda|nvidia|nvcr\.io|dustynv|\bcu1[12]\d\b"), frozenset({NVIDIA})),
     (re.compile(r"^(?:docker\.io/)?(?:ollama/ollama|vllm/vllm-openai|lmsysorg/sglang)\b"), frozenset({NVIDIA})),
 )
-"""Words of images, the first that is in one decides; images of one program without a word are for CUDA."""
+"""Words of images of which no tags are known, the first that is in one decides; images of one program without a word
+are for CUDA."""
 
 
-def list_makers_of_image(image: str) -> frozenset[str] | None:
-    """List the makers whose GPUs an image computes on; None where its name does not say."""
+def list_makers_of_image(image: str, variables: Collection[str] = ()) -> frozenset[str] | None:
+    """List the makers whose GPUs an image computes on with these variables; None where its name does not say."""
+    facts, tag = find_image(image), split_reference(image)[1]
+    if facts is not None and facts.tags and tag:
+        return frozenset(maker.value for maker in list_makers_of_tag(facts, tag, variables)) or None
     return next((makers for pattern, makers in _WORDS if pattern.search(image)), None)
 
 
@@ -72,9 +79,10 @@ that is missing has no such image."""
 def list_makers(service: Service) -> frozenset[str] | None:
     """List the makers whose GPUs a service computes on; None where nothing says."""
     if service.image is not None:
-        return list_makers_of_image(service.image)
+        return list_makers_of_image(service.image, service.env)
     if OLLAMA.name in service.engines:
-        return frozenset({NVIDIA, *IMAGES[OLLAMA.name]})
+        usual = list_makers_of_image(OLLAMA_IMAGE.repositories[0], service.env) or frozenset[str]()
+        return usual | IMAGES[OLLAMA.name].keys()
     return None
 
 

@@ -79,6 +79,8 @@ def test_two_makers_in_one_machine_are_two_resources_and_need_no_claims() -> Non
         ("RTX 3090", ROCM),
         ("RTX 3090", "rocm/vllm:latest"),
         ("Arc A770", ROCM),
+        ("RTX 3090", "localai/localai:latest-gpu-hipblas"),
+        ("RX 7900 XTX", "onerahmet/openai-whisper-asr-webservice:latest-gpu"),
     ],
 )
 def test_an_image_for_another_makers_cards_is_refused_with_the_reason(model: str, image: str) -> None:
@@ -88,6 +90,13 @@ def test_an_image_for_another_makers_cards_is_refused_with_the_reason(model: str
     answer = render(text)
     assert read_compose(answer.files) == {}
     assert any("cannot compute on its GPU" in note for note in answer.notes)
+
+
+@pytest.mark.parametrize("image", ["ollama/ollama:0.12.11", None])
+def test_ollama_with_vulkan_goes_to_the_cards_of_any_maker(image: str | None) -> None:
+    service = an_ollama("chat", env={"OLLAMA_VULKAN": "1"}, **({"image": image} if image else {}))
+    placed = plan(make_text([a_node("box", "Arc A770")], [service])).plans[0].placed
+    assert [replica.node for replica in placed] == ["box"]
 
 
 def test_a_service_goes_to_the_cards_that_its_image_is_for() -> None:
