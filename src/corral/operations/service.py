@@ -27,7 +27,7 @@ ROOT = "root"
 WATCHDOG_S = 120
 """Without a sign for so long, the event loop hangs: each step of it takes milliseconds."""
 START_S = 300
-"""A start can create or repair a database and migrate it."""
+"""A start can create or repair a database; one that saves and migrates a large one reports that it goes on."""
 STOP_S = 90
 """Tasks get 10 s, a database that does not answer 15 s, engines and PostgreSQL the rest."""
 

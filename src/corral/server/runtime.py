@@ -93,7 +93,8 @@ async def _serve(
     data_dir = settings.data_dir
     manager = ServiceManager(os.environ)
     _clear_leftovers(data_dir)
-    saved = await upgrade_database(url, data_dir / BACKUPS_FOLDER, reserve=cluster.server.disk_reserve)
+    async with manager.report_longer_start("saves and migrates the database"):
+        saved = await upgrade_database(url, data_dir / BACKUPS_FOLDER, reserve=cluster.server.disk_reserve)
     if saved is not None:
         log.info("database_migrated", saved_before=str(saved.path), bytes=saved.size, schema_before=saved.schema)
     pool = await open_pool(url)

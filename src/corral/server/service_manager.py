@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import MutableMapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, MutableMapping
+from contextlib import asynccontextmanager, suppress
 
 _SOCKET = "NOTIFY_SOCKET"
 _WATCHDOG = "WATCHDOG_USEC"
 _WATCHED_PROCESS = "WATCHDOG_PID"
+_EXTENDED_S, _EXTEND_EVERY_S = 60, 15
+"""How much longer a start can take from each report on, and the time between two."""
 
 
 class ServiceManager:
@@ -31,6 +33,20 @@ class ServiceManager:
     def report_ready(self, url: str) -> None:
         """Report that requests are accepted."""
         self._send(f"READY=1\nSTATUS=listens on {url}")
+
+    @asynccontextmanager
+    async def report_longer_start(self, doing: str) -> AsyncGenerator[None]:
+        """Report that the start goes on, for as long as something lasts that depends on the size of the data."""
+        reporting = asyncio.create_task(self._extend_start(doing), name="longer-start")
+        try:
+            yield
+        finally:
+            reporting.cancel()
+
+    async def _extend_start(self, doing: str) -> None:
+        while True:
+            self._send(f"EXTEND_TIMEOUT_USEC={_EXTENDED_S * 1_000_000}\nSTATUS={doing}")
+            await asyncio.sleep(_EXTEND_EVERY_S)
 
     def report_stopping(self) -> None:
         """Report that a stop was asked for, and what it waits for."""

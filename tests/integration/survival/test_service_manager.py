@@ -1,4 +1,4 @@
-"""A server that systemd starts says when it is ready, that it lives, and that it stops."""
+"""A server that systemd starts reports that its start goes on, when it is ready, that it lives, and that it stops."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ engines: {sleep: {enabled: true}}
 """
 
 
-async def test_a_server_reports_ready_alive_and_stopping(short_folder: Path, database_url: str) -> None:
+async def test_a_server_reports_a_long_start_ready_alive_and_stopping(short_folder: Path, database_url: str) -> None:
     (short_folder / "cluster.yaml").write_text(CLUSTER)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.setblocking(False)
@@ -40,6 +40,9 @@ async def test_a_server_reports_ready_alive_and_stopping(short_folder: Path, dat
             return text
 
         try:
+            assert await receive("EXTEND_TIMEOUT_USEC=") == (
+                "EXTEND_TIMEOUT_USEC=60000000\nSTATUS=saves and migrates the database"
+            )
             assert "STATUS=listens on http://127.0.0.1:" in await receive("READY=1")
             for _ in range(3):
                 await receive("WATCHDOG=1")

@@ -133,6 +133,15 @@ async def test_a_database_that_cannot_be_saved_is_not_migrated(old_url: str, tmp
     assert (await look(old_url), list(tmp_path.iterdir())) == ((OLD_SCHEMA, BEFORE), [])
 
 
+async def test_what_a_killed_start_has_begun_to_save_takes_no_room_for_ever(old_url: str, tmp_path: Path) -> None:
+    (tmp_path / "schema-0001-20260101T000000Z.begun").write_bytes(b"half")
+
+    backup = await upgrade_database(old_url, tmp_path, reserve=NOTHING)
+
+    assert backup is not None
+    assert list(tmp_path.iterdir()) == [backup.path]
+
+
 async def test_nothing_is_saved_where_nothing_is_migrated(database_url: str, tmp_path: Path) -> None:
     assert await upgrade_database(database_url, tmp_path, reserve=NOTHING) is None
     assert list(tmp_path.iterdir()) == []

@@ -30,6 +30,7 @@ KEPT = 3
 _ASIDE = "corral_before_rollback"
 """The schema that has the tables of now while a dump is filled in."""
 _NAME = re.compile(r"schema-(?P<schema>[0-9]{4})-(?P<at>[0-9]{8}T[0-9]{6}Z)\.dump")
+_BEGUN = ".begun"
 _TIME = "%Y%m%dT%H%M%SZ"
 
 
@@ -149,11 +150,12 @@ async def roll_back(url: str, backup: UpgradeBackup) -> None:
 
 
 async def _save(url: str, folder: Path, schema: str, reserve: Bytes) -> UpgradeBackup:
+    for leftover in folder.glob(f"*{_BEGUN}"):  # of a start that was killed; they take the room of this one
+        leftover.unlink(missing_ok=True)
     await _refuse_without_room(url, folder, reserve)
     at = datetime.now(UTC).replace(microsecond=0)
     path = folder / f"schema-{schema}-{at.strftime(_TIME)}.dump"
-    begun = path.with_suffix(".begun")
-    begun.unlink(missing_ok=True)
+    begun = path.with_suffix(_BEGUN)
     try:
         await dump_database(url, begun)
         await asyncio.to_thread(_sync, begun)
