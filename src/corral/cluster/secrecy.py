@@ -18,7 +18,7 @@ _REFERENCE = re.compile(
 """A reference to a secret: a variable, a file, an entry of a store, a value that is encrypted, a blank to fill."""
 _NO_SECRET = frozenset({"true", "false", "yes", "no", "on", "off", "none", "null", "empty", "dummy", "not-needed",
                         "unused", "ollama", "no-key", "sk-no-key-required", "x", "xxx", "...", "vllm", "tei", "tgi",
-                        "sglang", "llama", "llamacpp", "llama.cpp", "llama-cpp", "localai", "lmstudio", "lm-studio",
+                        "sglang", "llamacpp", "llama.cpp", "llama-cpp", "localai", "lmstudio", "lm-studio",
                         "local", "fake", "placeholder", "notneeded", "not_needed", "anything", "na",
                         "n/a"})  # fmt: skip
 """Switches, and keys that clients send to servers without keys: the servers' names, and words for nothing."""
