@@ -19,6 +19,11 @@ OPEN_SINCE: Capability = (7, 5)
 """Turing: the first that the open kernel modules drive (NVIDIA's README of the driver, chapter on open modules)."""
 ONLY_OPEN_SINCE: Capability = (10, 0)
 """Blackwell: the open modules are the only ones for it, from driver 570 on (pitfall A30)."""
+CONSUMER_BLACKWELL: Capability = (12, 0)
+"""GeForce RTX 50 and RTX PRO Blackwell, for which kernels are compiled apart from those for the data centre (A29)."""
+CUDA_OF_120 = (12, 8)
+PYTORCH_OF_120 = (2, 7)
+"""The first versions with kernels for capability 12.0 (pytorch#153928)."""
 
 
 @dataclass(frozen=True, slots=True)

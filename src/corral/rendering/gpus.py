@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from corral.cluster.values import Gpu, Node
 from corral.hardware.catalogue import GpuModel, resolve_gpu
+from corral.hardware.makers import NVIDIA
 
-NVIDIA = "NVIDIA"
 POWER_LIMIT_UNIT = "gpu-power-limit"
 """The service that sets power limits: alerts, logs and people look for it by this name, on every system."""
 PERSISTENCE_UNIT = "nvidia-persistenced.service"

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from corral.figures import Figure, Origin
 from corral.hardware.doubts import doubt_limit
 from corral.hardware.gpu_names import name_class
-from corral.hardware.power.values import NVIDIA, GpuPower, Judgement, Verdict
+from corral.hardware.makers import NVIDIA
+from corral.hardware.power.values import GpuPower, Judgement, Verdict
 
 ADVISED_SHARE = 5 / 6
 """The limit that is advised, as a share of a GPU's power: 250 W of 300 W.

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from corral.figures import Figure
-
-NVIDIA = "NVIDIA"
+from corral.hardware.makers import NVIDIA
 
 
 class Verdict(StrEnum):

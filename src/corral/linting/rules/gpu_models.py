@@ -5,6 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 
+from corral.hardware.nvidia_drivers import (
+    CONSUMER_BLACKWELL,
+    CUDA_OF_120,
+    PYTORCH_OF_120,
+)
 from corral.linting.corpus import Corpus
 from corral.linting.manifests import Pod
 from corral.linting.registry import Violation, checks
@@ -16,13 +21,16 @@ _CONSUMER_BLACKWELL = re.compile(r"\b(?:RTX\s*)?50[5-9]0(?:\s*Ti|Ti)?\b|RTX PRO 
 _DATA_CENTRE_BLACKWELL = re.compile(r"\bG?B[1-3]00\b|data[ -]?cent(?:er|re)", re.IGNORECASE)
 _DATA_PARALLEL = re.compile(r"\b(?:torch\.)?nn\.DataParallel\b")
 _IN_IMAGE = (
-    ("CUDA", re.compile(r"(?:cuda[:-]?v?|cu)(?P<major>1\d)[.-]?(?P<minor>\d)(?!\d{2})"), (12, 8)),
-    ("PyTorch", re.compile(r"(?:pytorch[:/-]v?|torch-?)(?P<major>[12])\.(?P<minor>\d+)"), (2, 7)),
+    ("CUDA", re.compile(r"(?:cuda[:-]?v?|cu)(?P<major>1\d)[.-]?(?P<minor>\d)(?!\d{2})"), CUDA_OF_120),
+    (
+        "PyTorch",
+        re.compile(r"(?:pytorch[:/-]v?|torch-?)(?P<major>[12])\.(?P<minor>\d+)"),
+        PYTORCH_OF_120,
+    ),
 )
-"""How images name a version, and the first with kernels for capability 12.0 (pytorch#153928)."""
+"""How images name a version, and the first with kernels for capability 12.0."""
 _WITHOUT_KERNELS = re.compile(r"\bnvidia/cuda:[^@]*-base\b")
 """NVIDIA's smallest images: the runtime library alone, for `nvidia-smi` and what brings its own (their README)."""
-_CONSUMER_BLACKWELL_CAPABILITY = (12, 0)
 
 
 @checks("A28", of_files=True)
@@ -56,13 +64,7 @@ def _cut_paragraph(text: str, match: re.Match[str]) -> str:
 @checks("A33")
 def check_image_versions(corpus: Corpus) -> Iterator[Violation]:
     """Look for GPU images that name a version too old for a GPU of the cluster file."""
-    new = sorted(
-        {
-            model.name
-            for model in corpus.gpu_models
-            if (model.cuda_capability or (0, 0)) >= _CONSUMER_BLACKWELL_CAPABILITY
-        }
-    )
+    new = sorted({model.name for model in corpus.gpu_models if (model.cuda_capability or (0, 0)) >= CONSUMER_BLACKWELL})
     pods = {container.tree.place: container.pod for container in corpus.containers}
     for program in corpus.programs if new else ():
         pod = pods.get(program.tree.place)

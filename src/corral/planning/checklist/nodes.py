@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from corral.cluster.values import Cluster, Gpu, Node
 from corral.hardware.catalogue import GpuModel
+from corral.hardware.makers import NVIDIA
 from corral.hardware.power import find_models
-
-NVIDIA = "NVIDIA"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

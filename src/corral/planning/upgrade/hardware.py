@@ -9,8 +9,8 @@ from enum import StrEnum
 from corral.cluster.values import Cluster, Gpu, Node
 from corral.figures import Figure, computed
 from corral.hardware.catalogue import GpuModel, resolve_gpu
+from corral.hardware.makers import NVIDIA
 from corral.hardware.pools import UNKNOWN_CLASS, GpuPool, make_pool
-from corral.hardware.power.values import NVIDIA
 from corral.planning.changes import GpuAddress, GpuMoves
 from corral.planning.upgrade.differences import ABSENT, UNKNOWN, Difference, format_amount
 from corral.units import Bytes

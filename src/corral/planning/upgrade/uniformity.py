@@ -6,11 +6,15 @@ from dataclasses import dataclass
 
 from corral.cluster.values import Cluster
 from corral.figures import Figure, computed
-from corral.hardware.nvidia_drivers import find_driver_need
+from corral.hardware.nvidia_drivers import (
+    CONSUMER_BLACKWELL,
+    CUDA_OF_120,
+    PYTORCH_OF_120,
+    find_driver_need,
+    find_generation,
+)
 from corral.planning.upgrade.differences import Difference
 from corral.planning.upgrade.hardware import Hardware, NodeComparison, NodeGpu, Side
-
-_FIRST_OF_CONSUMER_BLACKWELL = (12, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +61,7 @@ def write_capability(gpu: NodeGpu) -> str | None:
     """Write a GPU's CUDA capability: `12.0`; None when it has none, or when it is in no catalogue."""
     if gpu.facts is None or gpu.facts.cuda_capability is None:
         return None
-    major, minor = gpu.facts.cuda_capability
-    return f"{major}.{minor}"
+    return _write_version(gpu.facts.cuda_capability)
 
 
 def _list_generations(side: Side | None) -> tuple[Generation, ...]:
@@ -81,13 +84,20 @@ def _list_generations(side: Side | None) -> tuple[Generation, ...]:
 def _list_requirements(before: Side | None, after: Side) -> tuple[str, ...]:
     had = {_find_capability(gpu) for gpu in before.gpus} if before else set[tuple[int, int] | None]()
     new = {_find_capability(gpu) for gpu in after.gpus} - had
-    if _FIRST_OF_CONSUMER_BLACKWELL not in new:
+    blackwell = find_generation(CONSUMER_BLACKWELL)
+    if CONSUMER_BLACKWELL not in new or blackwell is None:
         return ()
+    cuda, pytorch = _write_version(CUDA_OF_120), _write_version(PYTORCH_OF_120)
     return (
-        "CUDA capability 12.0 is new on this node: libraries built before CUDA 12.8 (PyTorch before 2.7) have no "
-        "kernels for it (pitfalls A29, pytorch#153928)",
-        "Blackwell needs NVIDIA's open kernel modules and a driver of 570 or newer (pitfalls A30)",
+        f"CUDA capability 12.0 is new on this node: libraries built before CUDA {cuda} (PyTorch before {pytorch}) have "
+        "no kernels for it (pitfalls A29, pytorch#153928)",
+        f"Blackwell needs NVIDIA's open kernel modules and a driver of {blackwell.first_branch} or newer (pitfalls "
+        "A30)",
     )
+
+
+def _write_version(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"
 
 
 def _find_capability(gpu: NodeGpu) -> tuple[int, int] | None:
