@@ -295,8 +295,8 @@ def _count_left(vram: Vram, gpu: PlannedGpu) -> int:
 
 
 def _name_where(vram: Vram, gpu: PlannedGpu) -> str:
-    beside = f" beside {format_bytes(vram.declared)} for the rest of the pod" if vram.declared else ""
-    return f"{gpu.name} ({gpu.model or 'unknown model'}){beside}"
+    others = f" next to {format_bytes(vram.declared)} for the rest of the pod" if vram.declared else ""
+    return f"{gpu.name} ({gpu.model or 'unknown model'}){others}"
 
 
 def _list_gpus(demand: Demand, eligibility: Eligibility) -> Sequence[PlannedGpu]:

@@ -153,7 +153,7 @@ def _write_uniformity(uniformity: tuple[Uniformity, ...]) -> list[str]:
     lines: list[str] = []
     for node in uniformity:
         lines += table(
-            (node.node, "Architecture", "CUDA capability", "Cards", "Bus", "Source"),
+            (node.node, "Architecture", "CUDA capability", "GPUs", "Bus", "Source"),
             [_generation("before", entry) for entry in node.before]
             + [_generation("after", entry) for entry in node.after],
         )
