@@ -119,7 +119,7 @@ def put_explanation(answer: Json, *, as_json: bool) -> None:
         [
             ("state", state),
             ("rule", None if rule == state else rule),
-            ("since", format_ago(answer.get("since"))),
+            ("for", format_span(answer.get("since"), datetime.now(UTC).isoformat())),
             ("can start", format_ago(answer.get("may_start_at"))),
         ]
     )

@@ -50,7 +50,7 @@ SlotNames = Annotated[
 QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's name.")]
 ModelName = Annotated[
     str,
-    typer.Argument(metavar="MODEL", help="A name of the catalogue, hf:owner/repo/file, a URL or a local path."),
+    typer.Argument(metavar="MODEL", help="A name of the catalogue, hf:owner/repo/file, a URL, or a path (./FILE)."),
 ]
 Instance = Annotated[
     str | None,

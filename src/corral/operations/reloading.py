@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Protocol
 
+from pydantic.alias_generators import to_camel
+
+from corral.cluster.build import find_place
 from corral.cluster.values import Cluster
 from corral.errors import Problem
 from corral.slots.values import Difference, Wanted, describe_change
@@ -145,9 +148,9 @@ def _list_settings(before: Cluster, after: Cluster) -> Iterator[str]:
     yield from _list_changes("retention", before.retention, after.retention)
     yield from _list_changes("server", before.server, after.server)
     if before.promote_after != after.promote_after:
-        yield describe_change("promote_after", before.promote_after, after.promote_after)
+        yield describe_change("scheduling.promoteAfter", before.promote_after, after.promote_after)
     if before.model_wait != after.model_wait:
-        yield describe_change("model_wait", before.model_wait, after.model_wait)
+        yield describe_change("scheduling.modelWait", before.model_wait, after.model_wait)
 
 
 def _list_changes(name: str, before: object, after: object) -> Iterator[str]:
@@ -159,4 +162,5 @@ def _list_changes(name: str, before: object, after: object) -> Iterator[str]:
 
 
 def _read_fields(value: object) -> Mapping[str, object]:
-    return {part.name: getattr(value, part.name) for part in fields(value)}  # pyright: ignore[reportArgumentType]  dataclasses, all of them
+    """Read a dataclass by the keys that the cluster file has for its fields: `limits.perOwner.running`."""
+    return {".".join(map(to_camel, find_place(part))): getattr(value, part.name) for part in fields(value)}  # pyright: ignore[reportArgumentType]  dataclasses, all of them

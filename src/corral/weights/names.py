@@ -20,7 +20,7 @@ _SHA256_FRAGMENT = re.compile(r"sha256=([0-9a-fA-F]{64})")
 _HUGGING_FACE = re.compile(r"([\w.-]+/[\w.-]+?)(?:@([\w.-]+))?/([^\s?#]+)")
 CLOSE = 0.5
 """How alike two names are when one is probably meant by the other: people leave out half of a model's name."""
-_FORMS = "a name of `corral models list`, hf:owner/repo/file, an https:// URL or a local path"
+_FORMS = "a name of `corral models list`, hf:owner/repo/file, a URL, or a path that begins with `./`, `/` or `~`"
 
 
 def resolve(name: str, catalogue: Sequence[Entry]) -> Entry:

@@ -101,7 +101,7 @@ async def test_slot_is_added_while_a_task_runs(client: PatientClient, file: Clus
     file.write(slots=2, most=5)
 
     shown = await client.post("/corral/v1/reload", {"dry_run": True})
-    assert (len(shown["added"]), shown["settings"]) == (1, ["queues.limited.max_queued_per_owner: 2 -> 5"])
+    assert (len(shown["added"]), shown["settings"]) == (1, ["queues.limited.limits.perOwner.queued: 2 -> 5"])
     assert len((await client.get("/corral/v1/slots"))["items"]) == 1
 
     assert await client.post("/corral/v1/reload", {}) == {**shown, "dry_run": False}

@@ -56,6 +56,24 @@ async def test_engine_that_is_turned_on_without_a_slot_is_among_the_differences(
     assert [answer.settings for answer in answers] == [("engines.command.enabled: false -> true",), ()]
 
 
+async def test_differences_have_the_keys_of_the_cluster_file() -> None:
+    server = Server(a_cluster("/a"))
+    more = """
+server: {requireToken: true, limits: {perOwner: {streams: 8}}}
+retention: {tasks: 7d}
+scheduling: {promoteAfter: 2h, modelWait: 3h}
+"""
+    edited = LocalCluster(cluster=a_cluster("/a", more), wanted=Wanted())
+    answer = await reload_cluster(server, lambda: edited, ReloadAsked(dry_run=True))
+    assert [difference.split(":")[0] for difference in answer.settings] == [
+        "retention.tasks",
+        "server.requireToken",
+        "server.limits.perOwner.streams",
+        "scheduling.promoteAfter",
+        "scheduling.modelWait",
+    ]
+
+
 async def test_drain_of_an_earlier_reload_is_reported_until_its_task_has_ended() -> None:
     server = Server(a_cluster("/a"), make_slots(ScriptedEngine()))
     hold = Hold(kind=HoldKind.TASK, owner="ada", label="task 12", since=datetime(2026, 7, 1, tzinfo=UTC))

@@ -110,7 +110,7 @@ def pull(
         terminal.put(f"{pulled.name}: {pulled.path}")
 
 
-@app.command("place", epilog=make_example("corral models place paint.safetensors --as loras/p.safetensors"))
+@app.command("place", epilog=make_example("corral models place ./paint.safetensors --as loras/p.safetensors"))
 def place(
     model: ModelName,
     name: Annotated[

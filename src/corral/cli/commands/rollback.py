@@ -50,7 +50,7 @@ def rollback(
     if dry_run:
         terminal.note(f"would put the database back to {backup.path} ({facts})")
     else:
-        terminal.confirm(f"put the database back to {backup.path} ({facts})? what came since is lost", agreed=yes)
+        terminal.confirm(f"put the database back to {backup.path} ({facts}), and lose what came since?", agreed=yes)
         asyncio.run(roll_back_database(backup, settings))
     if as_json:
         terminal.put_json(to_json(backup))

@@ -101,8 +101,9 @@ def _name_owner(owner: str | None) -> list[tuple[str, str | int]]:
 def _choose(digits: str, checksums: list[str]) -> str:
     matching = [checksum for checksum in checksums if checksum.startswith(digits)]
     if len(matching) != 1:
+        count = len(matching) or "no"
         raise AmbiguousChecksumError(
-            f"{len(matching)} uploads have a checksum that begins with {digits!r}",
+            f"{count} uploads have a checksum that begins with {digits!r}",
             hint="`corral uploads list --json` has them in full",
         )
     return matching[0]
