@@ -6,6 +6,7 @@ is there, a task finds it by its name.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,9 @@ async def place_model(
     Raises: NoModelsFolderError, PlacingError, and what `Store.pull` raises.
     """
     folders = _choose_folders(cluster, asked.on)
-    targets = {instance: check_target(folder, asked.name) for instance, folder in folders.items()}
+    targets = {
+        instance: await asyncio.to_thread(check_target, folder, asked.name) for instance, folder in folders.items()
+    }
 
     def report(progress: Progress) -> None:
         on_step(PullStep(words=f"{progress.stage.value} {progress.model}", done=progress.done, total=progress.total))
@@ -112,13 +115,14 @@ async def place_needed(cluster: Cluster, store: Store, lacking: Mapping[str, Seq
     Raises: DiskFullError, StoreUnwritableError.
     """
     folders = _list_folders(cluster)
-    stored = {model.files[0].name: model for model in store.list() if len(model.files) == 1}
+    models = await asyncio.to_thread(store.list)
+    stored = {model.files[0].name: model for model in models if len(model.files) == 1}
     items: list[PlacedModel] = []
     unplaced: list[UnplacedFile] = []
     for instance, need in ((instance, need) for instance, needs in lacking.items() for need in needs):
         file = need.file or ""
         try:
-            target = _choose_target(instance, need, folders)
+            target = await asyncio.to_thread(_choose_target, instance, need, folders)
             model = stored.get(file.rpartition("/")[2])
             if model is None:
                 raise _make_unstored_error(need)

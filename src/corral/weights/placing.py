@@ -2,6 +2,8 @@
 
 The copy grows under a name that no program loads, is compared with the checksum that the store has for it, synced, and
 renamed. A file that is there already is kept: the same one counts as placed, another one is a conflict.
+
+The folder can be a share that does not answer: whatever touches it blocks in a thread, never in the event loop.
 """
 
 from __future__ import annotations
@@ -10,9 +12,11 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO
 from uuid import uuid4
 
 from corral.errors import did_you_mean
@@ -43,7 +47,7 @@ class PlacedFile:
 def check_target(folder: Path, name: str) -> Path:
     """Return the path of a file by its name below a models folder: `loras/paint.safetensors`.
 
-    The kind of model, the first part, must be a folder already: a program looks only into those it knows.
+    The kind of model, the first part, must be a folder already: a program looks only into those it knows. Blocks.
     Raises: PlacingError.
     """
     parts = PurePosixPath(name).parts
@@ -81,7 +85,7 @@ async def place_file(model: Model, target: Path, on_bytes: Callable[[int, int], 
             await _copy(model.folder / file.name, part, file, on_bytes)
             await asyncio.to_thread(_publish, part, target)
         finally:
-            part.unlink(missing_ok=True)
+            await asyncio.to_thread(part.unlink, missing_ok=True)
     return PlacedFile(path=target, size=file.size, sha256=file.sha256 or "", written=True)
 
 
@@ -115,7 +119,7 @@ def _prepare(folder: Path, size: int) -> None:
 
 async def _copy(source: Path, part: Path, file: ModelFile, on_bytes: Callable[[int, int], None]) -> None:
     digest, done = hashlib.sha256(), 0
-    with source.open("rb") as reading, part.open("xb") as writing:
+    async with _open(source, "rb") as reading, _open(part, "xb") as writing:
         while chunk := await asyncio.to_thread(reading.read, _CHUNK):
             await asyncio.to_thread(writing.write, chunk)
             await asyncio.to_thread(digest.update, chunk)
@@ -125,6 +129,15 @@ async def _copy(source: Path, part: Path, file: ModelFile, on_bytes: Callable[[i
     if digest.hexdigest() != file.sha256:
         what = f"{file.name} has {format_bytes(done)} with SHA-256 {digest.hexdigest()} instead of {file.sha256}"
         raise ModelDamagedError(what, where=str(source), hint="remove the model and pull it again")
+
+
+@asynccontextmanager
+async def _open(path: Path, mode: str) -> AsyncGenerator[IO[bytes]]:
+    file = await asyncio.to_thread(path.open, mode)
+    try:
+        yield file
+    finally:
+        await asyncio.to_thread(file.close)
 
 
 def _publish(part: Path, target: Path) -> None:

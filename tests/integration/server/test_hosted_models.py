@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -234,6 +236,27 @@ async def test_a_file_is_placed_for_every_instance_with_a_models_folder_by_comma
     audit = (await placing.get("/corral/v1/audit")).json["items"]
     assert audit[0]["action"] == "model_placed"
     assert audit[0]["details"] == {"name": name, "instances": ["left", "right"]}
+
+
+async def test_a_models_folder_that_does_not_answer_cannot_stop_the_event_loop(
+    placing: Serving, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    loop, at_work = threading.get_ident(), True
+    touched = set[tuple[str, bool]]()
+
+    def note(event: str, arguments: tuple[object, ...]) -> None:
+        if at_work and any(str(argument).startswith(str(folder)) for argument in arguments for folder in roots):
+            touched.add((event, threading.get_ident() == loop))
+
+    roots, source = tuple(folders.values()), str(tmp_path / "paint.safetensors")
+    sys.addaudithook(note)
+    try:
+        answered = await placing.post(f"{ROUTE}/place", {"model": source, "name": "loras/paint.safetensors"})
+    finally:
+        at_work = False  # a hook cannot be removed
+    assert answered.status == 200, answered.json
+    assert {("open", False), ("os.listdir", False), ("os.rename", False)} <= touched
+    assert not [event for event, is_in_loop in touched if is_in_loop]
 
 
 async def test_a_file_is_placed_for_one_instance_and_what_cannot_be_is_refused(
