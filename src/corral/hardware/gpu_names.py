@@ -29,6 +29,9 @@ _MEMORY_SIZE = re.compile(r"\s*\b(\d+(?:\.\d+)?)gb\b")
 _ON_THE_BUS = re.compile(r"\[([^\[\]]+)\](?:\s*\(rev \w+\))?\s*$")
 _SEPARATORS = re.compile(r"[\s_\-()\[\]]+")
 _CLASS_PREFIX = re.compile(r"^((geforce|radeon|tesla|instinct)\s+)*((rtx|gtx)\s+)?(?=\S)")
+GEFORCE = re.compile(r"GTX? \d|RTX [2-9]0[5-9]0\b")
+"""Begins the name of a GeForce: RTX 4090 is one, and RTX 4000 Ada Generation is not, for numbers of professional GPUs
+end otherwise."""
 _GIB = 2**30
 QUALIFIERS = frozenset({"ti", "super", "d", "xt", "xtx", "gre", "x2", "mobile", "max", "q", "le", "se", "ultra", "pro"})
 """Words that make another model of a name: an RTX 3080 with 20 GB is not an RTX 3080 Ti with 20 GB."""

@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from corral.hardware.catalogue import GpuModel
-from corral.hardware.gpu_names import name_class
+from corral.hardware.gpu_names import GEFORCE, name_class
 from corral.hardware.makers import NVIDIA
 
 SOURCE = "https://developer.nvidia.com/video-encode-decode-support-matrix"
 """NVIDIA's matrix; facts by model and driver."""
 SESSIONS_OF_GEFORCE = "8 or more at once in the machine, by driver (3 until March 2023, 5 until January 2024)"
-SESSIONS_OF_OTHERS = "as many as the engines keep up with"
+SESSIONS_OF_LARGE = "as many as the engines keep up with"
+SESSIONS_BY_MODEL = "by model: some of this family are limited like GeForce, others not"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,13 @@ _BY_CAPABILITY: Mapping[tuple[int, int], _Codecs] = {
     (9, 0): ("Hopper", (), (*_PASCAL, "HEVC 4:4:4", _AV1)),
     (12, 0): ("Blackwell", (_H264, _HEVC, _HEVC_10, _AV1, *_422), (*_PASCAL, "HEVC 4:4:4", _AV1, *_422)),
 }
+_GM206 = frozenset({"GM206", "GM206S"})
+"""The one chip of its capability that decodes HEVC and VP9."""
 _WITHOUT_ENCODER = frozenset({"GM108", "GM108S", "GP108", "GP108B"})
+_MINING = re.compile(r"CMP |P10\d")
+"""GPUs for mining: NVIDIA's matrix does not have them."""
+_LARGE = re.compile(r"Tesla |[AL]\d+[GS]?\b|Quadro (?:RTX|GV|GP)|RTX (?:PRO|A)? ?[2-6]\d00\b")
+"""Families without a limit in the matrix; smaller professional models (Quadro P620, T1000) are of both kinds."""
 _ENGINES: Mapping[str, tuple[int, int]] = {
     "1060": (1, 1),
     "1080": (2, 1),
@@ -96,21 +103,28 @@ _ENGINES: Mapping[str, tuple[int, int]] = {
 
 def find_video(model: GpuModel | None) -> VideoEngines | None:
     """Find what a model encodes and decodes; None where that is unknown."""
-    if model is None or model.vendor != NVIDIA or model.cuda_capability is None:
+    if model is None or model.vendor != NVIDIA or model.cuda_capability is None or _MINING.match(model.name):
         return None
     codecs = _BY_CAPABILITY.get(model.cuda_capability)
     if codecs is None:
         return None
     generation, encodes, decodes = codecs
+    if model.chip in _GM206:
+        decodes = (*decodes, "VP9", _HEVC, _HEVC_10)
     has_encoder = model.chip not in _WITHOUT_ENCODER
     engines = _ENGINES.get(re.sub(r"(pcie|sxm\d?|nvl)$", "", name_class(model.name)))
     encoders = 0 if not has_encoder or not encodes else engines[0] if engines else None
-    is_geforce = model.name.startswith(("GTX", "RTX 2", "RTX 3", "RTX 4", "RTX 5")) and "Ada" not in model.name
     return VideoEngines(
         generation=generation,
         encodes=encodes if has_encoder else (),
         decodes=decodes,
         encoders=encoders,
         decoders=engines[1] if engines else None,
-        sessions=SESSIONS_OF_GEFORCE if is_geforce else SESSIONS_OF_OTHERS,
+        sessions=_find_sessions(model),
     )
+
+
+def _find_sessions(model: GpuModel) -> str:
+    if GEFORCE.match(model.name):
+        return SESSIONS_OF_GEFORCE
+    return SESSIONS_OF_LARGE if _LARGE.match(model.name) else SESSIONS_BY_MODEL

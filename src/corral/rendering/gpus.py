@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 from corral.cluster.values import Gpu, Node
 from corral.hardware.catalogue import GpuModel, resolve_gpu
+from corral.hardware.gpu_names import GEFORCE
 from corral.hardware.makers import NVIDIA
 
 POWER_LIMIT_UNIT = "gpu-power-limit"
 """The service that sets power limits: alerts, logs and people look for it by this name, on every system."""
 PERSISTENCE_UNIT = "nvidia-persistenced.service"
 """The service of NVIDIA's driver that keeps it loaded, and with it the settings of GPUs, while they are unused."""
-_GEFORCE = re.compile(r"GTX? \d|RTX [2-9]0[5-9]0\b")
-"""RTX 4090 is one, and RTX 4000 Ada Generation is not: numbers of professional GPUs end otherwise."""
 _SIZE = re.compile(r" \d+ ?GB$")
 
 
@@ -64,6 +63,6 @@ def is_geforce(model: str) -> bool:
 def product_name(model: str) -> str:
     """The name that NVIDIA's driver gives to a GPU: `NVIDIA GeForce RTX 5070 Ti`; a GeForce's has no size."""
     plain = model.removeprefix("NVIDIA ").removeprefix("GeForce ")
-    if not _GEFORCE.match(plain):
+    if not GEFORCE.match(plain):
         return f"NVIDIA {plain}"
     return f"NVIDIA GeForce {_SIZE.sub('', plain).replace(' Mobile', ' Laptop GPU')}"
