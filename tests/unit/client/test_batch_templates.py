@@ -65,9 +65,12 @@ def test_files_that_cannot_be_used_are_all_reported_at_their_line(tmp_path: Path
     )
 
     assert problems(text, tmp_path) == [
-        (f"{tmp_path}/broken.json:2:3 is not JSON: expecting value", "b.yaml:5:49 tasks[0].inputs.workflow"),
-        (f"{tmp_path}/list.json is JSON without an object", "b.yaml:6:49 tasks[1].inputs.workflow"),
-        (f"{tmp_path}/gone.json cannot be read: No such file or directory", "b.yaml:7:49 tasks[2].inputs.workflow"),
+        (f"{tmp_path}/broken.json:2:3: the file is not JSON: expecting value", "b.yaml:5:49 tasks[0].inputs.workflow"),
+        (f"{tmp_path}/list.json: the file is JSON without an object", "b.yaml:6:49 tasks[1].inputs.workflow"),
+        (
+            f"{tmp_path}/gone.json: the file cannot be read: No such file or directory",
+            "b.yaml:7:49 tasks[2].inputs.workflow",
+        ),
         ("./empty.txt has no lines", "b.yaml:8:47 tasks[3].prompts"),
     ]
 

@@ -37,7 +37,7 @@ def read_object(path: Path) -> dict[str, Json]:
         return content
     unknown = [name for name in content if name not in (_BASE, *_ADDED)]
     if unknown:
-        what = f"has an unknown entry `{unknown[0][:60]}` next to `{_BASE}`"
+        what = f"the file has an unknown entry `{unknown[0][:60]}` next to `{_BASE}`"
         raise SourceError(what, where=str(path), hint=did_you_mean(unknown[0], (_BASE, *_ADDED)))
     return {
         **_read_mapping(path.parent / Path(base).expanduser()),
@@ -50,7 +50,7 @@ def _read_mapping(path: Path) -> dict[str, Json]:
     content = _parse_yaml(text, path) if path.suffix in _YAML else _parse_json(text, path)
     if not isinstance(content, dict):
         kind = "YAML" if path.suffix in _YAML else "JSON"
-        raise SourceError(f"is {kind} without an object", where=str(path), hint=_EXPORT)
+        raise SourceError(f"the file is {kind} without an object", where=str(path), hint=_EXPORT)
     return content  # pyright: ignore[reportUnknownVariableType]  JSON, as typed
 
 
@@ -59,16 +59,16 @@ def _parse_json(text: str, path: Path) -> Json:
         return json.loads(text)
     except json.JSONDecodeError as error:
         place = f"{path}:{error.lineno}:{error.colno}"
-        raise SourceError(f"is not JSON: {error.msg.lower()}", where=place, hint=_EXPORT) from error
+        raise SourceError(f"the file is not JSON: {error.msg.lower()}", where=place, hint=_EXPORT) from error
     except RecursionError as error:
-        raise SourceError("is nested too deep", where=str(path), hint=_EXPORT) from error
+        raise SourceError("the file is nested too deep", where=str(path), hint=_EXPORT) from error
 
 
 def _parse_yaml(text: str, path: Path) -> Json:
     document = read(text, filename=str(path))
     problem = next(iter(document.sort_problems()), None)
     if problem is not None:
-        raise SourceError(f"is not YAML: {problem.what}", where=problem.where, hint=problem.hint)
+        raise SourceError(f"the file is not YAML: {problem.what}", where=problem.where, hint=problem.hint)
     return document.value
 
 
@@ -79,11 +79,17 @@ def read_text(path: Path) -> str:
             content = file.read(LARGEST_SOURCE + 1)
         if len(content) > LARGEST_SOURCE:
             most = format_bytes(LARGEST_SOURCE)
-            raise SourceError(f"has more than {most}", where=str(path), hint="split it, or hand it over under `files`")
+            raise SourceError(
+                f"the file has more than {most}", where=str(path), hint="split it, or hand it over under `files`"
+            )
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise SourceError(f"is not UTF-8 text: {error.reason}", where=str(path), hint="save it as UTF-8") from error
+        raise SourceError(
+            f"the file is not UTF-8 text: {error.reason}", where=str(path), hint="save it as UTF-8"
+        ) from error
     except OSError as error:
-        raise SourceError(f"cannot be read: {error.strerror}", where=str(path), hint="check the path") from error
+        raise SourceError(
+            f"the file cannot be read: {error.strerror}", where=str(path), hint="check the path"
+        ) from error
     except ValueError as error:  # a NUL in the name
-        raise SourceError(f"cannot be read: {error}", where=repr(path), hint="check the path") from error
+        raise SourceError(f"the file cannot be read: {error}", where=repr(path), hint="check the path") from error

@@ -116,7 +116,7 @@ class Sources:
         try:
             return read(path)
         except SourceError as error:
-            self.document.report("batchfile.no_file", f"{error.where} {error.what}", at=at, hint=error.hint)
+            self.document.report("batchfile.no_file", f"{error.where}: {error.what}", at=at, hint=error.hint)
             return None
 
     def _locate(self, name: str) -> Path:

@@ -25,6 +25,7 @@ from corral.engines.comfyui.errors import (
 )
 from corral.engines.credentials import Credentials
 from corral.engines.narrowing import as_number, as_object, as_text, strip_credentials
+from corral.engines.unreachable import describe_failure
 from corral.errors import Problem
 from corral.units import format_bytes
 from corral.work import EngineError, Json
@@ -292,8 +293,9 @@ class ComfyClient:
     def _describe_failure(self, path: str, error: Exception) -> InstanceUnreachableError:
         # A refused connection carried nothing; anything later might have carried the whole request.
         never_sent = isinstance(error, aiohttp.ClientConnectorError)
-        reason = "no answer in time" if isinstance(error, TimeoutError) else shorten(str(error)) or type(error).__name__
-        return InstanceUnreachableError(f"{path} failed: {reason}", where=self.url, received=not never_sent)
+        return InstanceUnreachableError(
+            f"{path} failed: {shorten(describe_failure(error))}", where=self.url, received=not never_sent
+        )
 
 
 def _report_too_large(what: str, where: str) -> InstanceLacksError:

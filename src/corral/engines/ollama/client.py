@@ -26,6 +26,7 @@ from corral.engines.ollama.errors import (
     translate_refusal,
 )
 from corral.engines.ollama.reading import LONGEST_REFUSAL, read_json, read_lines, read_message
+from corral.engines.unreachable import describe_failure
 from corral.work import EngineError, Json
 
 KEEPALIVE_S = 15
@@ -252,7 +253,5 @@ class OllamaClient:
             raise self._describe_failure(path, error) from error
 
     def _describe_failure(self, path: str, error: Exception) -> ServerUnreachableError:
-        late = isinstance(error, TimeoutError)
-        reason = "no answer in time" if late else shorten(str(error)) or type(error).__name__
         hint = "start it with `ollama serve`, or correct the engine's url in the cluster file"
-        return ServerUnreachableError(f"{path} failed: {reason}", where=self.url, hint=hint)
+        return ServerUnreachableError(f"{path} failed: {shorten(describe_failure(error))}", where=self.url, hint=hint)
