@@ -113,7 +113,7 @@ async def roll_back_database(backup: UpgradeBackup, settings: ServerSettings) ->
     """Put the database of a data directory back to before an upgrade; a version of that time can then use it.
 
     Raises: AlreadyRunningError, ClusterFileError, DatabaseConnectedError, DatabaseUnavailableError, DumpError,
-    EmbeddedDatabaseError, SettingsError.
+    EmbeddedDatabaseError, RollbackDeniedError, SettingsError.
     """
     os.umask(0o077)  # as the server has it
     with presence.hold_data_dir(settings.data_dir):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import shutil
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ from corral.tasks.backup.upgrades import (
     DatabaseConnectedError,
     NoUpgradeBackupError,
     RollbackBrokenOffError,
+    RollbackDeniedError,
     UpgradeBackup,
     find_upgrade_backup,
     list_upgrade_backups,
@@ -140,6 +142,20 @@ async def test_what_a_killed_start_has_begun_to_save_takes_no_room_for_ever(old_
 
     assert backup is not None
     assert list(tmp_path.iterdir()) == [backup.path]
+
+
+async def test_a_user_who_does_not_own_the_schema_is_told_what_a_rollback_needs(old_url: str, tmp_path: Path) -> None:
+    backup = await upgrade_database(old_url, tmp_path, reserve=NOTHING)
+    assert backup is not None
+    role = f"tenant_{secrets.token_hex(4)}"
+    connection = await asyncpg.connect(old_url)
+    await connection.execute(f"create role {role} login; grant all on schema public to {role}")
+    await connection.close()
+
+    with pytest.raises(RollbackDeniedError, match="must be owner of schema public; nothing was changed"):
+        await roll_back(old_url.replace("//postgres", f"//{role}"), backup)
+
+    assert await look(old_url) == (HEAD, BEFORE)
 
 
 async def test_nothing_is_saved_where_nothing_is_migrated(database_url: str, tmp_path: Path) -> None:

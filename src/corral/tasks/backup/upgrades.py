@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
+import asyncpg
+
 from corral.errors import CorralError, Kind
 from corral.files import sync_folder
 from corral.tasks.artifacts import count_free
@@ -60,6 +62,13 @@ class DatabaseConnectedError(CorralError):
 
     code: ClassVar[str] = "database.in_use"
     kind: ClassVar[Kind] = Kind.CONFLICT
+
+
+class RollbackDeniedError(CorralError):
+    """The database's user cannot put its tables aside."""
+
+    code: ClassVar[str] = "database.rollback_denied"
+    kind: ClassVar[Kind] = Kind.DENIED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,12 +140,19 @@ async def roll_back(url: str, backup: UpgradeBackup) -> None:
 
     What was submitted, done or changed since is gone from it.
 
-    Raises: DatabaseConnectedError, DatabaseUnavailableError, DumpError.
+    Raises: DatabaseConnectedError, DatabaseUnavailableError, DumpError, RollbackDeniedError.
     """
     connection = await connect(url, command_timeout_s=None)
     try:
         await _refuse_others(connection)
-        await _put_aside(connection)
+        try:
+            await _put_aside(connection)
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise RollbackDeniedError(
+                f"PostgreSQL does not let this user put the tables of now aside: {error}; nothing was changed",
+                hint="as the database's administrator run `alter schema public owner to USER` and"
+                " `grant create on database NAME to USER`, then this again",
+            ) from error
         try:
             await fill_database(url, backup.path)
         except BaseException:
