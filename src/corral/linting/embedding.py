@@ -12,13 +12,15 @@ from corral.linting.documents import Document, read_documents
 from corral.linting.tree import Tree
 
 _HOLDERS = frozenset({"ConfigMap", "HelmRelease", "HelmChart", "HelmChartConfig", "Application", "ClusterPolicy"})
+"""Kinds; a file of values, which has none, is known by the section that the device plugin's chart reads."""
 _KNOWN = re.compile(r"^(?:sharing|model_list):", re.MULTILINE)
 """The settings of NVIDIA's device plugin, and those of LiteLLM."""
 
 
 def read_embedded(document: Document) -> Iterator[tuple[Tree, Document]]:
     """Yield the documents in the texts of a document, each with the value that has the text."""
-    if document.tree["kind"].raw not in _HOLDERS or not _KNOWN_ANYWHERE.search(document.text):
+    is_values = not document.tree["kind"] and bool(document.tree.follow("config", "map").keys)
+    if not (is_values or document.tree["kind"].raw in _HOLDERS) or not _KNOWN_ANYWHERE.search(document.text):
         return
     for _, tree in document.tree.walk():
         raw = tree.raw or ""

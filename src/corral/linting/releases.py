@@ -21,6 +21,7 @@ _POD_KINDS = {
     "daemonset": ("DaemonSet", "apps/v1"),
     "job": ("Job", "batch/v1"),
 }
+_OF_ARGO = frozenset({"Application", "ApplicationSet"})
 _CONTROLLER = "app.kubernetes.io/controller"
 _NAME = "app.kubernetes.io/name"
 _OLLAMA_FOLDER = "/root/.ollama"
@@ -39,6 +40,13 @@ class Release:
     def name(self) -> str:
         return self.manifest.name or "?"
 
+    @property
+    def namespace(self) -> str:
+        """Where the chart's objects are made."""
+        spec = self.manifest.tree["spec"]
+        where = spec["targetNamespace"] or spec["destination"]["namespace"]
+        return where.raw or self.manifest.namespace
+
 
 def read_releases(manifest: Manifest) -> Iterator[Release]:
     """Yield the releases of a manifest that have values."""
@@ -48,7 +56,8 @@ def read_releases(manifest: Manifest) -> Iterator[Release]:
         yield from _make_release(manifest, reference, spec["values"])
     elif manifest.kind == "HelmChart" and manifest.group == "helm.cattle.io":
         yield from _make_release(manifest, spec["chart"].raw or "", spec["valuesContent"])
-    elif manifest.kind == "Application" and manifest.group == "argoproj.io":
+    elif manifest.kind in _OF_ARGO and manifest.group == "argoproj.io":
+        spec = spec["template"]["spec"] or spec
         for source in (spec["source"], *spec["sources"].entries):
             values = source["helm"]["valuesObject"] or source["helm"]["values"]
             yield from _make_release(manifest, source["chart"].raw or "", values)
@@ -309,7 +318,6 @@ def _wrap(place: Tree, **fields: Tree) -> Tree:
 
 
 def _make_object(release: Release, name: str, kind: tuple[str, str], place: Tree, spec: Tree) -> Manifest:
-    of_release = release.manifest
     tree = place.replace_fields(
         {
             "apiVersion": place.replace_raw(kind[1]),
@@ -319,5 +327,5 @@ def _make_object(release: Release, name: str, kind: tuple[str, str], place: Tree
         }
     )
     return Manifest(
-        tree=tree, written=tree, kind=kind[0], api_version=kind[1], name=name, namespace=of_release.namespace
+        tree=tree, written=tree, kind=kind[0], api_version=kind[1], name=name, namespace=release.namespace
     )

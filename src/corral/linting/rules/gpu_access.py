@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 
 from corral.container_images import starts_without_gpu
 from corral.linting.corpus import Corpus, Spot
@@ -59,6 +60,11 @@ def check_unasked_gpus(corpus: Corpus) -> Iterator[Violation]:
             what = "uses NVIDIA's runtime and asks for no GPU: the scheduler knows nothing of it"
             yield Violation(place=runtime.place, what=what, subject=pod.owner)
             continue
+        shown = next(iter(_list_shown_gpus(pod)), None)
+        if shown is not None:
+            what = f"sees every GPU of its node by NVIDIA_VISIBLE_DEVICES={shown.raw}, and asks for none"
+            yield Violation(place=shown.place, what=what, subject=pod.owner)
+            continue
         for container in pod.containers:
             is_server = pod.owner.kind in _ALWAYS_ON and not container.is_init  # others can be clients of one
             if is_server and not starts_without_gpu(container.image or ""):
@@ -68,6 +74,14 @@ def check_unasked_gpus(corpus: Corpus) -> Iterator[Violation]:
         if service.gpus is None and not starts_without_gpu(service.image or "") and not _has_devices(service.tree):
             what = f"service {service.name!r} starts on a GPU alone and reserves none"
             yield Violation(place=service.tree["image"].place, what=what, subject=service)
+
+
+def _list_shown_gpus(pod: Pod) -> Iterator[Tree]:
+    """Yield the variables of a pod by which NVIDIA's runtime shows it GPUs that it did not ask for."""
+    for container in pod.containers:
+        for name, value in container.env:
+            if name == "NVIDIA_VISIBLE_DEVICES" and value.raw == "all":
+                yield value
 
 
 def _has_devices(service: Tree) -> bool:
@@ -89,24 +103,24 @@ def check_several_shares(corpus: Corpus) -> Iterator[Violation]:
     """Look for pods with several shares of a GPU that is sliced in time or by MPS."""
     for sharing in ("timeSlicing", "mps"):
         for spot in corpus.find_under(sharing):
-            if not _slices_gpus(spot):
-                continue
             is_refused = sharing == "mps" or spot.tree["failRequestsGreaterThanOne"].boolean is True
-            for container in corpus.containers:
-                if container.gpus > 1:
-                    resources = container.tree["resources"]
-                    place = resources["limits"][GPU_RESOURCE] or resources["requests"][GPU_RESOURCE]
+            for name, container in product(sorted(_list_share_names(spot)), corpus.containers):
+                resources = container.tree["resources"]
+                asked = resources["limits"][name] or resources["requests"][name]
+                if (asked.count or 0) > 1:
                     result = "is refused (UnexpectedAdmissionError)" if is_refused else "gets no more than with one"
-                    what = f"container {container.name!r} asks for {container.gpus} shares of sliced GPUs, and {result}"
+                    what = f"container {container.name!r} asks for {asked.count} shares of sliced GPUs, and {result}"
                     known = Severity.ERROR if is_refused else None
-                    yield Violation(place=place.place, what=what, subject=container.pod.owner, severity=known)
+                    yield Violation(place=asked.place, what=what, subject=container.pod.owner, severity=known)
 
 
-def _slices_gpus(spot: Spot) -> bool:
-    """Return whether a setting makes several shares of whole GPUs under their usual name."""
-    return spot.tree["renameByDefault"].boolean is not True and any(
-        entry["name"].raw == GPU_RESOURCE and not entry["rename"] and (entry["replicas"].count or 0) > 1
+def _list_share_names(spot: Spot) -> frozenset[str]:
+    """Return the resources under which a setting gives out several shares of a GPU."""
+    suffix = ".shared" if spot.tree["renameByDefault"].boolean else ""
+    return frozenset(
+        entry["rename"].raw or f"{GPU_RESOURCE}{suffix}"
         for entry in spot.tree["resources"].entries
+        if entry["name"].raw == GPU_RESOURCE and (entry["replicas"].count or 0) > 1
     )
 
 

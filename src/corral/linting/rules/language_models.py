@@ -127,7 +127,7 @@ _OLLAMA_PORT = 11434
 
 @checks("D13", of_files=True)
 def check_route_addresses(corpus: Corpus) -> Iterator[Violation]:
-    """Look for routes to Ollama's own API with /v1, and for routes to OpenAI's without a path."""
+    """Look for routes to Ollama's own API with /v1 or /api, and for routes to OpenAI's without a path."""
     for spot in corpus.find_under("model_list"):
         for entry in spot.tree.entries:
             parameters = entry["litellm_params"]
@@ -136,7 +136,7 @@ def check_route_addresses(corpus: Corpus) -> Iterator[Violation]:
             if not url.startswith(("http://", "https://")):
                 continue
             path = _read_path(url)
-            if _ADDS_PATH.match(model) and path.endswith("/v1"):
+            if _ADDS_PATH.match(model) and path.endswith(("/v1", "/api")):
                 what = f"{model} at {url}: LiteLLM adds /api itself, and asks for {path}/api"
                 yield Violation(place=base.place, what=what, subject=spot.subject)
             elif _OPENAI.match(model) and not path:

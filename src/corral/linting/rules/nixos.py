@@ -23,6 +23,10 @@ _ALWAYS_NEWEST = re.compile(
     r"\bnvidiaPackages\.(?:latest|beta|vulkan_beta|new_feature)\b|\bnvidia_x11_(?:latest|beta)\b"
 )
 _OF_THE_RELEASE = re.compile(r"\bnvidiaPackages\.(?:stable|production)\b|\bnvidia_x11(?:_production)?\b")
+_GENERAL_FILES = frozenset(
+    {"configuration", "hardware-configuration", "default", "flake", "hardware", "gpu", "nvidia", "graphics", "ai"}
+)
+"""Files that are named after what is in them, and not after a machine."""
 _NEWEST_BRANCHES = frozenset({"latest", "beta", "vulkan_beta", "new_feature"})
 _NEWEST = 10_000
 """More than any branch has as its number."""
@@ -169,10 +173,14 @@ def _is_part_of(name: str, known: frozenset[str]) -> bool:
 
 
 def _find_node(corpus: Corpus, text: Text, bindings: Sequence[Binding]) -> Node | None:
-    """The node that a module is for: by the name that it sets, else by its file's."""
+    """The node that a module is for: by the name that it sets, else by its file's; the only one where neither names a
+    machine."""
+    nodes = corpus.cluster.nodes if corpus.cluster else ()
     names = [binding.text for binding in bindings if binding.path in _NAMES and binding.text]
     wanted = names[0] if names else PurePosixPath(text.file).stem
-    return next((node for node in (corpus.cluster.nodes if corpus.cluster else ()) if node.name == wanted), None)
+    named = next((node for node in nodes if node.name == wanted), None)
+    is_unnamed = not names and wanted in _GENERAL_FILES
+    return nodes[0] if named is None and is_unnamed and len(nodes) == 1 else named
 
 
 def _get_capability(model: GpuModel) -> tuple[int, int]:

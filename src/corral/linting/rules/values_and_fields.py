@@ -78,15 +78,23 @@ def _make_violation(value: Tree, what: str, subject: str) -> Violation:
     return Violation(place=value.place, what=what, subject=subject, edits=value.edit(f'"{value.raw}"'))
 
 
+_ELLIPSES = frozenset({"...", "\u2026"})
+"""What pages write for the rest: `deploy: {...}`."""
+
+
 @checks("A22", of_files=True)
 def check_unknown_fields(corpus: Corpus) -> Iterator[Violation]:
     """Look for keys that the models of the built-in kinds do not have; other kinds are unknown and not checked."""
     for manifest in corpus.written_manifests:
         for tree, name, where, suggestion in find_unknown_fields(manifest):
+            if name in _ELLIPSES:
+                continue
             hint = f"; did you mean {suggestion!r}?" if suggestion else ""
             yield Violation(place=tree.key or tree.place, what=f"{where} has no field {name!r}{hint}", subject=manifest)
     for project in corpus.projects:
         for tree, name, where, suggestion in compose.find_unknown_fields(project.document.tree):
+            if name in _ELLIPSES:
+                continue
             hint = f"; did you mean {suggestion!r}?" if suggestion else ""
             known = None if suggestion else Severity.WARNING  # a newer Compose can have it
             yield Violation(
