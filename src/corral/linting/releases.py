@@ -326,6 +326,4 @@ def _make_object(release: Release, name: str, kind: tuple[str, str], place: Tree
             "spec": spec,
         }
     )
-    return Manifest(
-        tree=tree, written=tree, kind=kind[0], api_version=kind[1], name=name, namespace=release.namespace
-    )
+    return Manifest(tree=tree, written=tree, kind=kind[0], api_version=kind[1], name=name, namespace=release.namespace)

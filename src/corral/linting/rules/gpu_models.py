@@ -20,17 +20,25 @@ _SM_120 = re.compile(r"\b(?:SM|compute capability|CC)[ _-]?12[.]?0\b", re.IGNORE
 _CONSUMER_BLACKWELL = re.compile(r"\b(?:RTX\s*)?50[5-9]0(?:\s*Ti|Ti)?\b|RTX PRO [2-6]\d00 Blackwell", re.IGNORECASE)
 _DATA_CENTRE_BLACKWELL = re.compile(r"\bG?B[1-3]00\b|data[ -]?cent(?:er|re)", re.IGNORECASE)
 _DATA_PARALLEL = re.compile(r"\b(?:torch\.)?nn\.DataParallel\b")
+
+
+def _join(version: tuple[int, int]) -> str:
+    return ".".join(map(str, version))
+
+
 _IN_IMAGE = (
-    ("CUDA", re.compile(r"(?:cuda[:-]?v?|cu)(?P<major>1\d)[.-]?(?P<minor>\d)(?!\d{2})"), CUDA_OF_120),
-    (
-        "PyTorch",
-        re.compile(r"(?:pytorch[:/-]v?|torch-?)(?P<major>[12])\.(?P<minor>\d+)"),
-        PYTORCH_OF_120,
-    ),
+    ("CUDA", re.compile(r"(?:cuda[:-]?v?|cu)(?P<major>1\d)[.-]?(?P<minor>\d)(?!\d{2})"), _join(CUDA_OF_120)),
+    ("PyTorch", re.compile(r"(?:pytorch[:/-]v?|torch-?)(?P<major>[12])\.(?P<minor>\d+)"), _join(PYTORCH_OF_120)),
+    ("vLLM", re.compile(r"\bvllm/vllm-openai:v(?P<major>\d+)\.(?P<minor>\d+)"), "0.9"),
+    ("NVIDIA's release", re.compile(r"\bnvcr\.io/nvidia/[\w-]+:(?P<major>2\d)\.(?P<minor>\d\d)-"), "25.01"),
 )
-"""How images name a version, and the first with kernels for capability 12.0."""
+"""How images name a version, and the first with kernels for capability 12.0: vLLM 0.9.0 is the first with PyTorch 2.7
+and CUDA 12.8 (vllm#18841), 25.01 the first with CUDA 12.8 (NVIDIA's support matrix of frameworks)."""
 _WITHOUT_KERNELS = re.compile(r"\bnvidia/cuda:[^@]*-base\b")
 """NVIDIA's smallest images: the runtime library alone, for `nvidia-smi` and what brings its own (their README)."""
+_CUDA_13 = re.compile(r"(?:cuda[:-]?v?|cu)(?P<major>1[3-9])[.-]?\d(?!\d{2})")
+_OLDEST_OF_CUDA_13 = (7, 5)
+"""Turing: CUDA 13.0 removed Maxwell, Pascal and Volta (its release notes; pytorch#182849 for its builds)."""
 
 
 @checks("A28", of_files=True)
@@ -74,10 +82,24 @@ def check_image_versions(corpus: Corpus) -> Iterator[Violation]:
             continue
         for what, pattern, oldest in _IN_IMAGE:
             match = pattern.search(program.image)
-            if match and (int(match["major"]), int(match["minor"])) < oldest:
-                needs = ".".join(map(str, oldest))
-                said = f"{what} {match['major']}.{match['minor']}; {', '.join(new)} needs {needs} or newer"
+            if match and (int(match["major"]), int(match["minor"])) < tuple(map(int, oldest.split("."))):
+                said = f"{what} {match['major']}.{match['minor']}; {', '.join(new)} needs {oldest} or newer"
                 yield Violation(place=program.place, what=said, subject=program.subject)
+
+
+@checks("A41")
+def check_dropped_generations(corpus: Corpus) -> Iterator[Violation]:
+    """Look for GPU images with CUDA 13 where no GPU of the cluster file is new enough for it."""
+    models = corpus.gpu_models
+    names = sorted({model.name for model in models})
+    if not models or any((model.cuda_capability or _OLDEST_OF_CUDA_13) >= _OLDEST_OF_CUDA_13 for model in models):
+        return
+    for program in corpus.programs:
+        image = program.image or ""
+        match = _CUDA_13.search(image) if program.has_gpu and not _WITHOUT_KERNELS.search(image) else None
+        if match:
+            what = f"CUDA {match['major']} has no kernels for {', '.join(names)}: 12.9 is its last"
+            yield Violation(place=program.place, what=what, subject=program.subject)
 
 
 def _can_meet(corpus: Corpus, pod: Pod, models: Collection[str]) -> bool:
