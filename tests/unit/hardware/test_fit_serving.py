@@ -6,7 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from corral.hardware.fit.serving import Server, Serving, ServingGpu, find_obstacles, read_serving
+from corral.hardware.fit.serving import (
+    Server,
+    Serving,
+    ServingGpu,
+    describe_gpu,
+    find_obstacles,
+    read_serving,
+)
 
 GIB = 2**30
 RTX_3090 = ServingGpu(name="RTX 3090", memory=24 * GIB, cuda_capability=(8, 6))
@@ -119,3 +126,12 @@ def test_more_parts_than_gpus_are_refused() -> None:
     (reason,) = find_obstacles(a_server("Qwen/Qwen3-8B", parallel=2), (RTX_3090,))
 
     assert reason == "vLLM splits over 2 GPUs and has 1 GPU"
+
+
+@pytest.mark.parametrize(
+    ("model", "capability"), [("Tesla V100", (7, 0)), ("RTX 3060", (8, 6)), ("no such GPU", None), (None, None)]
+)
+def test_a_name_of_several_models_has_the_capability_that_all_of_them_have(
+    model: str | None, capability: tuple[int, int] | None
+) -> None:
+    assert describe_gpu(model, None).cuda_capability == capability

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+from corral.hardware.catalogue import list_matching
 from corral.hardware.fit.memory import Running, count_block_cache_bytes
 from corral.hardware.fit.names import estimate_shape, find_model
 from corral.hardware.fit.precisions import Scheme
@@ -53,9 +54,17 @@ class ServingGpu:
     cuda_capability: tuple[int, int] | None = None
 
 
+def describe_gpu(model: str | None, memory: int | None, *, name: str = "GPU") -> ServingGpu:
+    """Describe a GPU by its model; its capability is known where all models of that name have the same."""
+    capabilities = {known.cuda_capability for known in list_matching(model)} if model else set[tuple[int, int] | None]()
+    capability = capabilities.pop() if len(capabilities) == 1 else None
+    return ServingGpu(name=model or name, memory=memory, cuda_capability=capability)
+
+
+LEAST_USUAL_SHARE_OF_VLLM = 0.9
+"""The least share of a vLLM without `--gpu-memory-utilization`: 0.9 before 0.19, 0.92 since."""
 _USUAL_SHARES: Mapping[Server, float] = MappingProxyType({Server.VLLM: 0.92, Server.SGLANG: 1.0})
-"""The largest that they take where none is set: vLLM's `--gpu-memory-utilization` was 0.9 before 0.19; SGLang works
-its `--mem-fraction-static` out, below 1."""
+"""The most that they take where none is set; SGLang works its `--mem-fraction-static` out, below 1."""
 _IMAGES = ((re.compile(r"(?:^|/)vllm"), Server.VLLM), (re.compile(r"(?:^|/)sglang"), Server.SGLANG))
 _COMMANDS = (
     (re.compile(r"\bvllm\s+serve\b|\bvllm\.entrypoints\b"), Server.VLLM),

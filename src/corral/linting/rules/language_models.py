@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from corral.cluster.values import Cluster, Node
 from corral.engine_kinds import OLLAMA
 from corral.hardware.fit.names import estimate_need, estimate_shape
+from corral.hardware.fit.serving import LEAST_USUAL_SHARE_OF_VLLM
 from corral.linting.compose.merging import split_command
 from corral.linting.compose.projects import Project
 from corral.linting.compose.services import ComposeService
@@ -164,8 +165,6 @@ class _Share:
 
 _VLLM = re.compile(r"(?:^|/)vllm")
 _SHARE_FLAG = re.compile(r"--gpu-memory-utilization[= ](?P<share>[\d.]+)")
-_USUAL_SHARE = 0.9
-"""vLLM's own, where none is set (docs.vllm.ai, engine arguments)."""
 
 
 @checks("B14", of_files=True)
@@ -203,7 +202,7 @@ def _read_share(program: Program) -> _Share | None:
     match = _SHARE_FLAG.search(program.script)
     place = next((word for word in program.words if "gpu-memory-utilization" in (word.raw or "")), None)
     try:
-        part = float(match["share"]) if match else _USUAL_SHARE
+        part = float(match["share"]) if match else LEAST_USUAL_SHARE_OF_VLLM
     except ValueError:
         return None
     return _Share(program=program, part=part, place=place or program.tree["image"] or program.tree)

@@ -8,10 +8,9 @@ from corral.cluster.values import Cluster, Node
 from corral.container_images import OLLAMA as OLLAMA_IMAGE
 from corral.container_images import find_image
 from corral.engine_kinds import OLLAMA
-from corral.hardware.catalogue import list_matching
 from corral.hardware.fit.memory import USUAL_CONTEXT
 from corral.hardware.fit.names import estimate_need
-from corral.hardware.fit.serving import Serving, ServingGpu, find_obstacles, read_serving
+from corral.hardware.fit.serving import Serving, ServingGpu, describe_gpu, find_obstacles, read_serving
 from corral.linting.compose.services import ComposeService
 from corral.linting.corpus import Corpus
 from corral.linting.programs import Program, read_container, read_service
@@ -39,16 +38,9 @@ def check_servers(corpus: Corpus) -> Iterator[Violation]:
 
 def _list_gpus(node: Node, program: Program) -> Sequence[ServingGpu]:
     """List the GPUs of a node that a program can get, the largest first where it gets some of them."""
-    gpus = [_describe(gpu.model, gpu.memory) for gpu in node.gpus or ()]
+    gpus = [describe_gpu(gpu.model, gpu.memory) for gpu in node.gpus or ()]
     gpus.sort(key=lambda gpu: gpu.memory or 0, reverse=True)
     return gpus if program.gpus is None else gpus[: program.gpus]
-
-
-def _describe(model: str | None, memory: int | None) -> ServingGpu:
-    matching = list_matching(model) if model else ()
-    capabilities = {entry.cuda_capability for entry in matching}
-    capability = capabilities.pop() if len(capabilities) == 1 else None
-    return ServingGpu(name=model or "GPU", memory=memory, cuda_capability=capability)
 
 
 def _find_place(program: Program, serving: Serving) -> Position:

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from corral.cluster.values import Cluster, Layout, Service, Storage
 from corral.engine_kinds import COMFYUI, OLLAMA
-from corral.hardware.catalogue import list_matching
 from corral.hardware.fit.names import TEXT_ENGINES, estimate_shape
 from corral.hardware.fit.pipelines import find_pipeline
-from corral.hardware.fit.serving import Serving, ServingGpu, find_obstacles, read_serving
+from corral.hardware.fit.serving import Serving, describe_gpu, find_obstacles, read_serving
 from corral.hardware.makers import NVIDIA
 from corral.planning.placement.demand import Demand, list_volumes, wants_gpu
 from corral.planning.placement.eligibility import Eligibility
@@ -211,19 +210,13 @@ def _check_servers(cluster: Cluster, demands: Sequence[Demand], eligibility: Eli
 
 
 def _warn_of_server(name: str, serving: Serving, gpus: Sequence[PlannedGpu]) -> Iterator[Caution]:
-    for obstacle in find_obstacles(serving, [_describe_gpu(gpu) for gpu in gpus]):
+    for obstacle in find_obstacles(serving, [describe_gpu(gpu.model, gpu.memory, name=gpu.name) for gpu in gpus]):
         yield Caution(
             pitfall="B16",
             where=name,
             what=f"{serving.server} would not start with {serving.model}: {obstacle}",
             hint="change its settings, choose a quantization that its GPUs run, or give it others",
         )
-
-
-def _describe_gpu(gpu: PlannedGpu) -> ServingGpu:
-    matching = list_matching(gpu.model) if gpu.model else ()
-    capability = matching[0].cuda_capability if len(matching) == 1 else None
-    return ServingGpu(name=gpu.model or gpu.name, memory=gpu.memory, cuda_capability=capability)
 
 
 def _warn_of_unknown_needs(demand: Demand) -> Iterator[Caution]:
