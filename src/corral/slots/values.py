@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from corral.scheduling.values import Gate, Place, ResidentModel, RunningTask
-from corral.units import Bytes, format_bytes
+from corral.units import Bytes, format_bytes, format_duration
 from corral.work import Engine, SlotId
 
 _SIZES = frozenset({"memory", "limit"})
@@ -188,6 +188,8 @@ def _show(value: object) -> str:
         return "not set"
     if isinstance(value, bool):
         return str(value).lower()  # as the cluster file writes it
+    if isinstance(value, timedelta):
+        return format_duration(value.total_seconds())
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)  # pyright: ignore[reportUnknownArgumentType]
 
 

@@ -59,19 +59,19 @@ async def test_engine_that_is_turned_on_without_a_slot_is_among_the_differences(
 async def test_differences_have_the_keys_of_the_cluster_file() -> None:
     server = Server(a_cluster("/a"))
     more = """
-server: {requireToken: true, limits: {perOwner: {streams: 8}}}
+server: {requireToken: true, limits: {perOwner: {streams: 3}}}
 retention: {tasks: 7d}
 scheduling: {promoteAfter: 2h, modelWait: 3h}
 """
     edited = LocalCluster(cluster=a_cluster("/a", more), wanted=Wanted())
     answer = await reload_cluster(server, lambda: edited, ReloadAsked(dry_run=True))
-    assert [difference.split(":")[0] for difference in answer.settings] == [
-        "retention.tasks",
-        "server.requireToken",
-        "server.limits.perOwner.streams",
-        "scheduling.promoteAfter",
-        "scheduling.modelWait",
-    ]
+    assert answer.settings == (
+        "retention.tasks: 30d 00h -> 7d 00h",
+        "server.requireToken: false -> true",
+        "server.limits.perOwner.streams: 32 -> 3",
+        "scheduling.promoteAfter: 1h 00m -> 2h 00m",
+        "scheduling.modelWait: 24h 00m -> 3h 00m",
+    )
 
 
 async def test_drain_of_an_earlier_reload_is_reported_until_its_task_has_ended() -> None:

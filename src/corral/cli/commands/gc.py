@@ -27,6 +27,6 @@ def gc(
     if as_json:
         terminal.put_json(answer)
     else:
-        terminal.put_fields(answer.items())
+        terminal.put_fields((name, amount) for name, amount in answer.items() if name != "dry_run")
     if dry_run:
         terminal.note("nothing was removed")

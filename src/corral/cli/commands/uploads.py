@@ -25,6 +25,7 @@ Owner = Annotated[
 ]
 Checksum = Annotated[str, typer.Argument(metavar="SHA256", help="The upload's checksum, or its first digits.")]
 _PATH = "/corral/v1/uploads"
+_NOTHING_FREED = "no disk freed yet: the file is younger than an hour, or something else names it"
 _SHOWN_DIGITS = 12
 _DIGITS = 64
 """Of a SHA-256, in hexadecimal."""
@@ -91,7 +92,8 @@ def remove(
     if as_json:
         terminal.put_json(answer)
     else:
-        terminal.put(f"{sha256}: deleted, {format_bytes(answer['freed'])} free now")
+        freed = f"{format_bytes(answer['freed'])} of the disk freed" if answer["freed"] else _NOTHING_FREED
+        terminal.put_text(f"{sha256}: deleted; {freed}")
 
 
 def _name_owner(owner: str | None) -> list[tuple[str, str | int]]:
