@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tracemalloc
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from corral.cluster.values import EngineSettings
 from corral.server.api.uploaded_batches import LARGEST_LINE, STEP_TASKS
 from corral.server.services import Services
 from corral.tasks.submission_checks import MAX_TASKS
+from corral.tasks.values import Sha256
 from corral.units import Bytes
 from doubles.comfyui_workflows import text_to_image
 from doubles.serving import Serving, serving
@@ -133,6 +135,30 @@ async def test_what_is_not_uploaded_or_too_much_is_refused(api: Serving) -> None
         "submission.too_large",
         "submission.empty",
     ]
+
+
+async def test_a_part_that_is_deleted_while_the_batch_is_read_is_named_and_nothing_is_stored(
+    api: Serving, services: Services
+) -> None:
+    part = await upload(api, [NAP] * 3)
+    path = services.artifacts.locate(Sha256(part))
+    opened, is_watched = 0, True
+
+    def delete_before_the_second_reading(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal opened
+        if is_watched and event == "open" and arguments[0] == str(path):
+            opened += 1
+            if opened == 3:  # its checksum, its outline, its tasks
+                path.unlink()
+
+    sys.addaudithook(delete_before_the_second_reading)
+    try:
+        answered = await submit(api, part)
+    finally:
+        is_watched = False  # a hook cannot be removed
+
+    assert (opened, answered.status, answered.json["error"]["code"]) == (3, 404, "artifact.missing")
+    assert (await api.get("/corral/v1/batches")).json["items"] == []
 
 
 async def test_engines_for_administrators_and_limits_of_owners_count(api: Serving) -> None:

@@ -259,7 +259,9 @@ async def test_an_artifact_that_is_gone_is_a_problem_of_its_task_alone(place: Pl
             lambda seen: seen is not None and seen.problem is not None and seen.written == 1, batch
         )
     assert seen.problem is not None
-    assert seen.problem.code == "artifact.missing"
+    where = f"{place.share}/{batch}/fox"
+    assert (seen.problem.code, seen.problem.where) == ("artifact.missing", where)
+    assert [alarm.what.partition(": ")[0] for alarm in place.alarms.raised] == [f"outputs wait for {where}"]
     assert place.list_files() == {f"{batch}/owl/b.png": "B"}
 
 

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 from pydantic import ValidationError
 
@@ -37,6 +38,7 @@ from corral.server.api.requests import BatchTaskAsked, UploadedBatchAsked
 from corral.server.api.state import ApiState
 from corral.server.api.strict_json import MAX_PROBLEMS, parse
 from corral.server.auth import Caller
+from corral.tasks.artifacts import ArtifactMissingError
 from corral.tasks.store.submitting import is_key_known
 from corral.tasks.store.uploads import require_uploads
 from corral.tasks.submission_checks import MAX_TASKS, SubmissionError, SubmissionRules, check_content
@@ -187,7 +189,7 @@ def _read_lines(paths: Sequence[Path]) -> Iterator[bytes]:
 
 def _read_all_lines(paths: Sequence[Path]) -> Iterator[bytes]:
     for path in paths:
-        with path.open("rb") as file:
+        with _open(path) as file:
             while line := file.readline(LARGEST_LINE + 1):
                 if len(line) > LARGEST_LINE:
                     what = f"a line has more than {LARGEST_LINE} bytes"
@@ -197,6 +199,16 @@ def _read_all_lines(paths: Sequence[Path]) -> Iterator[bytes]:
                     )
                 if line.strip():
                     yield line
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except FileNotFoundError as error:
+        raise ArtifactMissingError(
+            f"the upload {path.name} was deleted while the batch was read; nothing of it is stored",
+            hint="upload it again, then submit the batch again",
+        ) from error
 
 
 def _split(lines: Iterator[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:

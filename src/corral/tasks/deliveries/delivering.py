@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import BinaryIO
 
@@ -193,8 +193,9 @@ class Deliverer:
             problem = (
                 error.problems[0]
                 if isinstance(error, CorralError)
-                else Problem(code="outputs.unwritable", what=error.strerror or str(error), where=where)
+                else Problem(code="outputs.unwritable", what=error.strerror or str(error))
             )
+            problem = replace(problem, where=problem.where or where)
             share.tasks[delivery.task] = self._make_trouble(problem, share.tasks.get(delivery.task))
             log.warning("outputs_not_written", task=delivery.task, where=where, what=problem.what)
             await deliveries.note_problem(self._pool, delivery.task, problem)
