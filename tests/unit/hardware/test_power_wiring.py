@@ -131,6 +131,16 @@ def test_a_circuit_of_the_house_is_judged_by_what_hours_take_of_it(line: Line, v
     assert node_power.verdict is verdict
 
 
+@pytest.mark.parametrize("amps", [13, 10])
+def test_a_limit_that_a_restart_takes_away_does_not_make_a_circuit_ok(amps: int) -> None:
+    node_power = power(
+        "RTX 4090", "RTX 4090", limit=250, psu_w=1500, psu_efficiency="gold", line=Line(volts=120, amps=amps)
+    )
+    (circuit,) = (judgement for judgement in node_power.judgements if judgement.about == "circuit")
+    assert circuit.verdict is Verdict.TIGHT
+    assert "with the power limits of the file" in circuit.what
+
+
 def test_an_uninterruptible_supply_is_judged_by_its_watts() -> None:
     assert verdict_on(power("RTX 4090", psu_w=1000, ups_w=600), "UPS") is Verdict.NOT_ENOUGH
     assert verdict_on(power("RTX 4090", psu_w=1000, ups_w=1500), "UPS") is Verdict.OK

@@ -112,7 +112,7 @@ def compute_power(
     on_supply = supply.judge(full, limited, psu, catalogue_psu, node.psu_standard)
     if unknown:
         on_supply = supply.mark_lower_bounds(on_supply)
-    wired = wiring.judge_wiring(node, gpus, limited or full, connectors) if is_desktop else ()
+    wired = wiring.judge_wiring(node, gpus, full, limited, connectors) if is_desktop else ()
     judgements = (*on_supply, *wired, *_judge_connectors(gpus), *_check_limits(gpus, ranges or {}))
     return NodePower(
         node=node.name,

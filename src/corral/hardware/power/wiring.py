@@ -27,10 +27,14 @@ def find_conditions(node: Node, gpus: Sequence[GpuPower]) -> tuple[str, ...]:
 
 
 def judge_wiring(
-    node: Node, gpus: Sequence[GpuPower], draw: Draw, connectors: Sequence[Connector]
+    node: Node, gpus: Sequence[GpuPower], full: Draw, limited: Draw | None, connectors: Sequence[Connector]
 ) -> tuple[Judgement, ...]:
     """Judge the rails, the circuit and the uninterruptible supply, as far as the file states them."""
-    return (*_judge_rails(node, gpus, connectors), *_judge_circuit(node, draw), *_judge_ups(node, draw))
+    return (
+        *_judge_rails(node, gpus, connectors),
+        *_judge_circuit(node, full, limited),
+        *_judge_ups(node, full, limited),
+    )
 
 
 def share_line(wall_w: float, line: Line) -> float:
@@ -73,25 +77,30 @@ def _judge_rails(node: Node, gpus: Sequence[GpuPower], connectors: Sequence[Conn
     return (Judgement(about=RAILS, verdict=verdict, what=what, reason=reason),)
 
 
-def _judge_circuit(node: Node, draw: Draw) -> tuple[Judgement, ...]:
+def _judge_circuit(node: Node, full: Draw, limited: Draw | None) -> tuple[Judgement, ...]:
     if node.line is None:
         return ()
-    share = share_line(draw.wall.value, node.line)
-    what = (
-        f"{draw.wall.value:.0f} W at the wall are {100 * share:.0f} % of {node.line.amps} A at {node.line.volts} V, "
-        "with nothing else on the circuit"
-    )
+    whole = f"{node.line.amps} A at {node.line.volts} V, with nothing else on the circuit"
     reason = f"a load of hours takes {100 * CONTINUOUS_SHARE:.0f} % of a breaker's rating (NEC 210.20(A))"
-    return (Judgement(about=CIRCUIT, verdict=_rate(share), what=what, reason=reason),)
+    return (_judge_wall(CIRCUIT, node.line.volts * node.line.amps, whole, reason, full, limited),)
 
 
-def _judge_ups(node: Node, draw: Draw) -> tuple[Judgement, ...]:
+def _judge_ups(node: Node, full: Draw, limited: Draw | None) -> tuple[Judgement, ...]:
     if node.ups_w is None:
         return ()
-    share = draw.wall.value / node.ups_w
-    what = f"{draw.wall.value:.0f} W at the wall are {100 * share:.0f} % of the {node.ups_w} W of the UPS"
     reason = f"over {100 * CONTINUOUS_SHARE:.0f} % nothing is left for its losses and an older battery"
-    return (Judgement(about=UPS, verdict=_rate(share), what=what, reason=reason),)
+    return (_judge_wall(UPS, node.ups_w, f"the {node.ups_w} W of the UPS", reason, full, limited),)
+
+
+def _judge_wall(about: str, rating_w: float, whole: str, reason: str, full: Draw, limited: Draw | None) -> Judgement:
+    """Judge the watts at the wall; limits make it better, never `ok`, for they go when the driver restarts (C01)."""
+    share = full.wall.value / rating_w
+    verdict, what = _rate(share), f"{full.wall.value:.0f} W at the wall are {100 * share:.0f} % of {whole}"
+    if limited is not None and verdict is not Verdict.OK:
+        held = limited.wall.value / rating_w
+        what += f"; with the power limits of the file {100 * held:.0f} %, as long as they are set"
+        verdict = verdict if _rate(held) is Verdict.NOT_ENOUGH else Verdict.TIGHT
+    return Judgement(about=about, verdict=verdict, what=what, reason=reason)
 
 
 def _rate(share: float) -> Verdict:
