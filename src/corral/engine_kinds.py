@@ -129,6 +129,8 @@ class EngineKind(ServiceEngine):
     examination: str | None = None
     """`module:function` that takes `has_gpu` and returns a `corral.engines.machine_share.Examination`. None where the
     engine is ready when its library is installed."""
+    any_gpu: bool = False
+    """Whether it computes on GPUs of AMD and Intel too; any other has its slots on NVIDIA's and on processors."""
     in_process: str | None = None
     """`module:Class` of a `corral.work.Engine` that computes nothing, and so needs no worker."""
     adapter: str | None = None
@@ -157,6 +159,7 @@ LLAMA = EngineKind(
     swaps_models=True,
     served="corral.engines.llama.engine:build_llama",
     library="xllamacpp",
+    any_gpu=True,
     examination="corral.engines.llama.builds:examine_builds",
     inputs="corral.engines.llama.inputs:LlamaInputs",
     text_input="prompt",
@@ -302,6 +305,7 @@ PIPER = EngineKind(
 COMMAND = EngineKind(
     name="command",
     summary="Runs any program; off unless the cluster file turns it on, and only for administrators.",
+    any_gpu=True,
     worker="corral.engines.command.worker:Command",
     admin_only=True,
     inputs="corral.engines.command.inputs:CommandInputs",
@@ -316,6 +320,7 @@ COMMAND = EngineKind(
 SLEEP = EngineKind(
     name="sleep",
     summary="Waits, for rehearsals and benchmarks; off unless the cluster file turns it on.",
+    any_gpu=True,
     in_process="corral.engines.sleep.engine:SleepingEngine",
     inputs="corral.engines.sleep.inputs:SleepInputs",
     values=(ValueRule(name="slept_s", summary="seconds that it waited"),),

@@ -79,7 +79,7 @@ class Work:
     slots: tuple[SlotId, ...] = ()
     """The slots of its engine that this attempt holds; several only for a task that asked for several GPUs."""
     devices: tuple[str, ...] = ()
-    """What `CUDA_VISIBLE_DEVICES` lists for those slots, in the same order; empty on processors."""
+    """The GPUs of those slots, in the same order: UUIDs of NVIDIA's, PCI addresses of others; empty on processors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

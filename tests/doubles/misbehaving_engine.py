@@ -36,7 +36,7 @@ def misbehaving_engine(
     launch = Launch(
         command=command,
         environment=lambda devices: make_worker_environment(
-            os.environ, gpus=",".join(devices), threads=1, mark=make_mark(log_dir)
+            os.environ, gpus=devices, threads=1, mark=make_mark(log_dir)
         ),
         settings={"gpu": False, "threads": 1, "options": options, "hint": "pip install it"},
         log=BoundedLog(log_dir / "misbehaving.log"),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from corral.engines.visible_gpus import list_visible
 from corral.errors import CorralError
 from corral.processes.leftovers import MARK, make_mark
 from corral.work import TaskInvalidError
@@ -23,7 +24,8 @@ class Device:
     name: str
     """Unique on its node; names the log file: `gpu0`, `cpu1`."""
     gpu: str | None = None
-    """The GPU's UUID (`GPU-...`) or index, as CUDA_VISIBLE_DEVICES takes it; None for a share of the processor."""
+    """The GPU's UUID (`GPU-...`) or index, as CUDA_VISIBLE_DEVICES takes it, or the PCI address of AMD's and Intel's;
+    None for a share of the processor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,7 @@ class MachineShare:
 
     def make_environment(self, devices: tuple[str, ...]) -> dict[str, str]:
         """Return the environment of a new process, with these GPUs or its device's own, and a mark of its own."""
-        gpus = ",".join(devices) or self.device.gpu
+        gpus = devices or ((self.device.gpu,) if self.device.gpu else ())
         base = add_libraries(os.environ, list_cuda_libraries(_find_nvidia_packages())) if gpus else os.environ
         return make_worker_environment(base, gpus=gpus, threads=self.threads, mark=make_mark(self.log_dir))
 
@@ -63,13 +65,12 @@ _SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVAT
 worker (any program, with `command`) needs none of them: models come from the store."""
 
 
-def make_worker_environment(base: Mapping[str, str], *, gpus: str | None, threads: int, mark: str) -> dict[str, str]:
+def make_worker_environment(base: Mapping[str, str], *, gpus: Sequence[str], threads: int, mark: str) -> dict[str, str]:
     """Return a worker's environment: its own GPUs or none, its share of the processor, and no secret of the server."""
     return {
         **{name: value for name, value in base.items() if not _SECRET.search(name)},
         MARK: mark,
-        "CUDA_VISIBLE_DEVICES": gpus or "",
-        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # so that an index means the same to CUDA and to NVML
+        **list_visible(gpus),
         "OMP_NUM_THREADS": str(threads),
         "HF_HUB_OFFLINE": "1",  # models come from the store; an engine never downloads
         "PYTHONUNBUFFERED": "1",

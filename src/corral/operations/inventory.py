@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -16,9 +17,8 @@ from corral.hardware.catalogue import find_gpu, resolve_gpu
 from corral.operations.cluster_file import FileText, check_cluster, read_cluster
 from corral.planning.labels import list_label_changes
 from corral.telemetry.inventory import Inventory
+from corral.telemetry.kernel_gpus import MAKERS
 from corral.telemetry.nvml import FoundGpu, GpuState, NvmlStatus, PcieLink
-
-_OTHER_MAKERS = {"0x1002": "AMD", "0x8086": "Intel"}
 
 
 class NoSuchMachineError(CorralError):
@@ -121,7 +121,7 @@ def _read_gpus(inventory: Inventory) -> tuple[tuple[InstalledGpu, ...] | None, s
     """Return the GPUs, or why they are not known."""
     nvml = inventory.nvml
     if nvml.status is NvmlStatus.OK:
-        return tuple(_read_gpu(gpu) for gpu in nvml.gpus), None
+        return tuple(_read_gpu(gpu) for gpu in _list_gpus(inventory)), None
     if nvml.status is not NvmlStatus.NO_LIBRARY:
         return None, f"NVIDIA's driver says: {nvml.reason}"
     vendors = inventory.display_vendors
@@ -129,9 +129,15 @@ def _read_gpus(inventory: Inventory) -> tuple[tuple[InstalledGpu, ...] | None, s
         return None, "there is no NVIDIA driver, and no PCI bus to look at"
     if "0x10de" in vendors:
         return None, "a GPU of NVIDIA is here without its driver"
-    if others := [maker for vendor, maker in _OTHER_MAKERS.items() if vendor in vendors]:
-        return None, f"only NVIDIA's driver is asked, and this machine has graphics of {' and '.join(others)}"
-    return (), None
+    driven = Counter(gpu.maker for gpu in inventory.other_gpus)
+    if others := [maker for vendor, maker in MAKERS.items() if vendors.count(vendor) > driven[maker]]:
+        return None, f"a GPU of {' and '.join(others)} is here without a driver that computes (amdgpu, xe, i915)"
+    return tuple(_read_gpu(gpu) for gpu in _list_gpus(inventory)), None
+
+
+def _list_gpus(inventory: Inventory) -> tuple[FoundGpu, ...]:
+    """List the GPUs that are devices by themselves; integrated ones are not."""
+    return (*inventory.nvml.gpus, *(gpu for gpu in inventory.other_gpus if not gpu.is_integrated))
 
 
 def _read_gpu(gpu: FoundGpu) -> InstalledGpu:
@@ -229,6 +235,9 @@ class InventoriedGpu:
     """A GPU as its driver describes it."""
 
     index: int
+    maker: str
+    pci_address: str | None
+    """`0000:03:00.0`; only of AMD's and Intel's, which have no UUID."""
     state: GpuState
     problem: str | None
     model: str | None
@@ -278,7 +287,8 @@ class MergeAnswer:
 
 def answer_inventory(inventory: Inventory, facts: MachineFacts) -> InventoryAnswer:
     """Return an inventory as doors show it to programs."""
-    nvml, models = inventory.nvml, {card.index: card.model for card in facts.gpus or ()}
+    nvml, gpus = inventory.nvml, _list_gpus(inventory)
+    models = {card.index: card.model for card in facts.gpus or ()}
     return InventoryAnswer(
         node=facts.name,
         hostname=inventory.hostname,
@@ -295,7 +305,7 @@ def answer_inventory(inventory: Inventory, facts: MachineFacts) -> InventoryAnsw
             version=nvml.driver_version,
             cuda=_format_version(nvml.cuda_version),
         ),
-        gpus=None if facts.gpus is None else tuple(_answer_gpu(gpu, models[gpu.index]) for gpu in nvml.gpus),
+        gpus=None if facts.gpus is None else tuple(_answer_gpu(gpu, models[gpu.index]) for gpu in gpus),
         gpus_unknown_because=facts.gpus_unknown_because,
     )
 
@@ -323,6 +333,8 @@ def _answer_gpu(gpu: FoundGpu, model: str | None) -> InventoriedGpu:
     least, most = gpu.power_limit_range_w or (None, None)
     return InventoriedGpu(
         index=gpu.index,
+        maker=gpu.maker,
+        pci_address=gpu.pci,
         state=gpu.state,
         problem=gpu.problem,
         model=model,

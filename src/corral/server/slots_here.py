@@ -19,13 +19,17 @@ from corral.operations.reloading import LocalCluster
 from corral.scheduling.values import PolicyBounds, Queue
 from corral.slots.values import DeviceSpec, SlotSpec, Wanted
 from corral.telemetry.devices import LocalDevice, list_local_devices
+from corral.telemetry.kernel_gpus import find_all_gpus
 from corral.telemetry.machine import describe
-from corral.telemetry.nvml import find_gpus
 from corral.work import SlotId
 
 
-def localize(cluster: Cluster, *, data_dir: Path, locate: Callable[[str], Path]) -> LocalCluster:
+def localize(
+    cluster: Cluster, *, data_dir: Path, locate: Callable[[str], Path], root: Path = Path("/")
+) -> LocalCluster:
     """Look at this machine and return everything on which this server can run tasks; nothing is started.
+
+    `root` is where /sys is found, with the GPUs of AMD and Intel.
 
     Raises: ProblemsError when options of engines are wrong.
     """
@@ -34,14 +38,14 @@ def localize(cluster: Cluster, *, data_dir: Path, locate: Callable[[str], Path])
     local: tuple[LocalDevice, ...] = ()
     problems: tuple[Problem, ...] = ()
     if here is not None:
-        machine = list_local_devices(here, find_gpus().gpus, describe(data_dir))
+        machine = list_local_devices(here, find_all_gpus(root), describe(data_dir))
         local, problems = machine.devices, machine.problems
     devices = {device.spec.name: device.spec for device in local}
     slots = [
         _make_local_slot(device, settings, data_dir, locate)
         for device in local
         for settings in _list_enabled(cluster)
-        if not ENGINES[settings.name].remote
+        if not ENGINES[settings.name].remote and device.suits(any_gpu=ENGINES[settings.name].any_gpu)
     ]
     for settings in _list_enabled(cluster):
         for instance in settings.instances:

@@ -33,7 +33,8 @@ class DeviceSpec:
     foreign: Bytes | None = field(default=None, compare=False)
     """Memory that other programs held when the device was looked at; not part of what is wanted."""
     visible: str | None = None
-    """What `CUDA_VISIBLE_DEVICES` is for its engines; None on processors and for instances reached by URL."""
+    """How it is named to its engines: NVIDIA's UUID (for `CUDA_VISIBLE_DEVICES`), or the PCI address of any other GPU.
+    None on processors and for instances reached by URL."""
 
     @property
     def capacity(self) -> Bytes | None:

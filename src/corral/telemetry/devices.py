@@ -1,7 +1,8 @@
 """The devices of this machine, from the cluster file and the GPUs that were found; pure.
 
 One device per working GPU. The processor takes tasks where there is no GPU, or where the file asks for it: a machine
-whose GPUs are broken does not quietly compute on its processor, a hundred times slower.
+whose GPUs are broken does not quietly compute on its processor, a hundred times slower. Where all
+GPUs are of AMD or Intel, it takes the tasks of engines that compute on NVIDIA's only.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from corral.cluster.values import Gpu, Node
 from corral.errors import Problem
 from corral.hardware.catalogue import list_matching
+from corral.hardware.makers import NVIDIA
 from corral.slots.values import DeviceSpec
 from corral.telemetry.machine import Machine
 from corral.telemetry.nvml import FoundGpu, GpuState
@@ -33,6 +35,16 @@ class LocalDevice:
     spec: DeviceSpec
     threads: int
     """Processor threads for an engine on it, at least 1."""
+    maker: str | None = None
+    """Of the GPU; None on a processor."""
+    fills_in: bool = False
+    """Whether it is a processor for engines that cannot use the machine's GPUs, and the file does not ask for it."""
+
+    def suits(self, *, any_gpu: bool) -> bool:
+        """Whether an engine that computes on any maker's GPU, or on NVIDIA's alone, has a slot on it."""
+        if self.fills_in:
+            return not any_gpu
+        return any_gpu or self.maker in (None, NVIDIA)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +60,7 @@ class _MatchedGpu:
     """A GPU to use: as the driver reports it, and as the file describes it."""
 
     index: int
-    uuid: str
+    identity: str
     gpu: FoundGpu
     entry: Gpu | None
 
@@ -58,8 +70,11 @@ def list_local_devices(node: Node, gpus: Sequence[FoundGpu], machine: Machine) -
     matched, problems = _match_gpus(node, gpus)
     shares = _count_cpu_devices(node, gpus, machine)
     threads = max(1, machine.cpu_cores // max(1, len(matched) + shares))
-    specs = (*(_make_gpu(node, match) for match in matched), *_make_cpus(node, shares, machine))
-    devices = tuple(LocalDevice(spec=spec, threads=threads) for spec in specs)
+    fills_in = node.cpu_slots is None and _has_others_alone(node, gpus)
+    devices = (
+        *(LocalDevice(spec=_make_gpu(node, match), threads=threads, maker=match.gpu.maker) for match in matched),
+        *(LocalDevice(spec=spec, threads=threads, fills_in=fills_in) for spec in _make_cpus(node, shares, machine)),
+    )
     return LocalDevices(devices=devices, problems=tuple(problems))
 
 
@@ -68,14 +83,16 @@ def short_name(gpu: FoundGpu) -> str | None:
     if gpu.name is None:
         return None
     models = list_matching(gpu.name, memory=gpu.memory_total)
-    return models[0].name if len(models) == 1 else gpu.name.removeprefix("NVIDIA ").removeprefix("GeForce ").strip()
+    if len(models) == 1:
+        return models[0].name
+    return gpu.name.removeprefix(f"{gpu.maker} ").removeprefix("GeForce ").strip()
 
 
 def _match_gpus(node: Node, gpus: Sequence[FoundGpu]) -> tuple[list[_MatchedGpu], list[Problem]]:
     """Pair what the file lists with what was found; without a list, take all that was found."""
     pairs: list[tuple[Gpu | None, FoundGpu | None]]
     if node.gpus is None:
-        pairs = [(None, gpu) for gpu in gpus]
+        pairs = [(None, gpu) for gpu in gpus if not gpu.is_integrated]
     else:
         pairs = [(entry, _find_gpu(entry, gpus)) for entry in node.gpus]
     matched: list[_MatchedGpu] = []
@@ -99,10 +116,10 @@ def _find_gpu(entry: Gpu, gpus: Sequence[FoundGpu]) -> FoundGpu | None:
 def _match_gpu(node: Node, entry: Gpu | None, gpu: FoundGpu | None, count: int) -> _MatchedGpu | Problem:
     if gpu is None:
         return _describe_absent(node, entry, count)
-    if gpu.state is not GpuState.OK or gpu.uuid is None:
+    if gpu.state is not GpuState.OK or gpu.identity is None:
         return _describe_unusable(node, gpu)
     index = gpu.index if entry is None else entry.index
-    return _MatchedGpu(index=index, uuid=gpu.uuid, gpu=gpu, entry=entry)
+    return _MatchedGpu(index=index, identity=gpu.identity, gpu=gpu, entry=entry)
 
 
 def _describe_absent(node: Node, entry: Gpu | None, count: int) -> Problem:
@@ -153,26 +170,45 @@ def _is_less(size: int, wanted: int) -> bool:
     return size < wanted * (1 - MEMORY_TOLERANCE)
 
 
+def _choose_model(match: _MatchedGpu) -> str:
+    """Name a GPU as it was found, or as the file does where its PCI id stands for several models, and this is one."""
+    gpu, wanted = match.gpu, match.entry.model if match.entry else None
+    if wanted and gpu.name and gpu.maker != NVIDIA and _is_model(gpu, wanted):
+        return wanted
+    return short_name(gpu) or wanted or "unknown"
+
+
 def _make_gpu(node: Node, match: _MatchedGpu) -> DeviceSpec:
     gpu, entry = match.gpu, match.entry
     return DeviceSpec(
         name=SlotId(f"{node.name}/gpu{match.index}"),
         node=node.name,
-        provider=f"{node.name}/{match.uuid}",
-        model=short_name(gpu) or (entry.model if entry else None) or "unknown",
+        provider=f"{node.name}/{match.identity}",
+        model=_choose_model(match),
         memory=gpu.memory_total,
         limit=entry.memory if entry else None,
         foreign=gpu.memory_used,
-        visible=match.uuid,  # CUDA numbers GPUs otherwise than the driver does
+        visible=match.identity,  # CUDA numbers GPUs otherwise than the driver does
     )
 
 
 def _count_cpu_devices(node: Node, gpus: Sequence[FoundGpu], machine: Machine) -> int:
     if node.cpu_slots is not None:
         return node.cpu_slots
-    if node.gpus or (node.gpus is None and gpus):
+    used = [gpu for gpu in gpus if not gpu.is_integrated]
+    if (node.gpus or (node.gpus is None and used)) and not _has_others_alone(node, gpus):
         return 0
     return min(CPU_DEVICES, machine.cpu_cores)
+
+
+def _has_others_alone(node: Node, gpus: Sequence[FoundGpu]) -> bool:
+    """Whether the node's GPUs were found, and all are of AMD or Intel."""
+    used = (
+        [gpu for gpu in gpus if not gpu.is_integrated]
+        if node.gpus is None
+        else [_find_gpu(entry, gpus) for entry in node.gpus]
+    )
+    return bool(used) and all(gpu is not None and gpu.maker != NVIDIA for gpu in used)
 
 
 def _make_cpus(node: Node, count: int, machine: Machine) -> tuple[DeviceSpec, ...]:

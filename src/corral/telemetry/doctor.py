@@ -12,6 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import assert_never
 
+from corral.hardware.makers import NVIDIA
+from corral.telemetry.kernel_gpus import find_kernel_gpus
 from corral.telemetry.machine import Machine, describe
 from corral.telemetry.nvml import FoundGpu, GpuState, NvmlReading, NvmlStatus, find_gpus
 from corral.units import format_bytes
@@ -63,18 +65,22 @@ class Observations:
     open_files: int | None
     """The soft limit of this process; None when there is none."""
     nvml: NvmlReading
+    other_gpus: tuple[FoundGpu, ...] = ()
+    """Of AMD and Intel, integrated ones among them."""
 
 
 def look(data_dir: Path) -> tuple[Finding, ...]:
     """Examine this machine. Blocks while the driver answers, up to a second."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    nvml = find_gpus()
     return examine(
         Observations(
             python=sys.version_info[:3],
             machine=describe(data_dir),
             data_dir=data_dir,
             open_files=None if soft == resource.RLIM_INFINITY else soft,
-            nvml=find_gpus(),
+            nvml=nvml,
+            other_gpus=find_kernel_gpus(after=len(nvml.gpus)),
         )
     )
 
@@ -83,8 +89,8 @@ def examine(observations: Observations) -> tuple[Finding, ...]:
     """Judge what was seen; the same input gives the same findings, in the same order."""
     return (
         _check_python(observations.python),
-        _check_driver(observations.nvml, observations.machine),
-        *(_check_gpu(gpu) for gpu in observations.nvml.gpus),
+        _check_driver(observations),
+        *(_check_gpu(gpu) for gpu in (*observations.nvml.gpus, *observations.other_gpus)),
         _describe_processor(observations.machine),
         _check_memory(observations.machine),
         _check_disk(observations.machine, observations.data_dir),
@@ -100,12 +106,13 @@ def _check_python(version: tuple[int, int, int]) -> Finding:
     return Finding(name="Python", state=State.OK, what=text)
 
 
-def _check_driver(nvml: NvmlReading, machine: Machine) -> Finding:
+def _check_driver(observations: Observations) -> Finding:
+    nvml, machine = observations.nvml, observations.machine
     match nvml.status:
         case NvmlStatus.OK:
             return _describe_working_driver(nvml, machine)
         case NvmlStatus.NO_LIBRARY:
-            return _explain_missing_library(machine)
+            return _explain_missing_library(machine, others=observations.other_gpus)
         case NvmlStatus.NO_DRIVER:
             fix = "run `sudo modprobe nvidia`; if that fails, reinstall the driver for the running kernel"
         case NvmlStatus.VERSION_MISMATCH:
@@ -130,7 +137,9 @@ def _describe_working_driver(nvml: NvmlReading, machine: Machine) -> Finding:
     return Finding(name="driver", state=State.OK, what=what)
 
 
-def _explain_missing_library(machine: Machine) -> Finding:
+def _explain_missing_library(machine: Machine, *, others: tuple[FoundGpu, ...]) -> Finding:
+    if not machine.nvidia_gpus and any(not gpu.is_integrated for gpu in others):
+        return Finding(name="driver", state=State.OK, what="no NVIDIA GPU; the kernel drives the others")
     match machine.nvidia_gpus:
         case None:
             what = "no NVIDIA driver library (libnvidia-ml.so.1); whether there is a GPU cannot be seen from here"
@@ -150,16 +159,26 @@ def _check_gpu(gpu: FoundGpu) -> Finding:
         what = f"{gpu.name or 'unknown model'} is {gpu.state.value}: {gpu.problem}"
         fix = "restart the machine; if it happens again, check its power cable and slot, and `sudo dmesg | grep Xid`"
         return Finding(name=name, state=State.ERROR, what=what, fix=fix)
-    return Finding(name=name, state=State.OK, what=", ".join(_list_gpu_facts(gpu)))
+    what = ", ".join(_list_gpu_facts(gpu))
+    if gpu.is_integrated:
+        what += "; integrated, so it is a device only where the cluster file lists it"
+    elif gpu.maker != NVIDIA and gpu.memory_total is None:
+        fix = f"write it in the cluster file: `gpus: [{{index: {gpu.index}, memory: 16Gi}}]`, with the GPU's own size"
+        return Finding(name=name, state=State.WARNING, what=what, fix=fix)
+    return Finding(name=name, state=State.OK, what=what)
 
 
 def _list_gpu_facts(gpu: FoundGpu) -> list[str]:
-    facts = [gpu.name or "unknown model", _describe_memory(gpu)]
+    facts = [gpu.name or _describe_unknown(gpu), _describe_memory(gpu)]
     if gpu.temperature_c is not None:
         facts.append(f"{gpu.temperature_c} °C")
     if gpu.power_limit_w is not None:
         facts.append(f"limit {gpu.power_limit_w:.0f} W")
     return facts
+
+
+def _describe_unknown(gpu: FoundGpu) -> str:
+    return "unknown model" if gpu.maker == NVIDIA else f"unknown model of {gpu.maker} at {gpu.pci}"
 
 
 def _describe_memory(gpu: FoundGpu) -> str:

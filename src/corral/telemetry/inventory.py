@@ -1,6 +1,6 @@
 """The inventory of this machine: GPUs, processor, memory, drives, power supply, system, addresses.
 
-Each is read from the driver, the kernel or the board's tables; what cannot be found out is None. Names of the GPU
+Each is read from NVIDIA's driver, the kernel or the board's tables; what cannot be found out is None. Names of the GPU
 catalogue and the cluster file do not belong here.
 """
 
@@ -18,8 +18,9 @@ from pathlib import Path
 import psutil
 
 from corral.cluster.values import Disk
+from corral.telemetry.kernel_gpus import find_kernel_gpus
 from corral.telemetry.machine import list_display_vendors, read_cpu_model
-from corral.telemetry.nvml import NvmlReading, find_gpus
+from corral.telemetry.nvml import FoundGpu, NvmlReading, find_gpus
 from corral.telemetry.smbios import SmbiosTables, read_smbios
 from corral.units import Bytes
 
@@ -51,6 +52,8 @@ class Inventory:
     nvml: NvmlReading
     display_vendors: tuple[str, ...] | None
     """PCI vendor ids of display controllers (`0x10de` is NVIDIA); None where there is no PCI bus to look at."""
+    other_gpus: tuple[FoundGpu, ...] = ()
+    """Of AMD and Intel, integrated ones among them."""
 
 
 def take_inventory(*, root: Path = Path("/"), nvml: NvmlReading | None = None) -> Inventory:
@@ -59,6 +62,7 @@ def take_inventory(*, root: Path = Path("/"), nvml: NvmlReading | None = None) -
     `root` is where /proc, /sys and /etc are found; `nvml` takes the place of asking the driver.
     """
     smbios = read_smbios(root)
+    reading = nvml or find_gpus()
     os_id, os_version = read_os_release(root)
     address, addresses = find_addresses(root)
     installed = smbios.memory if smbios else None
@@ -77,8 +81,9 @@ def take_inventory(*, root: Path = Path("/"), nvml: NvmlReading | None = None) -
         disks=find_disks(root),
         smbios=smbios or SmbiosTables(),
         smbios_is_readable=smbios is not None,
-        nvml=nvml or find_gpus(),
+        nvml=reading,
         display_vendors=list_display_vendors(root),
+        other_gpus=find_kernel_gpus(root, after=len(reading.gpus)),
     )
 
 

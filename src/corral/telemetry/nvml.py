@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from corral.hardware.makers import NVIDIA
 from corral.units import Bytes
 
 _T = TypeVar("_T")
@@ -57,6 +58,11 @@ class FoundGpu:
 
     index: int
     """Its place as the driver numbers it, by PCI bus; CUDA can number otherwise, so use `uuid` to name it."""
+    maker: str = NVIDIA
+    pci: str | None = None
+    """`0000:03:00.0`; only read of GPUs of AMD and Intel, which have no UUID."""
+    is_integrated: bool = False
+    """A part of the processor, without memory of its own; it is only used where the cluster file lists it."""
     state: GpuState = GpuState.OK
     uuid: str | None = None
     """`GPU-` and a UUID."""
@@ -78,6 +84,11 @@ class FoundGpu:
     temperature_c: int | None = None
     problem: str | None = None
     """The driver's message, when `state` is not ok."""
+
+    @property
+    def identity(self) -> str | None:
+        """What names it to an engine: NVIDIA's UUID, or the PCI address of any other."""
+        return self.uuid or self.pci
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from corral.engines.machine_share import add_libraries, list_cuda_libraries, mak
 
 
 def test_worker_sees_the_gpu_of_its_slot_and_no_other() -> None:
-    seen = make_worker_environment({"CUDA_VISIBLE_DEVICES": "0,1"}, gpus="GPU-1234", threads=3, mark="m")
+    seen = make_worker_environment({"CUDA_VISIBLE_DEVICES": "0,1"}, gpus=("GPU-1234",), threads=3, mark="m")
 
     assert (seen["CUDA_VISIBLE_DEVICES"], seen["CUDA_DEVICE_ORDER"], seen["OMP_NUM_THREADS"]) == (
         "GPU-1234",
@@ -21,13 +21,13 @@ def test_worker_sees_the_gpu_of_its_slot_and_no_other() -> None:
 
 def test_worker_of_a_processor_slot_sees_no_gpu() -> None:
     assert (
-        make_worker_environment({"CUDA_VISIBLE_DEVICES": "0"}, gpus=None, threads=1, mark="m")["CUDA_VISIBLE_DEVICES"]
+        make_worker_environment({"CUDA_VISIBLE_DEVICES": "0"}, gpus=(), threads=1, mark="m")["CUDA_VISIBLE_DEVICES"]
         == ""
     )
 
 
 def test_worker_cannot_download() -> None:
-    assert make_worker_environment({}, gpus=None, threads=1, mark="m")["HF_HUB_OFFLINE"] == "1"
+    assert make_worker_environment({}, gpus=(), threads=1, mark="m")["HF_HUB_OFFLINE"] == "1"
 
 
 @pytest.mark.parametrize(
@@ -35,12 +35,12 @@ def test_worker_cannot_download() -> None:
     ["CORRAL_DATABASE_URL", "CORRAL_TOKEN", "HF_TOKEN", "PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "my_api_key", "DSN"],
 )
 def test_worker_sees_no_secret_of_the_server(name: str) -> None:
-    assert name not in make_worker_environment({name: "s3cret"}, gpus=None, threads=1, mark="m")
+    assert name not in make_worker_environment({name: "s3cret"}, gpus=(), threads=1, mark="m")
 
 
 @pytest.mark.parametrize("name", ["PATH", "HOME", "LD_LIBRARY_PATH", "LANG", "XDG_CACHE_HOME", "KEYBOARD"])
 def test_worker_keeps_what_programs_need(name: str) -> None:
-    assert make_worker_environment({name: "x"}, gpus=None, threads=1, mark="m")[name] == "x"
+    assert make_worker_environment({name: "x"}, gpus=(), threads=1, mark="m")[name] == "x"
 
 
 def test_libraries_of_nvidias_wheels_are_found_after_those_of_the_user(tmp_path: Path) -> None:

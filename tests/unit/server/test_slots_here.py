@@ -14,6 +14,7 @@ from corral.server.slots_here import find_this_node, localize, make_queues
 from corral.slots.registry import Registry
 from corral.slots.values import Wanted, compare
 from corral.work import SlotId
+from doubles.kernel_gpus import VRAM_OF_7900_XTX, add_amd_card, add_integrated_amd, add_intel, add_pci_ids
 
 TWO_COMFYUIS = """
 apiVersion: corral/v1
@@ -150,3 +151,45 @@ def test_pool_of_a_queue_is_slots(tmp_path: Path) -> None:
 def test_node_that_is_this_machine_is_found(nodes: list[Node], here: str | None) -> None:
     node = find_this_node(nodes, "host.example")
     assert (node.name if node else None) == here
+
+
+ALL_LOCAL = """
+apiVersion: corral/v1
+name: test
+nodes: [{name: pop}]
+"""
+
+
+def test_card_of_amd_has_slots_of_the_engines_that_use_it_and_the_processor_those_of_the_others(tmp_path: Path) -> None:
+    add_pci_ids(tmp_path)
+    add_amd_card(tmp_path, 0, "0000:03:00.0")
+
+    local = localize(read(ALL_LOCAL), data_dir=tmp_path, locate=Path, root=tmp_path)
+
+    device = next(device for device in local.wanted.devices if device.name == "pop/gpu0")
+    assert (device.memory, device.visible, device.model) == (VRAM_OF_7900_XTX, "0000:03:00.0", "Radeon RX 7900 XTX")
+    slots = {slot.id for slot in local.wanted.slots}
+    assert {"pop/gpu0/llama", "pop/cpu0/whisper", "pop/cpu0/piper"} <= slots
+    assert slots.isdisjoint({"pop/gpu0/whisper", "pop/cpu0/llama"})
+    assert local.problems == ()
+
+
+def test_integrated_gpu_is_no_device_unless_the_file_lists_it(tmp_path: Path) -> None:
+    add_integrated_amd(tmp_path, 0, "0000:0c:00.0")
+    listed = ALL_LOCAL.replace("{name: pop}", "{name: pop, gpus: [{memory: 4Gi}]}")
+
+    alone, asked = (localize(read(text), data_dir=tmp_path, locate=Path, root=tmp_path) for text in (ALL_LOCAL, listed))
+
+    assert {device.name for device in alone.wanted.devices} == {"pop/cpu0", "pop/cpu1"}
+    assert "pop/cpu0/llama" in {slot.id for slot in alone.wanted.slots}
+    assert "pop/gpu0/llama" in {slot.id for slot in asked.wanted.slots}
+
+
+def test_memory_that_the_kernel_does_not_show_is_the_files(tmp_path: Path) -> None:
+    add_intel(tmp_path, 0, "0000:03:00.0", driver="i915")
+    text = ALL_LOCAL.replace("{name: pop}", "{name: pop, gpus: [{model: Arc A770, memory: 16Gi}]}")
+
+    local = localize(read(text), data_dir=tmp_path, locate=Path, root=tmp_path)
+
+    (device,) = (device for device in local.wanted.devices if device.name == "pop/gpu0")
+    assert (device.memory, device.capacity, device.model) == (None, 16 * 2**30, "Arc A770")

@@ -121,3 +121,18 @@ def test_no_limit_on_open_files_is_well() -> None:
     assert named(replace(HEALTHY, open_files=None), "open files") == Finding(
         name="open files", state=State.OK, what="no limit"
     )
+
+
+def test_card_of_another_maker_needs_no_driver_of_nvidia_and_one_of_unknown_memory_names_what_to_write() -> None:
+    card = FoundGpu(index=0, maker="AMD", pci="0000:03:00.0", name="AMD Radeon RX 7600", memory_total=Bytes(8 * GIB))
+    looked = replace(HEALTHY, other_gpus=(card, FoundGpu(index=1, maker="Intel", pci="0000:07:00.0")))
+
+    assert named(looked, "driver").what == "no NVIDIA GPU; the kernel drives the others"
+    assert "AMD Radeon RX 7600" in named(looked, "GPU 0").what
+    unknown = named(looked, "GPU 1")
+    assert (unknown.state, unknown.what) == (
+        State.WARNING,
+        "unknown model of Intel at 0000:07:00.0, memory unknown",
+    )
+    assert unknown.fix is not None
+    assert "memory: 16Gi" in unknown.fix

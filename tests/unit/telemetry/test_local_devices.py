@@ -175,3 +175,15 @@ def test_a_uuid_in_the_file_finds_its_card_wherever_it_is_plugged_in() -> None:
     (device,) = list_local_devices(node, [a_gpu(0), a_gpu(1)], a_machine()).devices
 
     assert (device.spec.name, device.spec.visible) == ("pop/gpu0", "GPU-1")
+
+
+def test_pci_id_of_several_models_is_the_one_that_the_file_names() -> None:
+    name = "AMD Radeon RX 9070/9070 XT/9070 GRE"
+    card = FoundGpu(index=0, maker="AMD", pci="0000:03:00.0", name=name, memory_total=Bytes(16 * GIB))
+    node = Node(name="pop", gpus=(Gpu(index=0, model="RX 9070 XT"),))
+
+    named, unnamed = (list_local_devices(given, [card], a_machine()) for given in (node, Node(name="pop")))
+
+    assert named.devices[0].spec.model == "RX 9070 XT"
+    assert named.problems == ()
+    assert unnamed.devices[0].spec.model == "Radeon RX 9070/9070 XT/9070 GRE"

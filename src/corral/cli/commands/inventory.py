@@ -72,7 +72,9 @@ def _note_unknowns(reading: Inventory, facts: MachineFacts) -> None:
     for card in facts.gpus or ():
         if card.is_lost:
             terminal.note(f"GPU {card.index} ({card.driver_name or 'no name'}): lost; it does not answer the driver")
-        if card.model is None:
+        if card.model is None and card.driver_name is None:
+            terminal.note(f"GPU {card.index}: its model is unknown, since neither driver nor pci.ids names it")
+        elif card.model is None:
             terminal.note(f"GPU {card.index}: the catalogue does not resolve the driver's name {card.driver_name!r}")
     if not reading.smbios_is_readable:
         terminal.note("power supply, installed memory: the board's tables are for root only; `sudo` can show more")

@@ -24,13 +24,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from corral.engines.visible_gpus import VARIABLES
 from corral.engines.worker.job import Answer, Job, Talk, WorkerSettings
 from corral.processes.programs import Programs
 from corral.units import format_duration
 from corral.work import EngineError, OutputFile, TaskInvalidError
 
 _PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH")
-_OF_THE_SLOT = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "OMP_NUM_THREADS", "CORRAL_WORKER")
+_OF_THE_SLOT = (*VARIABLES, "OMP_NUM_THREADS", "CORRAL_WORKER")
 """The server's environment can hold secrets; a program sees these variables and those of its task, nothing else."""
 
 _LOG_NAME = "log.txt"

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
 from corral.engine_kinds import LLAMA
@@ -38,6 +38,13 @@ def find_devices(program: Program, environment: Mapping[str, str] = os.environ) 
     if program == BUILTIN:
         return ()  # the locked wheel is built for processors; other wheels of it show in the log of a load
     return tuple(f"{name} ({words})" for name, words in _DEVICE.findall(_ask(program, "--list-devices", environment)))
+
+
+def check_devices(program: Program, environment: Mapping[str, str], gpus: Sequence[str]) -> None:
+    """Return when a build sees a GPU in a slot's environment. Blocks. Raises: EngineUnavailableError."""
+    if not find_devices(program, environment):
+        hint = f"{INSTALL}; `gpus: []` on the node in the cluster file leaves models to the processor"
+        raise EngineUnavailableError(f"{program.name} sees no GPU at {', '.join(gpus)}", hint=hint)
 
 
 def examine_builds(*, has_gpu: bool) -> Examination:

@@ -23,7 +23,7 @@ import psutil
 from corral.engine_kinds import LLAMA
 from corral.engines.inputs import read_task_inputs
 from corral.engines.llama.attempt import compute
-from corral.engines.llama.builds import check_program, look_for_builds
+from corral.engines.llama.builds import check_devices, check_program, look_for_builds
 from corral.engines.llama.client import ConnectionLostError, LlamaClient
 from corral.engines.llama.inputs import LlamaInputs, LlamaOptions
 from corral.engines.llama.loading import LoadReport
@@ -41,6 +41,7 @@ from corral.engines.llama.program import (
 from corral.engines.llama.requests import list_images
 from corral.engines.llama.vulkan import VISIBLE, choose_devices, list_devices
 from corral.engines.machine_share import MachineShare, locate_model
+from corral.engines.visible_gpus import is_address
 from corral.errors import CorralError
 from corral.processes.bounded_log import BoundedLog
 from corral.processes.restarts import RestartRules
@@ -98,6 +99,8 @@ class Llama:
         self._model = ""
         """The name of the loaded model in the last task; a model can have several."""
         self._failed_starts = 0
+        self._proven: Program | None = None
+        """The build that has seen a GPU of AMD or Intel."""
         self._closed = False
 
     @property
@@ -128,8 +131,8 @@ class Llama:
         return (self._describe_resident(loaded),) if loaded is not None and loaded.server.running else ()
 
     async def check(self) -> None:
-        """Return when a build is there; after failed starts, only when it can be run."""
-        program = choose_program(self._options, self._find_builds(), gpu=self._is_gpu)
+        """Return when a build is there, and sees a GPU of AMD or Intel; after failed starts, when it can be run."""
+        program = await self._find_program(())
         if self._failed_starts:
             await asyncio.to_thread(check_program, program)
 
@@ -194,10 +197,10 @@ class Llama:
     async def _load(self, loading: Loading, work: Work, report: Reporter) -> _Loaded:
         """Start a server with the model. Raises: EngineError."""
         self._refuse_when_closed()
-        program = choose_program(self._options, self._find_builds(), gpu=self._is_gpu)
+        program = await self._find_program(work.devices)
         key, lines = secrets.token_hex(32), LoadReport()
         log = BoundedLog(self._share.name_log(self.name), follow=lines.take)
-        seen = await asyncio.to_thread(self._find_devices, program, work)
+        seen = await asyncio.to_thread(self._find_devices, program, work.devices)
         asked = self._make_server_program(program, loading, work, key, seen)
         server = self._starting = Server(asked, log, rules=self._rules)
         try:
@@ -244,11 +247,32 @@ class Llama:
         self._refuse_when_closed()
         return url
 
-    def _find_devices(self, program: Program, work: Work) -> dict[str, str]:
-        """Return the variables by which a build for Vulkan sees the task's GPUs alone; blocks."""
-        if not self._is_gpu or program == BUILTIN:
+    async def _find_program(self, devices: tuple[str, ...]) -> Program:
+        """Choose the build; on GPUs of AMD and Intel, it has to see them. Raises: EngineUnavailableError.
+
+        A build for NVIDIA's GPUs sees none there, and would take tasks that another slot computes much faster.
+        """
+        program = choose_program(self._options, self._find_builds(), gpu=self._is_gpu)
+        gpus = self._list_gpus(devices)
+        if self._options.gpu_layers != 0 and program != self._proven and any(is_address(gpu) for gpu in gpus):
+            await asyncio.to_thread(self._check_devices, program, devices)
+            self._proven = program
+        return program
+
+    def _check_devices(self, program: Program, devices: tuple[str, ...]) -> None:
+        environment = {**self._share.make_environment(devices), **self._find_devices(program, devices)}
+        check_devices(program, environment, self._list_gpus(devices))
+
+    def _list_gpus(self, devices: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the GPUs of a task, or of the slot; none on a processor."""
+        gpu = self._share.device.gpu
+        return () if gpu is None else devices or (gpu,)
+
+    def _find_devices(self, program: Program, devices: tuple[str, ...]) -> dict[str, str]:
+        """Return the variables by which a build for Vulkan sees these GPUs alone; blocks."""
+        gpus = self._list_gpus(devices)
+        if not gpus or program == BUILTIN:
             return {}
-        gpus = work.devices or (self._share.device.gpu or "",)
         visible = choose_devices(list_devices(os.environ), gpus)
         return {} if visible is None else {VISIBLE: visible}
 
