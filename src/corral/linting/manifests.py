@@ -18,6 +18,11 @@ from corral.linting.tree import Tree
 
 DEFAULT_NAMESPACE = "default"
 GPU_RESOURCE = "nvidia.com/gpu"
+PASSING_KINDS = frozenset({"Job", "CronJob"})
+"""Kinds whose pods end by themselves."""
+HIDES_GPUS = frozenset({"", "void", "none"})
+"""Values of NVIDIA_VISIBLE_DEVICES with which a container gets no GPU (NVIDIA's container toolkit, "Environment
+variables")."""
 _SHARES = ("nvidia.com/gpumem", "nvidia.com/gpucores")
 CLUSTER_SCOPED = frozenset(
     {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from corral.linting.compose.services import ComposeService
-from corral.linting.manifests import Container
+from corral.linting.manifests import PASSING_KINDS, Container
 from corral.linting.tree import Tree
 from corral.linting.values import Position
 
@@ -54,9 +54,6 @@ class Program:
         return " ".join(word.script or "" for word in self.words)
 
 
-_PASSING = frozenset({"Job", "CronJob"})
-
-
 def read_container(container: Container) -> Program:
     """Return the program of a container of a pod."""
     resources = container.tree["resources"]
@@ -70,7 +67,7 @@ def read_container(container: Container) -> Program:
         gpus=container.gpus,
         gpu_place=resources["limits"] or resources["requests"],
         is_init=container.is_init,
-        is_passing=container.pod.owner.kind in _PASSING,
+        is_passing=container.pod.owner.kind in PASSING_KINDS,
     )
 
 

@@ -7,14 +7,13 @@ from itertools import product
 
 from corral.container_images import starts_without_gpu
 from corral.linting.corpus import Corpus, Spot
-from corral.linting.manifests import GPU_RESOURCE, Container, Pod
+from corral.linting.manifests import GPU_RESOURCE, HIDES_GPUS, Container, Pod
 from corral.linting.registry import Violation, checks
 from corral.linting.selection import find_folder
 from corral.linting.tree import Tree
 from corral.linting.values import Severity
 
 _ALWAYS_ON = frozenset({"Deployment", "StatefulSet", "ReplicaSet"})
-_NO_GPU = frozenset({"void", "none"})
 _TOOLS = ("k8s-device-plugin", "dcgm", "gpu-feature-discovery", "gpu-operator", "driver", "toolkit", "nvidia-smi")
 """Images that look after GPUs and request none."""
 
@@ -54,7 +53,7 @@ def check_unasked_gpus(corpus: Corpus) -> Iterator[Violation]:
         variables = {name: value.raw for container in pod.containers for name, value in container.env}
         images = [container.image or "" for container in pod.containers]
         is_tool = any(tool in image for tool in _TOOLS for image in images)
-        if variables.get("NVIDIA_VISIBLE_DEVICES") in _NO_GPU or is_tool:
+        if variables.get("NVIDIA_VISIBLE_DEVICES") in HIDES_GPUS or is_tool:
             continue
         if runtime.raw == "nvidia":
             what = "uses NVIDIA's runtime and asks for no GPU: the scheduler knows nothing of it"

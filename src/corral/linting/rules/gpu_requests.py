@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 from corral.linting.compose.services import ComposeService
 from corral.linting.corpus import Corpus, Spot
-from corral.linting.manifests import GPU_RESOURCE, Container, Manifest, Pod
+from corral.linting.manifests import GPU_RESOURCE, HIDES_GPUS, Container, Manifest, Pod
 from corral.linting.programs import Program, read_container, read_service
 from corral.linting.registry import Violation, checks
 from corral.linting.tree import Tree, parse_count
 from corral.linting.values import Severity
 
 _GPU_VARIABLES = frozenset({"CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES"})
-_NO_GPU = frozenset({"", "none", "void", "-1"})
+_NO_GPU = HIDES_GPUS | {"-1"}
 _ONE_PROCESS = re.compile(r"ollama|llama[._-]?cpp|llama-swap|comfyui|koboldcpp|whisper|nvidia/cuda|k8s-device-plugin")
 _WITH_NCCL = re.compile(
     r"torch|vllm|sglang|text-generation-inference|deepspeed|megatron|nemo|nccl|axolotl|train|tune|accelerate|trl\b"
@@ -170,9 +170,6 @@ def check_peer_to_peer(corpus: Corpus) -> Iterator[Violation]:
             )
 
 
-_HIDES_ALL = frozenset({"none", "void"})
-
-
 def _list_variables(corpus: Corpus, name: str) -> Iterator[tuple[Spot, Tree]]:
     """Every `{name: ..., value: ...}` of an `env` list, in objects and in parts of manifests."""
     for spot in corpus.find_under("env"):
@@ -187,13 +184,13 @@ def check_visible_devices(corpus: Corpus) -> Iterator[Violation]:
     for spot, value in _list_variables(corpus, "NVIDIA_VISIBLE_DEVICES"):
         if spot.document.tree["kind"].raw == "DaemonSet":
             continue  # plugins and exporters see every GPU of their node, and request none
-        if value.raw is not None and value.raw not in _HIDES_ALL:
+        if value.raw is not None and value.raw not in HIDES_GPUS:
             what = f"NVIDIA_VISIBLE_DEVICES is {value.raw!r} in a pod"
             yield Violation(place=value.place, what=what, subject=spot.subject)
     for container in corpus.containers:
         value = dict(container.env).get("NVIDIA_VISIBLE_DEVICES")
         is_plugin = container.pod.owner.kind == "DaemonSet"
-        if value is not None and value.raw is not None and value.raw not in _HIDES_ALL and not is_plugin:
+        if value is not None and value.raw is not None and value.raw not in HIDES_GPUS and not is_plugin:
             what = f"NVIDIA_VISIBLE_DEVICES is {value.raw!r} in a pod"
             yield Violation(place=value.place, what=what, subject=container.pod.owner)
     for service in corpus.services:

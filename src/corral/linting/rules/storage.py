@@ -12,7 +12,7 @@ from corral.linting.compose.services import ComposeService
 from corral.linting.corpus import Corpus
 from corral.linting.documents import is_page
 from corral.linting.kustomizing import split_image
-from corral.linting.manifests import DEFAULT_NAMESPACE, Container, Manifest, Pod
+from corral.linting.manifests import DEFAULT_NAMESPACE, PASSING_KINDS, Container, Manifest, Pod
 from corral.linting.registry import Violation, checks
 from corral.linting.rules.gpu_selection import HOSTNAME
 from corral.linting.tree import Tree
@@ -22,8 +22,6 @@ _WEIGHTS = re.compile(r"ollama|comfyui|llama|vllm", re.IGNORECASE)
 _KEEPS_STATE = re.compile(r"comfyui|^ollama$", re.IGNORECASE)
 _BESIDE = re.compile(r"exporter|proxy|front|client|manager|download|gateway|mcp|router", re.IGNORECASE)
 """Programs that are named after one that keeps models, and keep none."""
-_PASSING = frozenset({"Job", "CronJob"})
-"""Kinds that end; their files belong to other pods."""
 _NFS = re.compile(r"nfs", re.IGNORECASE)
 _CHOWN = re.compile(r"\bchown\b")
 _MANY = frozenset({"ReadWriteMany", "ReadOnlyMany"})
@@ -151,7 +149,7 @@ def check_claim_namespace(corpus: Corpus) -> Iterator[Violation]:
 def check_lost_caches(corpus: Corpus) -> Iterator[Violation]:
     """Look for emptyDir volumes that are called after models and that no init container fills."""
     for pod in corpus.pods:
-        if pod.owner.kind in _PASSING or not _holds_models(pod):
+        if pod.owner.kind in PASSING_KINDS or not _holds_models(pod):
             continue
         filled = {
             mount["name"].raw
@@ -170,7 +168,7 @@ def check_lost_caches(corpus: Corpus) -> Iterator[Violation]:
 def check_missing_volumes(corpus: Corpus) -> Iterator[Violation]:
     """Look for containers of either program without any mount."""
     for container in corpus.containers:
-        is_server = not container.is_init and container.pod.owner.kind not in _PASSING and _keeps_state(container)
+        is_server = not container.is_init and container.pod.owner.kind not in PASSING_KINDS and _keeps_state(container)
         if is_server and not container.tree["volumeMounts"].entries:
             what = f"container {container.name!r} has no volume for its models and results"
             yield Violation(place=container.tree["image"].place, what=what, subject=container.pod.owner)

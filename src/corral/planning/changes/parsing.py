@@ -122,8 +122,6 @@ _MAKERS: Mapping[str, Callable[[str, object, str], tuple[Change, ...]]] = {
     "psu": _set_psu,
     "memory": _set_memory,
 }
-WORDS = tuple(_MAKERS)
-"""Every word, in the order in which help lists them."""
 _NODE_KEYS = ("name", "gpus", "psu", "memory")
 
 
