@@ -163,7 +163,7 @@ def _check_gpu(gpu: FoundGpu) -> Finding:
     if gpu.is_integrated:
         what += "; integrated, so it is a device only where the cluster file lists it"
     elif gpu.maker != NVIDIA and gpu.memory_total is None:
-        fix = f"write it in the cluster file: `gpus: [{{index: {gpu.index}, memory: 16Gi}}]`, with the GPU's own size"
+        fix = f"list `{{index: {gpu.index}, memory: 16Gi}}` in the node's `gpus` in the cluster file, with its own size"
         return Finding(name=name, state=State.WARNING, what=what, fix=fix)
     return Finding(name=name, state=State.OK, what=what)
 
