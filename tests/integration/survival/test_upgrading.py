@@ -144,6 +144,22 @@ async def test_what_a_killed_start_has_begun_to_save_takes_no_room_for_ever(old_
     assert list(tmp_path.iterdir()) == [backup.path]
 
 
+async def test_a_rollback_leaves_other_schemas_of_the_database_as_they_are(old_url: str, tmp_path: Path) -> None:
+    connection = await asyncpg.connect(old_url)
+    await connection.execute("create schema other; create table other.facts (fact text)")
+    backup = await upgrade_database(old_url, tmp_path, reserve=NOTHING)
+    assert backup is not None
+    await connection.execute("insert into other.facts values ('newer')")
+    await connection.close()
+
+    await roll_back(old_url, backup)
+
+    connection = await asyncpg.connect(old_url)
+    assert await connection.fetchval("select fact from other.facts") == "newer"
+    await connection.close()
+    assert await look(old_url) == (OLD_SCHEMA, BEFORE)
+
+
 async def test_a_user_who_does_not_own_the_schema_is_told_what_a_rollback_needs(old_url: str, tmp_path: Path) -> None:
     backup = await upgrade_database(old_url, tmp_path, reserve=NOTHING)
     assert backup is not None

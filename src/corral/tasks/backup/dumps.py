@@ -39,9 +39,10 @@ async def dump_database(url: str, target: Path, *, snapshot: str | None = None, 
     await _run_within(deadline_s, "pg_dump", url, arguments)
 
 
-async def fill_database(url: str, dump: Path) -> None:
-    """Put a dump into an empty database, whole or not at all. Raises: DumpError."""
+async def fill_database(url: str, dump: Path, *, schema: str | None = None) -> None:
+    """Put a dump, or what it has of one schema, where nothing of it is, whole or not at all. Raises: DumpError."""
     arguments = ["--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges"]
+    arguments += [f"--schema={schema}"] if schema else []
     await _run_within(DEADLINE_S, "pg_restore", url, [*arguments, str(dump)])
 
 

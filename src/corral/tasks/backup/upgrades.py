@@ -3,8 +3,9 @@
 A migration changes the database alone, so its dump is enough; files stay where they are. The dump is whole before the
 migration begins, and a migration is one transaction: when either fails, the database is as it was.
 
-Going back puts the tables of now aside, fills the dump in, and removes them; what fails in between puts them back. A
-process that is killed in between leaves them aside, and the next start says so before anything uses the database.
+Going back puts the tables of now aside, fills the dump in, and removes them; what fails in between puts them back. All
+of this is the schema `public`, with whatever else is in it; other schemas of the database stay as they are. A process
+that is killed in between leaves the tables aside, and the next start reports that before anything uses the database.
 """
 
 from __future__ import annotations
@@ -154,7 +155,7 @@ async def roll_back(url: str, backup: UpgradeBackup) -> None:
                 " `grant create on database NAME to USER`, then this again",
             ) from error
         try:
-            await fill_database(url, backup.path)
+            await fill_database(url, backup.path, schema="public")
         except BaseException:
             async with connection.transaction():
                 await connection.execute("drop schema public cascade")
