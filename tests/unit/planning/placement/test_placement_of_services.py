@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -237,6 +238,24 @@ def test_models_that_no_card_holds_together_take_turns_and_that_is_told():
     assert replica.memory.value == 9 * GIB
     assert plan.totals[0].open_ended
     assert [(caution.pitfall, caution.where) for caution in plan.cautions] == [("B08", "s: huge"), ("B10", "s")]
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "words"),
+    [
+        ("big", 40, "many times slower"),
+        ("huge", 60, "more than the 30.0 GiB of main memory"),
+        ("wan2.2-t2v-14b", 60, "take turns on the GPU"),
+    ],
+)
+def test_a_model_that_gpu_and_main_memory_do_not_hold_together_is_not_called_slow(model, size, words):
+    service = Service(name="s", engines=("ollama",), models=(model,), gpus=1)
+    node = replace(a_node("n", ("RTX 3060 12 GB", 12)), memory=32 * GIB)
+
+    plan = planned(a_cluster([node], [service]), {("ollama", model): a_need("ollama", model, size)})
+
+    (caution,) = [caution for caution in plan.cautions if caution.pitfall == "B08"]
+    assert words in caution.what
 
 
 def test_an_engine_that_holds_all_its_models_at_once_needs_room_for_all():
