@@ -77,7 +77,7 @@ def put_pipeline(fit: PipelineFit) -> None:
     pipeline = fit.pipeline
     name, least = pipeline.name, format_bytes(round(pipeline.least_vram.value))
     answer = {True: "fits", False: "does not fit", None: "can fit" if fit.verdicts else "loads in parts"}[fit.fits]
-    turns = f"its largest part, the {pipeline.largest.name} in {pipeline.precision}, takes {least} on the GPU"
+    turns = f"the part that needs most, the {pipeline.largest.name} in {pipeline.precision}, takes {least} on the GPU"
     terminal.put_text(f"{name} {answer}: {turns}, and a step's own memory comes on top, which is unknown")
     terminal.put_text(
         f"{pipeline.id} is a model of {pipeline.medium}s whose {len(pipeline.parts)} parts take turns on the GPU: main"

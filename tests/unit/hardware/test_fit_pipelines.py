@@ -78,6 +78,15 @@ def test_a_pipeline_fits_where_it_was_run_and_not_where_its_largest_part_has_no_
     assert verdict.reason
 
 
+def test_a_text_encoder_that_has_no_room_makes_no_gpu_too_small() -> None:
+    pipeline = find_pipeline("ltx-video-2b")
+    assert pipeline is not None
+    encoder = pipeline.parts[0].size.value
+    assert encoder > 8 * 2**30
+    assert pipeline.least_vram.value < encoder
+    assert judge_pipeline(pipeline, a_card(8)).fits is not False
+
+
 def test_a_smaller_precision_makes_the_transformer_smaller_and_nothing_else() -> None:
     whole, smaller = find_pipeline("flux.1-dev"), find_pipeline("flux.1-dev-Q4_K_S.gguf")
     assert whole is not None

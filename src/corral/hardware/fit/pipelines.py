@@ -58,6 +58,9 @@ class PipelinePart:
     size: Figure
 
 
+_ENCODER = "text encoder"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
     """A model whose parts take turns."""
@@ -74,8 +77,9 @@ class Pipeline:
 
     @property
     def largest(self) -> PipelinePart:
-        """The part that decides which GPU is too small."""
-        return max(self.parts, key=lambda part: part.size.value)
+        """The part that decides which GPU is too small: a text encoder that has no room is computed on the processor
+        (ComfyUI's `comfy/model_management.py`, `text_encoder_initial_device`)."""
+        return max((part for part in self.parts if part.name != _ENCODER), key=lambda part: part.size.value)
 
     @property
     def least_vram(self) -> Figure:
@@ -177,7 +181,7 @@ def _make_pipeline(name: str, row: _Row) -> Pipeline | None:
         id=row.id,
         medium=row.medium,
         precision=precision,
-        parts=(PipelinePart(name="text encoder", size=encoder), *transformers, *vae),
+        parts=(PipelinePart(name=_ENCODER, size=encoder), *transformers, *vae),
         measured=tuple(MeasuredRun(**run) for run in row.measured),
     )
 

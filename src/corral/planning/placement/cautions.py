@@ -16,7 +16,7 @@ from corral.planning.placement.eligibility import Eligibility
 from corral.planning.placement.ledger import Ledger, list_unit_names
 from corral.planning.placement.values import NODE_RESERVE, Caution, Machine, PlannedGpu
 from corral.planning.placement.vram import Vram
-from corral.units import Bytes, format_bytes
+from corral.units import format_bytes
 
 
 def find_cautions(
@@ -249,7 +249,7 @@ def _check_sizes(demand: Demand, eligibility: Eligibility) -> Iterator[Caution]:
         yield from _warn_of_turns(demand, demand.vram, best)
 
 
-def _warn_of_large_models(demand: Demand, vram: Vram, best: PlannedGpu, main_memory: Bytes | None) -> Iterator[Caution]:
+def _warn_of_large_models(demand: Demand, vram: Vram, best: PlannedGpu, main_memory: int | None) -> Iterator[Caution]:
     for model in vram.models:
         ledger = _count_left(vram, best) if model.within is None else model.within
         if model.bytes is None or model.bytes <= ledger:
@@ -265,7 +265,8 @@ def _warn_of_large_models(demand: Demand, vram: Vram, best: PlannedGpu, main_mem
         elif find_pipeline(model.model) is not None:
             rest = "its blocks take turns on the GPU and wait in main memory, slower"
         elif main_memory is not None and model.bytes - ledger > main_memory:
-            rest = f"the rest is more than the {format_bytes(main_memory)} of main memory: it is refused, or read from disk for each token"
+            lack = f"the rest is more than the {format_bytes(main_memory)} of main memory"
+            rest = f"{lack}: it is refused, or read from disk for each token"
         yield Caution(
             pitfall="B08",
             where=f"{demand.name}: {model.model}",
