@@ -135,3 +135,11 @@ def test_a_name_of_several_models_has_the_capability_that_all_of_them_have(
     model: str | None, capability: tuple[int, int] | None
 ) -> None:
     assert describe_gpu(model, None).cuda_capability == capability
+
+
+@pytest.mark.parametrize("model", ["meta-llama/Meta-Llama-3-8B-Instruct", "microsoft/Phi-3-mini-4k-instruct"])
+def test_a_model_of_a_short_context_starts_where_its_successor_of_a_long_one_does_not(model: str) -> None:
+    gpu = ServingGpu(name="RTX 4090", memory=24 * GIB, cuda_capability=(8, 9))
+    successor = "meta-llama/Llama-3.1-8B-Instruct"
+    assert find_obstacles(Serving(server=Server.VLLM, model=model), [gpu]) == ()
+    assert find_obstacles(Serving(server=Server.VLLM, model=successor), [gpu]) != ()
