@@ -1,8 +1,8 @@
 """Trees of /sys as the kernel shows GPUs of AMD and Intel.
 
 Files and formats are those of the kernel's documentation (amdgpu's `mem_info_vram_*` in bytes, the header of
-`gpu_metrics`, KFD's topology); addresses, ids and sizes are those of cards in public bug reports of amdgpu,
-xe and ROCm.
+`gpu_metrics`, KFD's topology); addresses, ids and sizes are of the kind that such cards have.
+Written by hand, and recorded from no machine.
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ def place_counted(counting: ReplicaProgram, values: Sequence[int], machines: Seq
         for index, group in enumerate(counting.groups):
             if counting.sorts[number].like.gpus == 1:
                 _place_on_gpu_groups(ledger, counting, values, number, group, waiting)
-            elif column := counting.replicas.get((number, index)):
+            elif (column := counting.replicas.get((number, index))) is not None:
                 gpu_groups = [
                     gpu_group for gpu_group in group.gpu_groups if _read_value(counting, values, number, gpu_group)
                 ]

@@ -58,3 +58,15 @@ def test_a_card_with_memory_of_its_own_takes_none_of_its_machine() -> None:
 def test_a_gpu_has_the_share_that_its_system_gives_or_an_unknown_one(node: str, usable: float | None) -> None:
     gpu = plan(f"  - {{name: here, {node}}}", MODEL % "1Gi").totals[0].gpu
     assert gpu.usable == (None if usable is None else usable * GIB)
+
+
+def test_two_replicas_without_a_gpu_take_shared_memory_before_one_service_with_it() -> None:
+    """Of plans with as many first replicas, the one with more further ones is taken."""
+    node = "  - {name: here, memory: 16Gi, gpus: [{model: Apple M4, memory: 12Gi}]}"
+    copies = "  - {name: copies, image: 'example.org/app:1', replicas: 2, node: here, memory: {request: 7Gi}}\n"
+    model = "  - {name: model, engines: [ollama], gpus: 1, gpuMemory: 9Gi, node: here}\n"
+
+    planned = plan(node, copies + model)
+
+    assert [(placed.demand, placed.replica) for placed in planned.placed] == [("copies", 0), ("copies", 1)]
+    assert planned.gap == 0
