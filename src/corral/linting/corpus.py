@@ -179,7 +179,15 @@ class Corpus:
     @cached_property
     def unjudged(self) -> tuple[Unread, ...]:
         """Parts that no rule judges: charts, files of other commands, and what is not plain Nix."""
-        return (*list_unjudged(self.written_manifests), *list_others(self.documents), *self._list_nix_gaps())
+        charts, others = list_unjudged(self.written_manifests), list_others(self.documents)
+        return (*charts, *others, *self._list_nix_gaps(), *self._list_unknown_kinds())
+
+    def _list_unknown_kinds(self) -> Iterator[Unread]:
+        """List the files of kinds that no rule is for."""
+        for text in self.texts:
+            if not text.language and not is_page(text.file):
+                why = "a kind of file that no rule is for: YAML, Nix and pages are judged"
+                yield Unread(place=Position(text.file), why=why, gap=Gap.UNJUDGED)
 
     def _list_nix_gaps(self) -> Iterator[Unread]:
         """List the files of Nix that are read in part, and the settings whose value is computed."""

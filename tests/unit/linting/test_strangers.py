@@ -14,7 +14,7 @@ import pytest
 from corral.cluster import load
 from corral.hardware.catalogue import find_gpu
 from corral.linting.runner import lint
-from corral.linting.values import Severity, Source
+from corral.linting.values import Gap, Severity, Source
 
 FOLDERS = sorted(folder for folder in (Path(__file__).parent / "strangers").iterdir() if folder.is_dir())
 _MARK = re.compile(r"finds: (?P<rules>[A-Z]\d{2}(?:, [A-Z]\d{2})*)")
@@ -44,6 +44,12 @@ def test_the_mistakes_of_strangers_are_found_and_nothing_else(folder: Path) -> N
         if finding.weight is not Severity.NOTE
     }
     assert reported == expected
+
+
+def test_a_file_of_an_unknown_kind_is_listed_as_not_judged() -> None:
+    report = lint([Source(name="main.tf", text='resource "kubernetes_deployment" "ollama" {}\n')])
+    (part,) = report.unread
+    assert (part.place.file, part.gap) == ("main.tf", Gap.UNJUDGED)
 
 
 def test_an_overlay_is_judged_the_same_with_and_without_a_template_beside_it() -> None:
