@@ -47,6 +47,7 @@ _UNIT = {
     "after", "before", "description", "partOf", "path", "script", "serviceConfig", "wantedBy", "wants",
 }  # fmt: skip
 _OPTIONS = {
+    "hardware.enableRedistributableFirmware": None,
     "assertions": None,
     "boot.kernelModules": None,
     "boot.supportedFilesystems": None,

@@ -120,7 +120,7 @@ def test_a_dry_run_does_nothing_and_says_what_it_would_do(run: Run, tmp_path: Pa
 
 
 def test_another_upgrade_of_the_same_cluster_is_noticed(run: Run) -> None:
-    run(*HYDRA, "--run", "--item", SUPPLY)
+    run(*HYDRA, "--done", SUPPLY, "--reason", "measured")
 
     other = run(HYDRA[0], "--replace", "hydra-compute/gpu1=RTX 5090", "--run", "--item", SUPPLY)
     shown = run(HYDRA[0], "--replace", "hydra-compute/gpu1=RTX 5090")
@@ -133,6 +133,7 @@ def test_another_upgrade_of_the_same_cluster_is_noticed(run: Run) -> None:
 
 
 def test_the_report_is_markdown_json_and_a_chart(run: Run, tmp_path: Path) -> None:
+    run(*HYDRA, "--done", SUPPLY, "--reason", "measured")
     done = run(*HYDRA, "--run", "--item", SUPPLY, "--report", "migration.md")
 
     assert done.returncode == NOT_SETTLED

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from corral.linting.runner import lint
-from corral.linting.values import Source
+from corral.linting.values import Gap, Source
 from corral.operations.cluster_file import read_cluster
 from corral.operations.placing import find_places
 from corral.rendering.targets import render_cluster
@@ -75,7 +75,7 @@ def test_our_own_linter_finds_nothing_in_it(name: str) -> None:
     cluster = open_cluster(ROOT / EXAMPLES[name]).cluster
     report = lint([Source(name=path, text=text) for path, text in rendered(name).items()], cluster=cluster)
     assert [f"{finding.place} {finding.rule.id} {finding.what}" for finding in report.findings] == []
-    assert report.unread == ()
+    assert [part for part in report.unread if part.gap is not Gap.UNJUDGED] == []
 
 
 def test_rendering_the_same_twice_gives_the_same_bytes() -> None:

@@ -24,7 +24,7 @@ import structlog
 from corral.cluster.values import OutputFolder
 from corral.errors import CorralError, Problem
 from corral.tasks.alarms import Alarms
-from corral.tasks.artifacts import ArtifactStore
+from corral.tasks.artifacts import ArtifactMissingError, ArtifactStore
 from corral.tasks.deliveries.writing import ShareAwayError, try_folder, write_outputs
 from corral.tasks.store import deliveries
 from corral.tasks.store.deliveries import Delivery
@@ -195,6 +195,9 @@ class Deliverer:
                 if isinstance(error, CorralError)
                 else Problem(code="outputs.unwritable", what=error.strerror or str(error))
             )
+            if problem.code == ArtifactMissingError.code:
+                hint = "a server that keeps the file writes it when it leads; if none has it, retry the task"
+                problem = replace(problem, hint=hint)
             problem = replace(problem, where=problem.where or where)
             share.tasks[delivery.task] = self._make_trouble(problem, share.tasks.get(delivery.task))
             log.warning("outputs_not_written", task=delivery.task, where=where, what=problem.what)
