@@ -28,7 +28,7 @@ async def test_time_out_ends_the_prompt_however_late_the_instance_answers(yard: 
         comfy.hold()
         comfy.faults.latency_s = 0.02
         yard.start(ComfyUi(comfy.url, timings=QUICK))
-        (id,) = (await submit(yard.pool, a_submission(an_image("slow", timeout_s=0.5)), queued_limits={})).tasks
+        (id,) = (await submit(yard.pool, a_submission(an_image("slow", timeout_s=2)), queued_limits={})).tasks
         (ended,) = await yard.ended(id)
 
         assert ended.state is TaskState.FAILED
@@ -61,7 +61,7 @@ async def test_slot_whose_instance_cannot_be_interrupted_takes_no_task_until_its
         comfy.hold()
         comfy.faults.deaf = True
         yard.start(ComfyUi(comfy.url, timings=QUICK))
-        specs = an_image("first", timeout_s=0.3), an_image("second", timeout_s=20)
+        specs = an_image("first", timeout_s=1), an_image("second", timeout_s=20)
         first, second = (await submit(yard.pool, a_submission(*specs), queued_limits={})).tasks
         await yard.ended(first)
 
