@@ -11,6 +11,11 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
+from corral.engines.comfyui.editor.conversion import convert
+from corral.engines.comfyui.errors import WorkflowInvalidError
+
 Json = Any
 _IMAGES = ["example.png", "portrait.png"]
 _SEED = ["INT", {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True}]
@@ -226,3 +231,15 @@ def plain_text_to_image() -> dict[str, Json]:
         if node["id"] == 5:
             node["widgets_values"] = [32, 32, 1]
     return workflow
+
+
+def node_of(workflow: Json, id: int) -> Json:
+    """Return a node of a workflow, to be changed."""
+    return next(node for node in workflow["nodes"] if node["id"] == id)
+
+
+def problems_of(workflow: Json, described: Json = DESCRIBED) -> list[tuple[str, str, str | None]]:
+    """Return the code, fact and place of each problem that a conversion reports."""
+    with pytest.raises(WorkflowInvalidError) as caught:
+        convert(workflow, described)
+    return [(problem.code, problem.what, problem.where) for problem in caught.value.problems]

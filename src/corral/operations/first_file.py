@@ -46,7 +46,11 @@ async def _recognizes(session: aiohttp.ClientSession, engine: str, url: str) -> 
     path, key = program.identity
     try:
         async with session.get(f"{url}{path}", allow_redirects=False) as response:
-            body = await response.content.read(_LARGEST_ANSWER)
+            body = bytearray()
+            async for piece in response.content.iter_any():
+                body += piece
+                if len(body) > _LARGEST_ANSWER:
+                    return False
             answer = json.loads(body) if response.status == 200 else None
     except (aiohttp.ClientError, TimeoutError, ValueError):
         return False

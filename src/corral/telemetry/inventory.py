@@ -19,7 +19,7 @@ import psutil
 
 from corral.cluster.values import Disk
 from corral.telemetry.kernel_gpus import find_kernel_gpus
-from corral.telemetry.machine import list_display_vendors, read_cpu_model
+from corral.telemetry.machine import list_display_vendors, read_cpu_model, read_kernel_text
 from corral.telemetry.nvml import FoundGpu, NvmlReading, find_gpus
 from corral.telemetry.smbios import SmbiosTables, read_smbios
 from corral.units import Bytes
@@ -156,8 +156,8 @@ def find_disks(root: Path = Path("/")) -> tuple[Disk, ...]:
 
 
 def _read_disk(device: Path) -> Disk | None:
-    sectors = _read_text(device / "size")
-    if not sectors.isdigit() or int(sectors) == 0 or _read_text(device / "removable") == "1":
+    sectors = read_kernel_text(device / "size")
+    if not sectors.isdigit() or int(sectors) == 0 or read_kernel_text(device / "removable") == "1":
         return None
     return Disk(name=device.name, size=Bytes(int(sectors) * _SECTOR), medium=_find_medium(device))
 
@@ -167,11 +167,4 @@ def _find_medium(device: Path) -> str | None:
         return "nvme"
     if _VIRTUAL.fullmatch(device.name):
         return None
-    return {"0": "ssd", "1": "hdd"}.get(_read_text(device / "queue/rotational"))
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii", errors="replace").strip()
-    except OSError:
-        return ""
+    return {"0": "ssd", "1": "hdd"}.get(read_kernel_text(device / "queue/rotational"))

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from corral.hardware.makers import AMD, INTEL
-from corral.telemetry.machine import list_display_vendors
+from corral.telemetry.machine import list_display_vendors, read_kernel_text
 from corral.telemetry.nvml import FoundGpu, find_gpus
 from corral.units import Bytes
 
@@ -57,8 +57,8 @@ def _list_gpus(root: Path) -> Iterator[FoundGpu]:
     folder = root / "sys/class/drm"
     for card in sorted(folder.iterdir()) if folder.is_dir() else ():
         device = card / "device"
-        maker = MAKERS.get(_read_text(device / "vendor"))
-        uevent = dict(re.findall(r"^(\w+)=(.*)$", _read_text(device / "uevent"), re.MULTILINE))
+        maker = MAKERS.get(read_kernel_text(device / "vendor"))
+        uevent = dict(re.findall(r"^(\w+)=(.*)$", read_kernel_text(device / "uevent"), re.MULTILINE))
         address = uevent.get("PCI_SLOT_NAME")
         if _CARD.fullmatch(card.name) and maker and address and uevent.get("DRIVER") in _DRIVERS:
             yield _read_gpu(root, device, maker, address.lower())
@@ -72,7 +72,7 @@ def _read_gpu(root: Path, device: Path, maker: str, address: str) -> FoundGpu:
         maker=maker,
         pci=address,
         is_integrated=address == _INTEL_INTEGRATED if maker == INTEL else _is_integrated_amd(device, total),
-        name=_find_name(root, _read_text(device / "vendor"), _read_text(device / "device"), maker),
+        name=_find_name(root, read_kernel_text(device / "vendor"), read_kernel_text(device / "device"), maker),
         memory_total=total,
         memory_used=used,
     )
@@ -95,7 +95,7 @@ def _sum_tiles(device: Path) -> Bytes | None:
 
 def _find_name(root: Path, vendor: str, model: str, maker: str) -> str | None:
     """Look a GPU up in the machine's pci.ids: `AMD Radeon RX 7600`; None where the list does not have it."""
-    text = next((content for place in _PCI_IDS if (content := _read_text(root / place))), "")
+    text = next((content for place in _PCI_IDS if (content := read_kernel_text(root / place))), "")
     section = re.search(rf"^{vendor.removeprefix('0x')}  .*\n((?:[\t#].*\n|\n)*)", f"{text}\n", re.MULTILINE)
     line = section and re.search(rf"^\t{model.removeprefix('0x')}  (.+)$", section[1], re.MULTILINE)
     if not line:
@@ -107,13 +107,6 @@ def _find_name(root: Path, vendor: str, model: str, maker: str) -> str | None:
 def _read_number(path: Path) -> Bytes | None:
     """Read a size; amdgpu writes decimal digits, xe hexadecimal ones after `0x`."""
     try:
-        return Bytes(int(_read_text(path), 0))
+        return Bytes(int(read_kernel_text(path), 0))
     except ValueError:
         return None
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""

@@ -142,6 +142,11 @@ def _parse_number(text: str | None) -> int | None:
     return int(text) if text is not None and text.strip().isdigit() else None
 
 
+def read_kernel_text(path: Path) -> str:
+    """Read a small file of /proc or /sys without the space around it; empty where it cannot be read."""
+    return (_read_text(path) or "").strip()
+
+
 def _read_text(path: Path) -> str | None:
     try:
         return path.read_text(encoding="utf-8", errors="replace")

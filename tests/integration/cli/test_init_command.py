@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from corral.cli.commands.init import read_price, read_watts
 from corral.cluster import load
@@ -73,6 +76,35 @@ def test_at_a_terminal_it_asks_for_what_the_machine_does_not_report(tmp_path: Pa
     cluster = load((tmp_path / "cluster.yaml").read_text(encoding="utf-8"), filename="new", find_gpu=find_gpu)
     assert cluster.nodes[0].psu_w == 850
     assert cluster.electricity == Electricity(price_per_kwh=0.31, currency="CHF")
+
+
+def test_a_file_that_appears_while_it_asks_is_kept(tmp_path: Path) -> None:
+    with a_terminal(tmp_path, "init") as terminal:
+        terminal.until("power supply in watts")
+        (tmp_path / "cluster.yaml").write_text("by hand", encoding="utf-8")
+        terminal.type("\n")
+        terminal.until("price of a kilowatt hour")
+        terminal.type("\n")
+        terminal.until("there is a file of this name already")
+
+    assert (tmp_path / "cluster.yaml").read_text(encoding="utf-8") == "by hand"
+
+
+async def test_an_answer_in_pieces_is_read_to_its_end_and_an_endless_one_is_given_up() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for piece in (b'{"version": ', b'"0.17.4"}') if request.path == "/api/version" else [b" " * 40_000] * 3:
+            await response.write(piece)
+            await asyncio.sleep(0.05)  # so that they arrive apart
+        return response
+
+    app = web.Application()
+    app.add_routes([web.get("/{any:.*}", answer)])
+    async with TestServer(app) as double:
+        servers = await find_servers({"ollama": str(double.make_url("")), "comfyui": str(double.make_url(""))})
+
+    assert [server.engine for server in servers] == ["ollama"]
 
 
 async def test_servers_are_found_where_they_answer_as_what_they_are() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from corral.engines.comfyui.editor.conversion import convert
@@ -12,8 +10,6 @@ from corral.engines.comfyui.errors import WorkflowInvalidError
 from doubles.comfyui_editor import DESCRIBED, a_node, a_workflow
 
 CHAIN, CONSUMERS = 2000, 2000
-LONGEST_S = 30.0
-"""Of the processor, for what takes 1 s here; without the bound it is 4,000,000 steps."""
 
 
 def test_a_long_chain_of_reroutes_with_many_ends_is_given_up_after_its_first_steps() -> None:
@@ -22,14 +18,12 @@ def test_a_long_chain_of_reroutes_with_many_ends_is_given_up_after_its_first_ste
         a_node(CHAIN + number, "SaveImage", ["x"], inputs=[("images", "IMAGE", CHAIN)]) for number in range(CONSUMERS)
     ]
     links = [(number, number - 1, 0, number, 0, "*") for number in range(1, CHAIN + 1)]
-    begun = time.process_time()
 
     with pytest.raises(WorkflowInvalidError) as caught:
         convert(a_workflow(nodes, links), DESCRIBED)
 
     assert len(caught.value.problems) == CONSUMERS
     assert "over more than 500 steps" in caught.value.problems[0].what
-    assert time.process_time() - begun < LONGEST_S
 
 
 def test_a_node_with_thousands_of_inputs_is_refused() -> None:

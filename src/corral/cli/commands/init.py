@@ -55,9 +55,8 @@ def init(file: NewFile = None, yes: NoQuestions = False, dry_run: DryRun = False
     from corral.telemetry.inventory import take_inventory
 
     file = file or Path(USUAL_NAME)
-    if file.exists() and not dry_run:
-        hint = f"edit it, or merge this machine into it: `corral inventory --merge {file}`"
-        raise FileExistsAlreadyError("there is a file of this name already", where=str(file), hint=hint)
+    if not dry_run:
+        _refuse_existing(file)
     facts = collect_facts(take_inventory())
     servers = asyncio.run(find_servers(list_usual_addresses()))
     for line in _describe(facts, servers):
@@ -73,9 +72,17 @@ def init(file: NewFile = None, yes: NoQuestions = False, dry_run: DryRun = False
     if dry_run:
         terminal.put(text.rstrip("\n"))
         return
+    _refuse_existing(file)  # it can have appeared while the questions were open
     write_whole(file, text)
     terminal.put(f"wrote  {file}")
     terminal.put(f"next   corral up --cluster {file}")
+
+
+def _refuse_existing(file: Path) -> None:
+    """Raises: FileExistsAlreadyError."""
+    if file.exists():
+        hint = f"edit it, or merge this machine into it: `corral inventory --merge {file}`"
+        raise FileExistsAlreadyError("there is a file of this name already", where=str(file), hint=hint)
 
 
 def _describe(facts: MachineFacts, servers: tuple[FoundServer, ...]) -> Iterator[str]:

@@ -34,7 +34,7 @@ _NEAR = 0.85
 """Of difflib's ratio: `modesettings.enable` is near `modesetting.enable`, `enhance` is near nothing."""
 
 
-@checks("A30")
+@checks("A30", of_files=True)
 def check_kernel_modules(corpus: Corpus) -> Iterator[Violation]:
     """Look for closed modules where a GPU is of Blackwell, and for open ones on a node whose GPUs are all too old."""
     for text, module in corpus.modules if corpus.cluster else ():
