@@ -26,6 +26,8 @@ from corral.work import Json
 VERSION_HEADER = "X-Corral-Version"
 PAGE = 500
 """The most that the server lists in one answer."""
+IDLE_S = 2.0
+"""How long a connection is kept for the next request: less than the server keeps it, so that none meets its end."""
 _CONNECT_S = 5.0
 _ANSWER_S = 90.0  # the longest the server can hold an answer back is 60 s (`wait`)
 _MAKING_S = 3600.0  # a dump of a database of many GiB
@@ -61,7 +63,8 @@ class Api:
         self._warn = warn
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_read=_ANSWER_S)
-        self._session = aiohttp.ClientSession(headers=headers, timeout=timeout)
+        connector = aiohttp.TCPConnector(keepalive_timeout=IDLE_S)
+        self._session = aiohttp.ClientSession(headers=headers, timeout=timeout, connector=connector)
 
     async def __aenter__(self) -> Api:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -35,3 +36,22 @@ async def test_an_answer_of_many_pieces_is_read_whole(url: str) -> None:
     finally:
         await client.close()
     assert answer == {"data": [{"embedding": vector} for vector in VECTORS]}
+
+
+async def test_a_request_does_not_meet_the_end_of_an_idle_connection() -> None:
+    """The server keeps each connection, and closes it the moment that it is used again, as an idle one's end can."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n{}")
+        writer.write(answer)
+        await reader.read(1)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        client = LlamaClient(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", key="k")
+        try:
+            answers = [await client.ask("/v1/embeddings", {}) for _ in range(2)]
+        finally:
+            await client.close()
+    assert answers == [{}, {}]

@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from corral.client.api import IDLE_S
 from corral.server.connections import (
     DESCRIPTORS_EACH,
     RESERVED_DESCRIPTORS,
     ConnectionLimits,
     count_connections,
+    make_server_config,
 )
 from corral.server.services import Services
 from corral.tasks.store.tokens import create_token
@@ -120,3 +122,8 @@ def test_descriptors_are_left_for_the_rest_of_the_server() -> None:
     for descriptors in (64, 1024, 65_536):
         taken = count_connections(descriptors) * DESCRIPTORS_EACH
         assert taken <= max(DESCRIPTORS_EACH, descriptors - RESERVED_DESCRIPTORS)
+
+
+def test_the_client_gives_up_an_idle_connection_before_the_server_does() -> None:
+    config = make_server_config(None, IMPATIENT)
+    assert config.timeout_keep_alive > IDLE_S
