@@ -30,7 +30,7 @@ from corral.tasks.backup.upgrades import (
     roll_back,
     upgrade_database,
 )
-from corral.tasks.migrations import HEAD, MigrationError, read_revision
+from corral.tasks.migrations import HEAD, DatabaseLockedError, MigrationError, migrate, read_revision
 from corral.units import Bytes
 
 OLD = Path(of_0_1_0.__file__).parent
@@ -235,3 +235,16 @@ async def test_a_database_in_use_is_not_rolled_back(old_url: str, tmp_path: Path
     with pytest.raises(DatabaseConnectedError, match="other connections to the database are open: 1"):
         await roll_back(old_url, backup)
     await connection.close()
+
+
+async def test_a_migration_does_not_wait_for_ever_behind_a_reader_of_a_table(old_url: str) -> None:
+    """A dump holds every table for as long as it takes, and all who come after the migration would wait with it."""
+    reader = await asyncpg.connect(old_url)
+    async with reader.transaction():
+        await reader.execute("lock table tasks in access share mode")
+        with pytest.raises(DatabaseLockedError, match="holds a table"):
+            await migrate(old_url, lock_patience_s=0.1)
+        assert await look(old_url) == (OLD_SCHEMA, BEFORE)
+    await reader.close()
+    await migrate(old_url)
+    assert (await read_revision(old_url)) == HEAD

@@ -115,8 +115,8 @@ async def upgrade_database(url: str, folder: Path, *, reserve: Bytes) -> Upgrade
 
     Returns that backup; None where there was nothing to save.
 
-    Raises: DatabaseNewerError, DatabaseTooOldError, DatabaseUnavailableError, DumpError, MigrationError,
-    NoUpgradeBackupError, RollbackBrokenOffError.
+    Raises: DatabaseLockedError, DatabaseNewerError, DatabaseTooOldError, DatabaseUnavailableError, DumpError,
+    MigrationError, NoUpgradeBackupError, RollbackBrokenOffError.
     """
     await _refuse_broken_off(url)
     schema = await read_revision(url)

@@ -23,6 +23,10 @@ MIN_SERVER_VERSION = 150000
 URL_VARIABLE = "CORRAL_MIGRATE_URL"
 """Hands the URL to the migrating process: a command line would show a password to everybody on the machine."""
 
+LOCKED_OUT = 75
+"""The migrating process ends with this code when others held a table for too long (EX_TEMPFAIL of sysexits.h)."""
+LOCK_PATIENCE_S = 30.0
+
 
 class DatabaseNewerError(CorralError):
     """The database was migrated by a newer Corral; this one must not touch it."""
@@ -45,10 +49,18 @@ class MigrationError(CorralError):
     kind: ClassVar[Kind] = Kind.BUG
 
 
-async def migrate(url: str) -> None:
+class DatabaseLockedError(CorralError):
+    """Others hold a table that a migration changes; the database is as it was before."""
+
+    code: ClassVar[str] = "database.locked"
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+
+
+async def migrate(url: str, *, lock_patience_s: float = LOCK_PATIENCE_S) -> None:
     """Bring the database at `url` to `HEAD`.
 
-    Raises: DatabaseNewerError, DatabaseTooOldError, DatabaseUnavailableError, MigrationError.
+    `lock_patience_s` bounds the wait for a table that others hold; all others wait behind it meanwhile.
+    Raises: DatabaseNewerError, DatabaseTooOldError, DatabaseUnavailableError, DatabaseLockedError, MigrationError.
     """
     if await read_revision(url) == HEAD:
         return
@@ -56,11 +68,17 @@ async def migrate(url: str) -> None:
         sys.executable,
         "-m",
         "corral.tasks.migrations.run",
+        str(lock_patience_s),
         env={**os.environ, URL_VARIABLE: url},
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
     _, stderr = await process.communicate()
+    if process.returncode == LOCKED_OUT:
+        raise DatabaseLockedError(
+            f"another program holds a table that the migration to {HEAD} changes, for more than {lock_patience_s:g} s",
+            hint="wait until dumps of the database have ended, stop other Corral servers on it, then start again",
+        )
     if process.returncode != 0:
         last = stderr.decode(errors="replace").strip().splitlines()[-1:]
         raise MigrationError(f"the migration to {HEAD} ended with exit code {process.returncode}: {''.join(last)}")

@@ -14,6 +14,9 @@ LOCK = 0x636F7272  # "corr": two servers that start at once migrate one after th
 
 def _run(connection: Connection) -> None:
     connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": LOCK})
+    # Whatever comes after a statement that waits for a table waits behind it: a dump of an hour would stop the queue.
+    patience = {"patience": f"{context.config.attributes['patience_s'] * 1000:.0f}ms"}
+    connection.execute(text("select set_config('lock_timeout', :patience, true)"), patience)
     context.configure(connection=connection)
     context.run_migrations()
 
