@@ -5,23 +5,16 @@ Its behaviour was checked against nvml.h as nvidia-ml-py 13 declares it; the fil
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
-import pytest
+from doubles.c_library import compile_library
 
 SOURCE = Path(__file__).parents[1] / "nvml" / "nvml.c"
 
 
 def build_library(folder: Path) -> Path:
     """Build our libnvidia-ml.so.1 into a folder and return the folder."""
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        pytest.fail("these tests need a C compiler: sudo apt-get install --yes gcc libc6-dev")
-    target = folder / "libnvidia-ml.so.1"
-    command = [compiler, "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-o", str(target), str(SOURCE)]
-    subprocess.run(command, check=True, capture_output=True, text=True)
+    compile_library(SOURCE, folder / "libnvidia-ml.so.1")
     return folder
 
 
