@@ -1,0 +1,187 @@
+"""The presets by name (`presets.toml`), and the command line of a start; pure.
+
+A start is a program with its arguments, in which `{port}` is still open: a server that is restarted gets another port.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import lru_cache
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Any, ClassVar, cast
+
+from corral.errors import CorralError, Kind
+
+_TABLE = "presets.toml"
+_ARGUMENTS = "{arguments}"
+_FOLDER = "{folder}"
+_HOST = "{host}"
+
+
+class PresetProgramError(CorralError):
+    """No program of a preset is on this machine."""
+
+    code: ClassVar[str] = "preset.no_program"
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+
+
+class Unloading(StrEnum):
+    """How a program gives its memory back."""
+
+    ADAPTER = "adapter"
+    """Its engine's adapter asks it to; the program runs on."""
+    STOP = "stop"
+    """It is stopped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """Something that is known of a program."""
+
+    source: str
+    """A file of the program's own repository, and the words of it that say so."""
+    version: str
+    """The version of the program that the file is of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Starting(Fact):
+    """How the program is started."""
+
+    programs: tuple[str, ...]
+    """Where it can be: a path below `{folder}`, or a name on the path; the first that exists is started."""
+    arguments: tuple[str, ...]
+    """With `{host}` and `{port}`; those of the instance are at `{arguments}`, or else last."""
+    on_processor: tuple[str, ...] = ()
+    """More arguments where it has no GPU."""
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    """With `{host}` and `{port}`."""
+    needs_file: str | None = None
+    """A file of its folder; None where it needs no folder."""
+    asks_for: str | None = None
+    """Arguments that an instance must give, for people; None where it starts without any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening(Fact):
+    """The port on which it listens by default."""
+
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness(Fact):
+    """How it reports that it can serve."""
+
+    path: str
+    """It answers 200 then, and anything else or nothing before."""
+    within_s: float
+    """The bound of a start in seconds: an estimate of Corral's, for a slow disk and a large model."""
+    prints: str | None = None
+    """Words of its log at that moment, for people; None is unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release(Fact):
+    """How it gives its memory back while it runs."""
+
+    way: Unloading
+    request: str | None = None
+    """Its own request for it; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """A program that serves an engine."""
+
+    name: str
+    title: str
+    """Its name as its authors write it."""
+    engine: str
+    """The engine whose adapter speaks to it."""
+    start: Starting
+    listens: Listening
+    ready: Readiness
+    unloads: Release
+    started: str | None = None
+    """The version that was started through Corral, with a task on it; None: known from its documentation alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A command line and variables, in which `{port}` is open."""
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+@lru_cache(maxsize=1)
+def list_presets() -> Mapping[str, Preset]:
+    """Return the presets by name, in the order of the table."""
+    text = files(__package__ or "corral.presets").joinpath(_TABLE).read_text(encoding="utf-8")
+    tables = cast("dict[str, dict[str, Any]]", tomllib.loads(text))  # Any: TOML, which the dataclasses check
+    return MappingProxyType({name: _read_preset(name, table) for name, table in tables.items()})
+
+
+def build_start(
+    preset: Preset,
+    *,
+    host: str,
+    folder: str | None = None,
+    arguments: Sequence[str] = (),
+    has_gpu: bool,
+    exists: Callable[[str], bool],
+) -> Start:
+    """Return how a preset is started on this machine.
+
+    `host` is the address to listen on, `folder` the instance's, `exists` reports whether a program can be run: a name
+    on the path, or a path.
+    Raises: PresetProgramError.
+    """
+    start = preset.start
+    candidates = [_fill(program, host, folder) for program in start.programs if folder or _FOLDER not in program]
+    program = next((candidate for candidate in candidates if exists(candidate)), None)
+    if program is None:
+        raise PresetProgramError(
+            f"{preset.title} is not on this machine: there is no {', no '.join(candidates)}",
+            where=f"preset {preset.name}",
+            hint=f"install {preset.title}, or set `run: {{command: ...}}` to the program",
+        )
+    own = start.arguments if _ARGUMENTS in start.arguments else (*start.arguments, _ARGUMENTS)
+    placed = own.index(_ARGUMENTS)
+    before, after = own[:placed], own[placed + 1 :]
+    more = () if has_gpu else start.on_processor
+    return Start(
+        command=(
+            program,
+            *(_fill(word, host, folder) for word in (*before, *more)),
+            *arguments,
+            *(_fill(word, host, folder) for word in after),
+        ),
+        environment={name: _fill(value, host, folder) for name, value in start.environment.items()},
+    )
+
+
+def _fill(text: str, host: str, folder: str | None) -> str:
+    return text.replace(_HOST, host).replace(_FOLDER, (folder or "").rstrip("/"))
+
+
+def _read_preset(name: str, table: Mapping[str, Any]) -> Preset:  # Any: TOML
+    return Preset(
+        name=name,
+        title=table["title"],
+        engine=table["engine"],
+        start=Starting(**_freeze(table["start"])),
+        listens=Listening(**table["listens"]),
+        ready=Readiness(**table["ready"]),
+        unloads=Release(**{**table["unloads"], "way": Unloading(table["unloads"]["way"])}),
+        started=table.get("started"),
+    )
+
+
+def _freeze(table: Mapping[str, Any]) -> dict[str, Any]:  # Any: TOML
+    return {key: tuple(cast("list[str]", value)) if isinstance(value, list) else value for key, value in table.items()}

@@ -1,0 +1,78 @@
+"""The table of presets, and the command lines of their starts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import pytest
+
+from corral.engine_kinds import ENGINES
+from corral.presets.catalogue import Fact, Preset, PresetProgramError, Start, build_start, list_presets
+
+HOST = "127.0.0.1"
+PRESETS = list_presets()
+
+
+def start(
+    name: str, *, folder: str | None = None, arguments: tuple[str, ...] = (), there: Collection[str], gpu: bool = True
+) -> Start:
+    return build_start(
+        PRESETS[name], host=HOST, folder=folder, arguments=arguments, has_gpu=gpu, exists=lambda path: path in there
+    )
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
+def test_every_fact_has_its_source_and_version(preset: Preset) -> None:
+    facts: tuple[Fact, ...] = (preset.start, preset.listens, preset.ready, preset.unloads)
+
+    assert all(fact.source and fact.version for fact in facts)
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
+def test_every_preset_is_spoken_to_by_an_engine_of_the_queue(preset: Preset) -> None:
+    engine = ENGINES[preset.engine]
+
+    assert engine.remote
+    if engine.program is not None:
+        assert preset.listens.port == engine.program.port
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
+def test_every_preset_listens_on_the_given_address_and_port(preset: Preset) -> None:
+    command = build_start(preset, host=HOST, folder="/srv/program", has_gpu=True, exists=lambda _: True)
+    words = " ".join((*command.command, *command.environment.values()))
+
+    assert HOST in words
+    assert words.count("{") == words.count("{port}") == 1
+
+
+def test_comfyui_starts_with_the_environment_of_its_checkout() -> None:
+    made = start("comfyui", folder="/srv/ComfyUI", there={"/srv/ComfyUI/venv/bin/python", "python3"})
+
+    assert made.command[:2] == ("/srv/ComfyUI/venv/bin/python", "main.py")
+
+
+def test_comfyui_without_an_environment_starts_with_the_interpreter_on_the_path() -> None:
+    assert start("comfyui", folder="/srv/ComfyUI", there={"python3"}).command[0] == "python3"
+
+
+def test_comfyui_computes_on_the_processor_where_it_has_no_gpu() -> None:
+    assert "--cpu" in start("comfyui", folder="/srv/ComfyUI", there={"python3"}, gpu=False).command
+    assert "--cpu" not in start("comfyui", folder="/srv/ComfyUI", there={"python3"}).command
+
+
+def test_arguments_of_the_instance_are_last() -> None:
+    made = start("comfyui", folder="/srv/ComfyUI/", there={"python3"}, arguments=("--lowvram",))
+
+    assert made.command[-1] == "--lowvram"
+
+
+def test_ollama_has_its_address_in_a_variable() -> None:
+    assert start("ollama", there={"ollama"}) == Start(
+        command=("ollama", "serve"), environment={"OLLAMA_HOST": "127.0.0.1:{port}"}
+    )
+
+
+def test_program_that_is_not_on_the_machine_is_named_with_every_place() -> None:
+    with pytest.raises(PresetProgramError, match=r"ComfyUI .*/x/venv/bin/python, no /x/\.venv/bin/python, no python3"):
+        start("comfyui", folder="/x", there=())
