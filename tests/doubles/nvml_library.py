@@ -18,6 +18,17 @@ def build_library(folder: Path) -> Path:
     return folder
 
 
-def machine(library: Path, name: str) -> dict[str, str]:
-    """Return the environment in which a process finds one of the machines of nvml.c."""
-    return {"LD_LIBRARY_PATH": str(library), "CORRAL_TEST_NVML": name}
+def machine(library: Path, name: str, *, state: Path | None = None) -> dict[str, str]:
+    """Return the environment in which a process finds one of the machines of nvml.c.
+
+    `state` is a file of `CORRAL_TEST_NVML_STATE`, which a test writes while the GPUs are watched.
+    """
+    watched = {} if state is None else {"CORRAL_TEST_NVML_STATE": str(state)}
+    return {"LD_LIBRARY_PATH": str(library), "CORRAL_TEST_NVML": name, **watched}
+
+
+def write_state(state: Path, *lines: str) -> None:
+    """Change what the GPUs do, whole: a look sees all of it or nothing."""
+    fresh = state.with_suffix(".new")
+    fresh.write_text("".join(f"{line}\n" for line in lines))
+    fresh.replace(state)

@@ -11,6 +11,11 @@
  * and the second card is braked for power at its fifth step), `falls` (as steady, and the second card falls off the bus
  * at its fifth step).
  *
+ * CORRAL_TEST_NVML_STATE names a file that tests write while the cards are watched; it is read at each question. A line is
+ * `used CARD MIB`, `process CARD PID MIB KIND PERCENT` (KIND is C, G or B for both lists; MIB -1 is not available, PERCENT
+ * is of the time), `busy CARD PERCENT`, `lost CARD` (as in `lost` above), `gone CARD` (not listed any more; the last one),
+ * `unloaded` (every question is answered as after `rmmod nvidia`), `nolists` (the driver lists no processes).
+ *
  * Signatures, structures and error numbers are those of nvml.h as nvidia-ml-py 13 declares them. Sizes are what cards of
  * these models report: total memory is a little below the nominal size. Bounds of the power limit are of the right order
  * for the model; makers of boards choose them. An idle card's link is slower than its best (generation 1). A lost card
@@ -18,6 +23,7 @@
  * NVML_ERROR_GPU_IS_LOST. Functions that are not here are reported by the binding as NVML_ERROR_FUNCTION_NOT_FOUND, as
  * with an old driver.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,6 +31,8 @@ enum {
   SUCCESS = 0,
   INVALID_ARGUMENT = 2,
   NOT_SUPPORTED = 3,
+  NOT_FOUND = 6,
+  INSUFFICIENT_SIZE = 7,
   DRIVER_NOT_LOADED = 9,
   GPU_IS_LOST = 15,
   LIB_RM_VERSION_MISMATCH = 18,
@@ -97,7 +105,56 @@ static unsigned int steps[2];
 
 static size_t place(const Card *card) { return (size_t)(card - machine()->cards); }
 
-static int is_lost(const Card *card) { return card->lost || (does("falls") && place(card) == 1 && steps[1] >= 5); }
+enum { MOST = 32 };
+
+typedef struct {
+  unsigned int pid;
+  long long mib;
+  char kind;
+  unsigned int percent;
+} Running;
+
+typedef struct {
+  int lost, gone, busy, count;
+  long long used;
+  Running running[MOST];
+} World;
+
+static World worlds[2];
+static int unloaded, nolists;
+
+static void look(void) {
+  const char *path = getenv("CORRAL_TEST_NVML_STATE");
+  FILE *file = path ? fopen(path, "r") : NULL;
+  char line[256], word[32];
+  unsigned int card;
+  memset(worlds, 0, sizeof worlds);
+  worlds[0].used = worlds[1].used = worlds[0].busy = worlds[1].busy = -1;
+  unloaded = nolists = 0;
+  if (!file) return;
+  while (fgets(line, sizeof line, file)) {
+    Running running;
+    if (sscanf(line, "process %u %u %lld %c %u", &card, &running.pid, &running.mib, &running.kind, &running.percent) == 5)
+      worlds[card & 1].running[worlds[card & 1].count++ % MOST] = running;
+    else if (sscanf(line, "used %u %s", &card, word) == 2)
+      worlds[card & 1].used = atoll(word);
+    else if (sscanf(line, "busy %u %s", &card, word) == 2)
+      worlds[card & 1].busy = atoi(word);
+    else if (sscanf(line, "lost %u", &card) == 1)
+      worlds[card & 1].lost = 1;
+    else if (sscanf(line, "gone %u", &card) == 1)
+      worlds[card & 1].gone = 1;
+    else if (strncmp(line, "unloaded", 8) == 0)
+      unloaded = 1;
+    else if (strncmp(line, "nolists", 7) == 0)
+      nolists = 1;
+    else
+      abort(); /* a test that writes another word is wrong */
+  }
+  fclose(file);
+}
+
+static int is_lost(const Card *card) { return worlds[place(card)].lost || card->lost || (does("falls") && place(card) == 1 && steps[1] >= 5); }
 
 static unsigned int warmth(const Card *card) {
   unsigned int most = does("hot") && place(card) == 1 ? 92 : 71;
@@ -113,7 +170,8 @@ static int copy(char *to, unsigned int size, const char *text) {
 
 int nvmlInitWithFlags(unsigned int flags) {
   (void)flags;
-  return machine()->init;
+  look();
+  return unloaded ? DRIVER_NOT_LOADED : machine()->init;
 }
 
 int nvmlShutdown(void) { return SUCCESS; }
@@ -136,11 +194,15 @@ int nvmlSystemGetCudaDriverVersion(int *version) {
 }
 
 int nvmlDeviceGetCount_v2(unsigned int *count) {
-  *count = machine()->count;
+  look();
+  if (unloaded) return DRIVER_NOT_LOADED;
+  *count = machine()->count - worlds[0].gone - worlds[1].gone;
   return SUCCESS;
 }
 
 int nvmlDeviceGetHandleByIndex_v2(unsigned int index, const Card **card) {
+  look();
+  if (unloaded) return DRIVER_NOT_LOADED;
   if (index >= machine()->count) return INVALID_ARGUMENT;
   *card = &machine()->cards[index];
   return SUCCESS;
@@ -153,9 +215,10 @@ int nvmlDeviceGetUUID(const Card *card, char *uuid, unsigned int size) { return 
 int nvmlDeviceGetMemoryInfo(const Card *card, Memory *memory) {
   if (is_lost(card)) return GPU_IS_LOST;
   if (card->shared) return NOT_SUPPORTED;
+  const World *world = &worlds[place(card)];
   memory->total = card->total;
-  memory->used = card->used;
-  memory->free = card->total - card->used;
+  memory->used = world->used < 0 ? card->used : (unsigned long long)world->used * MIB;
+  memory->free = card->total - memory->used;
   return SUCCESS;
 }
 
@@ -228,7 +291,7 @@ int nvmlDeviceGetTemperatureThreshold(const Card *card, int threshold, unsigned 
 int nvmlDeviceGetUtilizationRates(const Card *card, Utilization *rates) {
   if (is_lost(card)) return GPU_IS_LOST;
   steps[place(card)]++;
-  rates->gpu = is_loaded() ? 99 : 0;
+  rates->gpu = worlds[place(card)].busy >= 0 ? (unsigned int)worlds[place(card)].busy : is_loaded() ? 99 : 0;
   rates->memory = is_loaded() ? 40 : 0;
   return SUCCESS;
 }
@@ -284,4 +347,58 @@ int nvmlDeviceGetPcieReplayCounter(const Card *card, unsigned int *replays) {
   if (is_lost(card)) return GPU_IS_LOST;
   *replays = 0;
   return SUCCESS;
+}
+
+typedef struct {
+  unsigned int pid;
+  unsigned long long used;
+  unsigned int gpu_instance, compute_instance;
+} Process;
+
+static int list_processes(const Card *card, char kind, unsigned int *count, Process *processes) {
+  const World *world = &worlds[place(card)];
+  unsigned int listed = 0, room = *count;
+  if (is_lost(card)) return GPU_IS_LOST;
+  if (nolists || card->shared) return NOT_SUPPORTED;
+  for (int i = 0; i < world->count; i++) {
+    const Running *running = &world->running[i];
+    if (running->kind != kind && running->kind != 'B') continue;
+    if (processes && listed < room)
+      processes[listed] = (Process){running->pid, running->mib < 0 ? ~0ULL : (unsigned long long)running->mib * MIB, ~0u, ~0u};
+    listed++;
+  }
+  *count = listed;
+  return listed > room || (listed && !processes) ? INSUFFICIENT_SIZE : SUCCESS;
+}
+
+int nvmlDeviceGetComputeRunningProcesses_v3(const Card *card, unsigned int *count, Process *processes) {
+  return list_processes(card, 'C', count, processes);
+}
+
+int nvmlDeviceGetGraphicsRunningProcesses_v3(const Card *card, unsigned int *count, Process *processes) {
+  return list_processes(card, 'G', count, processes);
+}
+
+typedef struct {
+  unsigned int pid;
+  unsigned long long stamp;
+  unsigned int sm, memory, encoder, decoder;
+} Share;
+
+int nvmlDeviceGetProcessUtilization(const Card *card, Share *shares, unsigned int *count, unsigned long long since) {
+  static unsigned long long now; /* microseconds; each question is one step later */
+  const World *world = &worlds[place(card)];
+  unsigned int listed = 0;
+  if (is_lost(card)) return GPU_IS_LOST;
+  if (nolists || card->shared) return NOT_SUPPORTED;
+  if (!shares) now = (now > since ? now : since) + 1000000;
+  for (int i = 0; i < world->count; i++) {
+    if (!world->running[i].percent) continue;
+    if (shares && listed < *count)
+      shares[listed] = (Share){world->running[i].pid, now, world->running[i].percent, 0, 0, 0};
+    listed++;
+  }
+  if (!listed) return NOT_FOUND;
+  *count = listed;
+  return shares ? SUCCESS : INSUFFICIENT_SIZE;
 }

@@ -43,8 +43,13 @@ def sweep(log_dir: Path) -> int:
 
     For a start, before there are new ones.
     """
+    return _end(lambda _process, mark: is_of(log_dir, mark))
+
+
+def is_of(log_dir: Path, mark: str) -> bool:
+    """Whether a mark is one of a Corral with logs here or below."""
     root = str(log_dir.resolve())
-    return _end(lambda _process, mark: mark.startswith((f"{root}#", f"{root}/")))
+    return mark.startswith((f"{root}#", f"{root}/"))
 
 
 def _end(belongs: Callable[[int, str], bool]) -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from corral.hardware.makers import AMD, INTEL
@@ -54,6 +54,28 @@ def find_kernel_gpus(root: Path = Path("/"), *, after: int = 0) -> tuple[FoundGp
 
 
 def _list_gpus(root: Path) -> Iterator[FoundGpu]:
+    for card in list_kernel_cards(root):
+        yield _read_gpu(root, card)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelCard:
+    """A GPU of AMD or Intel as a folder of the kernel."""
+
+    pci: str
+    """`0000:03:00.0`."""
+    maker: str
+    device: Path
+
+    def read_memory(self) -> tuple[Bytes | None, Bytes | None]:
+        """Read its memory and how much of it is used by everyone; None where its driver does not show it."""
+        if self.maker == AMD:
+            return _read_number(self.device / "mem_info_vram_total"), _read_number(self.device / "mem_info_vram_used")
+        return _sum_tiles(self.device), None
+
+
+def list_kernel_cards(root: Path = Path("/")) -> Iterator[KernelCard]:
+    """Yield the GPUs of AMD and Intel whose driver can compute."""
     folder = root / "sys/class/drm"
     for card in sorted(folder.iterdir()) if folder.is_dir() else ():
         device = card / "device"
@@ -61,12 +83,11 @@ def _list_gpus(root: Path) -> Iterator[FoundGpu]:
         uevent = dict(re.findall(r"^(\w+)=(.*)$", read_kernel_text(device / "uevent"), re.MULTILINE))
         address = uevent.get("PCI_SLOT_NAME")
         if _CARD.fullmatch(card.name) and maker and address and uevent.get("DRIVER") in _DRIVERS:
-            yield _read_gpu(root, device, maker, address.lower())
+            yield KernelCard(pci=address.lower(), maker=maker, device=device)
 
 
-def _read_gpu(root: Path, device: Path, maker: str, address: str) -> FoundGpu:
-    total = _read_number(device / "mem_info_vram_total") if maker == AMD else _sum_tiles(device)
-    used = _read_number(device / "mem_info_vram_used") if maker == AMD else None
+def _read_gpu(root: Path, card: KernelCard) -> FoundGpu:
+    (total, used), device, maker, address = card.read_memory(), card.device, card.maker, card.pci
     return FoundGpu(
         index=0,
         maker=maker,

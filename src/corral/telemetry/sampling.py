@@ -1,4 +1,4 @@
-"""A GPU's state from second to second: temperature, clocks, power, and why it is not faster, from NVML.
+"""A GPU's state from second to second, from NVML: temperature, clocks, power, why it is not faster, and who uses it.
 
 A sampler keeps the driver open between looks (opening it takes up to a second). What a driver does not give is None; a
 GPU that stops answering is a sample with its state, not an exception. Reasons for lower clocks are the bits of
@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 from corral.errors import CorralError, Kind
 from corral.telemetry.nvml import GpuState, ask, describe_error, is_lost, open_session
+from corral.units import Bytes
 
 _UNCORRECTED, _VOLATILE = 1, 0  # NVML_MEMORY_ERROR_TYPE_UNCORRECTED, NVML_VOLATILE_ECC: since the driver loaded
 
@@ -96,6 +97,35 @@ class GpuLimits:
     """Whether the driver stays loaded while the GPU is unused."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuProcess:
+    """A process that uses a GPU; what its driver does not report is None."""
+
+    pid: int
+    """As the driver numbers it: in a container, this is not a number of the container's own processes."""
+    memory: Bytes | None = None
+    busy: float | None = None
+    """The share of the time in which it computed since the last look, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardUse:
+    """The use of one GPU at one moment; what its driver does not report is None."""
+
+    identity: str | None
+    """Its UUID, or the PCI address of one without."""
+    state: GpuState = GpuState.OK
+    problem: str | None = None
+    """The driver's message when `state` is not ok."""
+    total: Bytes | None = None
+    used: Bytes | None = None
+    """By everyone, the driver's own share included."""
+    busy: float | None = None
+    """The share of the time in which anything computed, 0 to 1."""
+    processes: tuple[GpuProcess, ...] | None = None
+    """None where the driver does not list them."""
+
+
 class NoSuchGpuError(CorralError):
     """A GPU was named that this machine does not have."""
 
@@ -116,6 +146,8 @@ class Sampler:
     def __init__(self, nvml: Any, gpus: Sequence[int]) -> None:  # Any: the binding is untyped, here and below
         self._nvml = nvml
         self.gpus = tuple(gpus)
+        self._newest_us: dict[int, int] = {}
+        """Of the samples of processes that the driver gave, by GPU."""
 
     def read_limits(self, gpu: int) -> GpuLimits:
         """Ask a GPU for what does not change."""
@@ -165,6 +197,70 @@ class Sampler:
             pcie_replays=self._ask(nvml.nvmlDeviceGetPcieReplayCounter, handle),
             ecc_uncorrected=self._ask(nvml.nvmlDeviceGetTotalEccErrors, handle, _UNCORRECTED, _VOLATILE),
         )
+
+    def read_use(self, gpu: int) -> CardUse:
+        """Look at the memory and the processes of a GPU; a fraction of the questions of `look`."""
+        nvml = self._nvml
+        try:
+            handle = nvml.nvmlDeviceGetHandleByIndex(gpu)
+            uuid = self._ask(nvml.nvmlDeviceGetUUID, handle)
+            memory = self._require(nvml.nvmlDeviceGetMemoryInfo, handle)
+            utilization = self._require(nvml.nvmlDeviceGetUtilizationRates, handle)
+        except nvml.NVMLError as error:
+            return self._describe_broken(gpu, error)
+        return CardUse(
+            identity=uuid,
+            total=None if memory is None else Bytes(int(memory.total)),
+            used=None if memory is None else Bytes(int(memory.used)),
+            busy=None if utilization is None else utilization.gpu / 100,
+            processes=self._list_processes(gpu, handle),
+        )
+
+    def _describe_broken(self, gpu: int, error: Exception) -> CardUse:
+        nvml = self._nvml
+        handle = self._ask(nvml.nvmlDeviceGetHandleByIndex, gpu)
+        return CardUse(
+            identity=None if handle is None else self._ask(nvml.nvmlDeviceGetUUID, handle),
+            state=GpuState.LOST if is_lost(nvml, error) else GpuState.FAILED,
+            problem=describe_error(error),
+        )
+
+    def _list_processes(self, gpu: int, handle: Any) -> tuple[GpuProcess, ...] | None:
+        """List a GPU's processes; one that computes and draws is in both of the driver's lists with all its memory."""
+        nvml = self._nvml
+        lists = [
+            self._ask(nvml.nvmlDeviceGetComputeRunningProcesses, handle),
+            self._ask(nvml.nvmlDeviceGetGraphicsRunningProcesses, handle),
+        ]
+        known = [processes for processes in lists if processes is not None]
+        if not known:
+            return None
+        sizes: dict[int, int | None] = {}
+        for process in (process for processes in known for process in processes):
+            known_sizes = [size for size in (sizes.get(process.pid), process.usedGpuMemory) if size is not None]
+            sizes[process.pid] = max(known_sizes, default=None)
+        shares = self._read_shares(gpu, handle) if sizes else {}
+        return tuple(
+            GpuProcess(
+                pid=pid,
+                memory=None if size is None else Bytes(size),
+                busy=None if shares is None else shares.get(pid, 0.0),
+            )
+            for pid, size in sizes.items()
+        )
+
+    def _read_shares(self, gpu: int, handle: Any) -> dict[int, float] | None:
+        """Ask what share of the time each process computed since the last look; None where that is not reported."""
+        nvml = self._nvml
+        try:
+            samples = nvml.nvmlDeviceGetProcessUtilization(handle, self._newest_us.get(gpu, 0))
+        except nvml.NVMLError_NotFound:  # nothing computed since then
+            return {}
+        except nvml.NVMLError:
+            return None
+        self._newest_us[gpu] = max((sample.timeStamp for sample in samples), default=self._newest_us.get(gpu, 0))
+        newest = sorted(samples, key=lambda sample: sample.timeStamp)
+        return {sample.pid: sample.smUtil / 100 for sample in newest}
 
     def _require(self, question: Callable[..., Any], *arguments: Any) -> Any:
         """Ask for a value; None when the GPU does not give it. Raises: NVMLError when the GPU does not answer."""
