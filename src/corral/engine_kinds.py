@@ -56,6 +56,8 @@ class ServiceEngine:
     """Its word in the cluster file and in tasks."""
     medium: Medium | None = None
     """None where its models are of no medium of their own: it runs anything, or has none."""
+    exclusive: bool = False
+    """Whether it computes alone on its device unless the cluster file says otherwise: it takes what memory is left."""
     swaps_models: bool = False
     """Whether it gives one model up for another; the others hold all of theirs at once."""
     program: EngineProgram | None = None
@@ -228,6 +230,7 @@ COMFYUI = EngineKind(
     name="comfyui",
     summary="Runs workflows on ComfyUI instances, one slot each, reached by URL.",
     medium=Medium.IMAGES,
+    exclusive=True,
     swaps_models=True,
     adapter="corral.engines.comfyui.engine:build_comfyui",
     program=EngineProgram(

@@ -21,6 +21,7 @@ from corral.scheduling.values import (
     QueuedTask,
     ResidentModel,
     RunningTask,
+    Share,
     Snapshot,
     TaskClass,
     Turn,
@@ -40,6 +41,7 @@ SIZES = (None, 2, 6, 9)
 GPU_MODELS = ("fast", "slow")
 NODES = ("a", "b", "away")
 """Of the last, no place is."""
+SHARES = (Share.MEMORY, Share.MEMORY, Share.MEMORY, Share.ALONE, Share.WHOLE)
 ONE_GPU = (1,)
 ONE_OR_TWO_GPUS = (1, 1, 1, 2)
 
@@ -162,6 +164,26 @@ def snapshots_with_nodes(gpus: Sequence[int] = ONE_OR_TWO_GPUS) -> st.SearchStra
         return replace(snapshot, tasks=tuple(tasks))
 
     return st.builds(add_nodes, st.one_of(snapshots(gpus), busy_snapshots()), draw_by_chance(lambda chance: chance))
+
+
+def snapshots_on_processors() -> st.SearchStrategy[Snapshot]:
+    """A question in which places of a device compute on one processor, and tasks share it in all ways."""
+
+    def share_processors(snapshot: Snapshot, chance: Random) -> Snapshot:
+        places = [
+            replace(
+                place,
+                processor=place.device,
+                exclusive=frozenset(choose_some(chance, ENGINES, most=1)),
+                running=place.running and replace(place.running, share=chance.choice(SHARES)),
+            )
+            for place in snapshot.places
+        ]
+        tasks = [replace(task, share=chance.choice(SHARES)) for task in snapshot.tasks]
+        return replace(snapshot, tasks=tuple(tasks), places=tuple(places))
+
+    every = st.one_of(snapshots(), busy_snapshots(), snapshots_with_nodes())
+    return st.builds(share_processors, every, draw_by_chance(lambda chance: chance))
 
 
 MANY_SLOT_IDS = tuple(f"{node}/gpu{index}" for node in "abc" for index in range(4))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -23,7 +24,10 @@ from corral.tasks.store.pool import CHANNEL, Pool, connect
 from corral.tasks.store.reading import get_tasks
 from corral.tasks.store.story import Entry, append, open_writing
 from corral.tasks.values import Task
+from corral.units import Bytes
 from corral.work import Engine, SlotId
+
+GPU = SlotId("node/gpu0")
 
 
 class Yard:
@@ -127,6 +131,13 @@ def make_slots(*engines: Engine) -> Wanted:
         devices=tuple(DeviceSpec(name=name, node="node", provider=name, model="cpu") for name in names),
         slots=tuple(make_slot(name, engine) for name, engine in zip(names, engines, strict=True)),
     )
+
+
+def make_gpu_slots(*engines: Engine, memory: int = 24 * 2**30) -> Wanted:
+    """Return one GPU with the slots of these engines, each a place of its own."""
+    device = DeviceSpec(name=GPU, node="node", provider="node/GPU-1", model="RTX 4090", memory=Bytes(memory))
+    slots = (make_slot(GPU, engine) for engine in engines)
+    return Wanted(devices=(device,), slots=tuple(replace(slot, place=slot.id) for slot in slots))
 
 
 def make_slot(device: SlotId, engine: Engine) -> SlotSpec:

@@ -1,8 +1,9 @@
 """Where a task goes when several places would do.
 
 In order: where a lost attempt of it ran (its job can be found again), on its preferred node within a bound (`wishes`),
-where its model is resident, where it was measured fastest, where the fewest warm models are lost, where the least
-memory is left over, and the place's name, so that the same question always has the same answer.
+where its model is resident, where it was measured fastest (tasks that compute at the same time on one processor take
+turns, so N of them take N times as long), where the least computes next to it, where the fewest warm models are lost,
+where the least memory is left over, and the place's name, so that the same question always has the same answer.
 
 Tasks that ask for the same rank the free places alike, so these are ranked once and kept in heaps. A place that was
 given away, or that is another choice since its device changed (`Room.touched`), is dropped or ranked anew when it is
@@ -22,9 +23,9 @@ from corral.scheduling.values import Place, QueuedTask
 from corral.scheduling.wishes import Wishes
 from corral.work import SlotId
 
-Choice = tuple[bool, bool, float, int, float, SlotId]
+Choice = tuple[bool, bool, float, int, int, float, SlotId]
 
-_Ranked = tuple[bool, float, int, float, SlotId, int]
+_Ranked = tuple[bool, float, int, int, float, SlotId, int]
 """A choice but for the preference, and which view of the place it was made from (`Room.stamps`)."""
 
 _Group = tuple[str, bool]
@@ -36,6 +37,7 @@ _REASONS = (
     "lost attempt ran here",
     "model resident",
     "fastest measured",
+    "least work next to it",
     "fewest models given up",
     "least memory left over",
     "first of alike slots",
@@ -61,6 +63,7 @@ def is_resident(place: Place, task: QueuedTask) -> bool:
 def rate_place(place: Place, task: QueuedTask, room: Room, expectations: Expectations) -> Choice:
     """Sort key of a place for a task; the lowest is the best."""
     measured = expectations.measured(task, place.device_model)
+    computing = room.count_computing(place)
     evicted, load = room.plan_evictions(place, task)
     swapped = sum(
         resident.engine == task.engine and not is_model_of(resident, task) and (place.id, resident) not in evicted
@@ -69,7 +72,8 @@ def rate_place(place: Place, task: QueuedTask, room: Room, expectations: Expecta
     return (
         not is_preferred(place, task),
         not is_resident(place, task),
-        inf if measured is None else measured,
+        inf if measured is None else measured * (1 + computing),
+        computing,
         len(evicted) + swapped,
         room.left(place) - load,
         place.id,
@@ -122,7 +126,7 @@ class Choosing:
         best, is_late = self._find_best_two(sides, task, is_too_late)
         if not best:
             return Pick(None, is_late=is_late)
-        return Pick(self._room.free[best[0][4]], _explain_choice(best))
+        return Pick(self._room.free[best[0][5]], _explain_choice(best))
 
     def _find_best_two(
         self, sides: Container[bool], task: QueuedTask, is_too_late: Callable[[QueuedTask, Place], bool]
@@ -142,7 +146,7 @@ class Choosing:
             if top is None:
                 break
             group, ranked = top
-            place = self._room.free[ranked[4]]
+            place = self._room.free[ranked[5]]
             if place.id not in avoided:
                 if group not in in_time and is_too_late(task, place):
                     late.add(group)
@@ -158,7 +162,7 @@ class Choosing:
 
     def _rank_for(self, task: QueuedTask) -> _Ranking:
         """The free places in the order in which they suit the task, as they are now."""
-        demand = (task.queue, task.engine, task.model, task.memory, task.node, task.prefer_node)
+        demand = (task.queue, task.engine, task.model, task.memory, task.node, task.prefer_node, task.share)
         ranking = self._rankings.get(demand)
         if ranking is None:
             ranking = self._rankings[demand] = _Ranking(task, self._room, self._expectations, self._allows)
@@ -178,7 +182,7 @@ class _Ranking:
         self._allows = allows
         self._free = room.eligible(task).free
         self._heaps: dict[_Group, list[_Ranked]] = {}
-        self._ranks: dict[Hashable, tuple[bool, float, int, float]] = {}
+        self._ranks: dict[Hashable, tuple[bool, float, int, int, float]] = {}
         self._followed = len(room.touched)
         for name, place in self._free.items():
             if name in room.free:
@@ -220,7 +224,7 @@ class _Ranking:
 
     def _drop_stale(self, heap: list[_Ranked]) -> None:
         free, stamps = self._room.free, self._room.stamps
-        while heap and (heap[0][4] not in free or stamps.get(heap[0][4], 0) != heap[0][5]):
+        while heap and (heap[0][5] not in free or stamps.get(heap[0][5], 0) != heap[0][6]):
             heappop(heap)
 
     def _enter(self, place: Place) -> bool:
@@ -231,7 +235,7 @@ class _Ranking:
         alike = room.alike(place)
         rank = self._ranks.get(alike)
         if rank is None:
-            rank = self._ranks[alike] = rate_place(place, task, room, self._expectations)[1:5]
+            rank = self._ranks[alike] = rate_place(place, task, room, self._expectations)[1:6]
         self._heaps.setdefault(self._group(place), []).append((*rank, place.id, room.stamps.get(place.id, 0)))
         return True
 

@@ -1,12 +1,14 @@
 """Estimates when everything that waits would be done; pure, and in a few milliseconds for any number of tasks.
 
-Tasks are laid out on the slots that can run them, each where it ends first, those with the fewest slots first. It is an
+Tasks are laid out on the slots that can run them, each where it ends first, those with the fewest slots first. Slots
+of one processor have one time together: what computes there at once takes turns. It is an
 early estimate: loading of models, tries that go wrong, needs and start times come on top. `corral forecast` plays the
 policy itself and takes its time for it.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +16,6 @@ from heapq import heapify, heapreplace
 
 from corral.scheduling.durations import find_measured
 from corral.scheduling.values import DurationKey, Gate, Place, Queue
-from corral.work import SlotId
 
 MOST_STEPS = 1024
 """Tasks of one kind are laid out in so many portions at most: 3 ms, while the dispatcher shares the process."""
@@ -44,7 +45,9 @@ def estimate_end(
 
     None where that is unknown: for one kind nothing was measured, or no open slot runs it, or there is no work at all.
     """
-    busy_s = {place.id: _count_seconds_left(place, now) for place in places}
+    busy_s: defaultdict[str, float] = defaultdict(float)
+    for place in places:
+        busy_s[place.processor or place.id] += _count_seconds_left(place, now)
     busy = any(place.running is not None for place in places)
     kinds = [(work, _find_seconds(work, places, queues, durations)) for work in waiting if work.count]
     for work, seconds in sorted(kinds, key=lambda kind: len(kind[1])):
@@ -68,13 +71,13 @@ def _count_seconds_left(place: Place, now: datetime) -> float:
 
 def _find_seconds(
     work: WaitingWork, places: Collection[Place], queues: Mapping[str, Queue], durations: Mapping[DurationKey, float]
-) -> dict[SlotId, float]:
-    """Return the seconds of one task on each slot that takes this work; empty when one of them is unknown."""
+) -> dict[str, float]:
+    """Return the seconds of one task on each processor that takes this work; empty when one of them is unknown."""
     queue = queues.get(work.queue)
     if queue is not None and queue.paused:
         return {}
     pool = None if queue is None else queue.pool
-    seconds: dict[SlotId, float] = {}
+    seconds: dict[str, float] = {}
     for place in places:
         in_reach = place.is_on(work.node) and (pool is None or place.is_among(pool, work.engine))
         if not in_reach or work.engine not in place.engines or place.gate_for(work.engine) is not Gate.OPEN:
@@ -82,5 +85,5 @@ def _find_seconds(
         measured = find_measured(durations, DurationKey(work.engine, work.model, place.device_model))
         if measured is None:
             return {}
-        seconds[place.id] = measured
+        seconds[place.processor or place.id] = measured
     return seconds

@@ -21,7 +21,9 @@ from corral.scheduling.values import (
     Place,
     QueuedTask,
     Rule,
+    Share,
     Snapshot,
+    find_share,
 )
 from corral.scheduling.wishes import is_elsewhere
 from corral.units import format_bytes, format_duration, list_some
@@ -115,18 +117,55 @@ def _explain_place(place: Place, task: QueuedTask, outcome: Outcome) -> str:
 
 
 def _explain_occupied(place: Place, task: QueuedTask, outcome: Outcome) -> str | None:
-    """Name the task that has the place or its memory."""
+    """Name the task that has the place, its processor or its memory."""
     room = outcome.room
     if place.running is not None:
-        ending = format_duration((room.ends_at(place) - room.now).total_seconds())
-        return f"runs task {place.running.task} of {place.running.owner}, expected to end in {ending}"
+        return f"runs {_describe_running(place, room)}"
     given = next((assignment for assignment in outcome.assignments if place.id in assignment.places), None)
     if given is not None:
         return f"given to task {given.task} ({given.because})"
+    return _explain_neighbour(place, task, outcome)
+
+
+def _describe_running(place: Place, room: Room) -> str:
+    running = place.running
+    assert running is not None, "only places where something runs are described"
+    ending = format_duration(max(0.0, (room.table.ends_at(running) - room.now).total_seconds()))
+    return f"task {running.task} of {running.owner}, expected to end in {ending}"
+
+
+def _explain_neighbour(place: Place, task: QueuedTask, outcome: Outcome) -> str | None:
+    """Name what keeps an idle place's processor or memory from the task."""
+    room = outcome.room
+    alone = room.find_alone(place)
+    if alone is not None and alone.running is not None:
+        return f"{alone.name_for(alone.running.engine)} computes alone: {_describe_running(alone, room)}"
+    by_place = {name: assignment.task for assignment in outcome.assignments for name in assignment.places}
+    others = [other for other in room.list_side_by_side(place) if other.id != place.id]
+    starting = next((by_place[other.id] for other in others if other.id in by_place), None)
+    if place.id in room.table.free and place.id not in room.free:
+        return f"task {starting} computes alone on its device now"
+    if not room.can_compute(place, task):
+        busy = next((other for other in others if other.running is not None), None)
+        if busy is not None and busy.running is not None:
+            return f"free, but {_describe_solitude(task, place)}: {busy.name_for(busy.running.engine)} runs " + (
+                _describe_running(busy, room)
+            )
+        return f"free, but {_describe_solitude(task, place)}: " + (
+            "another slot of the device is held" if starting is None else f"task {starting} starts there now"
+        )
     if not room.can_hold(place, task):
         free = format_bytes(max(0, int(room.left(place))))
         return f"needs {format_bytes(task.memory or 0)}, busy slots of the device leave {free}"
     return None
+
+
+def _describe_solitude(task: QueuedTask, place: Place) -> str:
+    """Describe why the task computes alone."""
+    if task.share is Share.MEMORY and task.engine not in place.exclusive:
+        unknown = "memory it needs" if task.memory is None else "device's memory"
+        return f"it computes alone as long as the {unknown} is unknown"
+    return "it computes alone"
 
 
 def _explain_held_back(place: Place, task: QueuedTask, outcome: Outcome) -> str:
@@ -267,8 +306,11 @@ def _describe_gate(place: Place, engine: str) -> str:
 def _describe_busy(task: QueuedTask, outcome: Outcome) -> str:
     room = outcome.room
     places = [place for place in list_usable_places(task, room) if place.gate_for(task.engine) is Gate.OPEN]
-    left = format_duration(min((room.ends_at(place) - room.now).total_seconds() for place in places))
-    if any(place.running is None for place in places):
+    left = format_duration(min((room.ready_at(place, task) - room.now).total_seconds() for place in places))
+    alone = next((place for place in places if place.id in room.free and not room.can_compute(place, task)), None)
+    if alone is not None:
+        return f"{_describe_solitude(task, alone)}, and what computes next to it is expected to end in {left}"
+    if any(place.id in room.free for place in places):
         return f"busy slots of the same devices leave less than the {format_bytes(task.memory or 0)} it needs"
     if len(places) == 1:
         return f"the one slot that could run it is busy and expected to be free in {left}"
@@ -313,7 +355,7 @@ def estimate_start(snapshot: Snapshot, task: QueuedTask) -> datetime | None:
     while (head := line.find_head()) is not None:
         places = play.find_first_free(head)
         if head.id == task.id:
-            return max(play.estimate_limit_end(head), *(play.ready[place.id] for place in places)) if places else None
+            return play.estimate_start(head, places) if places else None
         if places:
             line.start(head, play.run(head, places) * len(places))
         else:
@@ -322,29 +364,39 @@ def estimate_start(snapshot: Snapshot, task: QueuedTask) -> datetime | None:
 
 
 class _Play:
-    """The places, and when each is free next."""
+    """The places, and when each is free next; a task that computes alone takes its neighbours too."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.room = Room(snapshot)
         self._expectations = Expectations(snapshot.durations, snapshot.bounds)
         self._wish = snapshot.bounds.node_wish
-        self.ready: dict[SlotId, datetime] = {place.id: self.room.ends_at(place) for place in self.room.places}
+        self._ends: dict[SlotId, datetime] = {place.id: self.room.ends_at(place) for place in self.room.places}
+
+    def find_ready(self, place: Place, task: QueuedTask) -> datetime:
+        """When the task could have the place."""
+        if find_share(task, place) is Share.MEMORY:
+            return self._ends[place.id]
+        return max(self._ends[other.id] for other in self.room.list_side_by_side(place))
 
     def find_first_free(self, task: QueuedTask) -> list[Place]:
         """The places of one node that the task could have first; empty when no node could give them."""
         open_places = [
             place for place in list_usable_places(task, self.room) if place.gate_for(task.engine) is Gate.OPEN
         ]
-        in_time = sorted(open_places, key=lambda place: (self.ready[place.id], place.id))
+        in_time = sorted(open_places, key=lambda place: (self.find_ready(place, task), place.id))
         sets = [take_side_by_side(places, task, self.room.capacity) for places in group_by_node(in_time).values()]
         complete = [places_of_node for places_of_node in sets if places_of_node]
         return min(complete, key=lambda places: self._rate(places[-1], task)) if complete else []
 
     def _rate(self, place: Place, task: QueuedTask) -> datetime:
         """When the place is free; elsewhere than on the preferred node it counts as later (`wishes`)."""
-        return self.ready[place.id] + (self._wish if is_elsewhere(place, task) else timedelta(0))
+        return self.find_ready(place, task) + (self._wish if is_elsewhere(place, task) else timedelta(0))
 
-    def estimate_limit_end(self, task: QueuedTask) -> datetime:
+    def estimate_start(self, task: QueuedTask, places: list[Place]) -> datetime:
+        """When the task has all the places, and its owner's limit leaves room."""
+        return max(self._estimate_limit_end(task), *(self.find_ready(place, task) for place in places))
+
+    def _estimate_limit_end(self, task: QueuedTask) -> datetime:
         """When the owner's running tasks leave room for one more; now, unless a limit holds it."""
         room = self.room
         if not room.is_limited(task):
@@ -359,6 +411,9 @@ class _Play:
     def run(self, task: QueuedTask, places: list[Place]) -> float:
         """Let the task have the places, and return its expected seconds."""
         seconds = max(self._expectations.of(task, place.device_model) for place in places)
-        end = max(self.ready[place.id] for place in places) + timedelta(seconds=seconds)
-        self.ready.update({place.id: end for place in places})
+        end = max(self.find_ready(place, task) for place in places) + timedelta(seconds=seconds)
+        for place in places:
+            is_alone = find_share(task, place) is not Share.MEMORY
+            taken = self.room.list_side_by_side(place) if is_alone else [place]
+            self._ends.update({other.id: end for other in taken})
         return seconds

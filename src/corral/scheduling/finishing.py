@@ -24,6 +24,7 @@ from math import inf
 from operator import attrgetter
 
 from corral.scheduling.durations import Expectations
+from corral.scheduling.ordering import age
 from corral.scheduling.room import Room, is_preferred
 from corral.scheduling.values import Gate, Place, QueuedTask
 from corral.scheduling.wishes import Wishes
@@ -67,6 +68,7 @@ class _Waiting:
 
     def __init__(self, tasks: Sequence[QueuedTask]) -> None:
         self._tasks = tasks
+        self._by_age: list[QueuedTask] | None = None
         self._started: set[int] = set()
         self._kinds: dict[_Kind, QueuedTask] | None = None
         self._counts: Counter[_Kind] = Counter()
@@ -76,6 +78,12 @@ class _Waiting:
 
     def __iter__(self) -> Iterator[QueuedTask]:
         return (task for task in self._tasks if task.id not in self._started)
+
+    def list_by_age(self) -> Iterator[QueuedTask]:
+        """Those that wait, the oldest first, in whatever order the candidates came."""
+        if self._by_age is None:
+            self._by_age = sorted(self._tasks, key=age)
+        return (task for task in self._by_age if task.id not in self._started)
 
     def remove(self, task: QueuedTask) -> None:
         """Take out a task that starts."""
@@ -184,7 +192,7 @@ class _Faster:
         now = self._room.now
         ready = [((self._room.ends_at(place) - now).total_seconds(), place.id, place) for place in self._places]
         heapify(ready)
-        for task in waiting:
+        for task in waiting.list_by_age():
             if not self._can_run(_kind(task), task):
                 continue
             at_s, name, place = ready[0]

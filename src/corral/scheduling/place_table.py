@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from math import inf
 
 from corral.scheduling.sorted_list import Sorted
-from corral.scheduling.values import Gate, Owner, Place, PolicyBounds, RunningTask
+from corral.scheduling.values import Gate, Owner, Place, PolicyBounds, RunningTask, Share, find_share
 from corral.work import SlotId
 
 Work = tuple[str, str | None]
@@ -41,6 +41,17 @@ class Device:
 
 
 @dataclass(slots=True)
+class Processor:
+    """The places that compute on one processor; all are on one device."""
+
+    places: dict[SlotId, Place] = field(default_factory=dict[SlotId, Place])
+    computing: int = 0
+    """Places where something runs, or where it is unknown what does."""
+    alone: int = 0
+    """Those of a task that computes alone: while there is one, the others can be given to nothing."""
+
+
+@dataclass(slots=True)
 class Eligible:
     """The places of a pool where an engine runs."""
 
@@ -59,6 +70,7 @@ class PlaceTable(Collection[Place]):
         self.unknown_s = unknown_s
         self.free: dict[SlotId, Place] = {}
         self.devices: dict[str, Device] = {}
+        self.processors: dict[str, Processor] = {}
         self.busy: dict[Work, dict[str, Sorted[tuple[datetime, SlotId]]]] = {}
         """By what they work with and by device model: when they are expected to be free, soonest first."""
         self._places: dict[SlotId, Place] = {}
@@ -118,7 +130,7 @@ class PlaceTable(Collection[Place]):
             if len(self._eligible) >= _MOST_POOLS:
                 self._eligible.clear()
             members = {place.id: place for place in self._places.values() if _can_run(place, *key)}
-            free = {name: place for name, place in members.items() if is_free(place) and engine not in place.closed}
+            free = {name: place for name, place in members.items() if name in self.free and engine not in place.closed}
             eligible = self._eligible[key] = Eligible(members, free)
         return eligible
 
@@ -137,7 +149,8 @@ class PlaceTable(Collection[Place]):
         device.capacity = _find_capacity(device.places.values())
         if place.running is not None:
             self._start(place, place.running)
-        free = is_free(place)
+        may_compute = place.processor is None or self._join(place, place.processor)
+        free = may_compute and is_free(place)
         if free:
             self.free[place.id] = place
         self.listing.update(place.models.keys())
@@ -148,6 +161,41 @@ class PlaceTable(Collection[Place]):
                     eligible.free[place.id] = place
             else:
                 eligible.members.pop(place.id, None)
+
+    def _join(self, place: Place, name: str) -> bool:
+        """Add a place to its processor, and return whether another task can compute there."""
+        processor = self.processors.setdefault(name, Processor())
+        processor.places[place.id] = place
+        processor.computing += is_computing(place)
+        if computes_alone(place):
+            processor.alone += 1
+            for neighbour in processor.places:
+                self._close(neighbour)
+        return not processor.alone
+
+    def _part(self, place: Place, name: str) -> None:
+        """Take a place away from its processor; what was kept from its neighbours by it alone is free again."""
+        processor = self.processors[name]
+        del processor.places[place.id]
+        processor.computing -= is_computing(place)
+        if computes_alone(place):
+            processor.alone -= 1
+            if not processor.alone:
+                for neighbour in filter(is_free, processor.places.values()):
+                    self._open(neighbour)
+        if not processor.places:
+            del self.processors[name]
+
+    def _open(self, place: Place) -> None:
+        self.free[place.id] = place
+        for (_, engine, *_), eligible in self._eligible.items():
+            if place.id in eligible.members and engine not in place.closed:
+                eligible.free[place.id] = place
+
+    def _close(self, place: SlotId) -> None:
+        if self.free.pop(place, None) is not None:
+            for eligible in self._eligible.values():
+                eligible.free.pop(place, None)
 
     def _take_out(self, place: Place) -> None:
         """Forget a place but in `members`, where the new one takes its place."""
@@ -164,9 +212,9 @@ class PlaceTable(Collection[Place]):
                 del self.listing[engine]
         if place.running is not None:
             self._end(place, place.running)
-        if self.free.pop(place.id, None) is not None:
-            for eligible in self._eligible.values():
-                eligible.free.pop(place.id, None)
+        self._close(place.id)
+        if place.processor is not None:
+            self._part(place, place.processor)
 
     def _start(self, place: Place, running: RunningTask) -> None:
         places_of = self._running.setdefault((running.queue, running.owner), {})
@@ -199,8 +247,18 @@ def _can_run(place: Place, pool: Pool, engine: str, model: str | None, node: str
 
 
 def is_free(place: Place) -> bool:
-    """Whether the place can be given a task now."""
+    """Whether the place can be given a task now, as far as the place itself is concerned."""
     return place.running is None and place.gate is Gate.OPEN
+
+
+def is_computing(place: Place) -> bool:
+    """Whether something computes on the place, or holds it for reasons that are not known here."""
+    return place.running is not None or place.gate is Gate.UNHEALTHY
+
+
+def computes_alone(place: Place) -> bool:
+    """Whether a task runs on the place that nothing else can compute next to."""
+    return place.running is not None and find_share(place.running, place) is not Share.MEMORY
 
 
 def is_idle(place: Place) -> bool:

@@ -25,23 +25,24 @@ from corral.scheduling.durations import Expectations
 from corral.scheduling.fairness import Account
 from corral.scheduling.finishing import Finishing
 from corral.scheduling.ordering import Line
-from corral.scheduling.place_table import PlaceTable, is_free
 from corral.scheduling.reservation import Reservations, gather
-from corral.scheduling.room import Room, has_node_with
+from corral.scheduling.room import Room, has_node_with, to_table
 from corral.scheduling.values import Assignment, Decision, FairShare, Gate, Place, QueuedTask, Rule, Snapshot, Turn
 from corral.scheduling.wishes import Wishes
 from corral.work import SlotId
 
 _Shape = tuple[object, ...]
 
-_demand: Callable[[QueuedTask], _Shape] = attrgetter("queue", "engine", "memory", "gpus", "node")
+_demand: Callable[[QueuedTask], _Shape] = attrgetter("queue", "engine", "memory", "gpus", "node", "share")
 """The properties that decide whether a task could use a free place, whatever is loaded there."""
 
-_demand_with_model: Callable[[QueuedTask], _Shape] = attrgetter("queue", "engine", "model", "memory", "gpus", "node")
+_demand_with_model: Callable[[QueuedTask], _Shape] = attrgetter(
+    "queue", "engine", "model", "memory", "gpus", "node", "share"
+)
 """The same where an engine has not every model everywhere."""
 
 _shape: Callable[[QueuedTask], _Shape] = attrgetter(
-    "queue", "engine", "model", "memory", "gpus", "node", "prefer_node", "avoid_slots", "refused_slots"
+    "queue", "engine", "model", "memory", "gpus", "node", "prefer_node", "avoid_slots", "refused_slots", "share"
 )
 """The properties that decide whether a free place can run the task; all tasks of one shape can run, or none."""
 
@@ -73,7 +74,10 @@ class Outcome:
 
 def decide(snapshot: Snapshot) -> Decision:
     """Decide what starts now, what waits and why, and the state that the next decision needs."""
-    if not _has_a_free_place(snapshot):
+    table = to_table(snapshot)
+    if table is not snapshot.places:
+        snapshot = replace(snapshot, places=table)
+    if not table.free:
         return _answer_without_tasks(snapshot)
     outcome = resolve(snapshot)
     started = frozenset(assignment.task for assignment in outcome.assignments)
@@ -84,11 +88,6 @@ def decide(snapshot: Snapshot) -> Decision:
         passed_since=outcome.passed_since,
         turns=outcome.turns,
     )
-
-
-def _has_a_free_place(snapshot: Snapshot) -> bool:
-    places = snapshot.places
-    return bool(places.free) if isinstance(places, PlaceTable) else any(map(is_free, places))
 
 
 def resolve(snapshot: Snapshot) -> Outcome:
@@ -341,7 +340,7 @@ def _name_competition(task: QueuedTask, places: list[Place], room: Room, passed:
         return Rule.AFFINITY
     if any(place.id in room.free and room.can_hold(place, task) for place in places):
         return Rule.RESERVED
-    if any(place.running is None and place.id not in room.free for place in places):
+    if any(place.id in room.table.free and place.id not in room.free for place in places):
         return Rule.BEHIND_OTHERS
     if task.node is not None and room.has_an_option(replace(task, node=None)):
         return Rule.NODE_BUSY

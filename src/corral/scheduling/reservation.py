@@ -1,10 +1,11 @@
 """Tasks that need several GPUs: N places of one node at once, or a reservation that others can only backfill around.
 
 A reservation takes the N places of one node that are expected to be free together first. Until then a task can still
-use them, if it is expected to end before; a place that shares a device with a reserved one is bound too where memory
-is known, for it could hold the memory that was waited for. Estimates are early rather than late (a late task is
-expected to end now), so a reservation is never put off by what was let in. (EASY backfilling: Lifka, "The ANL/IBM SP
-scheduling system", 1995, with one reservation per task instead of one in all.)
+use them, if it is expected to end before; a place that shares a device with a reserved one is bound too where memory is
+known, for it could hold the memory that was waited for, and one that computes on the same processor always is.
+Estimates are early rather than late (a late task is expected to end now), so a reservation is never put off by what was
+let in. (EASY backfilling: Lifka, "The ANL/IBM SP scheduling system", 1995, with one reservation per task instead of one
+in all.)
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Reservations:
         self._wishes = wishes
         self._places: dict[SlotId, Reservation] = {}
         self._devices: dict[str, datetime] = {}
+        self._processors: dict[str, datetime] = {}
 
     def reserve(self, task: QueuedTask) -> Reservation | None:
         """Keep places for a task that cannot gather them now; None when no node could ever give them."""
@@ -63,6 +65,8 @@ class Reservations:
             self._places[place.id] = reservation
             if self._room.capacity(place) < inf:
                 self._devices[place.device] = min(ready_at, self._devices.get(place.device, ready_at))
+            if place.processor is not None:
+                self._processors[place.processor] = min(ready_at, self._processors.get(place.processor, ready_at))
             self._room.touch(neighbour.id for neighbour in self._room.neighbours(place))
         return reservation
 
@@ -81,6 +85,8 @@ class Reservations:
         bounds = [reservation.ready_at] if reservation is not None else []
         if place.device in self._devices:
             bounds.append(self._devices[place.device])
+        if place.processor in self._processors:
+            bounds.append(self._processors[place.processor])
         return min(bounds, default=None)
 
     def _plan_on_each_node(self, task: QueuedTask) -> Iterable[tuple[datetime, str, tuple[SlotId, ...], list[Place]]]:
@@ -100,8 +106,8 @@ class Reservations:
 
     def _estimate_ready(self, place: Place, task: QueuedTask) -> datetime:
         room = self._room
-        if place.id not in room.free or room.can_hold(place, task):
-            return room.ends_at(place)
+        if place.id not in room.free or room.can_hold(place, task) or not room.can_compute(place, task):
+            return room.ready_at(place, task)
         busy = [room.ends_at(neighbour) for neighbour in room.neighbours(place) if neighbour.id not in room.free]
         return min(busy, default=room.now)
 
@@ -121,12 +127,19 @@ def gather(
 
 
 def take_side_by_side(places: Iterable[Place], task: QueuedTask, memory: Callable[[Place], float]) -> list[Place]:
-    """Take the first N places that hold the task together; empty when they do not. Places of a device share memory."""
+    """Take the first N places that hold the task together; empty when they do not. Places of a device share memory.
+
+    Of the places that compute on one processor it takes one: a task that needs several GPUs needs different ones.
+    """
     chosen: list[Place] = []
+    processors: set[str | None] = set()
     taken: Counter[str] = Counter()
     need = task.memory or 0
     for place in places:
+        if place.processor is not None and place.processor in processors:
+            continue
         if task.memory is None or taken[place.device] + need <= memory(place):
+            processors.add(place.processor)
             taken[place.device] += need
             chosen.append(place)
             if len(chosen) == task.gpus:

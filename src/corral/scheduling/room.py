@@ -4,6 +4,9 @@ Memory is counted per device, because places on one device share it. The memory 
 of idle places can be given up. So a task fits when it fits next to the busy ones, and while a decision goes on the room
 can only shrink: a task that fits nowhere once need not be looked at again.
 
+Where several places compute on one processor, a task that computes alone gets it only while nothing else does, and then
+the others are not free for the rest of the decision: this shrinks the room too.
+
 The table of the places is read and left as it is: what this decision gives away is kept here. `touched` and `taken_for`
 are logs of it, in order, for what follows the decision at its own pace (`choosing`, `finishing`).
 """
@@ -16,8 +19,18 @@ from datetime import datetime, timedelta
 from math import inf
 from operator import attrgetter
 
-from corral.scheduling.place_table import Eligible, PlaceTable, Work, is_idle
-from corral.scheduling.values import Gate, Owner, Place, Queue, QueuedTask, ResidentModel, Snapshot
+from corral.scheduling.place_table import Eligible, PlaceTable, Work, computes_alone, is_idle
+from corral.scheduling.values import (
+    Gate,
+    Owner,
+    Place,
+    Queue,
+    QueuedTask,
+    ResidentModel,
+    Share,
+    Snapshot,
+    find_share,
+)
 from corral.work import SlotId
 
 Eviction = tuple[SlotId, ResidentModel]
@@ -41,6 +54,8 @@ class Room:
         self._ends: dict[SlotId, datetime] = {}
         self._taken_for: defaultdict[Work, list[Place]] = defaultdict(list)
         self._held: dict[str, int] = {}
+        self._computing: Counter[str] = Counter()
+        self._alone: set[SlotId] = set()
         self._residents: dict[SlotId, list[ResidentModel]] = {}
         self._started: Counter[tuple[str, Owner]] = Counter()
         self._eligible: dict[_Reach, Eligible] = {}
@@ -112,8 +127,18 @@ class Room:
         return task.memory is None or task.memory <= self.capacity(place)
 
     def can_hold(self, place: Place, task: QueuedTask) -> bool:
-        """Whether the task fits next to what busy places hold; unknown memory fits anywhere."""
-        return task.memory is None or task.memory <= self.left(place)
+        """Whether the task fits next to what busy places hold and compute; unknown memory fits anywhere."""
+        return (task.memory is None or task.memory <= self.left(place)) and self.can_compute(place, task)
+
+    def can_compute(self, place: Place, task: QueuedTask) -> bool:
+        """Whether what computes on the place's processor leaves it to the task, as far as the place is free."""
+        return not self.count_computing(place) or find_share(task, place) is Share.MEMORY
+
+    def count_computing(self, place: Place) -> int:
+        """How many tasks compute on the place's processor, where it has one that others use too."""
+        if place.processor is None:
+            return 0
+        return self.table.processors[place.processor].computing + self._computing[place.processor]
 
     def has_an_option(self, task: QueuedTask) -> bool:
         """Whether a free place fits the task, avoided ones included."""
@@ -166,12 +191,42 @@ class Room:
 
     def ends_at(self, place: Place) -> datetime:
         """When a busy place is expected to be free; now for a free one and for one that is late."""
-        return max(self.now, self._end_of(place))
+        return max(self.now, self._end_of(place, Share.MEMORY))
 
-    def _end_of(self, place: Place) -> datetime:
-        if place.running is not None:
-            return self.table.ends_at(place.running)
-        return self._ends.get(place.id, self.now)
+    def ready_at(self, place: Place, task: QueuedTask) -> datetime:
+        """When the task could compute on the place, if nothing else starts there; memory apart."""
+        return max(self.now, self._end_of(place, find_share(task, place)))
+
+    def is_late(self, place: Place, task: QueuedTask) -> bool:
+        """Whether what keeps the task from computing on the place takes longer than was expected."""
+        return self._end_of(place, find_share(task, place)) < self.now
+
+    def list_side_by_side(self, place: Place) -> list[Place]:
+        """All places that compute on the place's processor, itself included, by id."""
+        if place.processor is None:
+            return [place]
+        return [other for _, other in sorted(self.table.processors[place.processor].places.items())]
+
+    def find_alone(self, place: Place) -> Place | None:
+        """Find the other place on the same processor whose running task computes alone."""
+        others = (other for other in self.list_side_by_side(place) if other.id != place.id)
+        return next(filter(computes_alone, others), None)
+
+    def _end_of(self, place: Place, share: Share) -> datetime:
+        """When the last of what is in the way of a task that shares the place so should end; now where nothing is."""
+        ends = [
+            self._find_end(other)
+            for other in self.list_side_by_side(place)
+            if other.id == place.id or share is not Share.MEMORY or self._is_alone(other)
+        ]
+        return max(filter(None, ends), default=self.now)
+
+    def _find_end(self, place: Place) -> datetime | None:
+        """When what runs on the place should end; None where nothing does."""
+        return self._ends.get(place.id) if place.running is None else self.table.ends_at(place.running)
+
+    def _is_alone(self, place: Place) -> bool:
+        return place.id in self._alone or computes_alone(place)
 
     def find_working_with(self, work: Work, until: datetime) -> Iterator[Place]:
         """Places that work with a model and should be free by then, those given away in this decision last."""
@@ -196,7 +251,8 @@ class Room:
         alike = self._alike.get(place.id)
         if alike is None:
             others = tuple(sorted(resident.memory or 0 for _, resident in self._list_yielded(place)))
-            alike = place.device_model, self.left(place), tuple(self._residents_of(place)), others
+            computing = self.count_computing(place)
+            alike = place.device_model, self.left(place), computing, tuple(self._residents_of(place)), others
             self._alike[place.id] = alike
         return alike
 
@@ -221,11 +277,21 @@ class Room:
             self._held[place.device] = self._held.get(place.device, device.held) + load
             self._ends[place.id] = self.now + timedelta(seconds=expected_s)
             self._taken_for[task.engine, task.model].append(place)
+            if place.processor is not None:
+                self._compute(place, place.processor, task)
             if device.capacity < inf and len(device.places) > 1:
                 self.touch(device.places)
             evictions += evicted
         self._started[task.queue, task.owner] += 1
         return tuple(evictions)
+
+    def _compute(self, place: Place, processor: str, task: QueuedTask) -> None:
+        """Let a task compute; next to one that computes alone no place is free."""
+        self._computing[processor] += 1
+        if find_share(task, place) is not Share.MEMORY:
+            self._alone.add(place.id)
+            for neighbour in self.table.processors[processor].places:
+                self.free.pop(neighbour, None)
 
     def plan_evictions(
         self, place: Place, task: QueuedTask, *, still_needed: int = 0
@@ -238,6 +304,9 @@ class Room:
         left = self.left(place) - still_needed
         own = self._residents_of(place)
         load = load_of(task, own)
+        if task.share is Share.WHOLE:
+            lost = [(place.id, resident) for resident in own if not is_model_of(resident, task)]
+            return (*lost, *self._list_yielded(place)), load
         if left == inf or task.memory is None:
             return (), load
         others = self._list_yielded(place)

@@ -18,6 +18,17 @@ from corral.work import Priority, SlotId, TaskClass
 Owner = str
 
 
+class Share(StrEnum):
+    """How a task shares the processor of a place (`Place.processor`) while it runs."""
+
+    MEMORY = "memory"
+    """Next to others, as long as what is measured or declared fits together."""
+    ALONE = "alone"
+    """Nothing else computes meanwhile; models of others stay in memory as far as they fit."""
+    WHOLE = "whole"
+    """Alone, and every other model on the device is given up first."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
     """A task as the policy needs it: its owner, and the fields of `corral.requests` that decide where it goes."""
@@ -36,6 +47,8 @@ class Demand:
     """The only node where it can run."""
     prefer_node: str | None = None
     """The node that it would rather run on; how much time that can cost is bounded (`corral.scheduling.wishes`)."""
+    share: Share = Share.MEMORY
+    """The share that it asks for; unknown needs compute alone too (`find_share`)."""
 
 
 def copy_demand(task: Demand) -> dict[str, Any]:  # of every field's own type
@@ -80,6 +93,8 @@ class RunningTask:
     started_at: datetime
     expected_end: datetime | None
     """From the measured durations; None when nothing was measured yet."""
+    share: Share = Share.MEMORY
+    """The share that it asked for (`Demand.share`)."""
 
 
 class Gate(StrEnum):
@@ -93,7 +108,7 @@ class Gate(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where one task can run at a time: the slots of a device that are occupied one at a time, as one.
+    """Where one task can run at a time: a slot of a GPU, or the slots that are occupied one at a time, as one.
 
     Users see places in the API alone, where a slot's `group` is its place.
     """
@@ -102,6 +117,8 @@ class Place:
     node: str
     device: str
     """The provider of the memory, unique in the cluster (`<node>/GPU-<uuid>`); places on one device share it."""
+    processor: str | None = None
+    """What computes here, where other places of the device compute on it too: a GPU. None where nothing else does."""
     device_model: str
     """The GPU's catalogue model, or `cpu`; durations are measured per device model."""
     capacity: Bytes | None = None
@@ -120,6 +137,8 @@ class Place:
     """The name of each engine's slot here, `node/gpu0/comfyui`; an engine that is absent goes by `id`."""
     closed: Mapping[str, Gate] = field(default_factory=dict[str, Gate])
     """Engines whose slot takes no new tasks, while those of others are open."""
+    exclusive: frozenset[str] = frozenset()
+    """Engines whose tasks compute alone here, whatever they ask for."""
 
     def name_for(self, engine: str) -> SlotId:
         """Return the name of an engine's slot."""
@@ -140,6 +159,13 @@ class Place:
     def is_among(self, names: Container[SlotId], engine: str) -> bool:
         """Whether an engine's slot is among those named, by its own name or by that of the place."""
         return self.id in names or (bool(self.names) and self.name_for(engine) in names)
+
+
+def find_share(work: Demand | RunningTask, place: Place) -> Share:
+    """Return how a task shares the place's processor: alone where it is unknown whether it fits next to others."""
+    if work.share is Share.MEMORY and (work.memory is None or place.capacity is None or work.engine in place.exclusive):
+        return Share.ALONE
+    return work.share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,10 +58,10 @@ class Wishes:
         if task.prefer_node is None or far.node == task.prefer_node or len(self.waiting) >= MOST_WAITING:
             return False
         left_s = self.count_left_s(task)
-        near = min(self._list_busy(task), key=lambda place: (self._find_ready(place), place.id), default=None)
+        near = min(self._list_busy(task), key=lambda place: (self._find_ready(place, task), place.id), default=None)
         if near is None or not left_s:
             return False
-        ready_at = self._find_ready(near)
+        ready_at = self._find_ready(near, task)
         ends_at = ready_at + timedelta(seconds=self._expectations.of(task, near.device_model))
         if ends_at > self._room.now + timedelta(seconds=self._expectations.of(task, far.device_model) + left_s):
             return False
@@ -94,12 +94,12 @@ class Wishes:
     def _list_busy(self, task: QueuedTask) -> Iterator[Place]:
         """Places of the preferred node that work, on a task that is not late."""
         for place in self._list_usable(task):
-            is_late = place.running is not None and self._room.table.ends_at(place.running) < self._room.now
-            if place.id not in self._room.free and place.gate_for(task.engine) is Gate.OPEN and not is_late:
+            is_busy = place.id not in self._room.free or not self._room.can_compute(place, task)
+            if is_busy and place.gate_for(task.engine) is Gate.OPEN and not self._room.is_late(place, task):
                 yield place
 
-    def _find_ready(self, place: Place) -> datetime:
-        return self._ready.get(place.id, self._room.ends_at(place))
+    def _find_ready(self, place: Place, task: QueuedTask) -> datetime:
+        return self._ready.get(place.id, self._room.ready_at(place, task))
 
 
 def is_elsewhere(place: Place, task: QueuedTask) -> bool:

@@ -93,8 +93,9 @@ def _make_local_slot(
     return SlotSpec(
         id=SlotId(f"{spec.name}/{settings.name}"),
         device=spec.name,
-        place=spec.name,
+        place=_find_place(spec, settings),
         engine=settings.name,
+        exclusive=ENGINES[settings.name].exclusive,
         settings={
             "gpu": spec.visible,
             **({"threads": device.threads} if has_worker else {}),
@@ -116,9 +117,10 @@ def _make_instance_slot(device: DeviceSpec, settings: EngineSettings, instance: 
     return SlotSpec(
         id=SlotId(f"{device.name}/{settings.name}"),
         device=device.name,
-        place=device.name,
+        place=_find_place(device, settings),
         engine=settings.name,
         instance=instance.name,
+        exclusive=ENGINES[settings.name].exclusive,
         settings={"url": instance.url, **_describe_credentials(instance), **_describe_options(settings)},
         make=partial(
             build_remote,
@@ -128,6 +130,11 @@ def _make_instance_slot(device: DeviceSpec, settings: EngineSettings, instance: 
             credentials=name_credentials(instance),
         ),
     )
+
+
+def _find_place(device: DeviceSpec, settings: EngineSettings) -> SlotId:
+    """Return the place of an engine's slot: of a GPU its own, of a share of a processor that of all."""
+    return device.name if device.processor is None else SlotId(f"{device.name}/{settings.name}")
 
 
 def _describe_credentials(instance: Instance) -> dict[str, object]:
@@ -141,20 +148,15 @@ def _describe_options(settings: EngineSettings) -> dict[str, object]:
 
 
 def _group_slots(slots: Iterable[SlotSpec]) -> Iterable[SlotSpec]:
-    """Name instances where a device has several of an engine; all but the first are places of their own.
-
-    They are servers that run anyway, so they work at the same time and share the device's memory.
-    """
+    """Name instances where a device has several of an engine; each is a place of its own."""
     listed = list(slots)
     count = Counter(slot.id for slot in listed)
-    grouped: set[SlotId] = set()
     for slot in listed:
         if count[slot.id] == 1:
             yield slot
-            continue
-        name = SlotId(f"{slot.id}/{slot.instance}")
-        yield replace(slot, id=name, place=name if slot.id in grouped else slot.place)
-        grouped.add(slot.id)
+        else:
+            name = SlotId(f"{slot.id}/{slot.instance}")
+            yield replace(slot, id=name, place=name)
 
 
 def _find_device(cluster: Cluster, instance: Instance) -> DeviceSpec:

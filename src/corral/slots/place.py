@@ -228,6 +228,7 @@ class PlaceState:
             id=self.id,
             node=self.device.node,
             device=self.device.provider,
+            processor=self.device.processor,
             device_model=self.device.model,
             capacity=self.device.capacity,
             engines=frozenset(name for name, state in states if state.problem is None),
@@ -241,6 +242,7 @@ class PlaceState:
             closed={name: state.gate for name, state in states if state.gate is not Gate.OPEN}
             if gate is Gate.OPEN
             else {},
+            exclusive=frozenset(name for name, state in states if state.spec.exclusive),
         )
 
     def to_view(self) -> PlaceView:

@@ -11,6 +11,9 @@ from corral.scheduling.values import Gate, Place, ResidentModel, RunningTask
 from corral.units import Bytes, format_bytes, format_duration
 from corral.work import Engine, SlotId
 
+CPU = "cpu"
+"""The device model of a share of a processor."""
+
 _SIZES = frozenset({"memory", "limit"})
 """Fields of devices in bytes."""
 
@@ -37,6 +40,11 @@ class DeviceSpec:
     None on processors and for instances reached by URL."""
 
     @property
+    def processor(self) -> str | None:
+        """The name of what its places compute on together; None for a share of a processor."""
+        return None if self.model == CPU else self.provider
+
+    @property
     def capacity(self) -> Bytes | None:
         """Memory that tasks can use; None when unknown."""
         free = None if self.memory is None else Bytes(max(0, self.memory - (self.foreign or 0)))
@@ -51,10 +59,13 @@ class SlotSpec:
     """`node/gpu0/comfyui`, and `node/gpu0/comfyui/b` where the device has several instances of the engine."""
     device: SlotId
     place: SlotId
-    """Slots of one place are occupied one at a time. Of each engine, a place has at most one slot."""
+    """Slots of one place are occupied one at a time: those of a share of a processor. Of each engine, a place has at
+    most one slot. A slot of a GPU is a place of its own."""
     engine: str
     instance: str | None = None
     """The instance's name in the cluster file; None for an engine in processes of this machine."""
+    exclusive: bool = False
+    """Whether its tasks compute alone on the device."""
     settings: Mapping[str, object] = field(default_factory=dict[str, object])
     """The settings of the engine (a URL, options, threads): where they differ, the engine is made again."""
     make: Callable[[], Engine] = field(compare=False, repr=False)
@@ -72,8 +83,12 @@ class SlotSpec:
 
     @property
     def occupies(self) -> str:
-        """Whatever the slot is called: the server, the GPU or the share of the processor that it takes."""
-        return str(self.settings.get("url") or self.settings.get("gpu") or self.device)
+        """Whatever the slot is called: the server, the engine on a GPU, or the share of the processor that it takes.
+
+        Engines of one GPU leave room for one another, which the policy watches.
+        """
+        gpu = self.settings.get("gpu")
+        return str(self.settings.get("url") or (f"{gpu}/{self.engine}" if gpu else self.device))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

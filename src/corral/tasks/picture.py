@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from corral.scheduling.place_table import PlaceTable
-from corral.scheduling.values import Assignment, Gate, Queue, QueuedTask, RunningTask
+from corral.scheduling.room import Room
+from corral.scheduling.values import Assignment, Queue, QueuedTask, RunningTask, Share, Snapshot, find_share
 from corral.slots.place import PlaceState
 from corral.slots.registry import Registry
 from corral.slots.values import Hold, HoldKind
@@ -21,6 +22,7 @@ from corral.tasks.lost_jobs import LostJobs
 from corral.tasks.ready_tasks import ReadyTasks
 from corral.tasks.running import Attempt
 from corral.tasks.store.transitions import TaskChange
+from corral.work import SlotId
 
 
 class Picture:
@@ -99,15 +101,13 @@ class Picture:
 
     def _can_return(self, task: QueuedTask, state: PlaceState) -> bool:
         queue, place = self.queues.get(task.queue), state.to_place()
+        room = Room(Snapshot(now=datetime.now(UTC), tasks=(), places=self.table, queues=self.queues))
         return (
             task.gpus == 1
             and state.is_free
-            and task.engine in place.engines
-            and place.is_on(task.node)
-            and place.gate_for(task.engine) is Gate.OPEN
+            and room.is_option(place, task)
             and not place.is_among(task.avoid_slots | task.refused_slots, task.engine)
             and (queue is None or not queue.paused)
-            and (queue is None or queue.pool is None or place.is_among(queue.pool, task.engine))
         )
 
     def occupy(self, assignment: Assignment, *, now: float) -> Attempt:
@@ -125,12 +125,23 @@ class Picture:
             memory=task.memory,
             started_at=started_at,
             expected_end=started_at + timedelta(seconds=assignment.expected_s),
+            share=task.share,
         )
+        takes = self._find_taken(task, assignment.places)
         hold = Hold(kind=HoldKind.TASK, owner=task.owner, label=f"task {task.id}", since=started_at, task=running)
         for place in places:
             place.hold(hold)
         self.update(places)
-        return Attempt(task, uuid4(), places, hold, assignment, leased_at=now)
+        return Attempt(task, uuid4(), places, hold, assignment, takes, leased_at=now)
+
+    def _find_taken(self, task: QueuedTask, names: Iterable[SlotId]) -> tuple[SlotId, ...]:
+        """Return the places that nothing else can have meanwhile: its own, and all of a device where it is alone."""
+        taken: dict[SlotId, None] = {}
+        for place in map(self.table.__getitem__, names):
+            taken[place.id] = None
+            if place.processor is not None and find_share(task, place) is not Share.MEMORY:
+                taken |= dict.fromkeys(self.table.processors[place.processor].places)
+        return tuple(taken)
 
     def vacate(self, attempts: Iterable[Attempt]) -> None:
         """Free the slots of attempts."""

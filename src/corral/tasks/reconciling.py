@@ -227,7 +227,9 @@ class Reconciler:
                 continue
             is_ours = held.holder == self._holder
             if not is_ours and not held.expired:
-                elsewhere.update(dict.fromkeys(held.slots, f"task {held.task} holds it for another server"))
+                elsewhere.update(
+                    dict.fromkeys((*held.takes, *held.slots), f"task {held.task} holds it for another server")
+                )
                 continue
             why = "the server that ran it has stopped" if is_ours else "its lease ran out"
             problem = Problem(code="attempt.lost", what=f"attempt {held.lease} was lost: {why}")

@@ -36,6 +36,8 @@ class Attempt:
     hold: Hold
     """Its hold on the places."""
     assignment: Assignment
+    takes: tuple[SlotId, ...]
+    """The places that nothing else can have meanwhile, its neighbours where it computes alone among them."""
     leased_at: float
     started_at: float = 0.0
     batch: int | None = None
@@ -61,7 +63,7 @@ class Attempt:
         return TaskChange(
             task=self.task.id,
             event=Leased(self.id, self.slots),
-            takes=self.assignment.places,
+            takes=self.takes,
             device_model=self.place.device.model,
             note={"because": self.assignment.because},
         )

@@ -33,7 +33,7 @@ class Finishing:
     ) -> None:
         self._floor = floor
         self._expectations = expectations
-        self._tasks = tasks
+        self._tasks = sorted(tasks, key=lambda task: (task.queued_at, task.id))
         self._has_started = has_started
 
     def in_time(self, task: QueuedTask, options: list[Place]) -> list[Place]:

@@ -5,17 +5,30 @@ The checks here count memory and limits on their own, from the snapshot and the 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from corral.cluster.values import QueueOrder
+from corral.scheduling.place_table import PlaceTable
 from corral.scheduling.policy import decide
-from corral.scheduling.values import Assignment, DurationKey, Gate, Place, Queue, QueuedTask, Snapshot, TaskClass
+from corral.scheduling.values import (
+    Assignment,
+    DurationKey,
+    Gate,
+    Place,
+    Queue,
+    QueuedTask,
+    Rule,
+    Share,
+    Snapshot,
+    TaskClass,
+    find_share,
+)
 from doubles.chances import MANY
-from doubles.scheduling_strategies import ONE_GPU, snapshots, snapshots_with_nodes
+from doubles.scheduling_strategies import ONE_GPU, snapshots, snapshots_on_processors, snapshots_with_nodes
 
 
 def queue_of(snapshot: Snapshot, task: QueuedTask) -> Queue:
@@ -83,7 +96,7 @@ def may_use(snapshot: Snapshot, place: Place, task: QueuedTask) -> bool:
 
 
 @MANY
-@given(st.one_of(snapshots(), snapshots_with_nodes()))
+@given(st.one_of(snapshots(), snapshots_with_nodes(), snapshots_on_processors()))
 def test_no_slot_gets_two_tasks_and_no_task_starts_twice(snapshot):
     assignments = decide(snapshot).assignments
     given_away = [place for assignment in assignments for place in assignment.places]
@@ -92,7 +105,7 @@ def test_no_slot_gets_two_tasks_and_no_task_starts_twice(snapshot):
 
 
 @MANY
-@given(st.one_of(snapshots(), snapshots_with_nodes()))
+@given(st.one_of(snapshots(), snapshots_with_nodes(), snapshots_on_processors()))
 def test_memory_is_never_overcommitted_on_a_device(snapshot):
     assignments = decide(snapshot).assignments
     places, tasks = places_of(snapshot), tasks_of(snapshot)
@@ -106,7 +119,7 @@ def test_memory_is_never_overcommitted_on_a_device(snapshot):
 
 
 @MANY
-@given(st.one_of(snapshots(), snapshots_with_nodes()))
+@given(st.one_of(snapshots(), snapshots_with_nodes(), snapshots_on_processors()))
 def test_a_task_gets_only_slots_it_may_use_and_as_many_as_it_needs_on_one_node(snapshot):
     places, tasks = places_of(snapshot), tasks_of(snapshot)
     for assignment in decide(snapshot).assignments:
@@ -118,7 +131,7 @@ def test_a_task_gets_only_slots_it_may_use_and_as_many_as_it_needs_on_one_node(s
 
 
 @MANY
-@given(st.one_of(snapshots(), snapshots_with_nodes()))
+@given(st.one_of(snapshots(), snapshots_with_nodes(), snapshots_on_processors()))
 def test_only_residents_of_idle_slots_are_given_up_and_none_twice(snapshot):
     places = places_of(snapshot)
     decision = decide(snapshot)
@@ -136,7 +149,7 @@ def test_only_residents_of_idle_slots_are_given_up_and_none_twice(snapshot):
 
 
 @MANY
-@given(st.one_of(snapshots(), snapshots_with_nodes()))
+@given(st.one_of(snapshots(), snapshots_with_nodes(), snapshots_on_processors()))
 def test_an_owner_never_runs_more_than_the_queue_allows(snapshot):
     assignments, tasks = decide(snapshot).assignments, tasks_of(snapshot)
     for position, assignment in enumerate(assignments):
@@ -144,7 +157,7 @@ def test_an_owner_never_runs_more_than_the_queue_allows(snapshot):
 
 
 @MANY
-@given(st.one_of(snapshots(), snapshots_with_nodes()))
+@given(st.one_of(snapshots(), snapshots_with_nodes(), snapshots_on_processors()))
 def test_every_candidate_starts_or_has_a_rule(snapshot):
     decision = decide(snapshot)
     started = {assignment.task for assignment in decision.assignments}
@@ -154,12 +167,71 @@ def test_every_candidate_starts_or_has_a_rule(snapshot):
 
 
 @MANY
-@given(st.one_of(snapshots(), snapshots_with_nodes()), st.randoms(use_true_random=False))
+@given(st.one_of(snapshots(), snapshots_with_nodes(), snapshots_on_processors()), st.randoms(use_true_random=False))
 def test_the_same_question_in_any_order_has_the_same_answer(snapshot, chance):
     tasks, places = list(snapshot.tasks), list(snapshot.places)
     chance.shuffle(tasks)
     chance.shuffle(places)
     assert decide(replace(snapshot, tasks=tuple(tasks), places=tuple(places))) == decide(snapshot)
+
+
+@MANY
+@given(snapshots_on_processors())
+def test_nothing_computes_next_to_a_task_that_computes_alone(snapshot):
+    computing: defaultdict[str | None, list[Share]] = defaultdict(list)
+    for place in snapshot.places:
+        if place.running is not None:
+            computing[place.processor].append(find_share(place.running, place))
+    places, tasks = places_of(snapshot), tasks_of(snapshot)
+    for assignment in decide(snapshot).assignments:
+        for place in map(places.__getitem__, assignment.places):
+            share = find_share(tasks[assignment.task], place)
+            assert not computing[place.processor] or {share, *computing[place.processor]} == {Share.MEMORY}
+            computing[place.processor].append(share)
+
+
+@MANY
+@given(snapshots_on_processors())
+def test_a_task_on_several_gpus_gets_processors_of_its_own_each(snapshot):
+    places = places_of(snapshot)
+    for assignment in decide(snapshot).assignments:
+        assert len({places[place].processor for place in assignment.places}) == len(assignment.places)
+
+
+@MANY
+@given(snapshots_on_processors())
+def test_a_task_that_wants_the_whole_device_leaves_no_other_model_there(snapshot):
+    places, tasks = places_of(snapshot), tasks_of(snapshot)
+    decision = decide(snapshot)
+    lost = {(place, resident) for assignment in decision.assignments for place, resident in assignment.evict}
+    for assignment in decision.assignments:
+        task = tasks[assignment.task]
+        if task.share is Share.WHOLE:
+            devices = {places[place].device for place in assignment.places}
+            for place in snapshot.places:
+                if place.device in devices and place.gate is not Gate.UNHEALTHY:
+                    kept = [resident for resident in place.resident if (place.id, resident) not in lost]
+                    assert all((held.engine, held.model) == (task.engine, task.model) for held in kept)
+
+
+@MANY
+@given(snapshots_on_processors())
+def test_nothing_waits_for_a_busy_slot_while_one_could_have_it(snapshot):
+    """Whatever shares a processor: a task that is told that all is busy finds no free place that holds it."""
+    decision, places = decide(snapshot), list(snapshot.places)
+    for number, rule in decision.waiting.items():
+        if rule is Rule.SLOTS_BUSY:
+            task = tasks_of(snapshot)[number]
+            assert not any(could_have(snapshot, task, place, decision.assignments) for place in places)
+
+
+@MANY
+@given(snapshots_on_processors(), snapshots_on_processors())
+def test_a_table_that_was_kept_and_changed_knows_what_computes_as_one_made_anew(before, after):
+    table = PlaceTable(before.places, unknown_s=after.bounds.unknown_duration_s)
+    decide(replace(before, places=table, bounds=after.bounds))
+    table.replace(after.places)
+    assert decide(replace(after, places=table)) == decide(after)
 
 
 @MANY
@@ -228,11 +300,26 @@ def has_its_model(place: Place, task: QueuedTask) -> bool:
     return any((resident.engine, resident.model) == (task.engine, task.model) for resident in place.resident)
 
 
+def may_compute(snapshot: Snapshot, task: QueuedTask, place: Place, before: tuple[Assignment, ...]) -> bool:
+    """Whether what computes on the place's processor after these assignments leaves it to the task."""
+    if place.processor is None:
+        return True
+    shares: list[Share] = []
+    for other in snapshot.places:
+        if other.processor == place.processor:
+            started = [tasks_of(snapshot)[a.task] for a in before if other.id in a.places]
+            work = [*started, *([other.running] if other.running else [])]
+            shares += [find_share(running, other) for running in work]
+            if other.gate is Gate.UNHEALTHY:
+                shares.append(Share.MEMORY)
+    return not shares or {find_share(task, place), *shares} == {Share.MEMORY}
+
+
 def could_have(snapshot: Snapshot, task: QueuedTask, place: Place, before: tuple[Assignment, ...]) -> bool:
     """Whether the place could have been given to the task after these assignments, avoided places left aside."""
     if queue_of(snapshot, task).paused or not may_use(snapshot, place, task) or place.id in task.avoid_slots:
         return False
-    if is_limited(snapshot, task, before):
+    if is_limited(snapshot, task, before) or not may_compute(snapshot, task, place, before):
         return False
     if task.memory is None or place.capacity is None:
         return True

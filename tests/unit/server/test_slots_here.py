@@ -49,13 +49,18 @@ def list_wanted(text: str, folder: Path) -> Wanted:
     return localize(read(text), data_dir=folder, locate=lambda name: folder / name).wanted
 
 
-def test_instances_on_one_gpu_are_slots_of_one_device_that_are_occupied_one_at_a_time(tmp_path: Path) -> None:
+def test_instances_on_one_gpu_are_slots_of_one_device_that_can_be_occupied_at_the_same_time(tmp_path: Path) -> None:
     wanted = list_wanted(TWO_COMFYUIS, tmp_path)
     assert sorted((slot.id, slot.place) for slot in wanted.slots) == [
-        ("elsewhere/gpu0/comfyui", "elsewhere/gpu0"),
-        ("elsewhere/gpu0/ollama", "elsewhere/gpu0"),
-        ("elsewhere/gpu1/comfyui", "elsewhere/gpu1"),
-        ("far/ollama", "far"),
+        (slot, slot)
+        for slot in ("elsewhere/gpu0/comfyui", "elsewhere/gpu0/ollama", "elsewhere/gpu1/comfyui", "far/ollama")
+    ]
+    processors = {place.id: place.processor for place in Registry(wanted).list_places()}
+    assert processors["elsewhere/gpu0/comfyui"] == processors["elsewhere/gpu0/ollama"] == "elsewhere/gpu0"
+    assert processors["elsewhere/gpu1/comfyui"] == "elsewhere/gpu1"
+    assert [slot.id for slot in wanted.slots if slot.exclusive] == [
+        "elsewhere/gpu0/comfyui",
+        "elsewhere/gpu1/comfyui",
     ]
     assert {device.name: device.capacity for device in wanted.devices} == {
         "elsewhere/gpu0": 16 * 2**30,
@@ -64,12 +69,12 @@ def test_instances_on_one_gpu_are_slots_of_one_device_that_are_occupied_one_at_a
     }
 
 
-def test_several_instances_of_an_engine_on_a_gpu_are_named_and_work_at_the_same_time(tmp_path: Path) -> None:
+def test_several_instances_of_an_engine_on_a_gpu_are_named_and_have_a_place_each(tmp_path: Path) -> None:
     wanted = list_wanted(TWO_COMFYUIS.replace("gpu: 1}\n  ollama", "gpu: 0}\n  ollama"), tmp_path)
     comfyuis = [slot for slot in wanted.slots if slot.engine == "comfyui"]
     assert [slot.id for slot in comfyuis] == ["elsewhere/gpu0/comfyui/left", "elsewhere/gpu0/comfyui/right"]
     assert {slot.device for slot in comfyuis} == {"elsewhere/gpu0"}
-    assert [slot.place for slot in comfyuis] == ["elsewhere/gpu0", "elsewhere/gpu0/comfyui/right"]
+    assert [slot.place for slot in comfyuis] == [slot.id for slot in comfyuis]
 
 
 def test_drained_slot_stays_so_when_another_instance_of_its_engine_comes_or_goes(tmp_path: Path) -> None:

@@ -65,6 +65,8 @@ class Held:
     lease: UUID
     holder: UUID
     slots: tuple[SlotId, ...]
+    takes: tuple[SlotId, ...]
+    """The places that nothing else can have meanwhile."""
     expired: bool
 
 
@@ -222,11 +224,18 @@ async def renew_leases(pool: Queries, leases: Sequence[UUID], ttl: timedelta) ->
 async def list_held(pool: Queries) -> tuple[Held, ...]:
     """Return every task that an attempt owns, and whether its lease has run out by the database's clock."""
     rows = await pool.fetch(
-        "select id, lease, lease_holder, slots, lease_until < now() as expired"
-        " from tasks where id in (select task_id from slot_leases)"
+        "select id, lease, lease_holder, slots, takes, lease_until < now() as expired from tasks"
+        " join (select task_id, array_agg(slot) as takes from slot_leases group by task_id) l on l.task_id = id"
     )
     return tuple(
-        Held(row["id"], row["lease"], row["lease_holder"], tuple(map(SlotId, row["slots"])), row["expired"])
+        Held(
+            task=row["id"],
+            lease=row["lease"],
+            holder=row["lease_holder"],
+            slots=tuple(map(SlotId, row["slots"])),
+            takes=tuple(map(SlotId, row["takes"])),
+            expired=row["expired"],
+        )
         for row in rows
     )
 

@@ -50,7 +50,8 @@ class TaskRow:
     avoid_slot: SlotId | None = None
     refused_slot: SlotId | None = None
     takes: tuple[SlotId, ...] = ()
-    """What `slot_leases` has for its lease: slots of one device exclude one another. Empty: the slots themselves."""
+    """What `slot_leases` has for its lease: the places, with all of their devices where it computes alone. Empty: the
+    slots themselves."""
     outputs: tuple[StoredFile, ...] = ()
 
 
