@@ -83,6 +83,7 @@ _PROBLEMS = {
     "fit.ambiguous_gpu": "The name fits several GPU models.",
     "fit.memory_unknown": "A GPU without memory of its own, named without the machine's.",
     "fit.unknown_gpu": "The catalogue has no such GPU.",
+    "hold.device_gone": "The device of a hold is not there any more, or another has it, after a restart.",
     "input.conflict": "Two inputs contradict each other, or one of several is needed.",
     "input.engine_off": "The cluster file does not turn this engine on.",
     "input.files": "The engine takes more or fewer files.",

@@ -101,6 +101,9 @@ def story_kinds() -> str:
     """List the events that a story can have."""
     rows = [(code("submitted"), "The task was accepted.")]
     rows += [(code(kind_of(event)), sentence(_for_people(event.__doc__))) for event in TRANSITIONS]
+    rows.append((code("hold_granted"), "Its devices were found free, and are its holder's from now on."))
+    rows.append((code("hold_ending"), "Its holder was asked to stop: its time is over, or it was asked back."))
+    rows.append((code("hold_ended"), "It was given back, or taken back; `because` says why."))
     rows.append((code("gate_changed"), "A queue or a slot was paused, drained or resumed. It belongs to no task."))
     return table(("kind", "what happened"), rows)
 

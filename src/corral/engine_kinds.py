@@ -94,7 +94,10 @@ class ValueRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineKind(ServiceEngine):
-    """An engine of the queue. One of `worker`, `served`, `in_process` and `adapter` names the code of its tasks."""
+    """An engine of the queue.
+
+    One of `worker`, `served`, `in_process`, `held` and `adapter` names the code of its tasks.
+    """
 
     summary: str
     """One sentence for people."""
@@ -135,6 +138,9 @@ class EngineKind(ServiceEngine):
     """Whether it computes on GPUs of AMD and Intel too; any other has its slots on NVIDIA's and on processors."""
     in_process: str | None = None
     """`module:Class` of a `corral.work.Engine` that computes nothing, and so needs no worker."""
+    held: str | None = None
+    """`module:Class` of a `corral.work.Engine` that takes a `corral.work.HoldBook`: its slots lend their devices to
+    programs that Corral does not run, so its tasks go on while the server is away."""
     adapter: str | None = None
     """`module:function` that takes an instance's URL, options and credentials, and returns a `corral.work.Engine`."""
     hosts_models: bool = False
@@ -329,6 +335,14 @@ SLEEP = EngineKind(
     values=(ValueRule(name="slept_s", summary="seconds that it waited"),),
     on_by_default=False,
 )
+HOLD = EngineKind(
+    name="hold",
+    summary="Lends GPUs to a program of the user's own, which `corral hold` starts, until it gives them back.",
+    any_gpu=True,
+    held="corral.engines.hold.engine:HoldEngine",
+    inputs="corral.engines.hold.inputs:HoldInputs",
+    values=(ValueRule(name="ended", summary="`released`, `expired` (not renewed in time) or `over` (its time was)"),),
+)
 CHATTERBOX = ServiceEngine(
     name="chatterbox",
     medium=Medium.SPEECH,
@@ -337,7 +351,7 @@ CHATTERBOX = ServiceEngine(
 TRAINER = ServiceEngine(name="trainer", program=EngineProgram(data_path="/workspace"))
 
 ENGINES: Mapping[str, EngineKind] = MappingProxyType(
-    {kind.name: kind for kind in (LLAMA, OLLAMA, COMFYUI, WHISPER, PIPER, COMMAND, SLEEP)}
+    {kind.name: kind for kind in (LLAMA, OLLAMA, COMFYUI, WHISPER, PIPER, COMMAND, SLEEP, HOLD)}
 )
 """Every engine of the queue by name."""
 SERVICE_ENGINES: Mapping[str, ServiceEngine] = MappingProxyType(

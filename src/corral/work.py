@@ -78,6 +78,8 @@ class Work:
     timeout_s: float
     slots: tuple[SlotId, ...] = ()
     """The slots of its engine that this attempt holds; several only for a task that asked for several GPUs."""
+    memory: Bytes | None = None
+    """The memory that it was given on each of them; None where it asked for none in particular."""
     devices: tuple[str, ...] = ()
     """The GPUs of those slots, in the same order: UUIDs of NVIDIA's, PCI addresses of others; empty on processors."""
 
@@ -294,6 +296,52 @@ class KeepsJobs(Protocol):
 
     def abandon(self, attempt: UUID, task: int) -> None:
         """End the job of a lost attempt as soon as its server answers: nothing waits for it any more."""
+        ...
+
+
+class HoldEnd(StrEnum):
+    """Why a hold has ended."""
+
+    RELEASED = "released"
+    """Its holder, or an administrator, gave it back."""
+    EXPIRED = "expired"
+    """Its holder did not renew it in time."""
+    OVER = "over"
+    """The time was over for which it was asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldTerms:
+    """How long a hold counts."""
+
+    ttl_s: float
+    """Seconds after which it is taken back unless it is renewed."""
+    for_s: float | None = None
+    """Seconds after which it is taken back in any case; None for no end."""
+
+
+class HoldBook(Protocol):
+    """Where the queue keeps which devices were lent to programs that Corral does not run."""
+
+    async def hand_over(self, work: Work, terms: HoldTerms, report: Reporter) -> None:
+        """Wait until the devices of the attempt are free, and note that they are the holder's.
+
+        Nothing is waited for where they were handed over before: the holder uses them. Raises: EngineError.
+        """
+        ...
+
+    async def wait_for_end(self, task: int) -> HoldEnd:
+        """Return once the hold has ended."""
+        ...
+
+
+@runtime_checkable
+class LendsDevices(Protocol):
+    """An engine whose tasks are done by programs that Corral does not run: they go on while the server is away."""
+
+    @property
+    def book(self) -> HoldBook:
+        """Where their holds are kept."""
         ...
 
 

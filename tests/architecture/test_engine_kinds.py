@@ -22,8 +22,8 @@ OTHER_MEANINGS = {
     ("rendering/programs.py", "ollama"): "the API that clients are configured for, next to `openai`",
     ("rendering/litellm.py", "ollama"): "LiteLLM's word for its API of embeddings, next to `ollama_chat`",
 }
-"""Where the word is not the engine's name; `command` and `sleep` are words of much else and are not looked for."""
-AMBIGUOUS = {"command", "sleep"}
+"""Where the word is not the name of an engine; `command`, `hold` and `sleep` are words of much else."""
+AMBIGUOUS = {"command", "hold", "sleep"}
 
 
 def list_spelled_names() -> Iterator[tuple[str, str]]:
@@ -47,7 +47,7 @@ def test_only_an_engines_own_folder_spells_its_name() -> None:
 
 @pytest.mark.parametrize("kind", ENGINES.values(), ids=lambda kind: kind.name)
 def test_every_engine_names_code_that_is_in_its_own_folder(kind: EngineKind) -> None:
-    ways = [way for way in (kind.worker, kind.served, kind.in_process, kind.adapter) if way is not None]
+    ways = [way for way in (kind.worker, kind.served, kind.in_process, kind.held, kind.adapter) if way is not None]
 
     load_inputs(kind), load_options(kind)
     for reference in (*ways, *filter(None, (kind.model_name, kind.examination))):

@@ -13,6 +13,7 @@ import pytest
 from corral.engines.building import Device, build
 from corral.weights.store import Store
 from corral.work import Engine, EngineError, EngineUnavailableError, TaskInvalidError, Work
+from doubles.lending import LoneBook
 from doubles.local_engines import (
     LLAMA,
     PIPER,
@@ -39,6 +40,7 @@ class Case:
 CASES = {
     "misbehaving": Case(little={"how": "answer"}, endless={"how": "wait"}),
     "sleep": Case(little={"seconds": 0}, endless={"seconds": 3600}),
+    "hold": Case(little={}, endless={"for_s": 3600}),
     "command": Case(little={"argv": ["true"]}, endless={"argv": ["sh", "-c", "echo corral: progress 0; sleep 3600"]}),
     "llama": Case(
         model=LLAMA,
@@ -71,7 +73,15 @@ async def engine(name: str, models: Store, tmp_path: Path) -> AsyncIterator[Engi
     if name == "misbehaving":
         engine: Engine = misbehaving_engine(logs)
     else:
-        engine = build(name, device=Device(name="cpu0"), threads=1, options={}, locate=models.path, log_dir=logs)
+        engine = build(
+            name,
+            device=Device(name="cpu0"),
+            threads=1,
+            options={},
+            locate=models.path,
+            log_dir=logs,
+            holds=LoneBook(),
+        )
     yield engine
     await engine.close()
     assert running_below(logs) == []

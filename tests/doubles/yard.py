@@ -53,9 +53,10 @@ class Yard:
         queues: Sequence[Queue] = (),
         timings: Timings = Timings(stop_grace_s=0.2),  # noqa: B008 (a frozen value)
         monotonic: Callable[[], float] = time.monotonic,
+        wanted: Wanted | None = None,
     ) -> Dispatcher:
-        """Start a dispatcher with one CPU slot per engine."""
-        self.slots = Registry(make_slots(*engines))
+        """Start a dispatcher with one CPU slot per engine, or with the slots that are wanted."""
+        self.slots = Registry(make_slots(*engines) if wanted is None else wanted)
         known: Mapping[str, Queue] = {queue.name: queue for queue in (Queue(name="default"), *queues)}
         dispatcher = Dispatcher(
             url=self._url,

@@ -19,7 +19,7 @@ from corral.engines.local.engine import Launch, LocalEngine, install_command
 from corral.engines.machine_share import Device, MachineShare
 from corral.engines.schema import EngineOptions
 from corral.processes.bounded_log import BoundedLog
-from corral.work import Engine
+from corral.work import Engine, HoldBook
 
 
 def build(
@@ -30,16 +30,20 @@ def build(
     options: Mapping[str, Any],  # Any: JSON from the cluster file, checked here
     locate: Callable[[str], Path],
     log_dir: Path,
+    holds: HoldBook | None = None,
 ) -> Engine:
     """Return the engine for one slot; nothing is started before its first task.
 
-    `threads` is the slot's share of the processor (cores // slots); `locate` finds a model by its name.
-    Raises: ProblemsError when `options` are wrong.
+    `threads` is the slot's share of the processor (cores // slots); `locate` finds a model by its name; `holds` is
+    needed by an engine that lends its devices. Raises: ProblemsError when `options` are wrong.
     """
     kind = ENGINES[name]
     settings = read_options(load_options(kind), name, options)
     if kind.in_process is not None:
         return cast("Callable[[], Engine]", load_reference(kind.in_process))()  # the registry's own; a test builds all
+    if kind.held is not None:
+        assert holds is not None, "devices are lent only by a server, which keeps a book of it"
+        return cast("Callable[[HoldBook], Engine]", load_reference(kind.held))(holds)  # as above
     share = MachineShare(device=device, threads=threads, locate=locate, log_dir=log_dir)
     if kind.served is not None:
         make = cast("Callable[[MachineShare, EngineOptions], Engine]", load_reference(kind.served))  # as above

@@ -65,6 +65,8 @@ class QueuedTask(Demand):
     """When it became ready; its wait is measured from here."""
     prefer_slot: SlotId | None = None
     """Where a lost attempt ran; its job can be found again there."""
+    returns_to: tuple[SlotId, ...] = ()
+    """Slots that its holder still uses: it goes back to all of them before anything else starts, or ends."""
     avoid_slots: frozenset[SlotId] = frozenset()
     """Slots whose engine failed this task before; used only when no other open slot could run it."""
     refused_slots: frozenset[SlotId] = frozenset()

@@ -30,6 +30,7 @@ from corral.server.api import create_app, end_streams
 from corral.server.connections import make_server_config, raise_descriptor_limit
 from corral.server.database import open_database
 from corral.server.housekeeping import keep_house
+from corral.server.lending import make_hold_book
 from corral.server.listening import HttpServer, format_url, listen
 from corral.server.process import (
     configure_logs,
@@ -105,9 +106,10 @@ async def _serve(
     board = Board()
 
     def read_anew() -> LocalCluster:
-        return localize(read_cluster(settings), data_dir=data_dir, locate=weights.path)
+        return localize(read_cluster(settings), data_dir=data_dir, locate=weights.path, holds=book)
 
-    local = localize(cluster, data_dir=data_dir, locate=weights.path)
+    book = make_hold_book(pool, board)
+    local = localize(cluster, data_dir=data_dir, locate=weights.path, holds=book)
     for problem in local.problems:
         log.warning("machine_differs_from_cluster_file", what=problem.what, where=problem.where, hint=problem.hint)
     dispatcher = Dispatcher(
@@ -155,6 +157,7 @@ async def _serve(
         ),
         name="housekeeping",
     )
+    keeping = asyncio.create_task(supervise("holds", book.run, alarms), name="holds")
     delivering = asyncio.create_task(supervise("deliveries", deliverer.run, alarms), name="deliveries")
     watched = asyncio.create_task(manager.keep_alive(), name="watchdog")
     try:
@@ -164,6 +167,7 @@ async def _serve(
         watched.cancel()
         housekeeping.cancel()
         delivering.cancel()
+        keeping.cancel()
         pool.terminate()
         dispatching_pool.terminate()
 

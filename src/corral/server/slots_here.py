@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from corral.cluster.values import Cluster, EngineSettings, Instance, Node
-from corral.engine_kinds import ENGINES
+from corral.engine_kinds import ENGINES, EngineKind
 from corral.engines.building import Device, build, build_remote
 from corral.engines.credentials import name_credentials
 from corral.engines.inputs import check_options
@@ -21,15 +21,20 @@ from corral.slots.values import DeviceSpec, SlotSpec, Wanted
 from corral.telemetry.devices import LocalDevice, list_local_devices
 from corral.telemetry.kernel_gpus import find_all_gpus
 from corral.telemetry.machine import describe
-from corral.work import SlotId
+from corral.work import Engine, HoldBook, SlotId
 
 
 def localize(
-    cluster: Cluster, *, data_dir: Path, locate: Callable[[str], Path], root: Path = Path("/")
+    cluster: Cluster,
+    *,
+    data_dir: Path,
+    locate: Callable[[str], Path],
+    holds: HoldBook | None = None,
+    root: Path = Path("/"),
 ) -> LocalCluster:
     """Look at this machine and return everything on which this server can run tasks; nothing is started.
 
-    `root` is where /sys is found, with the GPUs of AMD and Intel.
+    Without `holds` no device can be lent to programs. `root` is where /sys is found, with the GPUs of AMD and Intel.
 
     Raises: ProblemsError when options of engines are wrong.
     """
@@ -41,11 +46,18 @@ def localize(
         machine = list_local_devices(here, find_all_gpus(root), describe(data_dir))
         local, problems = machine.devices, machine.problems
     devices = {device.spec.name: device.spec for device in local}
-    slots = [
-        _make_local_slot(device, settings, data_dir, locate)
-        for device in local
+    makers = {
+        settings.name: partial(
+            build, settings.name, options=settings.options, locate=locate, log_dir=data_dir / "logs", holds=holds
+        )
         for settings in _list_enabled(cluster)
-        if not ENGINES[settings.name].remote and device.suits(any_gpu=ENGINES[settings.name].any_gpu)
+        if not ENGINES[settings.name].remote and (holds is not None or ENGINES[settings.name].held is None)
+    }
+    slots = [
+        _make_local_slot(device, cluster.engines[name], make)
+        for device in local
+        for name, make in makers.items()
+        if _suits(device, ENGINES[name], local)
     ]
     for settings in _list_enabled(cluster):
         for instance in settings.instances:
@@ -85,11 +97,16 @@ def _check_options(cluster: Cluster) -> None:
         raise ProblemsError(problems)
 
 
-def _make_local_slot(
-    device: LocalDevice, settings: EngineSettings, data_dir: Path, locate: Callable[[str], Path]
-) -> SlotSpec:
-    spec = device.spec
-    has_worker = ENGINES[settings.name].in_process is None  # what computes nothing has no threads that could change
+def _suits(device: LocalDevice, kind: EngineKind, devices: Sequence[LocalDevice]) -> bool:
+    """Whether an engine has a slot on a device; a processor is lent only where there is no GPU to lend."""
+    if kind.held is not None and device.spec.visible is None and any(other.spec.visible for other in devices):
+        return False
+    return device.suits(any_gpu=kind.any_gpu)
+
+
+def _make_local_slot(device: LocalDevice, settings: EngineSettings, make: Callable[..., Engine]) -> SlotSpec:
+    spec, kind = device.spec, ENGINES[settings.name]
+    has_worker = kind.in_process is None and kind.held is None  # only what computes has threads that could change
     return SlotSpec(
         id=SlotId(f"{spec.name}/{settings.name}"),
         device=spec.name,
@@ -101,15 +118,7 @@ def _make_local_slot(
             **({"threads": device.threads} if has_worker else {}),
             **_describe_options(settings),
         },
-        make=partial(
-            build,
-            settings.name,
-            device=Device(name=spec.name.partition("/")[2], gpu=spec.visible),
-            threads=device.threads,
-            options=settings.options,
-            locate=locate,
-            log_dir=data_dir / "logs",
-        ),
+        make=partial(make, device=Device(name=spec.name.partition("/")[2], gpu=spec.visible), threads=device.threads),
     )
 
 

@@ -26,12 +26,7 @@ import structlog
 from corral.scheduling.estimating import WaitingWork, estimate_end
 from corral.scheduling.explaining import NO_SLOT
 from corral.scheduling.judgement import Judgement
-from corral.scheduling.values import (
-    DurationKey,
-    Explanation,
-    PolicyBounds,
-    Queue,
-)
+from corral.scheduling.values import DurationKey, Explanation, PolicyBounds, Queue
 from corral.slots.place import PlaceState
 from corral.slots.registry import Registry
 from corral.slots.values import Difference, Wanted
@@ -207,8 +202,12 @@ class Dispatcher:
         self._reconciler.read_gates_soon()
 
     def stop(self) -> None:
-        """Take no more tasks; `run` returns once the running attempts have ended or were released."""
+        """Take no more tasks; `run` returns once the running attempts have ended or were released.
+
+        Holds are released at once: their programs go on, and the next server finds them again.
+        """
         self._stopping.set()
+        self._picture.release_lent()
         self._picture.wake.set()
 
     def release(self) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+from corral.errors import Problem
 from corral.scheduling.place_table import PlaceTable
 from corral.scheduling.room import Room
 from corral.scheduling.values import Assignment, Queue, QueuedTask, RunningTask, Share, Snapshot, find_share
@@ -18,6 +19,7 @@ from corral.slots.place import PlaceState
 from corral.slots.registry import Registry
 from corral.slots.values import Hold, HoldKind
 from corral.tasks.attempt_run import StopReason
+from corral.tasks.lifecycle import GivenUp
 from corral.tasks.lost_jobs import LostJobs
 from corral.tasks.ready_tasks import ReadyTasks
 from corral.tasks.running import Attempt
@@ -82,10 +84,14 @@ class Picture:
         """Start tasks where their lost jobs can still run; one whose slot cannot take it now joins the backlog.
 
         A slot that was not checked yet is waited for: after a start, the order of the checks must not move tasks.
-        After `most` starts, others can be left for the next call.
+        Holds come first, since their programs use the devices already. After `most` starts, others can be left for the
+        next call.
         """
         attempts: list[Attempt] = []
-        for task in list(self.ready.returning.values()):
+        for task in sorted(self.ready.returning.values(), key=lambda task: not task.returns_to):
+            if task.returns_to:
+                attempts += self._resume(task, now=now)
+                continue
             place = self.slots.find(task.prefer_slot) if task.prefer_slot is not None else None
             if place is not None and place.is_unchecked(task.engine):
                 continue
@@ -98,6 +104,26 @@ class Picture:
                 if len(attempts) == most:
                     break
         return attempts
+
+    def _resume(self, task: QueuedTask, *, now: float) -> list[Attempt]:
+        """Give the slots of a hold back to it, whatever their gates and queues say; end it where one is not free."""
+        places = [self.slots.find(slot) for slot in task.returns_to]
+        present = [place for place in places if place is not None and task.engine in place.slots and not place.holds]
+        if len(present) == len(places):
+            ids = tuple(place.id for place in present)
+            because = "its holder has them"
+            return [
+                self.occupy(Assignment(task=task.id, places=ids, expected_s=self._unknown_s, because=because), now=now)
+            ]
+        gone = [slot for slot, place in zip(task.returns_to, places, strict=True) if place not in present]
+        problem = Problem(
+            code="hold.device_gone",
+            what=f"its holder had {', '.join(task.returns_to)}, and this server cannot give {', '.join(gone)} back",
+            hint="stop the program, and take a new hold",
+        )
+        self.ready.drop(task.id)
+        self.unwritten.append(TaskChange(task=task.id, event=GivenUp(), error=problem))
+        return []
 
     def _can_return(self, task: QueuedTask, state: PlaceState) -> bool:
         queue, place = self.queues.get(task.queue), state.to_place()
@@ -174,3 +200,9 @@ class Picture:
         """Stop the attempt at a task, if one runs here."""
         if attempt := self._by_task.get(task):
             attempt.stop.set(reason)
+
+    def release_lent(self) -> None:
+        """Stop the attempts whose work does not end with this server."""
+        for attempt in self.attempts.values():
+            if attempt.goes_on_elsewhere:
+                attempt.stop.set(StopReason.RELEASED)

@@ -53,7 +53,7 @@ class ReadyTasks:
                 started.append(ready.task.id)
             else:
                 self.drop(ready.task.id)
-                if ready.task.prefer_slot is None:
+                if ready.task.prefer_slot is None and not ready.task.returns_to:
                     self.backlog.add(ready.task)
                 else:
                     self.returning[ready.task.id] = ready.task

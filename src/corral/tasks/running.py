@@ -23,7 +23,7 @@ from corral.tasks.lifecycle import AttemptFailed, Event, Leased, Released, Start
 from corral.tasks.scratch import ScratchFolders
 from corral.tasks.store.dispatching import Details
 from corral.tasks.store.transitions import TaskChange
-from corral.work import FailureScope, SlotId, Work
+from corral.work import FailureScope, LendsDevices, SlotId, Work
 
 
 @dataclass(slots=True)
@@ -47,6 +47,11 @@ class Attempt:
     def place(self) -> PlaceState:
         """The place whose engine does the work; the others of the assignment lend their devices."""
         return self.places[0]
+
+    @property
+    def goes_on_elsewhere(self) -> bool:
+        """Whether its work does not end with this server."""
+        return isinstance(self.place.engine(self.task.engine), LendsDevices)
 
     @property
     def key(self) -> DurationKey:
@@ -170,6 +175,7 @@ class Runner:
             scratch=self.scratch.take(),
             timeout_s=details.timeout_s,
             slots=attempt.slots,
+            memory=attempt.task.memory,
             devices=tuple(device for device in devices if device is not None),
         )
 

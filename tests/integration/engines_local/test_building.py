@@ -11,13 +11,22 @@ from corral.engines.building import Device, build
 from corral.engines.local.engine import check_installed, install_command
 from corral.errors import ProblemsError
 from corral.processes.bounded_log import BoundedLog
+from doubles.lending import LoneBook
 
 LOCAL = [kind for kind in ENGINES.values() if not kind.remote]
 
 
 @pytest.mark.parametrize("kind", LOCAL, ids=lambda kind: kind.name)
 def test_every_local_engine_can_be_built_and_is_installed(kind: EngineKind, logs: Path) -> None:
-    engine = build(kind.name, device=Device(name="gpu0", gpu="0"), threads=1, options={}, locate=Path, log_dir=logs)
+    engine = build(
+        kind.name,
+        device=Device(name="gpu0", gpu="0"),
+        threads=1,
+        options={},
+        locate=Path,
+        log_dir=logs,
+        holds=LoneBook(),
+    )
 
     check_installed(kind)
 

@@ -91,8 +91,10 @@ select t.id, t.owner, t.queue, t.engine, t.model, t.class, t.priority, t.gpus, t
   case when t.lost <> '{}' then
     (select e.data -> 'slots' ->> 0 from events e
      where e.task_id = t.id and e.kind = 'leased' order by e.id desc limit 1)
-  end as prefer_slot
+  end as prefer_slot,
+  coalesce(h.slots, '{}') as returns_to
 from tasks t
+left join holds h on h.task_id = t.id
 left join lateral (
   select max(bytes) as bytes from measured_memory m where m.engine = t.engine and m.model = t.model
 ) m on true
@@ -153,6 +155,7 @@ def _read_ready(row: Row) -> Ready:
         node=row["node"],
         prefer_node=row["prefer_node"],
         prefer_slot=row["prefer_slot"],
+        returns_to=tuple(map(SlotId, row["returns_to"])),
         avoid_slots=frozenset(row["avoid_slots"]),
         refused_slots=frozenset(row["refused_slots"]),
     )
