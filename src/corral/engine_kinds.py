@@ -143,8 +143,10 @@ class EngineKind(ServiceEngine):
     programs that Corral does not run, so its tasks go on while the server is away."""
     adapter: str | None = None
     """`module:function` that takes an instance's URL, options and credentials, and returns a `corral.work.Engine`."""
+    lists_models: bool = False
+    """Whether its adapter is a `corral.work.ListsModels`: servers elsewhere keep its models."""
     hosts_models: bool = False
-    """Whether its adapter is a `corral.work.ModelHost`: servers elsewhere keep its models, and Corral manages them."""
+    """Whether it is a `corral.work.ModelHost` too: Corral manages those models."""
     loads_from_folder: bool = False
     """Whether its instances load model files from a folder that others can write (`modelsFolder`)."""
     on_by_default: bool = True
@@ -198,6 +200,7 @@ OLLAMA = EngineKind(
     medium=Medium.TEXT,
     swaps_models=True,
     adapter="corral.engines.ollama.engine:build_ollama",
+    lists_models=True,
     hosts_models=True,
     program=EngineProgram(
         image="ollama/ollama:0.12.6",
@@ -230,6 +233,46 @@ OLLAMA = EngineKind(
         ValueRule(name="embeddings", summary="how many vectors"),
         ValueRule(name="dimensions", summary="the length of each"),
         ValueRule(name="spilled_bytes", summary="how much of the model is outside the GPU's memory"),
+    ),
+)
+OPENAI = EngineKind(
+    name="openai",
+    summary="Chats, embeds, speaks, transcribes and draws on servers that speak OpenAI's API, reached by URL.",
+    adapter="corral.engines.openai.engine:build_openai",
+    lists_models=True,
+    program=EngineProgram(health_path="/v1/models"),
+    inputs="corral.engines.openai.inputs:OpenAiInputs",
+    text_input="prompt",
+    seed_input="seed",
+    options="corral.engines.openai.inputs:OpenAiOptions",
+    needs_model=True,
+    files=FileRule(maximum=None, summary="any number; one to transcribe; `images` names those to look at or to change"),
+    outputs=(
+        OutputRule(name="text.txt", media_type="text/plain; charset=utf-8", summary="what was written or said"),
+        OutputRule(name="thinking.txt", media_type="text/plain; charset=utf-8", summary="its thoughts, if any"),
+        OutputRule(name="embeddings.json", media_type="application/json", summary="one vector per text"),
+        OutputRule(name="speech.<format>", media_type="by its ending", summary="the speech"),
+        OutputRule(name="segments.json", media_type="application/json", summary="segments with times in seconds"),
+        OutputRule(name="subtitles.srt", media_type="application/x-subrip", summary="subtitles as SubRip"),
+        OutputRule(name="subtitles.vtt", media_type="text/vtt", summary="subtitles as WebVTT"),
+        OutputRule(name="image.<ending>", media_type="by its ending", summary="the image: PNG, JPEG or WebP"),
+        OutputRule(name="image_<number>.<ending>", media_type="by its ending", summary="each of several images"),
+    ),
+    values=(
+        ValueRule(name="text", summary="what was written or said; null where it is too long to keep twice"),
+        ValueRule(name="finish_reason", summary="`stop`, `length` at `max_tokens`, or `tool_calls`"),
+        ValueRule(name="prompt_tokens", summary="tokens of the prompt; null where the server does not count"),
+        ValueRule(name="completion_tokens", summary="tokens that the model wrote; null likewise"),
+        ValueRule(name="tokens_per_second", summary="speed of writing, prompt apart; null when unknown"),
+        ValueRule(name="first_token_s", summary="seconds from the request to the first token"),
+        ValueRule(name="tool_calls", summary="functions that the model called, if any"),
+        ValueRule(name="embeddings", summary="how many vectors"),
+        ValueRule(name="dimensions", summary="the length of each"),
+        ValueRule(name="language", summary="the language spoken, given or detected; null when unknown"),
+        ValueRule(name="duration_s", summary="length of the audio; null when unknown"),
+        ValueRule(name="bytes", summary="size of the speech"),
+        ValueRule(name="images", summary="how many images"),
+        ValueRule(name="revised_prompt", summary="the prompt as the server changed it, if it says so"),
     ),
 )
 COMFYUI = EngineKind(
@@ -351,7 +394,7 @@ CHATTERBOX = ServiceEngine(
 TRAINER = ServiceEngine(name="trainer", program=EngineProgram(data_path="/workspace"))
 
 ENGINES: Mapping[str, EngineKind] = MappingProxyType(
-    {kind.name: kind for kind in (LLAMA, OLLAMA, COMFYUI, WHISPER, PIPER, COMMAND, SLEEP, HOLD)}
+    {kind.name: kind for kind in (LLAMA, OLLAMA, OPENAI, COMFYUI, WHISPER, PIPER, COMMAND, SLEEP, HOLD)}
 )
 """Every engine of the queue by name."""
 SERVICE_ENGINES: Mapping[str, ServiceEngine] = MappingProxyType(

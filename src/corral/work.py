@@ -172,12 +172,17 @@ class PullStep:
 
 
 @runtime_checkable
-class ModelHost(Protocol):
+class ListsModels(Protocol):
     """An engine whose models are kept by a server elsewhere: it has these models and no others."""
 
     async def list_models(self) -> tuple[HostedModel, ...]:
         """List the models of the server. Raises: EngineError."""
         ...
+
+
+@runtime_checkable
+class ModelHost(ListsModels, Protocol):
+    """An engine whose server also lets others manage its models."""
 
     async def pull_model(self, model: str, report: Callable[[PullStep], None]) -> None:
         """Let the server fetch a model; cancelling stops it, the next one goes on. Raises: EngineError."""

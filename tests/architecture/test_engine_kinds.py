@@ -16,10 +16,12 @@ SOURCES = Path(corral.__file__).parent
 OTHER_MEANINGS = {
     ("cluster/secrecy.py", "ollama"): "a placeholder that people write as an API key",
     ("container_images.py", "ollama"): "the API that programs of that image speak, next to `openai`",
+    ("container_images.py", "openai"): "the API, whatever engine serves it",
     ("hardware/fit/profiles.py", "chatterbox"): "the model of that name",
     ("linting/releases.py", "ollama"): "the chart of that name, and keys of its values",
     ("linting/rules/services.py", "comfyui"): "a part of the names of images",
     ("rendering/programs.py", "ollama"): "the API that clients are configured for, next to `openai`",
+    ("rendering/programs.py", "openai"): "the API, whatever engine serves it",
     ("rendering/litellm.py", "ollama"): "LiteLLM's word for its API of embeddings, next to `ollama_chat`",
 }
 """Where the word is not the name of an engine; `command`, `hold` and `sleep` are words of much else."""

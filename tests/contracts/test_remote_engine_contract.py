@@ -19,12 +19,22 @@ from corral.work import Engine, EngineError, EngineUnavailableError, TaskInvalid
 from doubles.comfyui import ComfyDouble
 from doubles.comfyui_workflows import text_to_image
 from doubles.ollama import OllamaDouble
+from doubles.openai_server import OpenAiDouble
 from doubles.remote_reports import KeptReports
 
-Double = ComfyDouble | OllamaDouble
-INPUTS: dict[str, dict[str, Any]] = {"comfyui": {"workflow": text_to_image()}, "ollama": {"prompt": "one two three"}}
-MODELS = {"comfyui": None, "ollama": "smol:latest"}
-RESIDENT = {"comfyui": "sd_xl_base_1.0.safetensors", "ollama": "smol:latest"}
+Double = ComfyDouble | OllamaDouble | OpenAiDouble
+INPUTS: dict[str, dict[str, Any]] = {
+    "comfyui": {"workflow": text_to_image()},
+    "ollama": {"prompt": "one two three"},
+    "openai": {"prompt": "one two three"},
+}
+MODELS = {"comfyui": None, "ollama": "smol:latest", "openai": "tiny"}
+RESIDENT = {"comfyui": "sd_xl_base_1.0.safetensors", "ollama": "smol:latest", "openai": "tiny"}
+DOUBLES: dict[str, Callable[[], Double]] = {
+    "comfyui": ComfyDouble,
+    "ollama": OllamaDouble,
+    "openai": lambda: OpenAiDouble(model_names={"tiny": {}}, loaded=[]),
+}
 
 
 @pytest.fixture(params=INPUTS)
@@ -34,7 +44,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def double(name: str) -> AsyncIterator[Double]:
-    async with ComfyDouble() if name == "comfyui" else OllamaDouble() as double:
+    async with DOUBLES[name]() as double:
         yield double
 
 

@@ -18,7 +18,7 @@ from corral.engines.building import build_remote
 from corral.engines.credentials import name_credentials
 from corral.engines.inputs import find_model_name
 from corral.errors import CorralError, Kind, did_you_mean
-from corral.work import Engine, EngineError, HostedModel, ModelHost, PullStep
+from corral.work import Engine, EngineError, HostedModel, ListsModels, ModelHost, PullStep
 
 
 class InstanceMissingError(CorralError):
@@ -26,6 +26,13 @@ class InstanceMissingError(CorralError):
 
     code: ClassVar[str] = "instance.missing"
     kind: ClassVar[Kind] = Kind.MISSING
+
+
+class ModelsFixedError(CorralError):
+    """The models of the instance cannot be changed by Corral."""
+
+    code: ClassVar[str] = "instance.models_fixed"
+    kind: ClassVar[Kind] = Kind.INVALID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +142,7 @@ def _list_places(cluster: Cluster) -> Iterator[_Place]:
     slots = [f"{_name_device(instance)}/{settings.name}" for settings, instance in pairs]
     count = Counter(slots)
     for (settings, instance), slot in zip(pairs, slots, strict=True):
-        if not ENGINES[settings.name].hosts_models:
+        if not ENGINES[settings.name].lists_models:
             continue
         yield _Place(
             engine=settings.name,
@@ -170,6 +177,9 @@ def _find_place(cluster: Cluster, name: str) -> _Place:
 @asynccontextmanager
 async def _open(cluster: Cluster, on: str) -> AsyncGenerator[tuple[_Place, ModelHost]]:
     place = _find_place(cluster, on)
+    if not ENGINES[place.engine].hosts_models:
+        what = f"{place.instance.name!r} is a server whose models are not managed from here"
+        raise ModelsFixedError(what, where="on", hint="install and load models with the server's own means")
     engine = place.make()
     assert isinstance(engine, ModelHost), "its kind says that it hosts models; a test holds that"
     try:
@@ -180,7 +190,7 @@ async def _open(cluster: Cluster, on: str) -> AsyncGenerator[tuple[_Place, Model
 
 async def _list_on(place: _Place) -> InstanceModels:
     engine = place.make()
-    assert isinstance(engine, ModelHost), "as above"
+    assert isinstance(engine, ListsModels), "its kind says that it lists models; the same test holds that"
     problem, models = None, ()
     try:
         models = await engine.list_models()

@@ -18,7 +18,7 @@ import structlog
 from corral.errors import CorralError, Kind
 from corral.scheduling.values import Gate, Place, ResidentModel, RunningTask
 from corral.slots.values import DeviceSpec, Hold, PendingChange, PlaceView, SlotSpec, SlotView, Wanted, compare
-from corral.work import Engine, KeepsJobs, ModelHost, SlotId
+from corral.work import Engine, KeepsJobs, ListsModels, SlotId
 
 log = structlog.get_logger()
 
@@ -325,7 +325,7 @@ class PlaceState:
     async def refresh_models(self, engine: str) -> None:
         """Ask an engine which models its server has, if it has one; without an answer, what was known stays."""
         state = self._states.get(engine)
-        if state is None or not isinstance(state.engine, ModelHost):
+        if state is None or not isinstance(state.engine, ListsModels):
             return
         try:
             async with asyncio.timeout(CHECK_DEADLINE_S):

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from corral.engines.whisper.subtitles import LONGEST_CUE_S
+from corral.engines.transcript import LONGEST_CUE_S
 from corral.work import Engine, EngineError, TaskInvalidError
 from doubles.local_engines import PIPER, WHISPER, Remembering, a_work, running_below, write_silence
 

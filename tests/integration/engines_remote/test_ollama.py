@@ -10,18 +10,18 @@ from uuid import uuid4
 
 import pytest
 
-from corral.engines.ollama.client import Timings
-from corral.engines.ollama.engine import Ollama
-from corral.engines.ollama.errors import (
+from corral.engines.http.client import Timings
+from corral.engines.http.errors import (
     GenerationFailedError,
     ModelMissingError,
     RequestRefusedError,
     ServerAnswerError,
     ServerBusyError,
     ServerOutOfMemoryError,
-    ServerTooOldError,
     ServerUnreachableError,
 )
+from corral.engines.ollama.engine import Ollama
+from corral.engines.ollama.errors import ServerTooOldError
 from corral.engines.ollama.inputs import OllamaOptions
 from corral.work import EngineError, FailureScope, Work
 from doubles.ollama import SIZE, OllamaDouble, embedding

@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from corral.engines.ollama.client import Timings
+from corral.engines.http.client import Timings
+from corral.engines.http.errors import RequestRefusedError, ServerAnswerError
 from corral.engines.ollama.engine import Ollama
-from corral.engines.ollama.errors import RequestRefusedError, ServerAnswerError
 from corral.work import FailureScope, Work
 from doubles.ollama import SIZE, OllamaDouble
 from doubles.remote_reports import KeptReports

@@ -10,15 +10,10 @@ from uuid import uuid4
 
 import pytest
 
-from corral.engines.ollama.client import Timings
-from corral.engines.ollama.embedding import PIECE_CHARACTERS, PIECE_TEXTS, split_texts
+from corral.engines.embedding import PIECE_CHARACTERS, PIECE_TEXTS, split_texts
+from corral.engines.http.client import Timings
+from corral.engines.http.errors import GenerationFailedError, ServerAnswerError, ServerBusyError, ServerUnreachableError
 from corral.engines.ollama.engine import Ollama
-from corral.engines.ollama.errors import (
-    GenerationFailedError,
-    ServerAnswerError,
-    ServerBusyError,
-    ServerUnreachableError,
-)
 from corral.work import FailureScope, Work
 from doubles.ollama import OllamaDouble, embedding
 from doubles.remote_reports import KeptReports

@@ -7,7 +7,7 @@ from corral.work import EngineUnavailableError
 from doubles.ollama import OllamaDouble
 
 
-@pytest.mark.parametrize("name", ["comfyui", "ollama"])
+@pytest.mark.parametrize("name", ["comfyui", "ollama", "openai"])
 async def test_a_password_in_an_address_is_used_and_never_told(name: str) -> None:
     async with OllamaDouble() as gone:
         url = gone.url

@@ -19,7 +19,7 @@ from corral.engine_kinds import ENGINES
 from corral.engines.building import build_remote
 from corral.operations.reloading import ReloadAnswer, ReloadAsked
 from corral.server.services import Services
-from corral.work import ModelHost
+from corral.work import ListsModels, ModelHost
 from doubles.ollama import OllamaDouble
 from doubles.ollama_models import SIZE
 from doubles.serving import Serving, serving
@@ -68,6 +68,7 @@ def test_a_kind_says_whether_its_adapter_hosts_models(kind: Any) -> None:
     engine = build_remote(kind.name, url="http://127.0.0.1:1", options={})
 
     assert isinstance(engine, ModelHost) is kind.hosts_models
+    assert isinstance(engine, ListsModels) is kind.lists_models
 
 
 async def test_models_of_every_instance_are_listed_and_one_that_is_gone_says_so(
@@ -163,7 +164,7 @@ async def test_a_model_is_deleted_and_deleting_it_again_is_refused(
     assert "smol:latest" not in ollama.models
 
     again = await api.post(f"{ROUTE}/delete", {"model": "smol", "on": "near"})
-    assert (again.status, again.json["error"]["code"]) == (404, "ollama.model_missing")
+    assert (again.status, again.json["error"]["code"]) == (404, "instance.model_missing")
     assert (await api.post(f"{ROUTE}/delete", {"model": "llava:7b", "on": "near"})).json == {
         "instance": "near",
         "model": "llava:7b",

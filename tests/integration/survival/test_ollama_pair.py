@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from builders import a_submission, a_task
-from corral.engines.ollama.client import Timings
+from corral.engines.http.client import Timings
 from corral.engines.ollama.engine import Ollama
 from corral.scheduling.values import PolicyBounds, Rule
 from corral.slots.place import CHECK_EVERY_S
@@ -104,7 +104,7 @@ async def test_a_model_that_was_deleted_since_it_was_listed_costs_a_task_nothing
 
         assert (waiting.losses, waiting.attempts) == (0, 0)
         assert waiting.error is not None
-        assert waiting.error.code == "ollama.model_missing"
+        assert waiting.error.code == "instance.model_missing"
         await yard.shown(lambda slots: "smol:latest" not in slots[0].models["ollama"])
         assert dispatcher.running == 0
 
@@ -119,4 +119,4 @@ async def test_a_full_queue_costs_a_task_nothing(yard: Yard) -> None:
 
         assert (waiting.losses, waiting.attempts) == (0, 0)
         assert waiting.error is not None
-        assert waiting.error.code == "ollama.busy"
+        assert waiting.error.code == "instance.busy"

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from corral.engines.chat.messages import make_data_url
+from corral.engines.chat.reply import Reply
 from corral.engines.inputs import check_inputs, read_task_inputs
+from corral.engines.llama.client import make_refusal
 from corral.engines.llama.inputs import LlamaInputs
-from corral.engines.llama.reply import Reply
-from corral.engines.llama.requests import make_chat_request, make_data_url
+from corral.engines.llama.requests import make_chat_request
 from corral.work import EngineError, TaskInvalidError
 from doubles.local_engines import Remembering
 
@@ -20,7 +22,13 @@ def request(pictures: dict[str, str] | None = None, **inputs: Any) -> dict[str, 
 
 
 def a_reply(report: Remembering | None = None) -> Reply:
-    return Reply(report or Remembering(), max_tokens=4, clock=lambda: 1.0)
+    return Reply(
+        report or Remembering(),
+        program="llama.cpp",
+        max_tokens=4,
+        refuse=lambda chunk: make_refusal(chunk["error"]),
+        clock=lambda: 1.0,
+    )
 
 
 def piece(text: str | None, finish: str | None = None) -> dict[str, Any]:

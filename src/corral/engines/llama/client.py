@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
 
-from corral.engines.llama.reply import make_refusal
-from corral.engines.narrowing import as_list, as_object
-from corral.work import EngineError, Json
+from corral.engines.http.reading import read_events, read_json
+from corral.engines.narrowing import as_list, as_number, as_object, as_text
+from corral.work import EngineError, Json, TaskInvalidError
 
-LARGEST_ANSWER = 512 * 2**20
-"""Bytes; the vectors of one piece of `embed` stay far below."""
-_LARGEST_EVENT = 16 * 2**20
 _LARGEST_REFUSAL = 2**20
-_PARSED_AT_ONCE = 2**20
-"""Bytes that are parsed on the event loop; more of them would hold it for longer than other slots should wait."""
 _LOOK_S = 2.0
 _IDLE_LOOK_S = 0.05
-_DATA = b"data:"
-_DONE = b"[DONE]"
 
 
 class ConnectionLostError(Exception):
@@ -49,18 +41,18 @@ class LlamaClient:
         Raises: EngineError, ConnectionLostError.
         """
         async with self._post(path, body) as response:
-            yield self._read_events(response)
+            yield read_events(response.content.iter_any(), _fail)
 
     async def ask(self, path: str, body: dict[str, Json]) -> dict[str, Json]:
         """Post, and get one whole answer. Raises: EngineError, ConnectionLostError."""
         async with self._post(path, body) as response:
-            return as_object(await _read_whole(response, LARGEST_ANSWER))
+            return as_object(await read_json(response.content.iter_any(), _fail))
 
     async def look(self, path: str) -> Json:
         """Get what the server says of itself. Raises: ConnectionLostError when it does not."""
         try:
             async with self._session.get(self._url + path, timeout=aiohttp.ClientTimeout(total=_LOOK_S)) as response:
-                answer = _parse(await response.read())
+                answer = await read_json(response.content.iter_any(), _fail)
         except (aiohttp.ClientError, OSError, TimeoutError, EngineError) as error:
             raise ConnectionLostError(str(error) or type(error).__name__) from error
         if response.status != 200:
@@ -81,37 +73,19 @@ class LlamaClient:
         try:
             async with self._session.post(self._url + path, json=body) as response:
                 if response.status != 200:
-                    error = as_object(as_object(await _read_whole(response, _LARGEST_REFUSAL)).get("error"))
-                    raise make_refusal({"code": response.status, **error})
+                    refusal = await read_json(response.content.iter_any(), _fail, bound=_LARGEST_REFUSAL)
+                    raise make_refusal({"code": response.status, **as_object(as_object(refusal).get("error"))})
                 yield response
         except (aiohttp.ClientError, OSError) as error:
             raise ConnectionLostError(str(error) or type(error).__name__) from error
 
-    async def _read_events(self, response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Json]]:
-        rest = b""
-        async for piece in response.content.iter_any():
-            *lines, rest = (rest + piece).split(b"\n")
-            for line in lines:
-                data = line.removeprefix(_DATA).strip()
-                if line.startswith(_DATA) and data != _DONE:
-                    yield as_object(_parse(data))
-            if len(rest) > _LARGEST_EVENT:
-                raise EngineError(f"llama.cpp sent an event of more than {_LARGEST_EVENT} bytes")
+
+def make_refusal(error: dict[str, Json]) -> EngineError:
+    """Return the error that llama.cpp's server reported: the request's own below 500."""
+    what = f"llama.cpp failed: {as_text(error.get('message')) or error}"
+    code = as_number(error.get("code"))
+    return TaskInvalidError(what) if code is not None and code < 500 else EngineError(what)
 
 
-async def _read_whole(response: aiohttp.ClientResponse, bound: int) -> Json:
-    """Read one JSON value; `content.read` returns what has arrived, which of a large answer is a part."""
-    gathered = bytearray()
-    async for piece in response.content.iter_any():
-        gathered += piece
-        if len(gathered) > bound:
-            raise EngineError(f"llama.cpp's answer has more than {bound} bytes")
-    whole = bytes(gathered)
-    return _parse(whole) if len(whole) <= _PARSED_AT_ONCE else await asyncio.to_thread(_parse, whole)
-
-
-def _parse(text: bytes) -> Json:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise EngineError(f"llama.cpp's answer cannot be read: {text[:80].decode(errors='replace')!r}") from error
+def _fail(what: str) -> EngineError:
+    return EngineError(f"llama.cpp's answer cannot be read: {what}")

@@ -22,7 +22,7 @@ import psutil
 
 from corral.engine_kinds import LLAMA
 from corral.engines.inputs import read_task_inputs
-from corral.engines.llama.attempt import compute
+from corral.engines.llama.attempt import compute, list_task_images
 from corral.engines.llama.builds import check_devices, check_program, look_for_builds
 from corral.engines.llama.client import ConnectionLostError, LlamaClient
 from corral.engines.llama.inputs import LlamaInputs, LlamaOptions
@@ -38,7 +38,6 @@ from corral.engines.llama.program import (
     list_arguments,
     make_environment,
 )
-from corral.engines.llama.requests import list_images
 from corral.engines.llama.vulkan import VISIBLE, choose_devices, list_devices
 from corral.engines.machine_share import MachineShare, locate_model
 from corral.engines.visible_gpus import is_address
@@ -154,10 +153,10 @@ class Llama:
 
     def _make_loading(self, work: Work, inputs: LlamaInputs) -> Loading:
         """Find every file that the task names. Raises: TaskInvalidError."""
-        missing = [name for name in list_images(inputs) if name not in work.files]
+        missing = [name for name in list_task_images(inputs) if name not in work.files]
         if missing:
             raise TaskInvalidError(f"the task has no file {missing[0]!r}", where="inputs.images")
-        if work.files and not list_images(inputs):
+        if work.files and not list_task_images(inputs):
             raise TaskInvalidError(f"the task has {len(work.files)} files and `images` names none of them")
 
         def find(model: str | None) -> Path:

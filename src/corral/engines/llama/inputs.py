@@ -7,27 +7,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from corral.engines.chat.messages import MAX_TEXT, Message
 from corral.engines.narrowing import as_list, as_object
 from corral.engines.schema import EngineInputs, EngineOptions
 
-MAX_TEXT = 2_000_000
-"""Characters of one text: about 500,000 tokens, more than any context that these GPUs hold."""
 _TASKS = ("prompt", "messages", "embed")
 _FOR_WRITING = ("system", "images", "mmproj", "json_schema", "grammar", "tools")
-
-
-class Message(EngineInputs):
-    """One turn of a conversation."""
-
-    role: Literal["system", "user", "assistant", "tool"] = Field(description="Who speaks.")
-    content: str = Field(max_length=MAX_TEXT, description="The message's text.")
-    images: list[str] = Field(
-        default_factory=list[str], max_length=100, description="Files of the task to look at, by name."
-    )
-    tool_calls: list[dict[str, Any]] = Field(
-        default_factory=list[dict[str, Any]], max_length=100, description="Of an assistant: its earlier `tool_calls`."
-    )  # Any: as the model wrote them
-    tool_call_id: str | None = Field(None, max_length=200, description="Of a tool: the call that this answers.")
 
 
 class Lora(EngineInputs):

@@ -10,37 +10,31 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import structlog
 
 from corral.engine_kinds import OLLAMA
 from corral.engines.credentials import Credentials
-from corral.engines.inputs import read_inputs, read_options
-from corral.engines.narrowing import as_list, as_object, as_text
-from corral.engines.ollama.client import OllamaClient, SessionFactory, Timings, open_session
-from corral.engines.ollama.embedding import embed
-from corral.engines.ollama.errors import (
-    ModelMissingError,
-    OutputUnwritableError,
-    RequestRefusedError,
-    ServerAnswerError,
-    ServerTooOldError,
-)
+from corral.engines.embedding import Vectors, embed_texts
+from corral.engines.http.client import Manners, ServerClient, SessionFactory, Timings, open_session
+from corral.engines.http.errors import ModelMissingError, RequestRefusedError, ServerAnswerError
+from corral.engines.inputs import read_options
+from corral.engines.narrowing import as_list, as_number, as_object, as_text
+from corral.engines.ollama.errors import ServerTooOldError, translate_refusal
 from corral.engines.ollama.held import HeldModels
 from corral.engines.ollama.inputs import OllamaInputs, OllamaOptions
 from corral.engines.ollama.names import complete_name
 from corral.engines.ollama.options import write_keep_alive
 from corral.engines.ollama.protocol import PATHS, Answer, make_request_body, read_token_limit
 from corral.engines.ollama.pulling import pull
-from corral.errors import ProblemsError
+from corral.engines.outputs import write_answer
+from corral.engines.refusing import read_request
 from corral.work import (
     EngineError,
     EngineUnavailableError,
     HostedModel,
     Json,
-    OutputFile,
     Produced,
     PullStep,
     Reporter,
@@ -50,6 +44,13 @@ from corral.work import (
 
 _OLDEST = (0, 3, 0)
 """The first version with `/api/embed`; `/api/ps` is older."""
+
+_MANNERS = Manners(
+    alive="/api/version",
+    start_hint="start it with `ollama serve`, or correct the engine's url in the cluster file",
+    other_hint="check that the engine's url is that of an Ollama server",
+    translate=translate_refusal,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -68,7 +69,9 @@ class Ollama:
     ) -> None:
         self._options = options or OllamaOptions.model_validate({})
         self._timings = timings or Timings()
-        self._client = OllamaClient(url, timings=self._timings, headers=credentials.make_headers, session=session)
+        self._client = ServerClient(
+            url, _MANNERS, timings=self._timings, headers=credentials.make_headers, session=session
+        )
         self._held = HeldModels(self._client)
 
     @property
@@ -78,12 +81,7 @@ class Ollama:
 
     async def run(self, work: Work, report: Reporter) -> Produced:
         """Chat, generate or embed. Raises: EngineError."""
-        try:
-            inputs = read_inputs(OllamaInputs, self.name, work.inputs)
-        except ProblemsError as error:
-            raise RequestRefusedError(
-                error.what, where=error.where, hint=error.hint, problems=error.problems
-            ) from error
+        inputs = read_request(OllamaInputs, self.name, work.inputs)
         if not work.model:
             raise RequestRefusedError("the task names no model", where="model", hint="write model: llama3.2")
         body = await make_request_body(inputs, model=work.model, options=self._options, files=work.files)
@@ -91,7 +89,7 @@ class Ollama:
             if inputs.lists_images():
                 await self._require_vision(work.model, report)
             if inputs.call() == "embed":
-                produced = await embed(self._client, body, work.scratch, report)
+                produced = await self._embed(body, work, report)
             else:
                 produced = await self._write(PATHS[inputs.call()], body, work, report)
         except ModelMissingError as error:
@@ -178,6 +176,16 @@ class Ollama:
                 return
             await asyncio.sleep(self._timings.retry_s)
 
+    async def _embed(self, body: dict[str, Json], work: Work, report: Reporter) -> Produced:
+        async def embed(texts: list[str], note: Callable[[str], None]) -> Vectors:
+            reply = await self._client.ask(PATHS["embed"], {**body, "input": texts}, note=note)
+            tokens = int(as_number(reply.get("prompt_eval_count")) or 0)
+            return Vectors(vectors=as_list(reply.get("embeddings")), tokens=tokens)
+
+        asked = body["input"]
+        texts = [asked] if isinstance(asked, str) else as_list(asked)  # checked: text, or a list of texts
+        return await embed_texts(texts, embed, model=work.model, scratch=work.scratch, report=report)
+
     async def _write(self, path: str, body: dict[str, Json], work: Work, report: Reporter) -> Produced:
         answer = Answer(where=self._client.url, limit=read_token_limit(as_object(body["options"])))
         note, stall_s = partial(report.progress, None), self._timings.stall_s
@@ -189,12 +197,9 @@ class Ollama:
                     report.preview("text/plain", piece.encode())
         values = answer.list_values()
         texts = {"text.txt": "".join(answer.text), "thinking.txt": "".join(answer.thinking)}
-        kept = {name: text for name, text in texts.items() if text or name == "text.txt"}
-        files = [
-            await _write_output(work.scratch, name, text, "text/plain; charset=utf-8") for name, text in kept.items()
-        ]
+        files = await write_answer(work.scratch, texts)
         report.progress(1.0, f"{answer.pieces} tokens")
-        return Produced(files=tuple(files), values=values)
+        return Produced(files=files, values=values)
 
     async def _require_vision(self, model: str, report: Reporter) -> None:
         """Return when the model looks at images, or the server does not say. Raises: RequestRefusedError."""
@@ -220,15 +225,6 @@ class Ollama:
         if loaded is None or loaded.size is None or loaded.on_gpu is None:
             return None
         return max(loaded.size - loaded.on_gpu, 0)
-
-
-async def _write_output(scratch: Path, name: str, content: str, media_type: str) -> OutputFile:
-    path = scratch / name
-    try:
-        await asyncio.to_thread(path.write_text, content, "utf-8")
-    except OSError as error:
-        raise OutputUnwritableError(f"cannot write {name!r}: {error.strerror}", where=str(scratch)) from error
-    return OutputFile(name=name, path=path, media_type=media_type)
 
 
 def build_ollama(

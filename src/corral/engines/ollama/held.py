@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
+from corral.engines.http.client import ServerClient
 from corral.engines.narrowing import as_list, as_number, as_object, as_text
-from corral.engines.ollama.client import OllamaClient
 from corral.engines.ollama.names import complete_name
 from corral.units import Bytes
 from corral.work import EngineError, HostedModel, Json, LoadedModel, Resident
@@ -48,7 +48,7 @@ class Loaded:
 class HeldModels:
     """The models of one server."""
 
-    def __init__(self, client: OllamaClient) -> None:
+    def __init__(self, client: ServerClient) -> None:
         self._client = client
         self._weights: dict[str, str] = {}
         """The weights file of each digest."""

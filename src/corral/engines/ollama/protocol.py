@@ -17,8 +17,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from corral.engines.http.errors import GenerationFailedError, RequestRefusedError
 from corral.engines.narrowing import as_list, as_number, as_object, as_text, keep_short
-from corral.engines.ollama.errors import GenerationFailedError, RequestRefusedError, translate_failure
+from corral.engines.ollama.errors import translate_error
 from corral.engines.ollama.inputs import Call, OllamaInputs, OllamaMessage, OllamaOptions
 from corral.engines.ollama.options import write_keep_alive
 from corral.errors import did_you_mean
@@ -109,7 +110,7 @@ class Answer:
     def take(self, line: dict[str, Json]) -> str:
         """Take one line of the stream; return the text it adds. Raises: EngineError when the line is an error."""
         if "error" in line:
-            raise translate_failure(as_text(line["error"]) or "an error without a message", where=self.where)
+            raise translate_error(as_text(line["error"]) or "an error without a message", where=self.where)
         message = as_object(line.get("message"))
         piece = as_text(message.get("content")) or as_text(line.get("response"))
         thought = as_text(message.get("thinking")) or as_text(line.get("thinking"))

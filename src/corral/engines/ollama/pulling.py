@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from corral.engines.http.client import ServerClient
+from corral.engines.http.errors import shorten
 from corral.engines.narrowing import as_number, as_text
-from corral.engines.ollama.client import OllamaClient
-from corral.engines.ollama.errors import PullFailedError, shorten
+from corral.engines.ollama.errors import PullFailedError
 from corral.units import Bytes
 from corral.work import Json, PullStep
 
 _LAST = "success"
 
 
-async def pull(client: OllamaClient, model: str, report: Callable[[PullStep], None]) -> None:
+async def pull(client: ServerClient, model: str, report: Callable[[PullStep], None]) -> None:
     """Let the server pull a model, and report each step. Raises: EngineError."""
     words = ""
     body: dict[str, Json] = {"model": model, "stream": True}

@@ -3,24 +3,23 @@
 The model is a folder of the store, loaded from disk alone; the library's own downloads are switched off.
 
 Belongs here: one model at a time, one audio file in, text and subtitles out.
-Does not belong here: subtitle formats (`subtitles`).
+Does not belong here: the files of a transcript (`corral.engines.transcript`).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from av.error import FFmpegError
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 
-from corral.engines.whisper import subtitles
+from corral.engines import transcript
 from corral.engines.worker.job import Answer, Job, Talk, WorkerSettings
 from corral.units import Bytes, format_duration
-from corral.work import EngineError, OutputFile, TaskInvalidError
+from corral.work import EngineError, TaskInvalidError
 
 
 class Whisper:
@@ -40,9 +39,9 @@ class Whisper:
         talk.report_progress(None, "listening")
         decoded, facts = _begin(model, job, self._settings.options["batch_size"])
         segments = _follow(decoded, facts.duration, talk)
-        text = _join_texts(segments)
+        text = transcript.join_texts(segments)
         values = {"text": text, "language": facts.language, "duration_s": round(facts.duration, 3)}
-        return Answer(files=_write(job.scratch, segments, text), values=values)
+        return Answer(files=transcript.write_files(job.scratch, segments, text), values=values)
 
     def stop(self) -> None:
         """Nothing: it starts no programs."""
@@ -114,7 +113,7 @@ def _check_language(model: WhisperModel, job: Job) -> None:
         raise TaskInvalidError(f"{job.model!r} is for English alone and does not translate", hint=hint)
 
 
-def _begin(model: WhisperModel, job: Job, batch_size: int) -> tuple[Iterable[subtitles.Segment], _Facts]:
+def _begin(model: WhisperModel, job: Job, batch_size: int) -> tuple[Iterable[transcript.Segment], _Facts]:
     """Decode the audio and detect the language; the segments come later, one by one."""
     (audio,) = job.files.values()
     inputs = job.inputs
@@ -140,57 +139,31 @@ def _begin(model: WhisperModel, job: Job, batch_size: int) -> tuple[Iterable[sub
         raise TaskInvalidError(f"faster-whisper refused the request: {error}") from error
 
 
-def _read_segment(item: _DecodedSegment) -> subtitles.Segment:
+def _read_segment(item: _DecodedSegment) -> transcript.Segment:
     words = tuple(
-        subtitles.Word(start=word.start, end=word.end, text=word.word, probability=round(word.probability, 4))
+        transcript.Word(start=word.start, end=word.end, text=word.word, probability=round(word.probability, 4))
         for word in item.words or ()
     )
-    return subtitles.Segment(start=item.start, end=item.end, text=item.text.strip(), words=words)
+    return transcript.Segment(start=item.start, end=item.end, text=item.text.strip(), words=words)
 
 
-def _divide(stretches: Iterable[subtitles.Segment], *, keep_words: bool) -> Iterator[subtitles.Segment]:
+def _divide(stretches: Iterable[transcript.Segment], *, keep_words: bool) -> Iterator[transcript.Segment]:
     for stretch in stretches:
-        for segment in subtitles.split_segment(stretch):
+        for segment in transcript.split_segment(stretch):
             yield segment if keep_words else replace(segment, words=())
 
 
-def _follow(decoded: Iterable[subtitles.Segment], duration: float, talk: Talk) -> list[subtitles.Segment]:
+def _follow(decoded: Iterable[transcript.Segment], duration: float, talk: Talk) -> list[transcript.Segment]:
     """Collect segments as they are decoded; a cancel is obeyed between two of them."""
-    segments: list[subtitles.Segment] = []
+    segments: list[transcript.Segment] = []
     talk.check()
     for segment in decoded:
         segments.append(segment)
         note = f"{format_duration(segment.end)} of {format_duration(duration)}"
         talk.report_progress(segment.end / duration if duration else None, note)
-        talk.show_preview("text/plain; charset=utf-8", lambda: _join_texts(segments).encode())
+        talk.show_preview("text/plain; charset=utf-8", lambda: transcript.join_texts(segments).encode())
         talk.check()
     return segments
-
-
-def _write(scratch: Path, segments: list[subtitles.Segment], text: str) -> tuple[OutputFile, ...]:
-    listed = json.dumps([_make_entry(segment) for segment in segments], ensure_ascii=False, indent=1)
-    contents = {
-        "text.txt": ("text/plain; charset=utf-8", text + "\n"),
-        "segments.json": ("application/json", listed + "\n"),
-        "subtitles.srt": ("application/x-subrip", subtitles.write_srt(segments)),
-        "subtitles.vtt": ("text/vtt", subtitles.write_vtt(segments)),
-    }
-    for name, (_, content) in contents.items():
-        (scratch / name).write_text(content, encoding="utf-8")
-    return tuple(
-        OutputFile(name=name, path=scratch / name, media_type=media_type) for name, (media_type, _) in contents.items()
-    )
-
-
-def _make_entry(segment: subtitles.Segment) -> Mapping[str, Any]:  # Any: JSON
-    entry = asdict(segment)
-    if not segment.words:
-        del entry["words"]
-    return entry
-
-
-def _join_texts(segments: list[subtitles.Segment]) -> str:
-    return " ".join(segment.text for segment in segments if segment.text)
 
 
 def _measure_folder(path: Path) -> Bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from corral.engines.whisper.subtitles import LONGEST_CUE_S, Segment, Word, split_segment, write_srt, write_vtt
+from corral.engines.transcript import LONGEST_CUE_S, Segment, Word, split_segment, write_srt, write_vtt
 
 SEGMENTS = (
     Segment(start=0.0, end=1.5, text="Hello."),

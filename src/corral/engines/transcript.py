@@ -1,13 +1,18 @@
-"""Segments of speech, written as SubRip and WebVTT; pure.
+"""Segments of speech, written as text, JSON, SubRip and WebVTT.
 
 Sources: the SubRip form as players read it (`00:00:01,500`), and the W3C's WebVTT.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from html import escape
+from pathlib import Path
+from typing import Any
+
+from corral.work import OutputFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +22,7 @@ class Word:
     start: float
     end: float
     text: str
-    probability: float
+    probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,3 +89,31 @@ def _format_time(seconds: float, point: str) -> str:
     minutes, rest = divmod(milliseconds, 60_000)
     hours, minutes = divmod(minutes, 60)
     return f"{hours:02d}:{minutes:02d}:{rest // 1000:02d}{point}{rest % 1000:03d}"
+
+
+def write_files(scratch: Path, segments: Sequence[Segment], text: str) -> tuple[OutputFile, ...]:
+    """Write the four files of a transcript; blocks. Raises: OSError."""
+    listed = json.dumps([_make_entry(segment) for segment in segments], ensure_ascii=False, indent=1)
+    contents = {
+        "text.txt": ("text/plain; charset=utf-8", text + "\n"),
+        "segments.json": ("application/json", listed + "\n"),
+        "subtitles.srt": ("application/x-subrip", write_srt(segments)),
+        "subtitles.vtt": ("text/vtt", write_vtt(segments)),
+    }
+    for name, (_, content) in contents.items():
+        (scratch / name).write_text(content, encoding="utf-8")
+    return tuple(
+        OutputFile(name=name, path=scratch / name, media_type=media_type) for name, (media_type, _) in contents.items()
+    )
+
+
+def _make_entry(segment: Segment) -> Mapping[str, Any]:  # Any: JSON
+    entry = asdict(segment)
+    if not segment.words:
+        del entry["words"]
+    return entry
+
+
+def join_texts(segments: Sequence[Segment]) -> str:
+    """Return the text of all segments."""
+    return " ".join(segment.text for segment in segments if segment.text)

@@ -1,8 +1,8 @@
-"""HTTP towards one Ollama server: JSON in, JSON or lines of JSON out; bounds and translated failures.
+"""HTTP towards one server of an engine: JSON or a form in; JSON, a stream of JSON or a file out; translated failures.
 
 A server is silent while it loads a model or reads a prompt, for as long as that takes: headers come with the first
-piece of the answer. So silence is not a failure. A server that is silent is asked for its version now and then, and is
-lost when it does not answer that either (`_prove_alive`).
+piece of the answer. So silence is not a failure. A server that is silent is asked for something small now and then
+(Ollama for its version), and is lost when it does not answer that either (`_prove_alive`).
 """
 
 from __future__ import annotations
@@ -10,22 +10,23 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 import aiohttp
 
-from corral.engines.narrowing import as_object, as_text, strip_credentials
-from corral.engines.ollama.errors import (
+from corral.engines.http.errors import (
     AdapterClosedError,
     GenerationFailedError,
+    Refusal,
+    ServerAnswerError,
     ServerBusyError,
     ServerUnreachableError,
     shorten,
-    translate_refusal,
 )
-from corral.engines.ollama.reading import LONGEST_REFUSAL, read_json, read_lines, read_message
+from corral.engines.http.reading import LONGEST_REFUSAL, Fail, read_events, read_json, read_lines, read_message
+from corral.engines.narrowing import as_object, as_text, strip_credentials
 from corral.engines.unreachable import describe_failure
 from corral.work import EngineError, Json
 
@@ -33,7 +34,26 @@ KEEPALIVE_S = 15
 """Seconds without a packet until TCP asks the other side: a host that restarted without a word refuses the answer."""
 
 SessionFactory = Callable[[], aiohttp.ClientSession]
+MakeForm = Callable[[ExitStack], aiohttp.FormData]
+"""Makes a form anew for each time that it is sent; the stack closes its files once the answer is read."""
+Body = dict[str, Json] | MakeForm | None
+_Sent = dict[str, Json] | Callable[[], aiohttp.FormData] | None
 Answer = TypeVar("Answer")
+_OK = frozenset({200, 201, 204})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manners:
+    """The facts that the client needs of an engine's servers."""
+
+    alive: str
+    """A path that a server answers at once, whatever it computes."""
+    start_hint: str
+    """What to do where nothing answers."""
+    other_hint: str
+    """What to do where something else answers."""
+    translate: Callable[[Refusal], EngineError]
+    """Translates an answer that is not the one that was asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +93,13 @@ def _make_socket(address: aiohttp.AddrInfoType) -> socket.socket:  # pyright: ig
     return made
 
 
-class OllamaClient:
+class ServerClient:
     """One server by URL; opens its session on the first request, inside the running loop."""
 
     def __init__(
         self,
         url: str,
+        manners: Manners,
         *,
         timings: Timings,
         headers: Callable[[], Mapping[str, str]] = dict,
@@ -88,6 +109,7 @@ class OllamaClient:
         self._base = url.rstrip("/")
         self.url = strip_credentials(self._base)
         """Where the server is, for messages."""
+        self._manners = manners
         self._timings = timings
         self._headers = headers
         self._open = session
@@ -102,13 +124,10 @@ class OllamaClient:
         except TimeoutError as error:
             raise self._describe_failure(path, error) from error
 
-    async def ask(self, path: str, body: dict[str, Json], *, note: Callable[[str], None]) -> dict[str, Json]:
+    async def ask(self, path: str, body: Body, *, note: Callable[[str], None]) -> dict[str, Json]:
         """Post and get one whole answer; `note` gets a few words for what is waited for. Raises: EngineError."""
-        async with (
-            self._request(path, body, note) as response,
-            aclosing(self._read_pieces(response, self._timings.stall_s)) as pieces,
-        ):
-            return as_object(await read_json(pieces, where=self.url))
+        async with self._open_pieces(path, body, note, self._timings.stall_s) as (_, pieces):
+            return as_object(await read_json(pieces, self.make_answer_error))
 
     @asynccontextmanager
     async def stream(
@@ -119,16 +138,33 @@ class OllamaClient:
         `stall_s` bounds the silence between two pieces in seconds; None waits for as long as the server is alive.
         Raises: EngineError.
         """
-        async with (
-            self._request(path, body, note) as response,
-            aclosing(self._read_pieces(response, stall_s)) as pieces,
-        ):
-            yield read_lines(pieces, where=self.url)
+        async with self._open_stream(read_lines, path, body, note, stall_s) as lines:
+            yield lines
 
-    async def delete(self, path: str, body: dict[str, Json]) -> None:
-        """Delete what the body names. Raises: EngineError."""
+    @asynccontextmanager
+    async def stream_events(
+        self, path: str, body: dict[str, Json], *, note: Callable[[str], None]
+    ) -> AsyncGenerator[AsyncIterator[dict[str, Json]]]:
+        """Post and get an answer event by event; leaving the block closes the connection. Raises: EngineError."""
+        async with self._open_stream(read_events, path, body, note, self._timings.stall_s) as events:
+            yield events
+
+    @asynccontextmanager
+    async def download(
+        self, path: str, body: dict[str, Json], *, note: Callable[[str], None]
+    ) -> AsyncGenerator[tuple[str, AsyncIterator[bytes]]]:
+        """Post and get the media type of a file, and the file piece by piece. Raises: EngineError."""
+        async with self._open_pieces(path, body, note, self._timings.stall_s) as (response, pieces):
+            yield response.content_type, pieces
+
+    async def delete(self, path: str, body: dict[str, Json] | None = None) -> None:
+        """Delete what the path, or the body, names. Raises: EngineError."""
         async with self._translate(path):
             (await self._wait(self._send("DELETE", path, body))).close()
+
+    def make_answer_error(self, what: str) -> EngineError:
+        """Make the error of an answer that cannot be used."""
+        return ServerAnswerError(what, where=self.url, hint=self._manners.other_hint)
 
     async def close(self) -> None:
         """Drop every connection for good."""
@@ -145,24 +181,34 @@ class OllamaClient:
         async with self._translate(path):
             response = await self._send("GET" if body is None else "POST", path, body)
             try:
-                return as_object(await read_json(response.content.iter_any(), where=self.url))
+                return as_object(await read_json(response.content.iter_any(), self.make_answer_error))
             finally:
                 response.close()
 
     @asynccontextmanager
-    async def _request(
-        self, path: str, body: dict[str, Json], note: Callable[[str], None]
-    ) -> AsyncGenerator[aiohttp.ClientResponse]:
-        async with self._translate(path):
-            response = await self._send_when_free(path, body, note)
-            try:
-                yield response
-            finally:
-                response.close()
+    async def _open_stream(
+        self,
+        read: Callable[[AsyncIterator[bytes], Fail], AsyncIterator[dict[str, Json]]],
+        path: str,
+        body: Body,
+        note: Callable[[str], None],
+        stall_s: float | None,
+    ) -> AsyncGenerator[AsyncIterator[dict[str, Json]]]:
+        async with self._open_pieces(path, body, note, stall_s) as (_, pieces):
+            yield read(pieces, self.make_answer_error)
 
-    async def _send_when_free(
-        self, path: str, body: dict[str, Json], note: Callable[[str], None]
-    ) -> aiohttp.ClientResponse:
+    @asynccontextmanager
+    async def _open_pieces(
+        self, path: str, body: Body, note: Callable[[str], None], stall_s: float | None
+    ) -> AsyncGenerator[tuple[aiohttp.ClientResponse, AsyncIterator[bytes]]]:
+        with ExitStack() as opened:
+            async with self._translate(path):
+                response = await self._send_when_free(path, (lambda: body(opened)) if callable(body) else body, note)
+                opened.callback(response.close)
+                async with aclosing(self._read_pieces(response, stall_s)) as pieces:
+                    yield response, pieces
+
+    async def _send_when_free(self, path: str, body: _Sent, note: Callable[[str], None]) -> aiohttp.ClientResponse:
         """Send a request, and send it again while the server's queue is full, for `busy_s`."""
         now = asyncio.get_running_loop().time
         deadline, wait_s = now() + self._timings.busy_s, self._timings.retry_s
@@ -176,7 +222,7 @@ class OllamaClient:
             await asyncio.sleep(min(wait_s, max(deadline - now(), 0)))
             wait_s = min(2 * wait_s, 10)
 
-    async def _send(self, method: str, path: str, body: Json) -> aiohttp.ClientResponse:
+    async def _send(self, method: str, path: str, body: _Sent) -> aiohttp.ClientResponse:
         if self._closed:
             raise AdapterClosedError("the engine was closed", where=self.url)
         if self._session is None:
@@ -185,19 +231,22 @@ class OllamaClient:
         response = await self._session.request(
             method,
             f"{self._base}{path}",
-            json=body,
+            json=None if callable(body) else body,
+            data=body() if callable(body) else None,
             headers=self._headers(),
             timeout=timeout,
             allow_redirects=False,  # a server does not choose where else Corral sends requests
         )
-        if response.status == 200:
+        if response.status in _OK:
             return response
         try:
             message = read_message(await response.content.read(LONGEST_REFUSAL))
         finally:
             response.close()
         model = as_text(as_object(body).get("model"))
-        raise translate_refusal(response.status, message, model=model, where=self.url)
+        raise self._manners.translate(
+            Refusal(status=response.status, message=message, path=path, model=model, where=self.url)
+        )
 
     async def _wait(self, answer: Awaitable[Answer], *, is_broken: Callable[[], bool] = lambda: False) -> Answer:
         """Wait for an answer for as long as the server is alive. Raises: ServerUnreachableError."""
@@ -217,11 +266,13 @@ class OllamaClient:
         """Return once the server has answered something. Raises: ServerUnreachableError."""
         for left in reversed(range(self._timings.probes)):
             try:
-                await self.look("/api/version")
-            except EngineError as error:
+                await self.look(self._manners.alive)
+            except ServerUnreachableError as error:
                 if not left and not waiting.done():
-                    what = f"the server fell silent, and does not answer /api/version either ({error.what})"
+                    what = f"the server fell silent, and does not answer {self._manners.alive} either ({error.what})"
                     raise ServerUnreachableError(what, where=self.url, hint=error.hint) from error
+            except EngineError:
+                return  # a refusal is an answer
             else:
                 return
             if (await asyncio.wait({waiting}, timeout=self._timings.retry_s))[0]:
@@ -253,5 +304,5 @@ class OllamaClient:
             raise self._describe_failure(path, error) from error
 
     def _describe_failure(self, path: str, error: Exception) -> ServerUnreachableError:
-        hint = "start it with `ollama serve`, or correct the engine's url in the cluster file"
-        return ServerUnreachableError(f"{path} failed: {shorten(describe_failure(error))}", where=self.url, hint=hint)
+        what = f"{path} failed: {shorten(describe_failure(error))}"
+        return ServerUnreachableError(what, where=self.url, hint=self._manners.start_hint)

@@ -1,0 +1,113 @@
+"""The models of a server that speaks OpenAI's API: which it lists, and which of them are in memory, as far as it says.
+
+`/v1/models` says nothing of memory. vLLM, SGLang and a llama-server with one model hold all that they list; a
+llama-server that keeps several gives each a `status`; Speaches lists those in memory at `/api/ps`, as Ollama does. Of
+any other server it is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from corral.engines.http.client import ServerClient
+from corral.engines.narrowing import as_list, as_number, as_object, as_text
+from corral.engines.openai.errors import CallMissingError
+from corral.units import Bytes
+from corral.work import EngineError, HostedModel, Json, LoadedModel, Resident
+
+LIST = "/v1/models"
+_LOADED = "/api/ps"
+_HOLD_ALL = frozenset({"llamacpp", "vllm", "sglang"})
+"""Servers that hold all that they list, as they name themselves in `owned_by` (llama-server b11434; vLLM
+`entrypoints/openai/models/serving.py`; SGLang `srt/entrypoints/http_server.py`)."""
+
+
+class ServedModels:
+    """The models of one server."""
+
+    def __init__(self, client: ServerClient) -> None:
+        self._client = client
+        self._has_list_of_loaded = True
+        """Whether the server might have one; asked once."""
+
+    async def list_hosted(self) -> tuple[HostedModel, ...]:
+        """List every model under each of its names, and which are known to be in memory. Raises: EngineError."""
+        listed = await self._list()
+        loaded = await self._find_loaded(listed)
+        models = {
+            name: _describe(name, facts, is_loaded=as_text(facts.get("id")) in loaded)
+            for facts in listed
+            for name in _list_names(facts)
+        }
+        return tuple(models[name] for name in sorted(models))
+
+    async def list_residents(self) -> tuple[Resident, ...]:
+        """List the models that are known to be in memory, under each of their names. Raises: EngineError."""
+        listed = await self._list()
+        loaded = await self._find_loaded(listed)
+        names = {name: None for facts in listed if as_text(facts.get("id")) in loaded for name in _list_names(facts)}
+        return tuple(Resident(model=name) for name in names)
+
+    async def unload_all(self) -> None:
+        """Unload the models in memory, as far as the server has a way to. Raises: EngineError."""
+        for facts in await self._list():
+            if _read_status(facts) == "loaded":
+                await self._client.ask("/models/unload", {"model": as_text(facts.get("id"))}, note=lambda _: None)
+        for name in await self._ask_for_loaded():
+            await self._client.delete(f"{_LOADED}/{name}")
+
+    async def _list(self) -> list[dict[str, Json]]:
+        answer = await self._client.look(LIST)
+        if not isinstance(answer.get("data"), list):
+            raise self._client.make_answer_error(f"{LIST} has no list of models")
+        return [facts for facts in map(as_object, as_list(answer["data"])) if as_text(facts.get("id"))]
+
+    async def _find_loaded(self, listed: list[dict[str, Json]]) -> set[str]:
+        known = {as_text(facts.get("id")) for facts in listed if _holds(facts)}
+        says = any(_read_status(facts) or as_text(facts.get("owned_by")) in _HOLD_ALL for facts in listed)
+        return known if says else {*known, *await self._ask_for_loaded()}
+
+    async def _ask_for_loaded(self) -> list[str]:
+        """Ask for the models in memory as Speaches lists them; nothing where the server has no such list."""
+        if not self._has_list_of_loaded:
+            return []
+        try:
+            answer = await self._client.look(_LOADED)
+        except CallMissingError:
+            self._has_list_of_loaded = False
+            return []
+        except EngineError:
+            return []
+        return [name for name in map(as_text, as_list(answer.get("models"))) if name]
+
+
+def _holds(facts: dict[str, Json]) -> bool:
+    status = _read_status(facts)
+    return status == "loaded" if status else as_text(facts.get("owned_by")) in _HOLD_ALL
+
+
+def _read_status(facts: dict[str, Json]) -> str:
+    return as_text(as_object(facts.get("status")).get("value"))
+
+
+def _list_names(facts: dict[str, Json]) -> Iterator[str]:
+    """List the names under which a model can be asked for."""
+    yield as_text(facts.get("id"))
+    yield from filter(None, map(as_text, as_list(facts.get("aliases"))))
+
+
+def _describe(name: str, facts: dict[str, Json], *, is_loaded: bool) -> HostedModel:
+    meta = as_object(facts.get("meta"))
+    size, parameters = as_number(meta.get("size")), as_number(meta.get("n_params"))
+    context = as_number(facts.get("max_model_len")) or as_number(meta.get("n_ctx"))
+    loaded = LoadedModel(context=None if context is None else int(context)) if is_loaded else None
+    return HostedModel(
+        name=name,
+        size=None if size is None else Bytes(int(size)),
+        parameters=None if parameters is None else _write_count(parameters),
+        loaded=loaded,
+    )
+
+
+def _write_count(parameters: float) -> str:
+    return f"{parameters / 1e9:.1f}B" if parameters >= 1e9 else f"{parameters / 1e6:.0f}M"
