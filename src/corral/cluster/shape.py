@@ -210,6 +210,9 @@ class InstanceShape(Shape):
         description="The folder in which it looks for model files, as the Corral server sees it: on the same machine, "
         "or on a share. `corral models place` writes there.",
     )
+    exclusive: bool | None = Field(
+        None, strict=True, description="Whether its tasks compute alone on their GPU. Default: that of the engine."
+    )
 
 
 class EngineShape(Shape):
@@ -217,6 +220,12 @@ class EngineShape(Shape):
 
     enabled: bool | None = Field(
         None, strict=True, description="Whether tasks can use it. Default: true; false for `command` and `sleep`."
+    )
+    exclusive: bool | None = Field(
+        None,
+        strict=True,
+        description="Whether its tasks compute alone on their GPU, whatever fits next to them. "
+        "Default: false; true for `comfyui`.",
     )
     instances: tuple[InstanceShape, ...] = Field((), description="Running servers, for `comfyui` and `ollama`.")
     options: dict[Text, Option] = Field(default_factory=dict, description="The engine's own settings.")

@@ -117,6 +117,8 @@ class Instance:
     """Headers of every request to it, each with the environment variable that holds its value."""
     models_folder: str | None = None
     """The folder of its model files, as the Corral server sees it."""
+    exclusive: bool | None = None
+    """Whether its tasks compute alone on their GPU; None is as its engine's do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +128,8 @@ class EngineSettings:
     name: str
     enabled: bool = True
     """`command` and `sleep` are off unless the file turns them on."""
+    exclusive: bool | None = None
+    """Whether its tasks compute alone on their GPU; None is as `corral.engine_kinds` has it."""
     instances: tuple[Instance, ...] = ()
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, "str | int | float | bool"])
     """The engine's own settings, such as `contextSize` or `computeType`; checked by the engine's schema."""

@@ -112,7 +112,7 @@ def _make_local_slot(device: LocalDevice, settings: EngineSettings, make: Callab
         device=spec.name,
         place=_find_place(spec, settings),
         engine=settings.name,
-        exclusive=ENGINES[settings.name].exclusive,
+        exclusive=_is_exclusive(settings),
         settings={
             "gpu": spec.visible,
             **({"threads": device.threads} if has_worker else {}),
@@ -129,7 +129,7 @@ def _make_instance_slot(device: DeviceSpec, settings: EngineSettings, instance: 
         place=_find_place(device, settings),
         engine=settings.name,
         instance=instance.name,
-        exclusive=ENGINES[settings.name].exclusive,
+        exclusive=_is_exclusive(settings) if instance.exclusive is None else instance.exclusive,
         settings={"url": instance.url, **_describe_credentials(instance), **_describe_options(settings)},
         make=partial(
             build_remote,
@@ -144,6 +144,11 @@ def _make_instance_slot(device: DeviceSpec, settings: EngineSettings, instance: 
 def _find_place(device: DeviceSpec, settings: EngineSettings) -> SlotId:
     """Return the place of an engine's slot: of a GPU its own, of a share of a processor that of all."""
     return device.name if device.processor is None else SlotId(f"{device.name}/{settings.name}")
+
+
+def _is_exclusive(settings: EngineSettings) -> bool:
+    """Return whether an engine computes alone, according to the file or else to its kind."""
+    return ENGINES[settings.name].exclusive if settings.exclusive is None else settings.exclusive
 
 
 def _describe_credentials(instance: Instance) -> dict[str, object]:

@@ -41,6 +41,9 @@ queues:
 """
 
 
+NAMED = (("left", 8188), ("right", 8189))
+
+
 def read(text: str) -> Cluster:
     return load(text, filename="cluster.yaml")
 
@@ -67,6 +70,29 @@ def test_instances_on_one_gpu_are_slots_of_one_device_that_can_be_occupied_at_th
         "elsewhere/gpu1": 16 * 2**30,
         "far": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("engine", "instance", "exclusive"),
+    [
+        ("", "", {"comfyui/left", "comfyui/right"}),
+        ("exclusive: false, ", "", set()),
+        ("exclusive: false, ", ", exclusive: true", {"comfyui/left"}),
+        ("", ", exclusive: false", {"comfyui/right"}),
+    ],
+)
+def test_engine_computes_alone_as_its_instance_or_else_the_engine_says(
+    tmp_path: Path, engine: str, instance: str, exclusive: set[str]
+) -> None:
+    left, right = (f'name: {name}, url: "http://192.0.2.7:{port}", node: a, gpu: 0' for name, port in NAMED)
+    text = f"""
+apiVersion: corral/v1
+name: lab
+nodes: [{{name: a, address: 192.0.2.7, gpus: [{{model: RTX 4090}}]}}]
+engines: {{comfyui: {{{engine}instances: [{{{left}{instance}}}, {{{right}}}]}}}}
+"""
+    slots = list_wanted(text, tmp_path).slots
+    assert {slot.id for slot in slots if slot.exclusive} == {f"a/gpu0/{name}" for name in exclusive}
 
 
 def test_several_instances_of_an_engine_on_a_gpu_are_named_and_have_a_place_each(tmp_path: Path) -> None:
