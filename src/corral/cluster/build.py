@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import Field, fields, replace
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, cast, get_origin
 
 from corral.cluster import machine_shapes, values
@@ -20,6 +21,7 @@ from corral.cluster.fields import FOREVER
 from corral.cluster.machine_shapes import Shape
 from corral.cluster.values import WRITTEN_AT, Cluster, GpuFacts, LayoutKind, QueueSettings
 from corral.engine_kinds import ENGINES
+from corral.hours import Hours, find_machine_zone, make_hours
 
 KINDS: Mapping[type[Shape], type] = {
     shapes.ClusterShape: values.Cluster,
@@ -28,6 +30,7 @@ KINDS: Mapping[type[Shape], type] = {
     shapes.EngineShape: values.EngineSettings,
     shapes.ExposureShape: values.Exposure,
     machine_shapes.GpuShape: values.Gpu,
+    machine_shapes.HoursShape: Hours,
     shapes.InstanceShape: values.Instance,
     shapes.KubernetesShape: values.Kubernetes,
     shapes.LayoutShape: values.Layout,
@@ -46,7 +49,9 @@ KINDS: Mapping[type[Shape], type] = {
 }
 """The kind of value that each shape becomes; other shapes only group fields of the shape around them."""
 
-COMPUTED = frozenset({"EngineSettings.name", "Gpu.is_unified", "Layout.name", "Workload.seconds"})
+COMPUTED = frozenset(
+    {"EngineSettings.name", "Gpu.is_unified", "Hours.spans", "Hours.zone", "Layout.name", "Workload.seconds"}
+)
 """Fields without a key of their own: they are made in `_COMPLETING`."""
 
 _DEFAULT_QUEUE = "default"
@@ -55,14 +60,20 @@ _Fields = Mapping[str, Any]  # by name: values of every field's own type
 
 def build(shape: shapes.ClusterShape, gpu_models: Mapping[YamlPath, GpuFacts]) -> Cluster:
     """Make the cluster of a file without problems; `gpu_models` has the catalogue's answers by path."""
-    return cast("Cluster", _Builder(gpu_models).make(shape, ()))
+    return cast("Cluster", _Builder(gpu_models, shape.time_zone).make(shape, ()))
 
 
 class _Builder:
     """Makes values of shapes, each with its path in the file."""
 
-    def __init__(self, gpu_models: Mapping[YamlPath, GpuFacts]) -> None:
+    def __init__(self, gpu_models: Mapping[YamlPath, GpuFacts], time_zone: str | None) -> None:
         self.gpu_models = gpu_models
+        self._time_zone = time_zone
+
+    @cached_property
+    def zone(self) -> str:
+        """The time zone of the file's hours."""
+        return self._time_zone or find_machine_zone()
 
     def make(self, shape: Shape, at: YamlPath) -> Any:  # an instance of `KINDS[type(shape)]`
         """Make the value of a shape."""
@@ -123,6 +134,11 @@ def _complete_engine(builder: _Builder, shape: shapes.EngineShape, at: YamlPath)
     return {"name": name, "enabled": enabled}
 
 
+def _complete_hours(builder: _Builder, shape: machine_shapes.HoursShape, at: YamlPath) -> _Fields:
+    hours = make_hours(shape.days, zone=builder.zone)
+    return {"spans": hours.spans, "zone": hours.zone}
+
+
 def _complete_layout(builder: _Builder, shape: shapes.LayoutShape, at: YamlPath) -> _Fields:
     return {"name": at[-1], "kind": shape.kind or LayoutKind(at[-1])}
 
@@ -167,6 +183,7 @@ _COMPLETING: Mapping[type[Shape], Callable[[_Builder, Any, YamlPath], _Fields]] 
     shapes.ClusterShape: _complete_cluster,
     shapes.EngineShape: _complete_engine,
     machine_shapes.GpuShape: _complete_gpu,
+    machine_shapes.HoursShape: _complete_hours,
     shapes.LayoutShape: _complete_layout,
     machine_shapes.NodeShape: _complete_node,
     shapes.WorkloadShape: _complete_workload,

@@ -10,10 +10,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated, Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from corral.errors import did_you_mean
+from corral.hours import DAY_MINUTES, Span
 from corral.units import Bytes, UnitError, parse_bytes, parse_duration
 
 _ENVIRONMENT_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,127}"
@@ -57,6 +60,41 @@ def read_duration(value: object) -> timedelta:
         raise _refuse_unreadable(
             error, value, "not a duration", "write a number with s, m, h, d or w, such as 1h30m"
         ) from None
+
+
+_SPAN = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)\s*-\s*(?:([01]?\d|2[0-3]):([0-5]\d)|24:00)")
+CLOSED = "closed"
+"""The hours of a day on which nothing opens."""
+
+
+def _read_spans(value: object) -> tuple[Span, ...]:
+    """Read the hours of a day as they are written: `22:00-17:00`, `09:00-12:00, 13:00-17:00`, `closed`."""
+    hint = 'write "22:00-17:00", several with a comma between them, "00:00-24:00", or closed'
+    if not isinstance(value, str):
+        raise wrong(f"the hours of a day are text, not {kind_of(value)}", hint)
+    if value.strip() == CLOSED:
+        return ()
+    spans = [_SPAN.fullmatch(part.strip()) for part in value.split(",")]
+    if not all(spans):
+        raise wrong(f"not the hours of a day: {show_value(value)}", hint)
+    return tuple(_to_span(span) for span in spans if span is not None)
+
+
+def _to_span(written: re.Match[str]) -> Span:
+    begin = int(written[1]) * 60 + int(written[2])
+    if written[3] is None:
+        return begin, DAY_MINUTES
+    end = int(written[3]) * 60 + int(written[4])
+    return begin, end if end > begin else end + DAY_MINUTES
+
+
+def _check_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (OSError, ValueError, KeyError):
+        hint = did_you_mean(value, sorted(available_timezones())) or "write a name such as Europe/Berlin"
+        raise wrong(f"there is no time zone {show_value(value)}", hint) from None
+    return value
 
 
 FOREVER = timedelta.max
@@ -235,6 +273,12 @@ Watts = Annotated[
         }
     ),
 ]
+DayHours = Annotated[
+    tuple[Span, ...],
+    BeforeValidator(_read_spans),
+    WithJsonSchema({"type": "string", "pattern": rf"^\s*({CLOSED}|[0-9:\s,-]+)\s*$"}),
+]
+ZoneName = Annotated[Text, AfterValidator(_check_zone)]
 LabelKey = Annotated[
     Text,
     AfterValidator(_match_whole(_LABEL_KEY, "a label's key", "`name` or `domain/name`")),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from corral.cluster.fields import (
     Count,
+    DayHours,
     GpuUuid,
     Host,
     Index,
@@ -18,14 +19,52 @@ from corral.cluster.fields import (
     Size,
     Text,
     Watts,
+    wrong,
 )
 from corral.cluster.values import K3sRole
+from corral.hours import DAYS
 
 
 class Shape(BaseModel):
     """Base of every mapping of the file: camelCase keys, and no others."""
 
     model_config = ConfigDict(extra="forbid", alias_generator=to_camel, frozen=True)
+
+
+class HoursShape(Shape):
+    """When tasks can start, by the days of a week; the narrowest name counts for a day, and a day without is closed.
+
+    A span belongs to the day on which it begins: Friday's `22:00-17:00` ends on Saturday.
+    """
+
+    daily: DayHours | None = Field(None, description='Of every day: `"22:00-17:00"`, or several with commas.')
+    weekdays: DayHours | None = Field(None, description="Of Monday to Friday.")
+    weekends: DayHours | None = Field(None, description="Of Saturday and Sunday.")
+    monday: DayHours | None = Field(None, description="Of this day; `closed` where nothing opens on it.")
+    tuesday: DayHours | None = Field(None, description="Of this day.")
+    wednesday: DayHours | None = Field(None, description="Of this day.")
+    thursday: DayHours | None = Field(None, description="Of this day.")
+    friday: DayHours | None = Field(None, description="Of this day.")
+    saturday: DayHours | None = Field(None, description="Of this day.")
+    sunday: DayHours | None = Field(None, description="Of this day.")
+    interrupt: bool = Field(
+        False,
+        strict=True,
+        description="Whether a task that still runs at the end is interrupted and goes back to the queue. Without it, "
+        "a task starts only if it is expected to end before, and one that is late goes on to its end.",
+    )
+
+    @property
+    def days(self) -> dict[str, DayHours]:
+        """The hours by the names of days that are written."""
+        names = ("daily", "weekdays", "weekends", *DAYS)
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    @model_validator(mode="after")
+    def _check_days(self) -> HoursShape:
+        if not any(self.days.values()):
+            raise wrong("no day has hours, so nothing would ever start", 'write hours, such as daily: "22:00-07:00"')
+        return self
 
 
 class GpuShape(Shape):
@@ -38,6 +77,9 @@ class GpuShape(Shape):
     uuid: GpuUuid | None = Field(None, description="The UUID that `nvidia-smi -L` prints, in whatever PCIe slot.")
     memory: Size | None = Field(None, description="VRAM. Default: the catalogue's figure for the model.")
     power_limit: Watts | None = Field(None, description="The power limit to set, in watts.")
+    hours: HoursShape | None = Field(
+        None, description="When tasks can start on it. Default: the hours of its node; without any, always."
+    )
 
 
 class CpuShape(Shape):
@@ -108,6 +150,9 @@ class NodeShape(Shape):
     labels: dict[LabelKey, LabelValue] = Field(
         default_factory=dict,
         description="Kubernetes node labels. Values are text: put numbers and true/false in quotes.",
+    )
+    hours: HoursShape | None = Field(
+        None, description="When tasks can start on it; a GPU can have hours of its own. Default: always."
     )
     removed_labels: tuple[LabelKey, ...] = Field(
         (), description="Labels that the node had once and must lose: K3s never takes one away by itself."

@@ -27,11 +27,13 @@ from corral.cluster.fields import (
     Size,
     Text,
     Url,
+    ZoneName,
     kind_of,
     show_value,
     wrong,
 )
 from corral.cluster.machine_shapes import (
+    HoursShape,
     NodeShape,
     Shape,
 )
@@ -255,6 +257,9 @@ class QueueShape(Shape):
     )
     order: QueueOrder = Field(QueueOrder.PRIORITY, description="The order of tasks of one class.")
     limits: QueueLimitsShape | None = Field(None, description="Limits of owners in it.")
+    hours: HoursShape | None = Field(
+        None, description="When its tasks can start, in addition to the hours of the slots. Default: always."
+    )
     outputs: Text | None = Field(
         None,
         description="The folder of each task's outputs, for batches that name none: `/mnt/nas/{batch}/{task}`, below "
@@ -396,6 +401,9 @@ class ClusterShape(Shape):
         description="The version of this file's format."
     )
     name: Name = Field(description="The cluster's name.")
+    time_zone: ZoneName | None = Field(
+        None, description="The time zone of all `hours`: `Europe/Berlin`. Default: that of the machine."
+    )
     data_dir: FilePath | None = Field(
         None,
         description="The folder of database, artifacts and models. Default: the user's data directory.",

@@ -12,6 +12,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Protocol
 
+from corral.hours import Hours
 from corral.units import Bytes
 
 WRITTEN_AT = "written_at"
@@ -37,6 +38,8 @@ class Gpu:
     is_unified: bool = False
     """Whether its memory is the machine's, as in a Jetson, a Mac or a processor with graphics."""
     power_limit_w: int | None = field(default=None, metadata=written_at("power_limit"))
+    hours: Hours | None = None
+    """When tasks can start on it; None is as on its node."""
 
 
 class K3sRole(StrEnum):
@@ -99,6 +102,12 @@ class Node:
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     removed_labels: tuple[str, ...] = ()
     """Keys of labels that the node had and must lose: K3s never takes one away by itself."""
+    hours: Hours | None = None
+    """When tasks can start on it; None is always."""
+
+    def find_hours(self, gpu: Gpu | None = None) -> Hours | None:
+        """Find the hours of one of its GPUs, or of whatever else is on it."""
+        return self.hours if gpu is None or gpu.hours is None else gpu.hours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +164,8 @@ class QueueSettings:
     order: QueueOrder = QueueOrder.PRIORITY
     max_running_per_owner: int | None = field(default=None, metadata=written_at("limits.per_owner.running"))
     max_queued_per_owner: int | None = field(default=None, metadata=written_at("limits.per_owner.queued"))
+    hours: Hours | None = None
+    """When its tasks can start; None is always."""
     outputs: str | None = None
     """The folder of each task's outputs, for batches that name none (`corral.cluster.destinations`)."""
 
@@ -420,6 +431,8 @@ class Cluster:
     output_folders: tuple[OutputFolder, ...] = ()
     retention: Retention = Retention()
     server: ServerRules = ServerRules()
+    time_zone: str | None = None
+    """The zone of its hours; None is the machine's."""
     data_dir: str | None = None
     database_url_env: str | None = field(default=None, metadata=written_at("database.url_from"))
     """The environment variable that holds a PostgreSQL URL; None means the embedded server."""
