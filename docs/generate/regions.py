@@ -47,6 +47,8 @@ _RULES = {
     Rule.QUEUE_PAUSED: "The queue is paused.",
     Rule.OWNER_LIMIT: "The owner runs as many tasks of the queue as the cluster file allows.",
     Rule.SLOTS_CLOSED: "The slots that could run it are paused, draining or unhealthy.",
+    Rule.OUTSIDE_HOURS: "Its queue, or the slots that could run it, are outside of their hours.",
+    Rule.CLOSES_SOON: "A slot could run it, and its hours or those of the queue end before the task should.",
     Rule.SLOTS_BUSY: "The slots that could run it are busy, or busy neighbours hold the memory that it needs.",
     Rule.NODE_BUSY: "It must run on one node, whose slots are busy; a slot elsewhere is free.",
     Rule.BEHIND_OTHERS: "Tasks that go first take the slots that are free now.",
@@ -63,6 +65,8 @@ _BOUNDS = {
     "affinity_window": "How many tasks behind the first are looked at for one whose model is in memory.",
     "affinity_delay": "How long a model's turn lasts while others wait; half of their wait if that is longer.",
     "node_wish": "How much later a task can end for its preferred node.",
+    "unknown_before_closing": "What must be left of the hours for a task of which nothing was measured; half of an "
+    "opening that is shorter than twice that.",
     "unknown_duration_s": "Seconds that are expected and charged where nothing was measured yet.",
 }
 

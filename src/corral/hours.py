@@ -49,7 +49,8 @@ class Hours:
 
     def __str__(self) -> str:
         days = [
-            f"{days} {', '.join(map(_write_span, spans)) or 'closed'}" for days, spans in _group_days(self.spans).items()
+            f"{days} {', '.join(map(_write_span, spans)) or 'closed'}"
+            for days, spans in _group_days(self.spans).items()
         ]
         return f"{'; '.join(days)} ({self.zone}{', interrupts' if self.interrupt else ''})"
 
@@ -108,7 +109,7 @@ def make_hours(days: Mapping[str, tuple[Span, ...]], *, zone: str, interrupt: bo
 
 def find_machine_zone() -> str:
     """Return the name of the machine's time zone; UTC where it has none."""
-    from tzlocal import get_localzone_name  # noqa: PLC0415  (it looks at the machine: only where no zone is written)
+    from tzlocal import get_localzone_name
 
     return get_localzone_name() or "UTC"
 

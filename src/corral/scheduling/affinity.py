@@ -106,6 +106,6 @@ class Affinity:
             return False
         able = self._room.eligible(head).members
         return any(
-            place.id in able and place.gate_for(head.engine) is Gate.OPEN
+            place.id in able and place.gate_for(head.engine) is Gate.OPEN and self._room.is_within_hours(place.id)
             for place in self._room.find_working_with((head.engine, head.model), until)
         )

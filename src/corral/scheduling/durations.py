@@ -90,6 +90,10 @@ class Expectations:
             expect_seconds = self._on[device_model] = lambda task: self.of(task, device_model)
         return expect_seconds
 
+    def find(self, task: QueuedTask, device_model: str) -> float | None:
+        """Seconds as `of` has them, where they rest on a measurement; None where they do not."""
+        return find_measured(self._durations, DurationKey(task.engine, task.model, device_model))
+
     def measured(self, task: QueuedTask, device_model: str) -> float | None:
         """Seconds measured for exactly this engine, model and device model; None when there is no measurement."""
         return self._durations.get(DurationKey(task.engine, task.model, device_model))

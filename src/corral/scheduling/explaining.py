@@ -10,6 +10,7 @@ from corral.errors import CorralError, Kind, Problem
 from corral.scheduling.affinity import find_patience
 from corral.scheduling.durations import Expectations
 from corral.scheduling.fairness import Account
+from corral.scheduling.opening import Openings
 from corral.scheduling.ordering import Line
 from corral.scheduling.policy import Outcome, list_usable_places, resolve
 from corral.scheduling.reservation import group_by_node, take_side_by_side
@@ -113,6 +114,8 @@ def _explain_place(place: Place, task: QueuedTask, outcome: Outcome) -> str:
     gate = place.gate_for(task.engine)
     if gate is not Gate.OPEN:
         return f"{gate}: {place.gate_reason}" if place.gate_reason else str(gate)
+    if not outcome.openings.list_open([place], task):
+        return f"outside of its hours: {outcome.openings.describe_opening([place], task)}"
     return _explain_occupied(place, task, outcome) or _explain_held_back(place, task, outcome)
 
 
@@ -175,6 +178,8 @@ def _explain_held_back(place: Place, task: QueuedTask, outcome: Outcome) -> str:
         return f"free, but queue {task.queue} is paused"
     if room.is_limited(task):
         return f"free, but {task.owner} runs {room.count_running(task)} tasks of queue {task.queue}"
+    if closing := outcome.openings.describe_closing(place, task):
+        return f"free, but {closing}, and the task is expected to take longer"
     if task.gpus > 1:
         return f"free, but the task needs {task.gpus} slots of one node"
     if outcome.find_rule(task) is Rule.PREFERRED_NODE:
@@ -205,6 +210,10 @@ def describe_rule(rule: Rule, snapshot: Snapshot, task: QueuedTask, outcome: Out
             return _describe_owner_limit(task, outcome)
         case Rule.SLOTS_CLOSED:
             return _describe_closed(task, list_usable_places(task, outcome.room))
+        case Rule.OUTSIDE_HOURS:
+            return outcome.openings.describe_opening(_list_open_gates(task, outcome.room), task)
+        case Rule.CLOSES_SOON:
+            return _describe_closing(task, outcome)
         case Rule.SLOTS_BUSY:
             return _describe_busy(task, outcome)
         case Rule.NODE_BUSY:
@@ -303,9 +312,28 @@ def _describe_gate(place: Place, engine: str) -> str:
     )
 
 
+def _describe_closing(task: QueuedTask, outcome: Outcome) -> str:
+    """Name what closes too soon, and what to do where no opening is long enough."""
+    openings, places = outcome.openings, _list_open_gates(task, outcome.room)
+    within_hours = openings.list_open(places, task)
+    lengths = [length for place in within_hours if (length := openings.find_length(place, task)) is not None]
+    takes = (
+        f"it is expected to take {format_duration(min(lengths).total_seconds())}"
+        if lengths
+        else ("nothing like it was measured yet")
+    )
+    if all(openings.find_start(place, task, outcome.room.now) is None for place in places):
+        return f"{takes}, and no slot that could run it is open for as long: lengthen `hours`, or set `interrupt: true`"
+    return f"{takes}, and {list_some(sorted({openings.describe_closing(place, task) for place in within_hours}))}"
+
+
+def _list_open_gates(task: QueuedTask, room: Room) -> list[Place]:
+    return [place for place in list_usable_places(task, room) if place.gate_for(task.engine) is Gate.OPEN]
+
+
 def _describe_busy(task: QueuedTask, outcome: Outcome) -> str:
     room = outcome.room
-    places = [place for place in list_usable_places(task, room) if place.gate_for(task.engine) is Gate.OPEN]
+    places = outcome.openings.list_open(_list_open_gates(task, room), task)
     left = format_duration(min((room.ready_at(place, task) - room.now).total_seconds() for place in places))
     alone = next((place for place in places if place.id in room.free and not room.can_compute(place, task)), None)
     if alone is not None:
@@ -369,6 +397,7 @@ class _Play:
     def __init__(self, snapshot: Snapshot) -> None:
         self.room = Room(snapshot)
         self._expectations = Expectations(snapshot.durations, snapshot.bounds)
+        self._openings = Openings(self.room, self._expectations, snapshot.bounds)
         self._wish = snapshot.bounds.node_wish
         self._ends: dict[SlotId, datetime] = {place.id: self.room.ends_at(place) for place in self.room.places}
 
@@ -380,21 +409,29 @@ class _Play:
 
     def find_first_free(self, task: QueuedTask) -> list[Place]:
         """The places of one node that the task could have first; empty when no node could give them."""
-        open_places = [
-            place for place in list_usable_places(task, self.room) if place.gate_for(task.engine) is Gate.OPEN
-        ]
-        in_time = sorted(open_places, key=lambda place: (self.find_ready(place, task), place.id))
+        open_places = [place for place in _list_open_gates(task, self.room) if self.find_start(place, task) is not None]
+        in_time = sorted(open_places, key=lambda place: (self.start_on(place, task), place.id))
         sets = [take_side_by_side(places, task, self.room.capacity) for places in group_by_node(in_time).values()]
         complete = [places_of_node for places_of_node in sets if places_of_node]
         return min(complete, key=lambda places: self._rate(places[-1], task)) if complete else []
 
+    def find_start(self, place: Place, task: QueuedTask) -> datetime | None:
+        """When the task could start on the place, within its hours; None where these are too short."""
+        return self._openings.find_start(place, task, self.find_ready(place, task))
+
+    def start_on(self, place: Place, task: QueuedTask) -> datetime:
+        """When the task could start on a place whose hours are long enough."""
+        start = self.find_start(place, task)
+        assert start is not None, "places without such hours were left out before"
+        return start
+
     def _rate(self, place: Place, task: QueuedTask) -> datetime:
         """When the place is free; elsewhere than on the preferred node it counts as later (`wishes`)."""
-        return self.find_ready(place, task) + (self._wish if is_elsewhere(place, task) else timedelta(0))
+        return self.start_on(place, task) + (self._wish if is_elsewhere(place, task) else timedelta(0))
 
     def estimate_start(self, task: QueuedTask, places: list[Place]) -> datetime:
         """When the task has all the places, and its owner's limit leaves room."""
-        return max(self._estimate_limit_end(task), *(self.find_ready(place, task) for place in places))
+        return max(self._estimate_limit_end(task), *(self.start_on(place, task) for place in places))
 
     def _estimate_limit_end(self, task: QueuedTask) -> datetime:
         """When the owner's running tasks leave room for one more; now, unless a limit holds it."""
@@ -411,7 +448,7 @@ class _Play:
     def run(self, task: QueuedTask, places: list[Place]) -> float:
         """Let the task have the places, and return its expected seconds."""
         seconds = max(self._expectations.of(task, place.device_model) for place in places)
-        end = max(self.find_ready(place, task) for place in places) + timedelta(seconds=seconds)
+        end = max(self.start_on(place, task) for place in places) + timedelta(seconds=seconds)
         for place in places:
             is_alone = find_share(task, place) is not Share.MEMORY
             taken = self.room.list_side_by_side(place) if is_alone else [place]

@@ -161,10 +161,17 @@ class _Faster:
             and place.id in room.eligible(task).members
             and room.can_ever_hold(place, task)
             and not place.is_among(task.avoid_slots | task.refused_slots, task.engine)
+            and self._stays_open(place)
         ):
             self._places.append(place)
             ready_s = (room.ends_at(place) - room.now).total_seconds()
             self._ready_s.setdefault(place.device_model, []).append(ready_s)
+
+    def _stays_open(self, place: Place) -> bool:
+        """Whether the place's hours go on for as long as the slower one would take."""
+        closes_at = self._room.closes_at(place.id)
+        in_time = closes_at is None or (closes_at - self._room.now).total_seconds() >= self._alone_s
+        return in_time and self._room.is_within_hours(place.id)
 
     def _can_run(self, kind: _Kind, task: QueuedTask) -> bool:
         """Whether one of the places could run a waiting task."""

@@ -73,6 +73,8 @@ class PlaceTable(Collection[Place]):
         self.processors: dict[str, Processor] = {}
         self.busy: dict[Work, dict[str, Sorted[tuple[datetime, SlotId]]]] = {}
         """By what they work with and by device model: when they are expected to be free, soonest first."""
+        self.timed: dict[SlotId, Place] = {}
+        """Places with hours, open or not; `free` has them at any time."""
         self._places: dict[SlotId, Place] = {}
         self._running: dict[tuple[str, Owner], dict[int, int]] = {}
         self._eligible: dict[_Reach, Eligible] = {}
@@ -153,6 +155,8 @@ class PlaceTable(Collection[Place]):
         free = may_compute and is_free(place)
         if free:
             self.free[place.id] = place
+        if place.hours is not None:
+            self.timed[place.id] = place
         self.listing.update(place.models.keys())
         for key, eligible in self._eligible.items():
             if _can_run(place, *key):
@@ -206,6 +210,7 @@ class PlaceTable(Collection[Place]):
             device.capacity = _find_capacity(device.places.values())
         else:
             del self.devices[place.device]
+        self.timed.pop(place.id, None)
         for engine in place.models:
             self.listing[engine] -= 1
             if not self.listing[engine]:

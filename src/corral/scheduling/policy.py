@@ -24,6 +24,7 @@ from corral.scheduling.choosing import Choosing, is_resident
 from corral.scheduling.durations import Expectations
 from corral.scheduling.fairness import Account
 from corral.scheduling.finishing import Finishing
+from corral.scheduling.opening import Openings
 from corral.scheduling.ordering import Line
 from corral.scheduling.reservation import Reservations, gather
 from corral.scheduling.room import Room, has_node_with, to_table
@@ -53,6 +54,7 @@ class Outcome:
 
     assignments: tuple[Assignment, ...] = ()
     room: Room
+    openings: Openings
     reservations: Reservations
     passed: frozenset[int] = frozenset()
     """Tasks passed over in this decision."""
@@ -66,7 +68,7 @@ class Outcome:
 
     def find_rule(self, task: QueuedTask) -> Rule:
         """Find the rule that keeps a task waiting."""
-        rule = find_rule(task, self.room, self.passed)
+        rule = find_rule(task, self.room, self.openings, self.passed)
         if rule is Rule.RESERVED and task.id in self.wishing:
             return Rule.PREFERRED_NODE
         return Rule.FASTER_SOON if rule is Rule.RESERVED and _shape(task) in self.late else rule
@@ -120,8 +122,9 @@ class _Round:
             bounds=snapshot.bounds,
             passed_since=snapshot.passed_since,
         )
-        self._reservations = Reservations(self._room, self._expectations, self._wishes)
-        self._choosing = Choosing(self._room, self._expectations, self._wishes, allows=self._reservations.allows)
+        self._openings = Openings(self._room, self._expectations, snapshot.bounds)
+        self._reservations = Reservations(self._room, self._expectations, self._wishes, self._openings)
+        self._choosing = Choosing(self._room, self._expectations, self._wishes, allows=self._allows)
         self._account = Account(snapshot.fair)
         self._affinity = Affinity(
             room=self._room,
@@ -159,6 +162,7 @@ class _Round:
         return Outcome(
             assignments=tuple(self._assignments),
             room=self._room,
+            openings=self._openings,
             reservations=self._reservations,
             passed=frozenset(self._passed),
             late=frozenset(self._late),
@@ -178,7 +182,7 @@ class _Round:
 
     def _has_a_place(self, task: QueuedTask) -> bool:
         room = self._room
-        if room.queue(task.queue).paused:
+        if room.queue(task.queue).paused or not self._openings.is_queue_open(task.queue):
             return False
         if task.gpus > 1:
             return bool(room.eligible(task).members)
@@ -222,7 +226,11 @@ class _Round:
             self._blocked.add(shape)
 
     def _list_allowed(self, task: QueuedTask) -> list[Place]:
-        return [place for place in self._room.list_options(task) if self._reservations.allows(place, task)]
+        return [place for place in self._room.list_options(task) if self._allows(place, task)]
+
+    def _allows(self, place: Place, task: QueuedTask) -> bool:
+        """Whether neither a reservation nor the end of hours keeps a free place from a task."""
+        return self._reservations.allows(place, task) and self._openings.allows(place, task)
 
     def _start(self, task: QueuedTask, places: list[Place], because: str) -> None:
         if not self._assignments:
@@ -290,21 +298,23 @@ class Waiting(Mapping[int, Rule]):
         return repr(dict(self))
 
 
-def find_rule(task: QueuedTask, room: Room, passed: frozenset[int]) -> Rule:
+def find_rule(task: QueuedTask, room: Room, openings: Openings, passed: frozenset[int]) -> Rule:
     """Name the rule that keeps a task waiting; `room` is how the decision left the places."""
     impossible = find_impossible(task, room)
     if impossible is not None:
         return impossible
     if room.is_limited(task):
         return Rule.OWNER_LIMIT
-    usable = list_usable_places(task, room)
-    if not has_node_with((place for place in usable if place.gate_for(task.engine) is Gate.OPEN), task.gpus):
+    usable = [place for place in list_usable_places(task, room) if place.gate_for(task.engine) is Gate.OPEN]
+    if not has_node_with(usable, task.gpus):
         return Rule.SLOTS_CLOSED
-    if task.gpus > 1:
-        return Rule.GATHERING
-    return _name_competition(
-        task, [place for place in usable if place.gate_for(task.engine) is Gate.OPEN], room, passed
-    )
+    within_hours = openings.list_open(usable, task)
+    if not has_node_with(within_hours, task.gpus):
+        return Rule.OUTSIDE_HOURS
+    in_time = [place for place in within_hours if openings.allows(place, task)]
+    if not has_node_with(in_time, task.gpus):
+        return Rule.CLOSES_SOON
+    return Rule.GATHERING if task.gpus > 1 else _name_competition(task, in_time, room, passed)
 
 
 def list_usable_places(task: QueuedTask, room: Room) -> list[Place]:

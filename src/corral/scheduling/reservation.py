@@ -18,6 +18,7 @@ from math import inf
 
 from corral.scheduling.choosing import rate_place
 from corral.scheduling.durations import Expectations
+from corral.scheduling.opening import Openings
 from corral.scheduling.room import Room
 from corral.scheduling.values import Gate, Place, QueuedTask
 from corral.scheduling.wishes import Wishes
@@ -36,11 +37,12 @@ class Reservation:
 class Reservations:
     """The reservations of one decision; made anew each time from the same facts."""
 
-    def __init__(self, room: Room, expectations: Expectations, wishes: Wishes) -> None:
+    def __init__(self, room: Room, expectations: Expectations, wishes: Wishes, openings: Openings) -> None:
         self.held: dict[int, Reservation] = {}
         self._room = room
         self._expectations = expectations
         self._wishes = wishes
+        self._openings = openings
         self._places: dict[SlotId, Reservation] = {}
         self._devices: dict[str, datetime] = {}
         self._processors: dict[str, datetime] = {}
@@ -98,11 +100,18 @@ class Reservations:
             if place.gate_for(task.engine) is Gate.OPEN and place.id not in self._places and place.id not in avoided
         ]
         for node, places in group_by_node(able).items():
-            ready = {place.id: self._estimate_ready(place, task) for place in places}
-            in_time = sorted(places, key=lambda place: (ready[place.id], place.id))
+            starts = {place.id: self._estimate_start(place, task) for place in places}
+            ready = {name: start for name, start in starts.items() if start is not None}
+            in_time = sorted(
+                (place for place in places if place.id in ready), key=lambda place: (ready[place.id], place.id)
+            )
             chosen = take_side_by_side(in_time, task, self._room.capacity)
             if chosen:
                 yield max(ready[place.id] for place in chosen), node, tuple(place.id for place in chosen), chosen
+
+    def _estimate_start(self, place: Place, task: QueuedTask) -> datetime | None:
+        """When the task could have the place; None where its hours are too short."""
+        return self._openings.find_start(place, task, self._estimate_ready(place, task))
 
     def _estimate_ready(self, place: Place, task: QueuedTask) -> datetime:
         room = self._room

@@ -46,6 +46,12 @@ class Room:
         self.now = snapshot.now
         self.table = to_table(snapshot)
         self.free = dict(self.table.free)
+        self._openings = {
+            name: place.hours.find_opening(self.now) for name, place in self.table.timed.items() if place.hours
+        }
+        for name in self._openings:
+            if not self.is_within_hours(name):
+                self.free.pop(name, None)
         self.touched: list[SlotId] = []
         """Free places that are another choice than before, because something changed on their device."""
         self.stamps: dict[SlotId, int] = {}
@@ -67,6 +73,18 @@ class Room:
     def places(self) -> list[Place]:
         """All places, by id."""
         return sorted(self.table, key=attrgetter("id"))
+
+    def is_within_hours(self, place: SlotId) -> bool:
+        """Whether a place is within its hours; those without any always are."""
+        if place not in self._openings:
+            return True
+        opening = self._openings[place]
+        return opening is not None and opening.opens_at <= self.now
+
+    def closes_at(self, place: SlotId) -> datetime | None:
+        """When the hours of a place that is within them end; None where they do not."""
+        opening = self._openings.get(place)
+        return None if opening is None else opening.closes_at
 
     def queue(self, name: str) -> Queue:
         """The rules of a queue; default rules where the snapshot does not know it."""

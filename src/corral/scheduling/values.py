@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from corral.cluster.values import QueueOrder
+from corral.hours import Hours
 from corral.units import Bytes
 from corral.work import Priority, SlotId, TaskClass
 
@@ -141,6 +142,8 @@ class Place:
     """Engines whose slot takes no new tasks, while those of others are open."""
     exclusive: frozenset[str] = frozenset()
     """Engines whose tasks compute alone here, whatever they ask for."""
+    hours: Hours | None = None
+    """When tasks can start here; None is always."""
 
     def name_for(self, engine: str) -> SlotId:
         """Return the name of an engine's slot."""
@@ -179,6 +182,8 @@ class Queue:
     """The slots it uses, by the names of engines' slots or of places; None means every slot."""
     order: QueueOrder = QueueOrder.PRIORITY
     paused: bool = False
+    hours: Hours | None = None
+    """When its tasks can start, in addition to the hours of places; None is always."""
     max_running_per_owner: int | None = None
 
 
@@ -198,6 +203,9 @@ class PolicyBounds:
     """How long a task waits for a model that no server has, before it fails: a night, and the day after it."""
     unknown_duration_s: float = 60.0
     """Charged and expected where nothing was measured (gpu-broker charges 60 s)."""
+    unknown_before_closing: timedelta = timedelta(hours=1)
+    """How long before hours end a task can start of which nothing was measured: a minute would be too little for what
+    must not run on. Of openings that are shorter than twice that, half."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,6 +270,10 @@ class Rule(StrEnum):
     QUEUE_PAUSED = "queue_paused"
     OWNER_LIMIT = "owner_limit"
     SLOTS_CLOSED = "slots_closed"
+    OUTSIDE_HOURS = "outside_hours"
+    """Its queue, or the slots that could run it, are outside of their hours."""
+    CLOSES_SOON = "closes_soon"
+    """A slot is free, and its hours or those of the queue end before the task should."""
     SLOTS_BUSY = "slots_busy"
     NODE_BUSY = "node_busy"
     """It must run on one node, whose slots are busy; without that, a slot elsewhere could have it."""

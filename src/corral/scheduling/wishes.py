@@ -63,6 +63,9 @@ class Wishes:
             return False
         ready_at = self._find_ready(near, task)
         ends_at = ready_at + timedelta(seconds=self._expectations.of(task, near.device_model))
+        closes_at = self._room.closes_at(near.id)
+        if closes_at is not None and ends_at > closes_at:
+            return False
         if ends_at > self._room.now + timedelta(seconds=self._expectations.of(task, far.device_model) + left_s):
             return False
         self._ready[near.id] = ends_at
@@ -95,7 +98,8 @@ class Wishes:
         """Places of the preferred node that work, on a task that is not late."""
         for place in self._list_usable(task):
             is_busy = place.id not in self._room.free or not self._room.can_compute(place, task)
-            if is_busy and place.gate_for(task.engine) is Gate.OPEN and not self._room.is_late(place, task):
+            is_open = place.gate_for(task.engine) is Gate.OPEN and self._room.is_within_hours(place.id)
+            if is_busy and is_open and not self._room.is_late(place, task):
                 yield place
 
     def _find_ready(self, place: Place, task: QueuedTask) -> datetime:

@@ -104,7 +104,7 @@ week = st.tuples(
         for _ in range(7)
     ]
 )
-instant = st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1)).map(lambda naive: naive.replace(tzinfo=UTC))  # noqa: DTZ001
+instant = st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1)).map(lambda naive: naive.replace(tzinfo=UTC))
 
 
 @given(spans=week, moment=instant, zone=st.sampled_from(["UTC", BERLIN, "America/New_York", "Pacific/Chatham"]))
