@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from corral.cli import terminal
@@ -204,6 +204,15 @@ def format_ago(text: Json, *, now: datetime | None = None) -> str:
         return ""
     seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(text)).total_seconds()
     return f"{format_duration(seconds)} ago" if seconds >= 0 else f"in {format_duration(-seconds)}"
+
+
+def format_clock(text: Json, *, now: datetime | None = None) -> str:
+    """Print an instant of the HTTP API as the clock here shows it, with its day where it is not within one."""
+    if not isinstance(text, str):
+        return ""
+    local = datetime.fromisoformat(text).astimezone()
+    is_near = abs(local - (now or datetime.now(UTC))) < timedelta(days=1)
+    return f"{local:%H:%M}" if is_near else f"{local:%a %d %b %H:%M}"
 
 
 def format_span(start: Json, end: Json) -> str:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from corral.scheduling.estimating import WaitingWork
 from corral.scheduling.values import Gate, RunningTask
-from corral.slots.values import PlaceView, SlotView, find_gate
+from corral.slots.values import PlaceView, SlotView, find_gate, find_hours_around
 from corral.telemetry.doctor import DISK_SPENT, DISK_TIGHT
 from corral.units import Bytes, format_bytes
 from corral.work import SlotId
@@ -116,6 +116,10 @@ class SlotStatus:
     gate: Gate
     problem: str | None
     """Why the engine does not work; null when it does."""
+    opens_at: datetime | None
+    """When its hours begin; null within them, and without any."""
+    closes_at: datetime | None
+    """When its hours end next; null where they do not."""
     resident: tuple[str, ...]
     """Models in its memory."""
     task: TaskOnSlot | None
@@ -183,6 +187,7 @@ class Observed:
     slot_gates: Mapping[SlotId, Gate]
     work: Sequence[OpenWork]
     places: Sequence[PlaceView]
+    now: datetime
     names: Mapping[int, NamedTask]
     """Of the tasks that run, by their ids; as `progress`."""
     progress: Mapping[int, Advance]
@@ -193,7 +198,7 @@ class Observed:
 def describe(seen: Observed, estimate_end: Callable[[Sequence[WaitingWork]], datetime | None]) -> StatusAnswer:
     """Describe a server by what was seen of it."""
     queues = tuple(_describe_queues(seen.queues, seen.queue_gates, seen.work))
-    slots = tuple(sorted(_describe_slots(seen.places, seen.slot_gates, seen.names, seen.progress), key=_order))
+    slots = tuple(sorted(_describe_slots(seen), key=_order))
     return StatusAnswer(
         name=seen.name,
         version=seen.version,
@@ -276,24 +281,24 @@ def _count_states(work: Iterable[OpenWork]) -> dict[str, dict[str, int]]:
     return counts
 
 
-def _describe_slots(
-    places: Iterable[PlaceView],
-    gates: Mapping[SlotId, Gate],
-    names: Mapping[int, NamedTask],
-    progress: Mapping[int, Advance],
-) -> Iterator[SlotStatus]:
-    for place in places:
+def _describe_slots(seen: Observed) -> Iterator[SlotStatus]:
+    for place in seen.places:
         running = place.facts.running
+        opens_at, closes_at = find_hours_around(place.facts, seen.now)
         for slot in place.slots:
             own = running if running is not None and running.engine == slot.spec.engine else None
             yield SlotStatus(
                 id=slot.spec.id,
                 engine=slot.spec.engine,
                 device_model=place.device.model,
-                gate=_choose_gate(place, slot, gates),
+                gate=_choose_gate(place, slot, seen.slot_gates),
                 problem=slot.problem,
+                opens_at=opens_at,
+                closes_at=closes_at,
                 resident=tuple(resident.model for resident in slot.resident),
-                task=None if own is None else _describe_task(own, names.get(own.task), progress.get(own.task)),
+                task=None
+                if own is None
+                else _describe_task(own, seen.names.get(own.task), seen.progress.get(own.task)),
             )
 
 

@@ -2,8 +2,7 @@
 
 A task starts on a place within the hours of the place and of its queue, if it is expected to end before either closes.
 Of a task of which nothing was measured, an hour must be left (`PolicyBounds.unknown_before_closing`), or half of an
-opening that is shorter than two. Hours that interrupt what still runs at their end bound nothing: whoever writes
-`interrupt` wants them used to the end.
+opening that is shorter than two. Hours that interrupt what still runs at their end bound nothing: they are used to it.
 """
 
 from __future__ import annotations

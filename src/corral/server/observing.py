@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 from corral import __version__
 from corral.operations.status import Alarm, Observed, measure_disk
@@ -35,6 +36,7 @@ async def observe(services: Services, caller: Caller) -> Observed:
         slot_gates={SlotId(name): Gate(gate) for name, gate in gates.items()},
         work=await read_open_work(pool),
         places=places,
+        now=datetime.now(UTC),
         names=await read_names(pool, running),
         progress=services.board.progress,
         alarms=[

@@ -177,7 +177,14 @@ def _find_device(cluster: Cluster, instance: Instance) -> DeviceSpec:
     """Describe what an instance computes on, by the cluster file alone."""
     if instance.node is None or instance.gpu is None:
         name = SlotId(instance.name)
-        return DeviceSpec(name=name, node=instance.node or name, provider=name, model="unknown", memory=instance.memory)
+        return DeviceSpec(
+            name=name,
+            node=instance.node or name,
+            provider=name,
+            model="unknown",
+            memory=instance.memory,
+            hours=next((node.find_hours() for node in cluster.nodes if node.name == instance.node), None),
+        )
     name = SlotId(f"{instance.node}/gpu{instance.gpu}")
     node = next(node for node in cluster.nodes if node.name == instance.node)
     gpu = next((gpu for gpu in node.gpus or () if gpu.index == instance.gpu), None)
@@ -187,6 +194,7 @@ def _find_device(cluster: Cluster, instance: Instance) -> DeviceSpec:
         provider=name,
         model=gpu.model if gpu and gpu.model else "unknown",
         memory=instance.memory or (gpu.memory if gpu else None),
+        hours=node.find_hours(gpu),
     )
 
 
@@ -198,6 +206,7 @@ def make_queues(cluster: Cluster, wanted: Wanted) -> dict[str, Queue]:
             pool=None if queue.pool is None else _find_pool(queue.pool, wanted),
             order=queue.order,
             max_running_per_owner=queue.max_running_per_owner,
+            hours=queue.hours,
         )
         for name, queue in cluster.queues.items()
     }

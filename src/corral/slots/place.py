@@ -67,6 +67,8 @@ class PlaceState:
         """Who else holds the place according to the database: an attempt of a server that stopped or hangs."""
         self.trouble: str | None = None
         """Why this server starts nothing on any place now: its disk is full, say."""
+        self.is_outside_hours = False
+        """Whether the hours of its device are over; its engines then give up their models as where it is drained."""
         self.held_by_leaving: str | None = None
         """Who holds a place that leaves and takes the same GPU or server, under another name."""
         self._states: dict[str, SlotState] = {}
@@ -94,6 +96,7 @@ class PlaceState:
         if device.provider == self.device.provider:  # by now its own models are in the memory that was measured
             device = replace(device, foreign=self.device.foreign)
         self._wanted_device, self._wanted = device, wanted
+        self.device = replace(self.device, hours=device.hours)  # they bind what runs, too
         self.settle()
 
     def settle(self) -> None:
@@ -170,7 +173,8 @@ class PlaceState:
         """List the engines that take no more tasks, do not work, and still have models in memory."""
         if self._holds:
             return []
-        return [name for name, state in self._states.items() if state.gate is Gate.DRAINING and state.resident]
+        drained = {name for name, state in self._states.items() if state.gate is Gate.DRAINING or self.is_outside_hours}
+        return [name for name, state in self._states.items() if name in drained and state.resident]
 
     def set_gates(self, find_gate: Callable[[SlotSpec], Gate]) -> None:
         """Open and close its slots."""
@@ -243,6 +247,7 @@ class PlaceState:
             if gate is Gate.OPEN
             else {},
             exclusive=frozenset(name for name, state in states if state.spec.exclusive),
+            hours=self.device.hours,
         )
 
     def to_view(self) -> PlaceView:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from corral.hours import Hours
 from corral.scheduling.values import Gate, Place, ResidentModel, RunningTask
 from corral.units import Bytes, format_bytes, format_duration
 from corral.work import Engine, SlotId
@@ -35,6 +36,8 @@ class DeviceSpec:
     """The part of it that tasks can use according to the cluster file; None when the file does not say."""
     foreign: Bytes | None = field(default=None, compare=False)
     """Memory that other programs held when the device was looked at; not part of what is wanted."""
+    hours: Hours | None = None
+    """When tasks can start on it; None is always."""
     visible: str | None = None
     """How it is named to its engines: NVIDIA's UUID (for `CUDA_VISIBLE_DEVICES`), or the PCI address of any other GPU.
     None on processors and for instances reached by URL."""
@@ -212,6 +215,14 @@ def _show(value: object) -> str:
 def find_gate(slot: SlotSpec, gates: Mapping[SlotId, Gate]) -> Gate:
     """Return the gate of a slot: that of the narrowest of its names that has one; open where none has."""
     return next((gates[name] for name in slot.gate_names if name in gates), Gate.OPEN)
+
+
+def find_hours_around(place: Place, now: datetime) -> tuple[datetime | None, datetime | None]:
+    """Find when a place opens, None within its hours, and when it closes next."""
+    opening = None if place.hours is None else place.hours.find_opening(now)
+    if opening is None:
+        return None, None
+    return opening.opens_at if opening.opens_at > now else None, opening.closes_at
 
 
 class HoldKind(StrEnum):

@@ -41,6 +41,8 @@ class StopReason(StrEnum):
     """A user cancelled the task."""
     RELEASED = "released"
     """The server stops; the task goes back to the queue."""
+    CLOSED = "closed"
+    """The hours of its slot or its queue are over, and interrupt what still runs; the task goes back to the queue."""
     LOST = "lost"
     """The lease could not be kept: another attempt can own the task, so nothing is reported."""
 

@@ -35,9 +35,10 @@ from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.attempt_run import Ended, StopReason
 from corral.tasks.board import Board
 from corral.tasks.disk import DiskWatch
+from corral.tasks.hours import HoursKeeper
 from corral.tasks.leadership import Rhythm, hold_leadership
 from corral.tasks.leases import LeaseKeeper
-from corral.tasks.lifecycle import TERMINAL, AttemptLost, GivenUp, Life, StartTimeReached, StopAttempt, TaskState
+from corral.tasks.lifecycle import TERMINAL, AttemptLost, GivenUp, StartTimeReached, StopAttempt
 from corral.tasks.picture import Picture
 from corral.tasks.reconciling import Reconciler
 from corral.tasks.running import Attempt, Runner
@@ -126,6 +127,7 @@ class Dispatcher:
         self._monotonic = monotonic
         self._judgement = Judgement(rules.bounds)
         self._picture = Picture(slots, rules.queues, unknown_s=rules.bounds.unknown_duration_s)
+        self._hours = HoursKeeper(self._picture)
         self._reconciler = Reconciler(
             pool,
             self._picture,
@@ -329,7 +331,7 @@ class Dispatcher:
         """Wait for a wake-up, the next timer or the safety poll."""
         if self._is_finished():
             return
-        due = min(self._reconciler.next_due, self._starts_due())
+        due = min(self._reconciler.next_due, self._starts_due(), self._monotonic() + self._hours.count_seconds_left())
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, due - self._monotonic())):
                 await self._picture.wake.wait()
@@ -339,6 +341,7 @@ class Dispatcher:
     async def _round(self) -> None:
         """Collect what happened, decide, commit, start."""
         self._picture.wake.clear()
+        self._hours.keep()
         await self._reconciler.catch_up()
         await self._collect()
         if any(isinstance(change.event, AttemptLost) for change in self._picture.unwritten):
@@ -445,7 +448,7 @@ class Dispatcher:
         for task, effect in done.applied.effects:
             if isinstance(effect, StopAttempt):
                 self._picture.stop(task, StopReason.CANCELLED)
-        ready = [id for id, life in done.applied.lives.items() if _can_start(life)]
+        ready = [id for id, life in done.applied.lives.items() if life.can_start_in_time]
         if ready:
             await self._reconciler.read(ready)
             self._picture.wake.set()
@@ -487,11 +490,6 @@ class Dispatcher:
             if held.model == attempt.task.model and held.memory is not None:
                 with suppress(*CONNECTION_LOST, asyncpg.PostgresError):  # it is measured again after the next start
                     await dispatching.note_memory(self._pool, attempt.key, held.memory)
-
-
-def _can_start(life: Life) -> bool:
-    """Whether only a point in time, if anything, keeps a task from being assigned."""
-    return life.state is TaskState.QUEUED or (life.state is TaskState.WAITING and life.open_needs == 0)
 
 
 def _is_a_leaders(change: TaskChange) -> bool:

@@ -67,6 +67,11 @@ class Life:
     """Tokens of attempts that were lost or cut off, whose jobs can still run elsewhere, oldest first."""
     cancel_requested: bool = False
 
+    @property
+    def can_start_in_time(self) -> bool:
+        """Whether only a point in time, if anything, keeps the task from being assigned."""
+        return self.state is TaskState.QUEUED or (self.state is TaskState.WAITING and self.open_needs == 0)
+
 
 # --- events: what happened -------------------------------------------------------------------------------------------
 
@@ -130,7 +135,7 @@ class AttemptLost:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """The attempt was stopped so that the server can stop; it goes back as it was."""
+    """The attempt was stopped so that the server can stop, or because hours are over; it goes back as it was."""
 
     attempt: UUID
 

@@ -87,6 +87,9 @@ class Attempt:
                 return None
             case StopReason.RELEASED:
                 return TaskChange(task=self.task.id, event=Released(self.id))
+            case StopReason.CLOSED:
+                note = f"the hours of {self.slots[0]} or of queue {self.task.queue} are over"
+                return TaskChange(task=self.task.id, event=Released(self.id), note={"because": note})
             case StopReason.CANCELLED:
                 return TaskChange(task=self.task.id, event=Stopped(self.id))
             case None:

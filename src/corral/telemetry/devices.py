@@ -188,6 +188,7 @@ def _make_gpu(node: Node, match: _MatchedGpu) -> DeviceSpec:
         memory=gpu.memory_total,
         limit=entry.memory if entry else None,
         foreign=gpu.memory_used,
+        hours=node.find_hours(entry),
         visible=match.identity,  # CUDA numbers GPUs otherwise than the driver does
     )
 
@@ -215,4 +216,7 @@ def _make_cpus(node: Node, count: int, machine: Machine) -> tuple[DeviceSpec, ..
     memory = machine.memory_total if node.memory is None else min(machine.memory_total, node.memory)
     share = Bytes(int(memory * CPU_MEMORY_SHARE) // max(1, count))
     names = [SlotId(f"{node.name}/cpu{index}") for index in range(count)]
-    return tuple(DeviceSpec(name=name, node=node.name, provider=name, model="cpu", memory=share) for name in names)
+    return tuple(
+        DeviceSpec(name=name, node=node.name, provider=name, model="cpu", memory=share, hours=node.find_hours())
+        for name in names
+    )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from math import inf
 
 import pytest
 
+from corral.hours import make_hours
+from corral.scheduling.durations import History, observe
 from corral.scheduling.policy import decide
 from corral.scheduling.simulator import Watts, simulate, simulate_nights, summarise
 from corral.scheduling.simulator.checking import TraceError
 from corral.scheduling.simulator.values import Arrival, Load, Outage, Span, Trace
-from corral.scheduling.values import Decision, Gate, Queue, Rule, Snapshot, TaskClass
+from corral.scheduling.values import Decision, DurationKey, Gate, Queue, Rule, Snapshot, TaskClass
 from corral.units import Bytes
 from corral.work import SlotId
 from doubles.traces import a_place, an_arrival
@@ -241,3 +244,57 @@ def test_figures_are_those_of_the_window() -> None:
 def test_energy_is_unknown_when_one_slot_has_no_watts() -> None:
     trace = a_trace(an_arrival())
     assert summarise(trace, simulate(trace), watts={}).energy_wh is None
+
+
+# --- hours ----------------------------------------------------------------------------------------------------------
+
+MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
+"""A Monday."""
+MORNING = make_hours({"daily": ((6 * 60, 7 * 60),)}, zone="UTC")
+HOUR = 3600.0
+
+
+def test_what_does_not_fit_before_closing_is_played_with_the_next_opening() -> None:
+    trace = a_trace(
+        *(an_arrival(number, seconds={"*": 0.4 * HOUR}) for number in (1, 2, 3)),
+        places=(replace(a_place(), hours=MORNING),),
+        start=MIDNIGHT,
+    )
+    day = 24 * HOUR
+    assert spans_of(trace) == [
+        (1, 6 * HOUR, 6.4 * HOUR),
+        (2, 6.4 * HOUR, 6.8 * HOUR),
+        (3, day + 6 * HOUR, day + 6.4 * HOUR),
+    ]
+
+
+def test_what_hours_interrupt_is_lost_and_done_again() -> None:
+    trace = a_trace(
+        an_arrival(1, seconds={"*": 0.7 * HOUR}, at_s=6.5 * HOUR),
+        places=(replace(a_place(), hours=replace(MORNING, interrupt=True)),),
+        start=MIDNIGHT,
+    )
+    first, second = simulate(trace).spans
+    assert (first.lost, first.until_s, second.from_s) == (True, 7 * HOUR, 30 * HOUR)
+
+
+def test_models_are_given_up_when_a_slot_closes() -> None:
+    trace = a_trace(
+        an_arrival(1, model="m1", at_s=6 * HOUR),
+        an_arrival(2, model="m1", at_s=30 * HOUR),
+        places=(replace(a_place(), hours=MORNING),),
+        loads=(M1,),
+        start=MIDNIGHT,
+    )
+    assert [span.load_s for span in simulate(trace).spans] == [4, 4]
+
+
+def test_a_task_that_no_opening_is_long_enough_for_ends_the_play_and_says_why() -> None:
+    trace = a_trace(
+        an_arrival(1, seconds={"*": 2 * HOUR}),
+        places=(replace(a_place(), hours=MORNING),),
+        history=observe(History(), DurationKey("llama", None, "slow"), 2 * HOUR),
+        start=MIDNIGHT,
+    )
+    run = simulate(trace)
+    assert (run.unfinished, run.because) == ((1,), {1: Rule.OUTSIDE_HOURS})

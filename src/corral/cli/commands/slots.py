@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from corral.cli import terminal
-from corral.cli.listing import format_ago
+from corral.cli.listing import format_ago, format_clock
 from corral.cli.options import AsJson, DataDir, DryRun, SlotNames, Url, Yes, make_example, make_group
 from corral.client.connection import call_server
 from corral.units import format_bytes
@@ -102,6 +102,8 @@ def _put_slots(answer: Json) -> None:
 def _list_notes(slot: Json) -> Iterator[str]:
     if slot["problem"]:
         yield slot["problem"]
+    if slot.get("closes_at") and not slot.get("opens_at"):
+        yield f"its hours end at {format_clock(slot['closes_at'])}"
     if place := slot.get("computes_on"):  # a server of an earlier version does not report it
         yield f"computes on {place}"
     if caution := slot.get("caution"):
@@ -119,6 +121,8 @@ def _make_row(slot: Json) -> tuple[object, ...]:
 def _format_gate(slot: Json) -> str:
     if slot["gate"] == "open" and slot["problem"]:
         return "does not work"
+    if slot["gate"] == "open" and slot.get("opens_at"):  # a server of an earlier version knows no hours
+        return f"opens {format_clock(slot['opens_at'])}"
     return slot["gate"] + (f" ({slot['gate_reason']})" if slot["gate_reason"] else "")
 
 

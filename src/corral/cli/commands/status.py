@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import typer
 
 from corral.cli import terminal
-from corral.cli.listing import format_ago
+from corral.cli.listing import format_ago, format_clock
 from corral.cli.options import AsJson, DataDir, Url, Verbose, make_example
 from corral.client.connection import call_server
 from corral.units import format_bytes
@@ -124,6 +124,8 @@ def _describe_slot(slot: Json) -> str:
         return "does not work"
     if slot["gate"] != "open":
         return slot["gate"]
+    if slot.get("opens_at"):  # a server of an earlier version knows no hours
+        return f"opens {format_clock(slot['opens_at'])}"
     return f"idle, has {', '.join(slot['resident'])}" if slot["resident"] else "idle"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from corral.hours import Hours
 from corral.scheduling.place_table import PlaceTable, is_free
 from corral.scheduling.values import Gate, Place, ResidentModel, RunningTask
 from corral.work import SlotId
@@ -67,6 +68,16 @@ class SimulatedPlace:
         self.resident = self._without(engine)
         self._show()
 
+    @property
+    def hours(self) -> Hours | None:
+        """When tasks can start on it; None is always."""
+        return self._given.hours
+
+    def empty(self) -> None:
+        """Give up all that is loaded."""
+        self.resident = ()
+        self._show()
+
     def leave(self) -> None:
         """Go away, for one more reason, and lose what is loaded."""
         self._away += 1
@@ -100,6 +111,7 @@ class SimulatedPlace:
             running=running,
             gate=Gate.UNHEALTHY if self._away else given.gate,
             gate_reason="it is away" if self._away else given.gate_reason,
+            hours=given.hours,
         )
 
 
@@ -112,6 +124,10 @@ class SimulatedPlaces:
 
     def __getitem__(self, place: SlotId) -> SimulatedPlace:
         return self._places[place]
+
+    def list_timed(self) -> list[SimulatedPlace]:
+        """List those with hours."""
+        return [self._places[name] for name in self.table.timed]
 
     def count_free(self) -> int:
         """Count those that can be given a task now."""

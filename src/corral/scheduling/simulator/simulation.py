@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from math import inf
 
@@ -36,11 +36,11 @@ from corral.scheduling.values import (
 )
 from corral.work import SlotId
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
-"""The policy's time at second 0; nothing depends on which instant it is."""
-
 PATIENCE_S = 86_400.0
 """A policy that wakes by itself and starts nothing for a day, though nothing else will happen, is not called again."""
+
+_WEEKS_S = 9 * 86_400.0
+"""Where for so long (a week, with a day at either end) nothing happens but that hours begin and end, nothing will."""
 
 _SECOND = 1_000_000
 _ENDS, _LEAVES, _RETURNS, _WAKES = range(4)
@@ -113,9 +113,15 @@ class _Simulation:
         self._agenda = _Agenda()
         self._attempts: list[_Attempt] = []
         self._on: dict[SlotId, _Attempt] = {}
-        self._now_us, self._now = 0, START
+        self._began = trace.start
+        self._now_us, self._now = 0, trace.start
         self._wake_entered = False
         self._last_start_us = 0
+        self._hours = {
+            hours for holder in (*trace.places, *trace.queues.values()) if (hours := holder.hours) is not None
+        }
+        self._hours_us = self._find_next_hours()
+        self._last_event_us = 0
         for outage in trace.outages:
             self._agenda.add(_to_us(outage.from_s), _LEAVES, outage.place)
             if outage.until_s < inf:
@@ -124,7 +130,7 @@ class _Simulation:
     def run(self) -> Run:
         while (at := self._find_next()) is not None:
             self._now_us = at
-            self._now = START + timedelta(microseconds=at)
+            self._now = self._began + timedelta(microseconds=at)
             self._let_happen()
             self._decide()
         because = self._explain_left()
@@ -141,9 +147,22 @@ class _Simulation:
     def _find_next(self) -> int | None:
         """The next instant at which something happens."""
         events, coming = self._agenda.events, self._coming
-        if not events:
-            return coming[-1][0] if coming else None
-        return min(events[0][0], coming[-1][0]) if coming else events[0][0]
+        instants = [events[0][0]] if events else []
+        if coming:
+            instants.append(coming[-1][0])
+        following = min(instants, default=None)
+        if self._hours_us is None or not (self._backlog or self._on or coming):
+            return following
+        if following is not None:
+            self._last_event_us = following
+        elif self._hours_us - self._last_event_us > _WEEKS_S * _SECOND:
+            return None
+        return self._hours_us if following is None else min(following, self._hours_us)
+
+    def _find_next_hours(self) -> int | None:
+        """The next instant at which hours begin or end."""
+        changes = [change for hours in self._hours if (change := hours.find_next_change(self._now)) is not None]
+        return _to_us((min(changes) - self._began).total_seconds()) if changes else None
 
     def _let_happen(self) -> None:
         """Let everything of this instant happen."""
@@ -158,6 +177,8 @@ class _Simulation:
                 self._leave(what)
             else:
                 self._places[what].come_back()
+        if self._hours_us is not None and self._hours_us <= self._now_us:
+            self._close_by_hours()
         while coming and coming[-1][0] == self._now_us:
             arrival = self._arrivals[coming.pop()[1]]
             if not (arrival.needs and self._needs.hold(arrival)):
@@ -174,6 +195,8 @@ class _Simulation:
         key = DurationKey(task.engine, task.model, first.device_model)
         seconds = (attempt.until_us - attempt.from_us) / _SECOND
         self._judgement.learn(key, attempt.assignment, task.owner, seconds)
+        if first.hours is not None and not first.hours.is_open(self._now):
+            first.empty()
         for freed in self._needs.end(task.id):
             self._backlog.add(_to_queued(self._arrivals[freed], self._now))
 
@@ -181,8 +204,26 @@ class _Simulation:
         """Let a place go away; what ran there is lost, and queued again as it was."""
         attempt = self._on.get(place)
         self._places[place].leave()
-        if attempt is None:
-            return
+        if attempt is not None:
+            self._lose(attempt)
+
+    def _close_by_hours(self) -> None:
+        """Interrupt what hours end for that interrupt, and let closed places give up their models."""
+        for attempt in {id(attempt): attempt for attempt in self._on.values()}.values():
+            queue = self._queues.get(attempt.task.queue)
+            own = [self._places[place].hours for place in attempt.assignment.places]
+            if any(
+                hours.interrupt and not hours.is_open(self._now)
+                for hours in (*own, None if queue is None else queue.hours)
+                if hours is not None
+            ):
+                self._lose(attempt)
+        for place in self._places.list_timed():
+            if place.running is None and place.hours is not None and not place.hours.is_open(self._now):
+                place.empty()
+        self._hours_us = self._find_next_hours()
+
+    def _lose(self, attempt: _Attempt) -> None:
         attempt.lost = True
         attempt.until_us = self._now_us
         self._free(attempt)

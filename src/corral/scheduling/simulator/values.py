@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from corral.scheduling.durations import History
 from corral.scheduling.values import Decision, Demand, Place, PolicyBounds, Queue, Snapshot
 from corral.units import Bytes
 from corral.work import SlotId
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+"""The policy's time at second 0, where a trace names no other; only hours depend on which instant it is."""
 
 Policy = Callable[[Snapshot], Decision]
 """`corral.scheduling.policy.decide`, or a rival that answers the same question."""
@@ -65,6 +69,8 @@ class Trace:
     history: History = field(default_factory=History)
     """Durations measured before the trace starts; the simulator goes on measuring."""
     bounds: PolicyBounds = field(default_factory=PolicyBounds)
+    start: datetime = START
+    """The instant of second 0, which decides what the hours of places and queues mean."""
     slowdown: Mapping[SlotId, float] = field(default_factory=dict[SlotId, float])
     """How many times as long tasks take on a place, such as 1.1 under a power limit; 1 where nothing is said."""
 

@@ -28,7 +28,7 @@ from corral.server.api.schemas import (
     StoryEventOut,
     TaskOut,
 )
-from corral.slots.values import DeviceSpec, Hold, PlaceView, SlotView, find_gate
+from corral.slots.values import DeviceSpec, Hold, PlaceView, SlotView, find_gate, find_hours_around
 from corral.tasks.board import Progress
 from corral.tasks.lifecycle import TERMINAL, TaskState
 from corral.tasks.store.deliveries import OpenDelivery
@@ -102,14 +102,14 @@ def describe_event(event: StoryEvent) -> StoryEventOut:
 
 
 def describe_slots(
-    places: Iterable[PlaceView], gates: Mapping[SlotId, Gate], progress: Mapping[int, Progress]
+    places: Iterable[PlaceView], gates: Mapping[SlotId, Gate], progress: Mapping[int, Progress], now: datetime
 ) -> Slots:
     """Describe devices and slots; `gates` are those that people set, which the dispatcher has perhaps not seen yet."""
     listed = list(places)
     devices = {place.device.name: place.device for place in listed}
     return Slots(
         devices=[_describe_device(device) for device in devices.values()],
-        items=[_describe_slot(place, slot, gates, progress) for place in listed for slot in place.slots],
+        items=[_describe_slot(place, slot, gates, progress, now) for place in listed for slot in place.slots],
     )
 
 
@@ -126,9 +126,10 @@ def _describe_device(device: DeviceSpec) -> DeviceOut:
 
 
 def _describe_slot(
-    place: PlaceView, slot: SlotView, gates: Mapping[SlotId, Gate], progress: Mapping[int, Progress]
+    place: PlaceView, slot: SlotView, gates: Mapping[SlotId, Gate], progress: Mapping[int, Progress], now: datetime
 ) -> SlotOut:
     spec, facts = slot.spec, place.facts
+    opens_at, closes_at = find_hours_around(facts, now)
     gate, reason = _judge_gate(slot.gate, facts.gate_reason, find_gate(spec, gates))
     running = facts.running if facts.running is not None and facts.running.engine == spec.engine else None
     return SlotOut(
@@ -142,6 +143,8 @@ def _describe_slot(
         gate=gate,
         gate_reason=reason,
         problem=slot.problem,
+        opens_at=opens_at,
+        closes_at=closes_at,
         resident=[ResidentOut(model=resident.model, memory=resident.memory) for resident in slot.resident],
         computes_on=slot.computes_on,
         caution=slot.caution,

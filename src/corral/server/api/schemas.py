@@ -274,6 +274,8 @@ class SlotOut(Answer):
     gate: Gate
     gate_reason: str
     problem: str | None = Field(description="why the engine does not work; null when it does")
+    opens_at: datetime | None = Field(description="when its hours begin; null within them, and without any")
+    closes_at: datetime | None = Field(description="when its hours end next; null where they do not")
     resident: list[ResidentOut]
     computes_on: str | None = Field(description="devices that hold its models, as its engine reports them")
     caution: str | None = Field(description="why that is not the slot's device, and what to do; null when it is")

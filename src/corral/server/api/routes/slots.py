@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 from typing import ClassVar
 
 from corral.errors import Kind, Problem, ProblemsError, did_you_mean
@@ -60,7 +61,10 @@ async def describe_slots(api: ApiState) -> Slots:
     services = api.services
     gates = await find_gates(services.pool, Gated.SLOT)
     return answers.describe_slots(
-        services.board.places, {SlotId(name): gate for name, gate in gates.items()}, services.board.progress
+        services.board.places,
+        {SlotId(name): gate for name, gate in gates.items()},
+        services.board.progress,
+        datetime.now(UTC),
     )
 
 
