@@ -96,6 +96,7 @@ _PROBLEMS = {
     "machine.gpu_absent": "The cluster file lists a GPU that was not found.",
     "machine.gpu_memory_differs": "A GPU has less memory than the cluster file says.",
     "machine.gpu_model_differs": "A GPU is another model than the cluster file says.",
+    "machine.other_node": "The `run` of an instance is for a node that is not this machine.",
     "outputs.pattern": "The folder for a batch's outputs is not one that can be used.",
     "outputs.unsafe_path": "The name of a task cannot be that of a folder for its outputs.",
     "outputs.unwritable": "The outputs of a task cannot be written to their folder.",

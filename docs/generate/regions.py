@@ -141,7 +141,7 @@ def engines() -> str:
     rows = [
         (
             f"[{code(kind.name)}](#{anchor(kind.name)})",
-            "this machine" if not kind.remote else "reached by URL",
+            "this machine" if not kind.remote else "by URL, or run by Corral",
             "needed" if kind.needs_model else "",
             "on" if kind.on_by_default else "off",
             kind.summary,

@@ -196,7 +196,7 @@ LLAMA = EngineKind(
 )
 OLLAMA = EngineKind(
     name="ollama",
-    summary="Chats, generates and embeds on Ollama servers, one slot each, reached by URL.",
+    summary="Chats, generates and embeds on Ollama servers, one slot each.",
     medium=Medium.TEXT,
     swaps_models=True,
     adapter="corral.engines.ollama.engine:build_ollama",
@@ -237,7 +237,7 @@ OLLAMA = EngineKind(
 )
 OPENAI = EngineKind(
     name="openai",
-    summary="Chats, embeds, speaks, transcribes and draws on servers that speak OpenAI's API, reached by URL.",
+    summary="Chats, embeds, speaks, transcribes and draws on servers that speak OpenAI's API.",
     adapter="corral.engines.openai.engine:build_openai",
     lists_models=True,
     program=EngineProgram(health_path="/v1/models"),
@@ -277,7 +277,7 @@ OPENAI = EngineKind(
 )
 COMFYUI = EngineKind(
     name="comfyui",
-    summary="Runs workflows on ComfyUI instances, one slot each, reached by URL.",
+    summary="Runs workflows on ComfyUI instances, one slot each.",
     medium=Medium.IMAGES,
     exclusive=True,
     swaps_models=True,

@@ -247,6 +247,12 @@ class EngineUnavailableError(EngineError):
     scope = FailureScope.SLOT
 
 
+class NotRunningError(EngineUnavailableError):
+    """The engine's server does not run now, because nothing needs it; a task starts it."""
+
+    code = "engine.not_running"
+
+
 class SlotLacksError(EngineError):
     """The engine on this slot lacks what the task needs: a model, a kind of node, room for a file."""
 

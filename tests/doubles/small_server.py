@@ -2,11 +2,12 @@
 
 Stands for any server that Corral runs; nothing of a particular one is imitated. The first argument is the port, then:
 `late SECONDS` is ready after that time, `daemon` starts a process in a session of its own, `stubborn` ignores SIGTERM,
-`fail` prints a reason and ends with exit code 3.
+`fail` prints a reason and ends with exit code 3, `environment` prints what it was handed, as JSON.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -37,6 +38,8 @@ if "stubborn" in ASKED:
 if "daemon" in ASKED:
     subprocess.Popen(["sleep", "7301"], start_new_session=True)
     os.system("setsid sleep 7302 &")
+if "environment" in ASKED:
+    sys.stderr.write(json.dumps({"folder": os.getcwd(), "arguments": ASKED, "variables": dict(os.environ)}) + "\n")
 sys.stderr.write("listening\n")
 sys.stderr.flush()
 HTTPServer(("127.0.0.1", int(sys.argv[1])), Health).serve_forever()

@@ -19,7 +19,7 @@ def make_program(logs: Path, *asked: str) -> ServerProgram:
     return ServerProgram(
         name="small server",
         command=lambda port: (sys.executable, str(PROGRAM), str(port), *asked),
-        environment=lambda: {**os.environ, MARK: make_mark(logs)},
+        environment=lambda _: {**os.environ, MARK: make_mark(logs)},
         health_path="/health",
         stop_grace_s=0.5,
     )

@@ -14,7 +14,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any, cast, get_origin
 
-from corral.cluster import machine_shapes, values
+from corral.cluster import machine_shapes, run_shapes, run_values, values
 from corral.cluster import shape as shapes
 from corral.cluster.document import YamlPath
 from corral.cluster.fields import FOREVER
@@ -41,6 +41,7 @@ KINDS: Mapping[type[Shape], type] = {
     shapes.QueueShape: values.QueueSettings,
     shapes.RetentionShape: values.Retention,
     shapes.RouteShape: values.Route,
+    run_shapes.RunShape: run_values.Run,
     shapes.SecretShape: values.SecretKey,
     shapes.ServerShape: values.ServerRules,
     shapes.ServiceShape: values.Service,

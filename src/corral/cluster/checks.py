@@ -11,9 +11,17 @@ from typing import Any, cast
 
 from corral.cluster.destinations import check_pattern, is_plain_path
 from corral.cluster.document import Document, YamlPath
-from corral.cluster.machine_shapes import GpuShape, NodeShape
+from corral.cluster.machine_shapes import GpuShape, NodeShape, Shape
+from corral.cluster.run_shapes import RunShape
 from corral.cluster.secrecy import is_secret
-from corral.cluster.shape import ClusterShape, EngineShape, PlacementShape, ServiceShape, StorageShape
+from corral.cluster.shape import (
+    ClusterShape,
+    EngineShape,
+    InstanceShape,
+    PlacementShape,
+    ServiceShape,
+    StorageShape,
+)
 from corral.cluster.values import FindGpu, GpuFacts, LayoutKind, ServiceKind, StorageKind
 from corral.engine_kinds import ENGINES, SERVICE_ENGINES
 from corral.errors import CorralError, did_you_mean
@@ -185,6 +193,7 @@ def check_queues(references: References) -> None:
         references.check_known_key(name, ENGINES, "engine", ("engines", name))
         if engine is not None:
             _check_engine(name, engine, ("engines", name, "instances"), references)
+    _check_ports(references)
     references.check_unique(((("queues", i, "name"), queue.name) for i, queue in enumerate(shape.queues)), "a queue")
     _check_output_folders(references)
     for index, queue in enumerate(shape.queues):
@@ -206,6 +215,7 @@ def _check_engine(name: str, engine: EngineShape, at: YamlPath, references: Refe
     )
     for index, instance in enumerate(instances):
         here = (*at, index)
+        _check_way(instance, here, references)
         references.check_known(instance.node, references.nodes, "node", (*here, "node"))
         if instance.gpu is not None and instance.node is None and not references.is_written((*here, "node")):
             references.report_conflict("a GPU is named without its node", (*here, "gpu"), "add `node`")
@@ -216,6 +226,58 @@ def _check_engine(name: str, engine: EngineShape, at: YamlPath, references: Refe
             references.report_conflict(
                 what, (*here, "modelsFolder"), f"remove it, and use `corral models pull --on {instance.name}`"
             )
+
+
+def _check_way(instance: InstanceShape, at: YamlPath, references: References) -> None:
+    """Check that an instance has one of `url` and `run`, and that `run` says what to start."""
+    is_run = references.is_written((*at, "run"))
+    if is_run and references.is_written((*at, "url")):
+        what = f"the instance {instance.name!r} has both `url` and `run`"
+        references.report_conflict(
+            what, (*at, "run"), "keep `url` for a server that runs anyway, and `run` for one that Corral starts"
+        )
+    elif not is_run and not references.is_written((*at, "url")) and not _has_unknown_key(InstanceShape, at, references):
+        references.document.report(
+            "cluster.missing_key",
+            f"the instance {instance.name!r} has neither `url` nor `run`",
+            at=at,
+            hint="add `url`, the address of a server that runs anyway, or `run`, how Corral starts it",
+        )
+    if instance.run is not None:
+        _check_run(instance.run, (*at, "run"), references)
+
+
+def _check_run(run: RunShape, at: YamlPath, references: References) -> None:
+    if not references.is_written((*at, "command")) and not _has_unknown_key(RunShape, at, references):
+        what, hint = "`run` does not say what to start", "add `command: [program, argument]`"
+        references.document.report("cluster.missing_key", what, at=at, hint=hint)
+    if run.always and run.idle is not None:
+        what = "a server that always runs is never idle"
+        references.report_conflict(what, (*at, "idle"), "keep one of `always` and `idle`")
+    _check_env(
+        run.env,
+        (*at, "env"),
+        references,
+        shown="does not belong in a file that is not encrypted",
+        instead="`envFrom: {{{name}: {name}}}` instead, and set {name} for the Corral server",
+    )
+
+
+def _has_unknown_key(shape: type[Shape], at: YamlPath, references: References) -> bool:
+    """Whether a key is there that the shape does not have: reported already, and perhaps the one that is missed."""
+    known = {info.alias or name for name, info in shape.model_fields.items()}
+    return any(key[:-1] == at and key[-1] not in known for key in references.document.keys)
+
+
+def _check_ports(references: References) -> None:
+    """Check that no two servers that Corral runs are to listen on the same port."""
+    ports = [
+        (("engines", name, "instances", index, "run", "port"), str(instance.run.port))
+        for name, engine in references.shape.engines.items()
+        for index, instance in enumerate(engine.instances if engine is not None else ())
+        if instance.run is not None and instance.run.port is not None
+    ]
+    references.check_unique(ports, "a server", what="port")
 
 
 def _check_selector(selector: str, at: YamlPath, references: References) -> None:
@@ -294,15 +356,25 @@ def _check_service(service: ServiceShape, at: YamlPath, references: References) 
         references.report_conflict(what, (*at, "memory", "request"), "raise `limit` or lower `request`")
 
 
-def _check_env(env: Mapping[str, str], at: YamlPath, references: References) -> None:
-    """Check that nothing secret is in the file: it would be in every manifest as well."""
+_SECRET_INSTEAD = "`secrets: {{{name}: {{secret: <name>, key: <key>}}}}` instead, and make that Secret"
+
+
+def _check_env(
+    env: Mapping[str, str],
+    at: YamlPath,
+    references: References,
+    *,
+    shown: str = "would be in every manifest",
+    instead: str = _SECRET_INSTEAD,
+) -> None:
+    """Check that nothing secret is in the file: it is not encrypted, and a service's is in every manifest as well."""
     for name, value in env.items():
         if is_secret(name, value):
             references.document.report(
                 "cluster.secret",
-                f"{name} looks like a secret, which would be in every manifest",
+                f"{name} looks like a secret, which {shown}",
                 at=(*at, name),
-                hint=f"write `secrets: {{{name}: {{secret: <name>, key: <key>}}}}` instead, and make that Secret",
+                hint=f"write {instead.format(name=name)}",
             )
 
 

@@ -105,6 +105,10 @@ def _read_retention(value: object) -> timedelta:
     return FOREVER if value == "forever" else read_duration(value)
 
 
+def _read_idle(value: object) -> timedelta:
+    return FOREVER if value == "never" else read_duration(value)
+
+
 def _read_watts(value: object) -> int:
     if isinstance(value, str) and (match := re.fullmatch(r"(\d{1,6})\s*W", value)):
         value = int(match[1])
@@ -255,6 +259,19 @@ KeptFor = Annotated[
         {
             "anyOf": [
                 {"const": "forever"},
+                {"type": "string", "pattern": _DURATION_PATTERN},
+                {"type": "number", "minimum": 0},
+            ]
+        }
+    ),
+]
+IdleFor = Annotated[
+    timedelta,
+    BeforeValidator(_read_idle),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"const": "never"},
                 {"type": "string", "pattern": _DURATION_PATTERN},
                 {"type": "number", "minimum": 0},
             ]

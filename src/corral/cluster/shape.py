@@ -37,6 +37,7 @@ from corral.cluster.machine_shapes import (
     NodeShape,
     Shape,
 )
+from corral.cluster.run_shapes import RunShape
 from corral.cluster.values import GpuMode, LayoutKind, QueueOrder, ServiceKind, StorageKind
 from corral.engine_kinds import ENGINES, SERVICE_ENGINES
 
@@ -192,10 +193,13 @@ class LayoutShape(Shape):
 
 
 class InstanceShape(Shape):
-    """A running server of an engine that is reached at an address."""
+    """A server of an engine: one that runs anyway (`url`), or one that Corral runs (`run`)."""
 
     name: Name = Field(description="Unique within the engine.")
-    url: Url = Field(description="Its address; http or https, without user name or password.")
+    url: Url | None = Field(
+        None, description="Where it answers, when it runs anyway; http or https, without user name or password."
+    )
+    run: RunShape | None = Field(None, description="How Corral runs it itself, on this machine.")
     node: Name | None = Field(None, description="The node that it computes on.")
     gpu: Index | None = Field(None, description="The index of the GPU that it computes on; needs `node`.")
     memory: Size | None = Field(None, description="VRAM that it can use, where no GPU is named.")
@@ -229,7 +233,9 @@ class EngineShape(Shape):
         description="Whether its tasks compute alone on their GPU, whatever fits next to them. "
         "Default: false; true for `comfyui`.",
     )
-    instances: tuple[InstanceShape, ...] = Field((), description="Running servers, for `comfyui` and `ollama`.")
+    instances: tuple[InstanceShape, ...] = Field(
+        (), description="Servers, for engines that work on servers: `comfyui`, `ollama`, `openai`."
+    )
     options: dict[Text, Option] = Field(default_factory=dict, description="The engine's own settings.")
 
 

@@ -12,6 +12,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Protocol
 
+from corral.cluster.run_values import Run
 from corral.hours import Hours
 from corral.units import Bytes
 
@@ -112,10 +113,13 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """A running server of a remote engine (`comfyui`, `ollama`), bound to the slot it computes on."""
+    """A server of a remote engine (`comfyui`, `ollama`), bound to the slot it computes on: by `url` or by `run`."""
 
     name: str
-    url: str
+    url: str | None = None
+    """Where a server that runs anyway answers; None where Corral runs it."""
+    run: Run | None = None
+    """How Corral runs it itself, on this machine; None where it runs anyway."""
     node: str | None = None
     gpu: int | None = None
     """With `node`: the GPU it computes on. Without: the instance is a slot of its own."""

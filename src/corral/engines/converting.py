@@ -14,6 +14,7 @@ from corral.cluster.values import EngineSettings, Instance
 from corral.engine_kinds import EngineKind
 from corral.engines.credentials import Credentials, name_credentials
 from corral.engines.inputs import load_reference
+from corral.engines.servers.directory import Directory
 from corral.errors import CorralError, Kind, Problem, ProblemsError, did_you_mean
 from corral.work import EngineError, Json
 
@@ -75,7 +76,12 @@ def is_of_editor(kind: EngineKind, workflow: object) -> bool:
 
 
 async def convert_workflow(
-    kind: EngineKind, settings: EngineSettings | None, workflow: Mapping[str, Json], *, instance: str | None = None
+    kind: EngineKind,
+    settings: EngineSettings | None,
+    workflow: Mapping[str, Json],
+    *,
+    directory: Directory,
+    instance: str | None = None,
 ) -> ConvertedAt:
     """Convert a workflow with an instance: the one that is named, else the first that can.
 
@@ -88,7 +94,8 @@ async def convert_workflow(
     failures: list[tuple[Problem, ...]] = []
     for candidate in _choose(kind, settings.instances, instance):
         try:
-            converted = await editor.convert(workflow, candidate.url, settings.options, name_credentials(candidate))
+            async with directory.reach(kind.name, candidate) as url:
+                converted = await editor.convert(workflow, url, settings.options, name_credentials(candidate))
         except EngineError as error:
             failures.append(error.problems)
         else:

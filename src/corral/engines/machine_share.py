@@ -65,10 +65,15 @@ _SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVAT
 worker (any program, with `command`) needs none of them: models come from the store."""
 
 
+def drop_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that hold no secret by their name."""
+    return {name: value for name, value in environment.items() if not _SECRET.search(name)}
+
+
 def make_worker_environment(base: Mapping[str, str], *, gpus: Sequence[str], threads: int, mark: str) -> dict[str, str]:
     """Return a worker's environment: its own GPUs or none, its share of the processor, and no secret of the server."""
     return {
-        **{name: value for name, value in base.items() if not _SECRET.search(name)},
+        **drop_secrets(base),
         MARK: mark,
         **list_visible(gpus),
         "OMP_NUM_THREADS": str(threads),

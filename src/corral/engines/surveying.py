@@ -16,6 +16,7 @@ from corral.cluster.values import EngineSettings, Instance
 from corral.engine_kinds import EngineKind
 from corral.engines.credentials import Credentials, name_credentials
 from corral.engines.inputs import load_reference
+from corral.engines.servers.directory import Directory
 from corral.errors import Problem
 from corral.work import EngineUnavailableError, Json
 
@@ -59,6 +60,8 @@ class InstanceReport:
     missing: tuple[tuple[Problem, ...], ...] = ()
     away: Problem | None = None
     """Why it could not be asked; `missing` is empty then."""
+    url: str | None = None
+    """Where it answers; None while its server does not run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +69,18 @@ class _Asked:
     """Whom a look asked, and how: with other credentials or options the answer can be another one."""
 
     engine: str
-    url: str
+    url: str | None
+    """None while its server does not run."""
     token_from: str | None
     headers_from: frozenset[tuple[str, str]]
     options: frozenset[tuple[str, str | int | float | bool]]
 
     @classmethod
-    def of(cls, kind: EngineKind, settings: EngineSettings, instance: Instance) -> Self:
+    def of(cls, kind: EngineKind, settings: EngineSettings, instance: Instance, url: str | None) -> Self:
         """Return how an instance of the cluster file is asked."""
         return cls(
             engine=kind.name,
-            url=instance.url,
+            url=url,
             token_from=instance.token_from,
             headers_from=frozenset(instance.headers_from.items()),
             options=frozenset(settings.options.items()),
@@ -86,7 +90,8 @@ class _Asked:
 @dataclass(frozen=True, slots=True)
 class _Look:
     at: float
-    inventory: Inventory | None
+    url: str | None
+    inventory: Inventory | None = None
     away: Problem | None = None
 
 
@@ -102,8 +107,9 @@ def list_needs(kind: EngineKind, inputs: Mapping[str, Json]) -> tuple[Need, ...]
 class Surveyor:
     """Remembers what each instance had when it was last asked; asks it once at a time."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, directory: Directory | None = None) -> None:
         self._clock = clock
+        self._directory = directory or Directory()
         self._looks: dict[_Asked, _Look] = {}
         self._turns: dict[_Asked, asyncio.Lock] = {}
 
@@ -118,7 +124,7 @@ class Surveyor:
         return await asyncio.to_thread(_report_all, settings.instances, looks, needs)
 
     async def _look(self, kind: EngineKind, settings: EngineSettings, instance: Instance, age_s: float) -> _Look:
-        asked = _Asked.of(kind, settings, instance)
+        asked = _Asked.of(kind, settings, instance, self._directory.find_url(kind.name, instance))
         async with self._turns.setdefault(asked, asyncio.Lock()):
             known = self._looks.get(asked)
             if known is not None and self._clock() - known.at <= age_s:
@@ -128,7 +134,10 @@ class Surveyor:
 
     def _forget_others(self, kind: EngineKind, settings: EngineSettings) -> None:
         """Forget what was asked otherwise: the cluster file was read again since."""
-        current = {_Asked.of(kind, settings, instance) for instance in settings.instances}
+        find_url = self._directory.find_url
+        current = {
+            _Asked.of(kind, settings, instance, find_url(kind.name, instance)) for instance in settings.instances
+        }
         for asked in [asked for asked in self._turns if asked.engine == kind.name and asked not in current]:
             del self._turns[asked]
             self._looks.pop(asked, None)
@@ -138,18 +147,21 @@ class Surveyor:
             "Callable[[str, Mapping[str, Any], Credentials], Coroutine[None, None, Inventory]]",
             load_reference(kind.look or ""),
         )  # the registry's own; Any: JSON
+        url = self._directory.find_url(kind.name, instance)
         try:
-            return _Look(self._clock(), await ask(instance.url, settings.options, name_credentials(instance)))
+            url = self._directory.require_url(kind.name, instance)
+            inventory = await ask(url, settings.options, name_credentials(instance))
         except EngineUnavailableError as error:
-            return _Look(self._clock(), None, error.problems[0])
+            return _Look(self._clock(), url, away=error.problems[0])
+        return _Look(self._clock(), url, inventory)
 
 
 def _report_all(
     instances: Sequence[Instance], looks: Sequence[_Look], needs: Sequence[Sequence[Need]]
 ) -> tuple[InstanceReport, ...]:
     return tuple(
-        InstanceReport(instance=instance, away=look.away)
+        InstanceReport(instance=instance, url=look.url, away=look.away)
         if look.inventory is None
-        else InstanceReport(instance=instance, missing=look.inventory.find_missing(needs))
+        else InstanceReport(instance=instance, url=look.url, missing=look.inventory.find_missing(needs))
         for instance, look in zip(instances, looks, strict=True)
     )

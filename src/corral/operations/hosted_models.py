@@ -17,6 +17,7 @@ from corral.engine_kinds import ENGINES
 from corral.engines.building import build_remote
 from corral.engines.credentials import name_credentials
 from corral.engines.inputs import find_model_name
+from corral.engines.servers.directory import Directory
 from corral.errors import CorralError, Kind, did_you_mean
 from corral.work import Engine, EngineError, HostedModel, ListsModels, ModelHost, PullStep
 
@@ -42,7 +43,8 @@ class InstanceModels:
     instance: str
     slot: str
     engine: str
-    url: str
+    url: str | None
+    """Where it answers; null while Corral does not run its server."""
     problem: str | None = None
     """Why its models are unknown."""
     models: tuple[HostedModel, ...] = ()
@@ -97,41 +99,42 @@ class _Place:
     engine: str
     instance: Instance
     slot: str
-    make: Callable[[], Engine] = field(repr=False)
+    make: Callable[[str], Engine] = field(repr=False)
+    """Takes its URL."""
 
 
-async def list_hosted_models(cluster: Cluster, on: str | None) -> HostedModels:
+async def list_hosted_models(cluster: Cluster, directory: Directory, on: str | None) -> HostedModels:
     """List the models of one instance, or of all; each has its models or a problem. Raises: InstanceMissingError."""
     places = list(_list_places(cluster)) if on is None else [_find_place(cluster, on)]
-    return HostedModels(items=tuple(await asyncio.gather(*map(_list_on, places))))
+    return HostedModels(items=tuple(await asyncio.gather(*(_list_on(place, directory) for place in places))))
 
 
 async def pull_hosted_model(
-    cluster: Cluster, asked: HostedModelAsked, on_step: Callable[[PullStep], None]
+    cluster: Cluster, directory: Directory, asked: HostedModelAsked, on_step: Callable[[PullStep], None]
 ) -> InstanceModel:
     """Let a server fetch a model. Raises: InstanceMissingError, EngineError."""
-    async with _open(cluster, asked.on) as (place, host):
+    async with _open(cluster, directory, asked.on) as (place, host):
         await host.pull_model(asked.model, on_step)
         return await _find_model(place, host, asked.model)
 
 
-async def delete_hosted_model(cluster: Cluster, asked: HostedModelAsked) -> DeletedModel:
+async def delete_hosted_model(cluster: Cluster, directory: Directory, asked: HostedModelAsked) -> DeletedModel:
     """Delete a model from a server. Raises: InstanceMissingError, EngineError."""
-    async with _open(cluster, asked.on) as (place, host):
+    async with _open(cluster, directory, asked.on) as (place, host):
         await host.delete_model(asked.model)
         return DeletedModel(instance=place.instance.name, model=asked.model)
 
 
-async def load_hosted_model(cluster: Cluster, asked: LoadAsked) -> InstanceModel:
+async def load_hosted_model(cluster: Cluster, directory: Directory, asked: LoadAsked) -> InstanceModel:
     """Load a model on a server, and keep it there for a while. Raises: InstanceMissingError, EngineError."""
-    async with _open(cluster, asked.on) as (place, host):
+    async with _open(cluster, directory, asked.on) as (place, host):
         await host.load_model(asked.model, asked.keep)
         return await _find_model(place, host, asked.model)
 
 
-async def unload_hosted_model(cluster: Cluster, asked: HostedModelAsked) -> InstanceModel:
+async def unload_hosted_model(cluster: Cluster, directory: Directory, asked: HostedModelAsked) -> InstanceModel:
     """Unload a model from a server's memory. Raises: InstanceMissingError, EngineError."""
-    async with _open(cluster, asked.on) as (place, host):
+    async with _open(cluster, directory, asked.on) as (place, host):
         await host.unload_model(asked.model)
         return await _find_model(place, host, asked.model)
 
@@ -148,9 +151,9 @@ def _list_places(cluster: Cluster) -> Iterator[_Place]:
             engine=settings.name,
             instance=instance,
             slot=slot if count[slot] == 1 else f"{slot}/{instance.name}",
-            make=lambda settings=settings, instance=instance: build_remote(
+            make=lambda url, settings=settings, instance=instance: build_remote(
                 settings.name,
-                url=instance.url,
+                url=url,
                 options=settings.options,
                 credentials=name_credentials(instance),
             ),
@@ -175,34 +178,40 @@ def _find_place(cluster: Cluster, name: str) -> _Place:
 
 
 @asynccontextmanager
-async def _open(cluster: Cluster, on: str) -> AsyncGenerator[tuple[_Place, ModelHost]]:
+async def _open(cluster: Cluster, directory: Directory, on: str) -> AsyncGenerator[tuple[_Place, ModelHost]]:
+    """Open an instance; its server is started where Corral runs it."""
     place = _find_place(cluster, on)
     if not ENGINES[place.engine].hosts_models:
         what = f"{place.instance.name!r} is a server whose models are not managed from here"
         raise ModelsFixedError(what, where="on", hint="install and load models with the server's own means")
-    engine = place.make()
-    assert isinstance(engine, ModelHost), "its kind says that it hosts models; a test holds that"
-    try:
+    async with directory.reach(place.engine, place.instance) as url, _talk(place, url) as engine:
+        assert isinstance(engine, ModelHost), "its kind says that it hosts models; a test holds that"
         yield place, engine
+
+
+@asynccontextmanager
+async def _talk(place: _Place, url: str) -> AsyncGenerator[Engine]:
+    engine = place.make(url)
+    try:
+        yield engine
     finally:
         await engine.close()
 
 
-async def _list_on(place: _Place) -> InstanceModels:
-    engine = place.make()
-    assert isinstance(engine, ListsModels), "its kind says that it lists models; the same test holds that"
+async def _list_on(place: _Place, directory: Directory) -> InstanceModels:
     problem, models = None, ()
+    url = directory.find_url(place.engine, place.instance)
     try:
-        models = await engine.list_models()
+        async with _talk(place, directory.require_url(place.engine, place.instance)) as engine:
+            assert isinstance(engine, ListsModels), "its kind says that it lists models; the same test holds that"
+            models = await engine.list_models()
     except EngineError as error:
         problem = f"{error.what} ({error.hint})" if error.hint else error.what
-    finally:
-        await engine.close()
     return InstanceModels(
         instance=place.instance.name,
         slot=place.slot,
         engine=place.engine,
-        url=place.instance.url,
+        url=url,
         problem=problem,
         models=models,
     )

@@ -40,8 +40,8 @@ class ServerProgram:
     """For messages: `llama-server`."""
     command: Callable[[int], tuple[str, ...]]
     """Takes the port to listen on, at `HOST`."""
-    environment: Callable[[], Mapping[str, str]]
-    """Called for each start: every process has a mark of its own."""
+    environment: Callable[[int], Mapping[str, str]]
+    """Takes the port. Called for each start, in a thread: every process has a mark of its own."""
     health_path: str
     """Answers 200 when the server can work, and anything else or nothing before."""
     port: int | None = None
@@ -57,6 +57,12 @@ class ServerStartError(CorralError):
 
     code: ClassVar[str] = "process.not_started"
     kind: ClassVar[Kind] = Kind.UNAVAILABLE
+
+
+class PortTakenError(ServerStartError):
+    """Another program listens on the port that a server was given."""
+
+    code = "process.port_taken"
 
 
 class ServerLateError(CorralError):
@@ -121,10 +127,28 @@ class Server:
         async with self._turn:
             if self.running:
                 return self._url
-            if self._process is not None:
-                await self._note_end(self._process)
-            await self._wait_for_turn()
+            await self._note_end()
+            await asyncio.sleep(max(0.0, self._decide_start() - asyncio.get_running_loop().time()))
             return await self._start(within_s, waiting)
+
+    async def check_startable(self) -> None:
+        """Return when it runs or could be started now; an end that was not asked for is counted.
+
+        Raises: ServerOutOfUseError, ServerStartError.
+        """
+        async with self._turn:
+            await self._note_end()
+            if self._process is not None:
+                return
+            left_s = self._decide_start() - asyncio.get_running_loop().time()
+            if left_s > 0:
+                what = f"{self._program.name} failed, and is started again in {left_s:.0f} s: {self.describe_end()}"
+                raise ServerStartError(what)
+            await self._find_port()
+
+    def forgive(self) -> None:
+        """Forget earlier failures: the next call starts it at once."""
+        self._history = History()
 
     def kill(self) -> None:
         """Kill its process at once, without waiting; `stop` must follow."""
@@ -139,25 +163,30 @@ class Server:
             self._stopped = process
             await process.end(grace_s=self._program.stop_grace_s + _END_MARGIN_S)
 
-    async def _note_end(self, process: ChildProcess) -> None:
+    async def _note_end(self) -> None:
+        if self._process is None or not self.has_ended:
+            return
+        process, self._process, self._stopped = self._process, None, self._process
         now = asyncio.get_running_loop().time()
         self._history = add_end(self._history, ready_at=self._ready_at, now=now, rules=self._rules)
+        self._ready_at = None
         await process.end()
 
-    async def _wait_for_turn(self) -> None:
+    def _decide_start(self) -> float:
+        """Return from when on it can be started. Raises: ServerOutOfUseError."""
         decision = decide_start(self._history, rules=self._rules)
         if isinstance(decision, OutOfUse):
             what = f"{self._program.name} failed {decision.failures} times in a row: {self.describe_end()}"
             raise ServerOutOfUseError(what, hint="correct what its last lines report, then start Corral again")
-        await asyncio.sleep(max(0.0, decision.at - asyncio.get_running_loop().time()))
+        return decision.at
 
     async def _start(self, within_s: float, waiting: Callable[[float], None]) -> str:
         program = self._program
-        port = program.port or _choose_port()
-        self._ready_at = None
+        port = await self._find_port()
         keeper = (sys.executable, "-P", "-m", "corral.processes.keeper", f"{program.stop_grace_s:g}")
+        environment = await asyncio.to_thread(program.environment, port)
         process = await ChildProcess.start(
-            (*keeper, *program.command(port)), program.environment(), self._log, folder=program.folder
+            (*keeper, *program.command(port)), environment, self._log, folder=program.folder
         )
         self._process, self._url = process, f"http://{HOST}:{port}"
         try:
@@ -167,12 +196,30 @@ class Server:
             await process.end(grace_s=program.stop_grace_s + _END_MARGIN_S)
             what = f"{program.name} was not ready within {within_s:g}s: {self._list_last_lines()}"
             raise ServerLateError(what, where=self._url + program.health_path) from error
+        except asyncio.CancelledError:  # not a failure of the server
+            self._process, self._stopped = None, process
+            process.kill()
+            await process.end()
+            raise
         except BaseException:
             process.kill()
             await process.end()
             raise
         self._ready_at = asyncio.get_running_loop().time()
         return self._url
+
+    async def _find_port(self) -> int:
+        """Raises: PortTakenError: what answers there would pass for the server."""
+        port = self._program.port
+        if port is None:
+            return _choose_port()
+        try:
+            _, writer = await asyncio.open_connection(HOST, port)
+        except OSError:
+            return port
+        writer.close()
+        what = f"{self._program.name} cannot have port {port}: another program listens there"
+        raise PortTakenError(what, where=f"{HOST}:{port}", hint="end that program, or leave the port out")
 
     async def _wait_until_ready(self, process: ChildProcess, waiting: Callable[[float], None]) -> None:
         """Raises: ServerStartError when the process ends first."""

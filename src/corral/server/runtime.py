@@ -23,6 +23,8 @@ from fastapi import FastAPI
 
 from corral.cluster import Cluster
 from corral.data_dir import BACKUPS_FOLDER, Presence, models_dir, prepare_data_dir
+from corral.engines.servers.directory import Directory
+from corral.engines.surveying import Surveyor
 from corral.operations.reloading import LocalCluster
 from corral.processes.leftovers import sweep
 from corral.server import presence
@@ -104,12 +106,13 @@ async def _serve(
     artifacts.prepare()
     weights = Store(models_dir(data_dir))
     board = Board()
+    directory = Directory()
 
     def read_anew() -> LocalCluster:
-        return localize(read_cluster(settings), data_dir=data_dir, locate=weights.path, holds=book)
+        return localize(read_cluster(settings), data_dir=data_dir, locate=weights.path, holds=book, directory=directory)
 
     book = make_hold_book(pool, board)
-    local = localize(cluster, data_dir=data_dir, locate=weights.path, holds=book)
+    local = localize(cluster, data_dir=data_dir, locate=weights.path, holds=book, directory=directory)
     for problem in local.problems:
         log.warning("machine_differs_from_cluster_file", what=problem.what, where=problem.where, hint=problem.hint)
     dispatcher = Dispatcher(
@@ -147,6 +150,8 @@ async def _serve(
         loopback=settings.trusts_loopback,
         started_at=datetime.now(UTC),
         alarms=alarms,
+        directory=directory,
+        surveyor=Surveyor(directory=directory),
     )
     app = create_app(services)
     gc.collect()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from corral.cluster.values import Cluster
+from corral.engines.servers.directory import Directory
 from corral.engines.surveying import Surveyor
 from corral.errors import Problem
 from corral.operations.reloading import ReloadAnswer, ReloadAsked
@@ -60,6 +61,8 @@ class Services:
     `--require-token`."""
     started_at: datetime
     alarms: Alarms = field(default_factory=Alarms)
+    directory: Directory = field(default_factory=Directory)
+    """Where instances are, those included whose servers Corral runs."""
     surveyor: Surveyor = field(default_factory=Surveyor)
     """Remembers the models and parts of the instances of engines."""
 

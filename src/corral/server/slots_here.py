@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,9 @@ from corral.engine_kinds import ENGINES, EngineKind
 from corral.engines.building import Device, build, build_remote
 from corral.engines.credentials import name_credentials
 from corral.engines.inputs import check_options
+from corral.engines.servers.building import build_instance_server
+from corral.engines.servers.directory import Directory
+from corral.engines.servers.recipe import describe_run
 from corral.errors import Problem, ProblemsError
 from corral.operations.reloading import LocalCluster
 from corral.scheduling.values import PolicyBounds, Queue
@@ -30,11 +33,13 @@ def localize(
     data_dir: Path,
     locate: Callable[[str], Path],
     holds: HoldBook | None = None,
+    directory: Directory | None = None,
     root: Path = Path("/"),
 ) -> LocalCluster:
     """Look at this machine and return everything on which this server can run tasks; nothing is started.
 
-    Without `holds` no device can be lent to programs. `root` is where /sys is found, with the GPUs of AMD and Intel.
+    Without `holds` no device can be lent to programs; `directory` gets the servers that Corral runs. `root` is where
+    /sys is found, with the GPUs of AMD and Intel.
 
     Raises: ProblemsError when options of engines are wrong.
     """
@@ -46,6 +51,7 @@ def localize(
         machine = list_local_devices(here, find_all_gpus(root), describe(data_dir))
         local, problems = machine.devices, machine.problems
     devices = {device.spec.name: device.spec for device in local}
+    problems += tuple(_list_misplaced(cluster, here, devices))
     makers = {
         settings.name: partial(
             build, settings.name, options=settings.options, locate=locate, log_dir=data_dir / "logs", holds=holds
@@ -59,10 +65,14 @@ def localize(
         for name, make in makers.items()
         if _suits(device, ENGINES[name], local)
     ]
+    build_run = partial(build_instance_server, log_dir=data_dir / "logs", directory=directory or Directory())
     for settings in _list_enabled(cluster):
         for instance in settings.instances:
+            if _explain_misplaced(instance, here, devices) is not None:
+                continue
             device = _find_device(cluster, instance)
-            slots.append(_make_instance_slot(devices.setdefault(device.name, device), settings, instance))
+            device = devices.setdefault(device.name, device)
+            slots.append(_make_instance_slot(device, settings, instance, build_run=build_run))
     used = {slot.device for slot in slots}
     wanted = Wanted(
         devices=tuple(device for name, device in devices.items() if name in used), slots=tuple(_group_slots(slots))
@@ -122,23 +132,58 @@ def _make_local_slot(device: LocalDevice, settings: EngineSettings, make: Callab
     )
 
 
-def _make_instance_slot(device: DeviceSpec, settings: EngineSettings, instance: Instance) -> SlotSpec:
-    return SlotSpec(
+def _make_instance_slot(
+    device: DeviceSpec, settings: EngineSettings, instance: Instance, *, build_run: Callable[..., Engine]
+) -> SlotSpec:
+    spec = SlotSpec(
         id=SlotId(f"{device.name}/{settings.name}"),
         device=device.name,
         place=_find_place(device, settings),
         engine=settings.name,
         instance=instance.name,
         exclusive=_is_exclusive(settings) if instance.exclusive is None else instance.exclusive,
-        settings={"url": instance.url, **_describe_credentials(instance), **_describe_options(settings)},
-        make=partial(
-            build_remote,
-            settings.name,
-            url=instance.url,
-            options=settings.options,
-            credentials=name_credentials(instance),
-        ),
+        settings={**_describe_credentials(instance), **_describe_options(settings)},
+        make=partial(build_run, settings, instance, gpu=device.visible),
     )
+    if instance.run is not None:
+        return replace(spec, settings={"gpu": device.visible, **describe_run(instance.run), **spec.settings})
+    make = partial(
+        build_remote,
+        settings.name,
+        url=instance.url or "",
+        options=settings.options,
+        credentials=name_credentials(instance),
+    )
+    return replace(spec, settings={"url": instance.url, **spec.settings}, make=make)
+
+
+def _list_misplaced(cluster: Cluster, here: Node | None, devices: Collection[SlotId]) -> Iterator[Problem]:
+    """List the instances whose `run` is for a place that is not here."""
+    for settings in _list_enabled(cluster):
+        for instance in settings.instances:
+            problem = _explain_misplaced(instance, here, devices)
+            if problem is not None:
+                yield replace(problem, where=f"engines.{settings.name}.instances[{instance.name}]")
+
+
+def _explain_misplaced(instance: Instance, here: Node | None, devices: Collection[SlotId]) -> Problem | None:
+    """Explain why Corral cannot run an instance on this machine; None where it can, or does not."""
+    if instance.run is None:
+        return None
+    if instance.node is not None and (here is None or instance.node != here.name):
+        return Problem(
+            code="machine.other_node",
+            what=f"its `run` is for node {instance.node!r}, and this machine is "
+            + (f"{here.name!r}" if here else "no node of the file"),
+            hint="run it there, and give its address as `url`; or name this machine's node",
+        )
+    if instance.gpu is not None and SlotId(f"{instance.node}/gpu{instance.gpu}") not in devices:
+        return Problem(
+            code="machine.gpu_absent",
+            what=f"its `run` is for {instance.node}/gpu{instance.gpu}, which was not found",
+            hint="run `corral doctor` to see what the driver reports",
+        )
+    return None
 
 
 def _find_place(device: DeviceSpec, settings: EngineSettings) -> SlotId:

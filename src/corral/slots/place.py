@@ -18,7 +18,7 @@ import structlog
 from corral.errors import CorralError, Kind
 from corral.scheduling.values import Gate, Place, ResidentModel, RunningTask
 from corral.slots.values import DeviceSpec, Hold, PendingChange, PlaceView, SlotSpec, SlotView, Wanted, compare
-from corral.work import Engine, KeepsJobs, ListsModels, SlotId
+from corral.work import Engine, KeepsJobs, ListsModels, NotRunningError, SlotId
 
 log = structlog.get_logger()
 
@@ -335,6 +335,8 @@ class PlaceState:
         try:
             async with asyncio.timeout(CHECK_DEADLINE_S):
                 state.models = frozenset(model.name for model in await state.engine.list_models())
+        except NotRunningError:
+            return
         except Exception as error:  # noqa: BLE001 (as in `check`)
             log.warning("models_unknown", slot=state.spec.id, error=str(error))
 

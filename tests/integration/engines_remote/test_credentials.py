@@ -11,6 +11,7 @@ from corral.engines.comfyui.client import ComfyClient, Timings
 from corral.engines.comfyui.errors import InstanceUnreachableError
 from corral.engines.comfyui.installed import look
 from corral.engines.credentials import Credentials, SecretMissingError
+from corral.engines.servers.directory import Directory
 from corral.operations.hosted_models import list_hosted_models
 from corral.work import EngineUnavailableError
 from doubles.comfyui import ComfyDouble
@@ -82,7 +83,8 @@ async def test_a_missing_variable_is_the_instances_problem_and_not_the_servers(m
     instance = Instance(name="near", url="http://127.0.0.1:1", token_from="CORRAL_TEST_NO_SUCH")
     engines = {"ollama": EngineSettings(name="ollama", instances=(instance,))}
 
-    (near,) = (await list_hosted_models(Cluster(name="t", nodes=(Node(name="pc"),), engines=engines), None)).items
+    cluster = Cluster(name="t", nodes=(Node(name="pc"),), engines=engines)
+    (near,) = (await list_hosted_models(cluster, Directory(), None)).items
 
     assert "the environment variable CORRAL_TEST_NO_SUCH is not set" in (near.problem or "")
 

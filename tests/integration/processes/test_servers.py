@@ -124,7 +124,7 @@ async def test_program_that_does_not_exist_is_named(server: BuildServer, logs: P
     absent = ServerProgram(
         name="absent",
         command=lambda _: ("/nowhere/absent",),
-        environment=lambda: {**os.environ, MARK: make_mark(logs)},
+        environment=lambda _: {**os.environ, MARK: make_mark(logs)},
         health_path="/health",
     )
 

@@ -11,6 +11,7 @@ from textwrap import dedent
 import pytest
 
 from corral.cluster import Cluster, ClusterFileError, load
+from corral.cluster.run_values import Run
 from corral.cluster.values import Gpu, QueueOrder
 from corral.errors import Problem
 from corral.hardware.catalogue import find_gpu
@@ -103,6 +104,44 @@ def test_every_setting_of_the_queue_reaches_the_values() -> None:
     assert set(cluster.queues) == {"night", "default"}
 
 
+def test_every_setting_of_a_server_that_corral_runs_reaches_the_values() -> None:
+    cluster = read(
+        NODES
+        + dedent("""\
+        engines:
+          comfyui:
+            instances:
+              - name: all
+                node: one
+                run:
+                  command: python main.py --port '{port}'
+                  arguments: [--lowvram]
+                  folder: ~/ComfyUI
+                  env: {LOG_LEVEL: debug}
+                  envFrom: {HF_TOKEN: HUGGING_FACE}
+                  port: 8188
+                  healthPath: /ready
+                  readyWithin: 2m
+                  idle: never
+              - {name: least, node: one, run: {command: [comfy, launch], always: true}}
+        """)
+    )
+    everything, least = (instance.run for instance in cluster.engines["comfyui"].instances)
+    assert everything == Run(
+        command=("python", "main.py", "--port", "{port}"),
+        arguments=("--lowvram",),
+        folder="~/ComfyUI",
+        env={"LOG_LEVEL": "debug"},
+        env_from={"HF_TOKEN": "HUGGING_FACE"},
+        port=8188,
+        health_path="/ready",
+        ready_within=timedelta(minutes=2),
+        idle=None,
+    )
+    assert least == Run(command=("comfy", "launch"), always=True)
+    assert all(instance.url is None for instance in cluster.engines["comfyui"].instances)
+
+
 def test_anchors_and_merges_are_followed() -> None:
     text = HEAD + dedent("""\
         nodes:
@@ -184,7 +223,33 @@ def test_text_that_is_no_cluster_file_is_refused_at_its_place(
         ("engines: {ollama: {instances: [{name: i, url: 'http://u:secret@h'}]}}", "bad_value", "6:47", "user", "`@`"),
         ("engines: {ollama: {instances: [{name: i, url: 'http://h:99999'}]}}", "bad_value", "6:47", "URL", "port"),
         ("engines: {ollama: {instances: [{name: i, url: 'http://h', gpu: 0}]}}", "conflict", "6:64", "GPU", "`node`"),
-        ("engines: {ollama: {instances: [{name: i}]}}", "missing_key", "6:32", "`url` is missing", "add `url`"),
+        ("engines: {ollama: {instances: [{name: i}]}}", "missing_key", "6:32", "neither `url` nor `run`", "add `url`"),
+        ("engines: {ollama: {instances: [{name: i, ulr: 'http://h'}]}}", "unknown_key", "6:42", "`ulr`", "`url`"),
+        (
+            "engines: {ollama: {instances: [{name: i, url: 'http://h', run: {command: a}}]}}",
+            "conflict",
+            "6:64",
+            "both `url` and `run`",
+            "keep `url`",
+        ),
+        ("engines: {ollama: {instances: [{name: i, run: {}}]}}", "missing_key", "6:47", "what to start", "`command:"),
+        ("engines: {ollama: {instances: [{name: i, run: {command: []}}]}}", "bad_value", "6:57", "at least 1", "at"),
+        ("engines: {ollama: {instances: [{name: i, run: {command: 'a \"b'}}]}}", "bad_value", "6:57", "quotes", "list"),
+        (
+            "engines: {ollama: {instances: [{name: i, run: {command: a, always: true, idle: 5m}}]}}",
+            "conflict",
+            "6:80",
+            "never idle",
+            "keep one",
+        ),
+        (
+            "engines: {ollama: {instances: [{name: i, run: {command: a, port: 9}},"
+            " {name: j, run: {command: a, port: 9}}]}}",
+            "duplicate_name",
+            "6:105",
+            "'9'",
+            "own port",
+        ),
         ("storage: [{name: v, kind: local}]", "conflict", "6:11 storage[0]", "on a node", "add `node`"),
         ("storage: [{name: v, kind: nfs, node: one, server: h}]", "conflict", "6:51", "both", "keep one"),
         ("storage: [{name: v, kind: ephemeral, node: one}]", "conflict", "6:11", "ephemeral", "remove"),
@@ -285,6 +350,15 @@ def test_a_service_may_use_an_nfs_volume_of_any_node() -> None:
         services: [{name: s, node: two, storage: [v]}]
         """)
     assert read(text).services["s"].storage == ("v",)
+
+
+def test_secret_for_a_server_that_corral_runs_comes_from_the_environment() -> None:
+    run = "run: {command: a, env: {HF_TOKEN: hf_abcdefghijk}}"
+    problem = only_problem(f"{NODES}engines: {{ollama: {{instances: [{{name: i, {run}}}]}}}}\n")
+
+    assert problem.code == "cluster.secret"
+    assert problem.hint == "write `envFrom: {HF_TOKEN: HF_TOKEN}` instead, and set HF_TOKEN for the Corral server"
+    assert "hf_abc" not in str(problem)
 
 
 def test_secrets_in_settings_are_refused_and_not_shown() -> None:

@@ -224,3 +224,53 @@ def test_memory_that_the_kernel_does_not_show_is_the_files(tmp_path: Path) -> No
 
     (device,) = (device for device in local.wanted.devices if device.name == "pop/gpu0")
     assert (device.memory, device.capacity, device.model) == (None, 16 * 2**30, "Arc A770")
+
+
+RUN_HERE = """
+apiVersion: corral/v1
+name: test
+nodes: [{name: pop}, {name: hydra, address: 192.0.2.7}]
+engines:
+  comfyui:
+    instances:
+      - {name: desk, node: pop, gpu: 0, run: {command: [comfy, launch], idle: 5m}}
+      - {name: far, node: hydra, gpu: 0, run: {command: [comfy, launch]}}
+      - {name: absent, node: pop, gpu: 1, run: {command: [comfy, launch]}}
+      - {name: slow, run: {command: [comfy, launch], env: {CPU: "1"}}}
+"""
+
+
+def test_server_that_corral_runs_has_its_slot_on_the_gpu_of_this_machine(tmp_path: Path) -> None:
+    add_pci_ids(tmp_path)
+    add_amd_card(tmp_path, 0, "0000:03:00.0")
+
+    local = localize(read(RUN_HERE), data_dir=tmp_path, locate=Path, root=tmp_path)
+
+    slots = {slot.id: slot for slot in local.wanted.slots if slot.engine == "comfyui"}
+    assert list(slots) == ["pop/gpu0/comfyui", "slow/comfyui"]
+    assert slots[SlotId("pop/gpu0/comfyui")].settings["gpu"] == "0000:03:00.0"
+    assert slots[SlotId("slow/comfyui")].settings["gpu"] is None
+
+
+def test_server_that_corral_cannot_run_here_is_reported_and_has_no_slot(tmp_path: Path) -> None:
+    add_pci_ids(tmp_path)
+    add_amd_card(tmp_path, 0, "0000:03:00.0")
+
+    problems = localize(read(RUN_HERE), data_dir=tmp_path, locate=Path, root=tmp_path).problems
+
+    assert [(problem.code, problem.where) for problem in problems] == [
+        ("machine.other_node", "engines.comfyui.instances[far]"),
+        ("machine.gpu_absent", "engines.comfyui.instances[absent]"),
+    ]
+    assert "for node 'hydra', and this machine is 'pop'" in problems[0].what
+
+
+def test_edited_run_makes_another_slot_and_says_what_differs(tmp_path: Path) -> None:
+    before, after = (
+        list_wanted(text, tmp_path) for text in (RUN_HERE, RUN_HERE.replace('env: {CPU: "1"}', "idle: never, port: 9"))
+    )
+
+    (change,) = compare(before, after).changed
+
+    assert change.after.id == "slow/comfyui"
+    assert set(change.what) == {"run.env.CPU: 1 -> not set", "run.idle: 15m 00s -> not set", "run.port: not set -> 9"}

@@ -286,7 +286,7 @@ class Llama:
                 *program.command,
                 *list_arguments(loading, self._options, gpu=self._is_gpu, threads=threads, port=port),
             ),
-            environment=lambda: {**make_environment(self._share.make_environment(work.devices), key=key), **seen},
+            environment=lambda _: {**make_environment(self._share.make_environment(work.devices), key=key), **seen},
             health_path="/health",
             stop_grace_s=0.0,  # it has nothing to save, and a signal waits for its model to be freed page by page
         )

@@ -312,7 +312,7 @@ class InstanceCheck(Answer):
     """Parts and models that one instance lacks for a task."""
 
     instance: str
-    url: str
+    url: str | None = Field(description="where it answers; null while Corral does not run its server")
     missing: list[ProblemOut] = Field(description="the first 100 things that it lacks; `what` is a noun phrase")
     left_out: int = Field(description="how many more it lacks, counted up to 10,000")
     away: ProblemOut | None = Field(description="why it could not be asked; null when it answered")

@@ -60,7 +60,9 @@ async def convert(name: str, asked: ConvertAsked, api: Here, caller: Submitter) 
     """Convert a workflow of the engine's editor to what tasks take, with an instance's node types."""
     kind = _find_kind(name)
     settings = api.services.cluster.engines.get(name)
-    conversion = await convert_workflow(kind, settings, asked.workflow, instance=asked.instance)
+    conversion = await convert_workflow(
+        kind, settings, asked.workflow, instance=asked.instance, directory=api.services.directory
+    )
     notes = [_describe_problem(note) for note in conversion.converted.notes]
     return WorkflowOut(instance=conversion.instance, workflow=conversion.converted.workflow, notes=notes)
 
@@ -98,7 +100,7 @@ def _describe_report(report: InstanceReport) -> InstanceCheck:
     lacks = [problem for problems in report.missing for problem in problems]
     return InstanceCheck(
         instance=report.instance.name,
-        url=strip_credentials(report.instance.url),
+        url=None if report.url is None else strip_credentials(report.url),
         missing=[_describe_problem(problem) for problem in lacks[:MAX_PROBLEMS]],
         left_out=len(lacks[MAX_PROBLEMS:]),
         away=None if report.away is None else _describe_problem(report.away),

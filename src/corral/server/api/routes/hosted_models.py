@@ -54,7 +54,7 @@ _STREAM = "text/event-stream"
 @router.get("", summary="List models of instances", response_model=HostedModels, responses=declare_refusals(404))
 async def list_instance_models(api: Here, caller: Viewer, on: On = None) -> Response:
     """List the models that each instance has, and which of them are in memory."""
-    return answer(await list_hosted_models(api.services.cluster, on))
+    return answer(await list_hosted_models(api.services.cluster, api.services.directory, on))
 
 
 @router.post(
@@ -105,7 +105,7 @@ async def place_model_file(
 )
 async def delete_instance_model(asked: HostedModelAsked, api: Here, caller: Admin) -> Response:
     """Delete a model from the disk of the instance."""
-    deleted = await delete_hosted_model(api.services.cluster, asked)
+    deleted = await delete_hosted_model(api.services.cluster, api.services.directory, asked)
     await record(api, caller, Action.MODEL_DELETED, asked.model, instance=deleted.instance)
     return answer(deleted)
 
@@ -118,7 +118,7 @@ async def delete_instance_model(asked: HostedModelAsked, api: Here, caller: Admi
 )
 async def load_instance_model(asked: LoadAsked, api: Here, caller: Admin) -> Response:
     """Load a model into the memory of the instance, and keep it there; the answer comes when it is loaded."""
-    loaded = await load_hosted_model(api.services.cluster, asked)
+    loaded = await load_hosted_model(api.services.cluster, api.services.directory, asked)
     await record(api, caller, Action.MODEL_LOADED, asked.model, instance=loaded.instance)
     return answer(loaded)
 
@@ -131,7 +131,7 @@ async def load_instance_model(asked: LoadAsked, api: Here, caller: Admin) -> Res
 )
 async def unload_instance_model(asked: HostedModelAsked, api: Here, caller: Admin) -> Response:
     """Unload a model from the memory of the instance; one that is at work goes when it is done."""
-    unloaded = await unload_hosted_model(api.services.cluster, asked)
+    unloaded = await unload_hosted_model(api.services.cluster, api.services.directory, asked)
     await record(api, caller, Action.MODEL_UNLOADED, asked.model, instance=unloaded.instance)
     return answer(unloaded)
 
@@ -139,7 +139,7 @@ async def unload_instance_model(asked: HostedModelAsked, api: Here, caller: Admi
 async def _pull(
     asked: HostedModelAsked, api: ApiState, caller: Caller, on_step: Callable[[PullStep], None]
 ) -> InstanceModel:
-    pulled = await pull_hosted_model(api.services.cluster, asked, on_step)
+    pulled = await pull_hosted_model(api.services.cluster, api.services.directory, asked, on_step)
     await record(api, caller, Action.MODEL_PULLED, asked.model, instance=pulled.instance)
     return pulled
 

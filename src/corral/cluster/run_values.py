@@ -1,0 +1,32 @@
+"""How Corral runs the server of an instance itself, as the cluster file says it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A server that Corral starts when it is needed, and ends whole."""
+
+    command: tuple[str, ...] = ()
+    """A program of this machine and its arguments; `{port}` in them is the port."""
+    arguments: tuple[str, ...] = ()
+    """More arguments, after the command's own."""
+    folder: str | None = None
+    """Where it runs; `~` is the home of the server's user, which it is where none is set."""
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    env_from: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Variables, each with the one of the server's own environment that holds its value."""
+    port: int | None = None
+    """None is a free one at each start."""
+    health_path: str | None = None
+    """None is the engine's."""
+    ready_within: timedelta = timedelta(minutes=5)
+    """The bound of one start: ComfyUI imports its nodes, and vLLM compiles kernels, for minutes."""
+    idle: timedelta | None = timedelta(minutes=15)
+    """How long it stays without work; None is for ever."""
+    always: bool = False
+    """Whether it runs whenever Corral does."""

@@ -1,0 +1,103 @@
+"""Builds the engine of an instance with `run`: its recipe, its process on this machine, its adapter."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from corral.cluster.values import EngineSettings, Instance
+from corral.engine_kinds import ENGINES
+from corral.engines.building import build_remote
+from corral.engines.credentials import Credentials, name_credentials
+from corral.engines.llama.vulkan import VISIBLE, VulkanDevice, choose_devices, list_devices
+from corral.engines.machine_share import drop_secrets
+from corral.engines.servers.directory import Directory
+from corral.engines.servers.engine import InstanceServer, ListingInstanceServer
+from corral.engines.servers.recipe import Recipe, fill_environment, fill_port, make_recipe
+from corral.engines.visible_gpus import list_visible
+from corral.processes.bounded_log import BoundedLog
+from corral.processes.leftovers import MARK, make_mark
+from corral.processes.restarts import RestartRules
+from corral.processes.server import Server, ServerProgram
+from corral.work import Engine
+
+LOGS_FOLDER = "servers"
+"""Below the folder of logs."""
+_STOP_GRACE_S = 10.0
+"""Between SIGTERM and SIGKILL: what a server writes out, and what it started, ends in order; docker's own grace."""
+
+
+def build_instance_server(
+    settings: EngineSettings,
+    instance: Instance,
+    *,
+    gpu: str | None,
+    log_dir: Path,
+    directory: Directory,
+    rules: RestartRules | None = None,
+) -> InstanceServer:
+    """Return the engine of an instance with `run`, and enter it; nothing is started before its first task.
+
+    `gpu` is the identity of the GPU that it computes on; None hides every one from it.
+    Raises: ProblemsError when the engine's options are wrong.
+    """
+    assert instance.run is not None, "its slot is made for what Corral runs"
+    recipe = make_recipe(ENGINES[settings.name], instance.name, instance.run, home=Path.home())
+    log_path = name_log(log_dir, settings.name, instance.name)
+    program = ServerProgram(
+        name=recipe.title,
+        command=lambda port: fill_port(recipe.command, port),
+        environment=lambda port: make_environment(recipe, os.environ, gpu=gpu, port=port, log_dir=log_dir),
+        health_path=recipe.health_path,
+        port=recipe.port,
+        folder=recipe.folder,
+        stop_grace_s=_STOP_GRACE_S,
+    )
+
+    def make_adapter(url: str) -> Engine:
+        return build_remote(settings.name, url=url, options=settings.options, credentials=name_credentials(instance))
+
+    kind = ListingInstanceServer if ENGINES[settings.name].lists_models else InstanceServer
+    server = Server(program, BoundedLog(log_path), rules=rules)
+    engine = kind(settings.name, recipe, server, make_adapter, log=str(log_path))
+    directory.enter(settings.name, instance.name, engine)
+    return engine
+
+
+def name_log(log_dir: Path, engine: str, instance: str) -> Path:
+    """Return the file for what the server of an instance prints."""
+    return log_dir / LOGS_FOLDER / f"{engine}-{instance}.log"
+
+
+def make_environment(
+    recipe: Recipe,
+    base: Mapping[str, str],
+    *,
+    gpu: str | None,
+    port: int,
+    log_dir: Path,
+    find_devices: Callable[[Mapping[str, str]], Sequence[VulkanDevice]] = list_devices,
+) -> dict[str, str]:
+    """Return the environment of one start: the server's own without secrets, its GPU, and what the recipe adds.
+
+    Blocks: it asks Vulkan for its devices.
+
+    Raises: SecretMissingError.
+    """
+    credentials = Credentials(environment=base)
+    return {
+        **drop_secrets(base),
+        "PYTHONUNBUFFERED": "1",  # so that what it prints is in the log when it ends
+        **list_visible(() if gpu is None else (gpu,)),
+        **list_vulkan(gpu, find_devices),
+        **fill_environment(recipe, port),
+        **{name: credentials.read_secret(variable) for name, variable in recipe.secrets.items()},
+        MARK: make_mark(log_dir),
+    }
+
+
+def list_vulkan(gpu: str | None, find_devices: Callable[[Mapping[str, str]], Sequence[VulkanDevice]]) -> dict[str, str]:
+    """Return the variable by which ggml for Vulkan sees this GPU alone; none where Vulkan does not list it."""
+    visible = None if gpu is None else choose_devices(find_devices(os.environ), (gpu,))
+    return {} if visible is None else {VISIBLE: visible}
