@@ -116,6 +116,8 @@ _PROBLEMS = {
     "submission.duplicate_name": "Two tasks of the submission have one name.",
     "submission.empty": "There is no task in it.",
     "submission.inputs_too_large": "A task's inputs are too large; upload a file instead.",
+    "submission.notify": "No entry of `notify` in the cluster file has that name and is for batches.",
+    "submission.webhook": "The batch cannot have that webhook.",
     "submission.needs_itself": "A task needs itself.",
     "submission.too_large": "There are more tasks than one submission can have.",
     "submission.unknown_<...>": "A task names a `queue` or `needs` a task that there is not.",

@@ -30,7 +30,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from corral.cluster.fields import LabelKey, kind_of, read_duration, read_size, show_value, wrong
+from corral.cluster.fields import LabelKey, Url, kind_of, read_duration, read_size, show_value, wrong
 from corral.errors import did_you_mean
 from corral.units import Bytes
 from corral.work import Json, Priority, TaskClass
@@ -101,6 +101,7 @@ LongWord = Annotated[
     str, StringConstraints(min_length=1, max_length=2000, strict=True), AfterValidator(_check_storable)
 ]
 """A name that can be a path or a URL: of a model."""
+WebhookUrl = Annotated[Url, StringConstraints(max_length=2000), AfterValidator(_check_storable)]
 Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
 """Names a task or a batch."""
 Need = Annotated[Id, Field(strict=True)] | Word
@@ -216,6 +217,16 @@ class BatchFields(Fields):
         default=None,
         description="A folder for each task's outputs, written by the server as tasks succeed: "
         "`/mnt/nas/{batch}/{task}`, below one of `outputFolders` of the cluster file.",
+    )
+    webhook: WebhookUrl | None = Field(
+        default=None,
+        description="A URL that gets a signed request when a task has failed and when the batch has ended; see "
+        "`webhooks` of the cluster file.",
+    )
+    notify: list[Word] = Field(
+        default_factory=list[str],
+        max_length=32,
+        description="Who is notified of it: names of `notify` in the cluster file.",
     )
     labels: Labels = Field(default_factory=dict[str, str])
 

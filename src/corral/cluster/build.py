@@ -14,7 +14,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any, cast, get_origin
 
-from corral.cluster import machine_shapes, run_shapes, run_values, values
+from corral.cluster import machine_shapes, receiver_shapes, receivers, run_shapes, run_values, values
 from corral.cluster import shape as shapes
 from corral.cluster.document import YamlPath
 from corral.cluster.fields import FOREVER
@@ -36,6 +36,7 @@ KINDS: Mapping[type[Shape], type] = {
     shapes.LayoutShape: values.Layout,
     machine_shapes.LineShape: values.Line,
     machine_shapes.NodeShape: values.Node,
+    receiver_shapes.NotifyTargetShape: receivers.NotifyTarget,
     shapes.OutputFolderShape: values.OutputFolder,
     shapes.PlacementShape: values.Placement,
     shapes.QueueShape: values.QueueSettings,
@@ -46,6 +47,8 @@ KINDS: Mapping[type[Shape], type] = {
     shapes.ServerShape: values.ServerRules,
     shapes.ServiceShape: values.Service,
     shapes.StorageShape: values.Storage,
+    receiver_shapes.WebhookReceiverShape: receivers.WebhookReceiver,
+    receiver_shapes.WebhooksShape: receivers.Webhooks,
     shapes.WorkloadShape: values.Workload,
 }
 """The kind of value that each shape becomes; other shapes only group fields of the shape around them."""

@@ -159,7 +159,7 @@ def _check_url(value: str) -> str:
 def _check_environment_name(value: str) -> str:
     if re.search(r"[:/@=\s]", value):  # a URL or a connection string: never shown
         raise wrong(
-            "the database's URL itself does not belong in this file: it can hold a password",
+            "a URL that can hold a password does not belong in this file",
             "put the URL into an environment variable and write that variable's name, such as CORRAL_DATABASE_URL",
         )
     if not re.fullmatch(_ENVIRONMENT_NAME, value):  # not shown either: it can be the secret itself

@@ -19,6 +19,7 @@ from corral.cluster.build import build
 from corral.cluster.checks import References, check_nodes, check_queues, check_services, check_workloads
 from corral.cluster.document import ClusterFileError, Document, YamlPath
 from corral.cluster.parsing import read
+from corral.cluster.receiver_checks import check_receivers
 from corral.cluster.shape import API_VERSION, ClusterShape, find_shape_at
 from corral.cluster.values import Cluster, FindGpu
 
@@ -35,6 +36,7 @@ def load_text(text: str, *, filename: str, find_gpu: FindGpu | None) -> Cluster:
     gpu_models = check_nodes(references, find_gpu)
     check_services(references)
     check_queues(references)
+    check_receivers(references)
     gpu_models |= check_workloads(references, find_gpu)
     if document.problems:
         raise _make_error(document)

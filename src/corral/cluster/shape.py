@@ -37,6 +37,7 @@ from corral.cluster.machine_shapes import (
     NodeShape,
     Shape,
 )
+from corral.cluster.receiver_shapes import NotifyTargetShape, WebhooksShape
 from corral.cluster.run_shapes import RunShape
 from corral.cluster.values import GpuMode, LayoutKind, QueueOrder, ServiceKind, StorageKind
 from corral.engine_kinds import ENGINES, SERVICE_ENGINES
@@ -320,6 +321,9 @@ class ServerShape(Shape):
     disk_reserve: Size | None = Field(
         None, description="Free bytes below which nothing starts, and that no upload takes. Default: 256Mi."
     )
+    link: Url | None = Field(
+        None, description="The address under which people reach this server, for the links in notifications."
+    )
     limits: ServerLimitsShape | None = Field(None, description="Limits of owners.")
 
 
@@ -436,6 +440,10 @@ class ClusterShape(Shape):
     queues: tuple[QueueShape, ...] = Field((), description="Queues; `default` exists also when it is not written.")
     output_folders: tuple[OutputFolderShape, ...] = Field(
         (), description="The folders below which batches and queues can have outputs written."
+    )
+    webhooks: WebhooksShape | None = Field(None, description="Signed requests to programs when something happened.")
+    notify: tuple[NotifyTargetShape, ...] = Field(
+        (), description="Services through which people are notified: phones, chats, e-mail."
     )
 
 

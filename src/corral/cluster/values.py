@@ -12,6 +12,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Protocol
 
+from corral.cluster.receivers import NotifyTarget, Webhooks
 from corral.cluster.run_values import Run
 from corral.hours import Hours
 from corral.units import Bytes
@@ -211,6 +212,8 @@ class ServerRules:
     """Bytes."""
     connections_per_owner: int | None = field(default=None, metadata=written_at("limits.per_owner.connections"))
     """None is a quarter of those that the server can have."""
+    link: str | None = None
+    """The address under which people reach it."""
     streams_per_owner: int = field(default=32, metadata=written_at("limits.per_owner.streams"))
 
 
@@ -433,6 +436,8 @@ class Cluster:
     queues: Mapping[str, QueueSettings] = field(default_factory=dict[str, QueueSettings])
     """Always holds `default`."""
     output_folders: tuple[OutputFolder, ...] = ()
+    webhooks: Webhooks = field(default_factory=Webhooks)
+    notify: tuple[NotifyTarget, ...] = ()
     retention: Retention = Retention()
     server: ServerRules = ServerRules()
     time_zone: str | None = None

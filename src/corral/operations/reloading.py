@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 from pydantic.alias_generators import to_camel
@@ -147,10 +147,21 @@ def _list_settings(before: Cluster, after: Cluster) -> Iterator[str]:
         yield from _list_changes(f"queues.{queue}", before.queues.get(queue), after.queues.get(queue))
     yield from _list_changes("retention", before.retention, after.retention)
     yield from _list_changes("server", before.server, after.server)
+    alone = (replace(cluster.webhooks, receivers=()) for cluster in (before, after))
+    yield from _list_changes("webhooks", *alone)
+    receivers = ({receiver.name: receiver for receiver in cluster.webhooks.receivers} for cluster in (before, after))
+    yield from _list_named("webhooks.receivers", *receivers)
+    targets = ({target.to: target for target in cluster.notify} for cluster in (before, after))
+    yield from _list_named("notify", *targets)
     if before.promote_after != after.promote_after:
         yield describe_change("scheduling.promoteAfter", before.promote_after, after.promote_after)
     if before.model_wait != after.model_wait:
         yield describe_change("scheduling.modelWait", before.model_wait, after.model_wait)
+
+
+def _list_named(section: str, before: Mapping[str, object], after: Mapping[str, object]) -> Iterator[str]:
+    for name in dict.fromkeys((*before, *after)):
+        yield from _list_changes(f"{section}.{name}", before.get(name), after.get(name))
 
 
 def _list_changes(name: str, before: object, after: object) -> Iterator[str]:

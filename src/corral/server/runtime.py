@@ -25,6 +25,7 @@ from corral.cluster import Cluster
 from corral.data_dir import BACKUPS_FOLDER, Presence, models_dir, prepare_data_dir
 from corral.engines.servers.directory import Directory
 from corral.engines.surveying import Surveyor
+from corral.notifications.notifier import Notifier
 from corral.operations.reloading import LocalCluster
 from corral.processes.leftovers import sweep
 from corral.server import presence
@@ -134,6 +135,7 @@ async def _serve(
         started_at=datetime.now(UTC).isoformat(),
     )
     deliverer = Deliverer(pool, artifacts, lambda: in_effect.cluster.output_folders, alarms)
+    notifier = Notifier(pool, artifacts, board, alarms, cluster=lambda: in_effect.cluster, epoch=lambda: board.epoch)
     services = Services(
         in_effect=in_effect,
         pool=pool,
@@ -164,6 +166,7 @@ async def _serve(
     )
     keeping = asyncio.create_task(supervise("holds", book.run, alarms), name="holds")
     delivering = asyncio.create_task(supervise("deliveries", deliverer.run, alarms), name="deliveries")
+    notifying = asyncio.create_task(supervise("outbox", notifier.run, alarms), name="outbox")
     watched = asyncio.create_task(manager.keep_alive(), name="watchdog")
     try:
         with reload_on_hangup(in_effect):
@@ -173,6 +176,7 @@ async def _serve(
         housekeeping.cancel()
         delivering.cancel()
         keeping.cancel()
+        notifying.cancel()
         pool.terminate()
         dispatching_pool.terminate()
 

@@ -77,7 +77,7 @@ class Board:
         self._progress: dict[int, Progress] = {}
         self._feeds: set[Feed] = set()
         self._show: Callable[[], tuple[PlaceView, ...]] = tuple
-        self._leading = False
+        self._epoch: int | None = None
         self._changed = asyncio.Event()
 
     @property
@@ -88,7 +88,12 @@ class Board:
     @property
     def leading(self) -> bool:
         """Whether this server's dispatcher acts, rather than standing by."""
-        return self._leading
+        return self._epoch is not None
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch of this server's lead, which guards what a leader writes; None while it stands by."""
+        return self._epoch
 
     @property
     def progress(self) -> Mapping[int, Progress]:
@@ -114,9 +119,9 @@ class Board:
         self._show = show
         self._wake()
 
-    def set_leading(self, *, leading: bool) -> None:
-        """Set whether this dispatcher acts (the dispatcher only)."""
-        self._leading = leading
+    def set_leading(self, epoch: int | None) -> None:
+        """Set under which epoch this dispatcher acts; None when it stands by (the dispatcher only)."""
+        self._epoch = epoch
         self._wake()
 
     def publish(self, update: Update) -> None:

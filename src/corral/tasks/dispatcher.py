@@ -282,7 +282,7 @@ class Dispatcher:
         """Lead no more: what only a leader decides is forgotten, since the next one decides anew; outcomes stay."""
         self._epoch = None
         self._picture.unwritten = [change for change in self._picture.unwritten if not _is_a_leaders(change)]
-        self._board.set_leading(leading=False)
+        self._board.set_leading(None)
 
     def _is_finished(self) -> bool:
         """Whether a stop was asked for and nothing is left to run or to write."""
@@ -301,7 +301,7 @@ class Dispatcher:
             self._deaf = False
             await self._reconciler.load()
             self._show()
-            self._board.set_leading(leading=True)
+            self._board.set_leading(self._epoch)
             self._alarms.clear("database")
             log.info("dispatcher_leads", slots=len(self._slots), queued=len(self._picture.ready.backlog))
             while not self._is_finished():

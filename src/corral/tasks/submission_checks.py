@@ -8,13 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import ClassVar
 
 from corral.cluster.destinations import check_name, check_pattern
+from corral.cluster.networks import is_inside
+from corral.cluster.receivers import OF_TASKS, NotifyTarget, Webhooks
 from corral.errors import Kind, Problem, ProblemsError, did_you_mean
-from corral.requests import Fields
+from corral.requests import BatchFields, Fields
 from corral.tasks.values import OutputRef, Submission, TaskSpec
 from corral.work import Json
 
@@ -52,6 +54,8 @@ class SubmissionRules:
     """Those of the cluster file as well."""
     output_folders: Collection[str] = ()
     """Those below which outputs can be written by themselves."""
+    webhooks: Webhooks = field(default_factory=Webhooks)
+    notify: Collection[NotifyTarget] = ()
     check_engine: EngineCheck
 
     def without_engines(self) -> SubmissionRules:
@@ -67,6 +71,7 @@ def check(submission: Submission, rules: SubmissionRules) -> None:
     """Return when the submission can be stored. Raises: SubmissionError with every problem found."""
     sizes = _measure_all(submission)
     problems = [*_check_size(submission), *_check_names(submission), *_check_outputs(submission, rules)]
+    problems.extend(() if submission.batch is None else _check_receivers(submission.batch, rules))
     known = {task.name for task in submission.tasks}
     for index, (task, size) in enumerate(zip(submission.tasks, sizes, strict=True)):
         problems.extend(_place(index, task, problem) for problem in _check_task(task, size, known, rules))
@@ -156,6 +161,27 @@ def _check_outputs(submission: Submission, rules: SubmissionRules) -> Iterator[P
         yield from check_pattern(submission.batch.outputs, rules.output_folders)
 
 
+def _check_receivers(batch: BatchFields, rules: SubmissionRules) -> Iterator[Problem]:
+    """Yield why a batch cannot have its webhook, or who cannot be notified of it."""
+    if batch.webhook is not None and rules.webhooks.secret_from is None:
+        what = "batches can have no webhook here: the cluster file names no signing secret"
+        hint = "add `webhooks: {secretFrom: VARIABLE}` to the cluster file and run `corral reload`"
+        yield Problem(code="submission.webhook", what=what, where="webhook", hint=hint)
+    elif batch.webhook is not None and is_inside(batch.webhook, rules.webhooks.allow_private):
+        what = "the address of the webhook is inside the server's network"
+        hint = "name a public address, or ask an administrator to add it to `webhooks.allowPrivate`"
+        yield Problem(code="submission.webhook", what=what, where="webhook", hint=hint)
+    targets = {target.to: target for target in rules.notify}
+    for name in batch.notify:
+        if name not in targets:
+            what, hint = f"there is no {name!r} under `notify` of the cluster file", did_you_mean(name, targets)
+            yield Problem(code="submission.notify", what=what, where="notify", hint=hint)
+        elif not set(OF_TASKS) & set(targets[name].when):
+            what = f"{name!r} gets no word of batches"
+            hint = f"add `batch-ended` to the `when` of {name!r} in the cluster file"
+            yield Problem(code="submission.notify", what=what, where="notify", hint=hint)
+
+
 def check_folder_names(submission: Submission) -> Iterator[Problem]:
     """Yield the tasks whose names cannot be parts of the folders that their outputs are written to."""
     for index, task in enumerate(submission.tasks):
@@ -200,11 +226,11 @@ def _place(index: int, task: TaskSpec, problem: Problem) -> Problem:
 
 def _check_nodes(task: TaskSpec, rules: SubmissionRules) -> Iterator[Problem]:
     listed = ", ".join(sorted(rules.nodes)[:10]) or "none"
-    for field, node, known in (("node", task.node, rules.nodes), ("prefer_node", task.prefer_node, rules.known_nodes)):
+    for name, node, known in (("node", task.node, rules.nodes), ("prefer_node", task.prefer_node, rules.known_nodes)):
         if node is not None and node not in known:
             what = f"no slot is on node {node!r}; nodes with slots: {listed}"
             hint = did_you_mean(node, known, otherwise="name one of them, or leave it out")
-            yield Problem(code="submission.unknown_node", what=what, where=field, hint=hint)
+            yield Problem(code="submission.unknown_node", what=what, where=name, hint=hint)
     if task.node is not None and task.prefer_node not in (None, task.node):
         yield Problem(
             code="submission.contradicting_nodes",

@@ -39,7 +39,7 @@ async def samples(api: Serving) -> dict[tuple[str, tuple[str, ...]], float]:
 async def test_health_tells_who_dispatches(api: Serving, services: Services) -> None:
     assert (await api.get("/health/live")).json == {"status": "live"}
     assert (await api.get("/health/ready")).json["dispatcher"] == "standby"
-    services.board.set_leading(leading=True)
+    services.board.set_leading(1)
     assert (await api.get("/health/ready")).json["dispatcher"] == "leading"
 
 
@@ -75,7 +75,7 @@ async def test_lost_database_is_unavailable_and_the_process_lives(services: Serv
 
 
 async def test_metrics_count_what_is_open_and_what_ended(api: Serving, services: Services) -> None:
-    services.board.set_leading(leading=True)
+    services.board.set_leading(1)
     services.board.show_slots(lambda: (GROUP,))
     await samples(api)  # counting begins with the first scrape
     ids = [(await api.post("/corral/v1/tasks", SLEEP)).json["id"] for _ in range(3)]

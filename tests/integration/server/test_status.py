@@ -44,7 +44,7 @@ async def test_status_says_what_waits_runs_and_ends(api: Serving, services: Serv
     made = await api.post("/corral/v1/batches", {"name": "night", "tasks": [{**SLEEP, "name": f"n{i}"} for i in "abc"]})
     first = made.json["tasks"][0]["id"]
     attempt = await queue_life.start(services.pool, first, "node/cpu0/sleep")
-    services.board.set_leading(leading=True)
+    services.board.set_leading(1)
     services.board.show_slots(lambda: (a_place_view("llama"), a_busy_place(first, "node/cpu0")))
     services.board.publish(
         Progress(task=first, batch=1, attempt=attempt, slot=SlotId("node/cpu0/sleep"), fraction=0.5, note="half",

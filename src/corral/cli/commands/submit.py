@@ -37,6 +37,18 @@ PreferNode = Annotated[
 ]
 
 
+Webhook = Annotated[
+    str | None,
+    typer.Option(
+        "--webhook", metavar="URL", help="Send this URL a signed request for each failed task and at the end."
+    ),
+]
+Notify = Annotated[
+    list[str] | None,
+    typer.Option("--notify", metavar="NAME", help="Notify this entry of the cluster file's `notify` (repeatable)."),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("submit", epilog=make_example("corral submit examples/first-batch.yaml --wait"))(submit)
@@ -48,6 +60,8 @@ def submit(
     key: Key = None,
     node: Node = None,
     prefer_node: PreferNode = None,
+    webhook: Webhook = None,
+    notify: Notify = None,
     url: Url = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -65,6 +79,7 @@ def submit(
     read = open_batch_file(file, make_converter(url, data_dir, terminal.note))
     if node is not None or prefer_node is not None:
         read = replace(read, batch=read.batch.with_everywhere({"node": node, "prefer_node": prefer_node}))
+    read = replace(read, batch=read.batch.with_receivers(webhook, notify or ()))
     if dry_run:
         put_batch_file(read.batch, key=key, as_json=as_json)
         return

@@ -148,7 +148,7 @@ def _to_batchfile_problem(problem: Problem) -> Problem:
 
 def _parse_path(where: str | None, origins: Sequence[int]) -> YamlPath:
     """Find the path that the server wrote: `tasks[3] (say-1).inputs.text`, `defaults.max_attempts`."""
-    if where == "outputs":
+    if where in ("outputs", "webhook", "notify"):
         return (where,)
     match = _PART.fullmatch(where or "")
     if match is None:

@@ -70,6 +70,13 @@ class BatchFile:
         defaults = {**drop(self.body.get("defaults", {})), **given}
         return replace(self, body={**self.body, "defaults": defaults, "tasks": [*map(drop, self.body["tasks"])]})
 
+    def with_receivers(self, webhook: str | None, notify: Sequence[str]) -> BatchFile:
+        """Return the batch with another webhook, and others to notify of it, where these are given."""
+        given: dict[str, Json] = {"webhook": webhook} if webhook is not None else {}
+        if notify:
+            given["notify"] = list(notify)
+        return replace(self, body={**self.body, **given})
+
     def request(self, uploads: Mapping[Path, str]) -> dict[str, Json]:
         """Return what `drawing.draw` takes; `uploads` has the SHA-256 of each file of this machine."""
         request: dict[str, Json] = {

@@ -75,6 +75,8 @@ def make_rules(api: ApiState, nodes: Collection[str]) -> SubmissionRules:
         nodes=nodes,
         known_nodes={*nodes, *(node.name for node in cluster.nodes)},
         output_folders=[folder.path for folder in cluster.output_folders],
+        webhooks=cluster.webhooks,
+        notify=cluster.notify,
         check_engine=lambda task: check_engine(task, cluster),
     )
 
