@@ -17,11 +17,17 @@ def a_place_view(
     problems: Mapping[str, str] | None = None,
     gates: Mapping[str, Gate] | None = None,
     reason: str = "",
+    visible: str | None = None,
 ) -> PlaceView:
     """Return the slots of a GPU: of engines with problems, and with gates that are not open."""
     name, problems, gates = SlotId(device), problems or {}, gates or {}
     spec = DeviceSpec(
-        name=name, node=device.partition("/")[0], provider=device, model="RTX 4090", memory=Bytes(24 * 2**30)
+        name=name,
+        node=device.partition("/")[0],
+        provider=device,
+        model="RTX 4090",
+        memory=Bytes(24 * 2**30),
+        visible=visible,
     )
     slots = tuple(
         SlotView(

@@ -1,6 +1,6 @@
-"""Options that a process sets for itself on Linux; nothing happens on other systems.
+"""Options that a process sets for itself on Linux, where nothing happens on other systems, and which machine it is on.
 
-Sources: PR_SET_PDEATHSIG(2const), PR_SET_CHILD_SUBREAPER(2const), proc_pid_oom_score_adj(5).
+Sources: PR_SET_PDEATHSIG(2const), PR_SET_CHILD_SUBREAPER(2const), proc_pid_oom_score_adj(5), random(4) for the boot id.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -39,3 +40,10 @@ def be_killed_before_the_server() -> None:
 def _set_process_option(option: int, value: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def identify_machine(root: Path = Path("/")) -> str:
+    """Return a name that no other machine has: the id of this start of its kernel, else its host name."""
+    with suppress(OSError):
+        return (root / "proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return socket.gethostname()

@@ -145,6 +145,7 @@ async def _serve(
         explain=dispatcher.explain,
         estimate_end=dispatcher.estimate_end,
         find_delivery_problem=deliverer.find_problem,
+        wake_holds=book.wake,
         data_dir=data_dir,
         cluster_file=settings.cluster_path,
         database_url=url,

@@ -50,6 +50,8 @@ class Services:
     """When the work that waits would be done, from the dispatcher; None when that is unknown."""
     find_delivery_problem: Callable[[str], Problem | None] = lambda _: None
     """Why outputs cannot be written below a folder now; None when they can, or that was not tried."""
+    wake_holds: Callable[[], None] = lambda: None
+    """Look at the holds at once: one was changed."""
     data_dir: Path
     cluster_file: Path
     database_url: str = field(repr=False)

@@ -61,16 +61,7 @@ class StoredHoldBook:
         if known is not None and (known.granted_at is not None or known.ended is not None):
             return
         await self._handover.wait_until_free(work, report)
-        await holds.grant(
-            self._pool,
-            holds.Grant(
-                task=work.task,
-                ttl=timedelta(seconds=terms.ttl_s),
-                lasts=None if terms.for_s is None else timedelta(seconds=terms.for_s),
-                slots=work.slots,
-                devices=work.devices,
-            ),
-        )
+        await holds.grant(self._pool, holds.Grant(task=work.task, terms=terms, slots=work.slots, devices=work.devices))
         self.wake()
 
     async def wait_for_end(self, task: int) -> HoldEnd:
@@ -111,4 +102,4 @@ class StoredHoldBook:
                 future = self._waiting.get(task)
                 if future is not None and not future.done():
                     future.set_result(ended)
-        self._is_idle = not self._waiting and not await holds.count_open(self._pool)
+        self._is_idle = not self._waiting and not await holds.list_open(self._pool)

@@ -21,7 +21,7 @@ from corral.tasks.store import holds, story
 from corral.tasks.store.controls import Gated, set_gate
 from corral.tasks.store.submitting import submit
 from corral.tasks.values import Task
-from corral.work import SlotId
+from corral.work import HoldTerms, SlotId
 from doubles.engines import ScriptedEngine
 from doubles.lending import Ledger
 from doubles.yard import make_slot
@@ -52,8 +52,7 @@ def one_card(book: StoredHoldBook, *, other: ScriptedEngine | None = None) -> Wa
 async def take(yard: Yard, *, ttl_s: float = 60, for_s: float | None = None, gpus: int = 1) -> int:
     asked = a_task("hold", engine=HOLD.name, inputs={"ttl_s": ttl_s, "for_s": for_s}, gpus=gpus)
     (id,) = (await submit(yard.pool, a_submission(asked), queued_limits={})).tasks
-    lasts = None if for_s is None else timedelta(seconds=for_s)
-    await holds.add(yard.pool, id, timedelta(seconds=ttl_s), lasts)
+    await holds.add(yard.pool, id, HoldTerms(ttl_s=ttl_s, for_s=for_s))
     return id
 
 

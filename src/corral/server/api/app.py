@@ -26,6 +26,7 @@ from corral.server.api.routes import (
     engines,
     events,
     files,
+    holds,
     hosted_models,
     machine,
     planning,
@@ -88,7 +89,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
     app.state.api = api
     handle_errors(app)
     app.add_middleware(RequestContext, metrics=api.metrics)
-    of_the_queue = (tasks, batches, events, files, uploads, slots, queues, engines)
+    of_the_queue = (tasks, batches, events, files, uploads, slots, holds, queues, engines)
     administration = (tokens, audit, backup, server)
     for part in (*of_the_queue, planning, machine, hosted_models, *administration):
         serve_routes(app, part.router)

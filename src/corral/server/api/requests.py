@@ -6,12 +6,24 @@ from dataclasses import fields
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from corral.requests import BatchFields, Fields, Need, TaskFields, Word
+from corral.engines.hold.inputs import DEFAULT_TTL_S
+from corral.requests import (
+    BatchFields,
+    Fields,
+    LongWord,
+    Need,
+    PriorityWord,
+    Seconds,
+    Size,
+    TaskFields,
+    Whole,
+    Word,
+)
 from corral.server.api.fields import Digest
 from corral.server.auth import Role
 from corral.tasks.submission_checks import MAX_TASKS
 from corral.tasks.values import FileRef, OutputRef, UploadRef
-from corral.work import Json
+from corral.work import Json, Priority, TaskClass
 
 MAX_NEEDS = 1000
 MAX_FILES = 1000
@@ -69,6 +81,39 @@ class UploadedBatchAsked(BatchFields):
     )
 
 
+class HoldAsked(Fields):
+    """GPUs for a program that the caller runs itself."""
+
+    gpus: Whole = Field(default=1, ge=1, le=64, description="How many GPUs of this machine it takes at once.")
+    memory: Size | None = Field(
+        default=None, description="Memory that it needs on each, such as `8Gi`; all of it when left out."
+    )
+    node: Word | None = Field(default=None, description="The node where the program runs: that of this server.")
+    queue: Word = Field(default="default", description="The queue in which it waits.")
+    task_class: TaskClass = Field(
+        default=TaskClass.BATCH, alias="class", description="`interactive` goes before `batch`."
+    )
+    priority: PriorityWord = Field(
+        default=Priority.NORMAL, description="The order inside a class.", json_schema_extra={"default": "normal"}
+    )
+    for_s: Seconds | None = Field(
+        default=None, validation_alias="for", description="Take it back after this time in any case, such as `2h`."
+    )
+    ttl_s: Seconds = Field(
+        default=DEFAULT_TTL_S,
+        validation_alias="ttl",
+        ge=5,
+        le=86_400,
+        description="Take it back when it was not renewed for this time, while it waits too.",
+    )
+    program: LongWord | None = Field(default=None, description="The program, as people know it.")
+    machine: Word | None = Field(
+        default=None,
+        description="The machine where the program runs, by its kernel's `boot_id`; one elsewhere is refused.",
+    )
+    cpu: bool = Field(default=False, strict=True, description="Take the processor of a machine without a GPU.")
+
+
 class SlotsAsked(Asked):
     """Slots and devices; a device means all its slots."""
 
@@ -106,7 +151,16 @@ class CollectAsked(Asked):
 KNOWN_NAMES = (
     *(
         str(field.validation_alias or field.alias or name)
-        for model in (BatchAsked, UploadedBatchAsked, TaskAsked, TokenAsked, CollectAsked, CheckAsked, ConvertAsked)
+        for model in (
+            BatchAsked,
+            UploadedBatchAsked,
+            TaskAsked,
+            HoldAsked,
+            TokenAsked,
+            CollectAsked,
+            CheckAsked,
+            ConvertAsked,
+        )
         for name, field in model.model_fields.items()
     ),
     *(field.name for ref in (UploadRef, OutputRef) for field in fields(ref)),

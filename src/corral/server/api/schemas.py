@@ -8,11 +8,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from corral.errors import Kind
-from corral.requests import BatchFields, TaskFields
+from corral.requests import BatchFields, PriorityWord, TaskFields
 from corral.scheduling.values import Gate
 from corral.server.auth import Role
 from corral.slots.values import HoldKind
 from corral.tasks.lifecycle import TaskState
+from corral.work import TaskClass
 
 
 class Answer(BaseModel):
@@ -289,6 +290,50 @@ class Slots(Answer):
 
     devices: list[DeviceOut]
     items: list[SlotOut]
+
+
+class HeldDevice(Answer):
+    """A device that a program has."""
+
+    device: str
+    slot: str
+    model: str
+    memory: int | None = Field(description="bytes that it has; null when unknown")
+    visible: str | None = Field(description="NVIDIA's UUID, or the PCI address of another GPU; null on a processor")
+
+
+class DeviceHold(Answer):
+    """Devices that a program of a user has, or waits for."""
+
+    id: int = Field(description="its task's number")
+    owner: str
+    program: str
+    state: Literal["waiting", "starting", "granted", "ending", "ended"] = Field(
+        description="`starting` while memory becomes free; `ending` when its holder has to stop the program"
+    )
+    queue: str
+    task_class: TaskClass = Field(alias="class")
+    priority: PriorityWord
+    gpus: int
+    memory: int | None = Field(description="bytes of each; null for all of it")
+    node: str | None
+    created_at: datetime
+    granted_at: datetime | None
+    expires_at: datetime | None = Field(description="when it is taken back unless it is renewed")
+    ends_at: datetime | None = Field(description="when it is taken back in any case; null where no end was asked for")
+    ended_at: datetime | None
+    because: str | None = Field(description="why it ends: `released`, `expired`, `over`, `cancelled` or `failed`")
+    error: ProblemOut | None
+    devices: list[HeldDevice] = Field(description="empty until it is granted")
+    environment: dict[str, str] = Field(description="variables by which its program sees these devices and no others")
+    waits: ExplanationOut | None = Field(description="why it waits; null once it does not")
+    note: str = Field(description="what is waited for while it starts")
+
+
+class DeviceHolds(Answer):
+    """Holds that have not ended."""
+
+    items: list[DeviceHold]
 
 
 class EngineOut(Answer):

@@ -35,6 +35,8 @@ class Action(StrEnum):
     SLOT_GATE_SET = "slot_gate_set"
     TASK_CANCELLED = "task_cancelled"
     BATCH_CANCELLED = "batch_cancelled"
+    HOLD_TAKEN = "hold_taken"
+    HOLD_RELEASED = "hold_released"
     GARBAGE_COLLECTED = "garbage_collected"
     CLUSTER_RELOADED = "cluster_reloaded"
     BACKUP_TAKEN = "backup_taken"

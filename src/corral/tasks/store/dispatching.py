@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from corral.scheduling.values import DurationKey, Gate, Priority, QueuedTask, TaskClass
+from corral.engine_kinds import ENGINES
+from corral.scheduling.values import DurationKey, Gate, Priority, QueuedTask, Share, TaskClass
 from corral.tasks.lifecycle import TaskState
 from corral.tasks.store import story
 from corral.tasks.store.leading import require_lead
@@ -156,10 +157,17 @@ def _read_ready(row: Row) -> Ready:
         prefer_node=row["prefer_node"],
         prefer_slot=row["prefer_slot"],
         returns_to=tuple(map(SlotId, row["returns_to"])),
+        share=_find_share(row["engine"], row["memory"]),
         avoid_slots=frozenset(row["avoid_slots"]),
         refused_slots=frozenset(row["refused_slots"]),
     )
     return Ready(task=task, state=TaskState(row["state"]), delay_s=row["delay_s"])
+
+
+def _find_share(engine: str, memory: Bytes | None) -> Share:
+    """Return what a task takes of its devices: a program that does not say how much it needs has all of them."""
+    kind = ENGINES.get(engine)
+    return Share.WHOLE if kind is not None and kind.held and memory is None else Share.MEMORY
 
 
 async def commit_round(pool: Pool, changes: Sequence[TaskChange], lease: Lease, *, epoch: int | None) -> Round:

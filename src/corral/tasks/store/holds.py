@@ -15,7 +15,7 @@ from corral.tasks.store import story
 from corral.tasks.store.audit import Act, append_act
 from corral.tasks.store.pool import Pool, Queries, Row
 from corral.tasks.store.transitions import TaskChange, apply
-from corral.work import HoldEnd, SlotId
+from corral.work import HoldEnd, HoldTerms, SlotId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,21 +44,22 @@ class Grant:
     """A handover, to be noted."""
 
     task: int
-    ttl: timedelta
-    """As the task asks; used where the hold has no row yet."""
-    lasts: timedelta | None
+    terms: HoldTerms
+    """Used where the hold has no row yet."""
     slots: tuple[SlotId, ...]
     devices: tuple[str, ...]
 
 
-async def add(pool: Queries, task: int, ttl: timedelta, lasts: timedelta | None) -> None:
+_ADD = """
+insert into holds (task_id, ttl, lasts, expires_at)
+values ($1, make_interval(secs => $2), make_interval(secs => $3), now() + make_interval(secs => $2))
+on conflict do nothing
+"""
+
+
+async def add(pool: Queries, task: int, terms: HoldTerms) -> None:
     """Make the row of a hold that waits; a row that is there stays."""
-    await pool.execute(
-        "insert into holds (task_id, ttl, lasts, expires_at) values ($1, $2, $3, now() + $2) on conflict do nothing",
-        task,
-        ttl,
-        lasts,
-    )
+    await pool.execute(_ADD, task, terms.ttl_s, terms.for_s)
 
 
 async def read(pool: Queries, tasks: Collection[int]) -> dict[int, StoredHold]:
@@ -84,14 +85,7 @@ def _read(row: Row) -> StoredHold:
 async def grant(pool: Pool, asked: Grant) -> None:
     """Note that devices are the holder's; those of a hold that has ended meanwhile are not."""
     async with story.open_writing(pool) as writing:
-        await writing.connection.execute(
-            """
-            insert into holds (task_id, ttl, lasts, expires_at) values ($1, $2, $3, now() + $2) on conflict do nothing
-            """,
-            asked.task,
-            asked.ttl,
-            asked.lasts,
-        )
+        await add(writing.connection, asked.task, asked.terms)
         granted = await writing.connection.fetch(
             """
             update holds set granted_at = now(), slots = $2, devices = $3, expires_at = now() + ttl,
@@ -193,9 +187,10 @@ async def list_ended(pool: Queries, tasks: Collection[int]) -> dict[int, str]:
     return {row["task_id"]: row["ended"] for row in rows}
 
 
-async def count_open(pool: Queries) -> int:
-    """Count the holds that have not ended."""
-    return int(await pool.fetchval("select count(*) from holds where ended is null"))
+async def list_open(pool: Queries) -> list[int]:
+    """Return the tasks of the holds that have not ended, the oldest first."""
+    rows = await pool.fetch("select task_id from holds where ended is null order by task_id")
+    return [row["task_id"] for row in rows]
 
 
 def _describe_end(task: int, kind: str, end: str) -> story.Entry:
