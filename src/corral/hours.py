@@ -97,6 +97,11 @@ def describe_instant(at: datetime, now: datetime, zone: str) -> str:
     return f"{local:%a %H:%M}" if abs(at - now) < timedelta(days=_WEEK) else f"{local:%Y-%m-%d %H:%M}"
 
 
+def format_instant(at: datetime, zone: str) -> str:
+    """Print an instant in a zone with its day: `Mon 2026-11-30 22:00`."""
+    return f"{at.astimezone(ZoneInfo(zone)):%a %Y-%m-%d %H:%M}"
+
+
 def make_hours(days: Mapping[str, tuple[Span, ...]], *, zone: str, interrupt: bool = False) -> Hours:
     """Make the hours of `daily`, `weekdays`, `weekends` and single days; the narrowest name counts for a day."""
     spans = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -91,6 +91,7 @@ def play_workloads(asked: ForecastAsked, *, finished: FinishedTasks) -> Forecast
             history=measured,
             night_s=understood.night_s,
             nights=asked.nights,
+            now=datetime.now(UTC),
         )
 
     return Forecasts(
@@ -160,9 +161,10 @@ def read_history(tasks: Sequence[Json], cluster: Cluster) -> History:
 
 
 def play_batch(asked: BatchForecastAsked) -> BatchForecast:
-    """Forecast a batch. Raises: ClusterFileError."""
+    """Forecast a batch that is submitted now. Raises: ClusterFileError."""
     planned = plan_layouts(PlanAsked(cluster=asked.cluster))
-    return forecast_batch(planned.file.cluster, [_read_job(task) for task in asked.tasks], planned.plans)
+    jobs = [_read_job(task) for task in asked.tasks]
+    return forecast_batch(planned.file.cluster, jobs, planned.plans, start=datetime.now(UTC))
 
 
 def answer_batch(forecast: BatchForecast) -> BatchFigures:

@@ -4,5 +4,5 @@ Belongs here: placement, comparison of two cluster files, the checklist of a mig
 Does not belong here: reading files or machines, running anything, time, randomness.
 May import: `corral.rendering` (what is compared is what would be written), `corral.scheduling` (forecasts are made with
 the policy itself), `corral.hardware`, `corral.cluster`, `corral.charts`, `corral.work`, `corral.figures`,
-`corral.engine_kinds`, `corral.units`, `corral.errors`.
+`corral.hours`, `corral.engine_kinds`, `corral.units`, `corral.errors`.
 """

@@ -1,24 +1,32 @@
 """Estimates when everything that waits would be done; pure, and in a few milliseconds for any number of tasks.
 
 Tasks are laid out on the slots that can run them, each where it ends first, those with the fewest slots first. Slots
-of one processor have one time together: what computes there at once takes turns. It is an
-early estimate: loading of models, tries that go wrong, needs and start times come on top. `corral forecast` plays the
-policy itself and takes its time for it.
+of one processor have one time together: what computes there at once takes turns. Closed hours of slots and queues are
+left out. It is an early estimate: loading of models, tries that go wrong, needs, start times, and what does not fit
+before hours end, come on top. `corral forecast` plays the policy itself and takes its time for it.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from heapq import heapify, heapreplace
+from math import inf
+from typing import NamedTuple
 
+from corral.hours import Hours
 from corral.scheduling.durations import find_measured
 from corral.scheduling.values import DurationKey, Gate, Place, Queue
 
 MOST_STEPS = 1024
 """Tasks of one kind are laid out in so many portions at most: 3 ms, while the dispatcher shares the process."""
+
+
+_HORIZON = timedelta(days=60)
+"""How far ahead openings are laid out; what would end later has no estimate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,45 +53,155 @@ def estimate_end(
 
     None where that is unknown: for one kind nothing was measured, or no open slot runs it, or there is no work at all.
     """
-    busy_s: defaultdict[str, float] = defaultdict(float)
-    for place in places:
-        busy_s[place.processor or place.id] += _count_seconds_left(place, now)
-    busy = any(place.running is not None for place in places)
-    kinds = [(work, _find_seconds(work, places, queues, durations)) for work in waiting if work.count]
-    for work, seconds in sorted(kinds, key=lambda kind: len(kind[1])):
-        if not seconds:
-            return None
+    layout = _Layout(places, queues, durations, now)
+    ends = layout.lay_out(waiting)
+    if ends is None:
+        return None
+    end_s = max((end_s for end_s, _ in ends), default=0.0)
+    last_s = max(end_s, layout.running_s)
+    return now + timedelta(seconds=last_s) if last_s < inf and (ends or layout.is_busy) else None
+
+
+def count_done(
+    waiting: Sequence[WaitingWork],
+    places: Collection[Place],
+    queues: Mapping[str, Queue],
+    durations: Mapping[DurationKey, float],
+    now: datetime,
+    *,
+    by: datetime,
+) -> int | None:
+    """Return how much of this would be done by an instant, in slots as in `WaitingWork.count`; None where unknown."""
+    ends = _Layout(places, queues, durations, now).lay_out(waiting)
+    left_s = (by - now).total_seconds()
+    return None if ends is None else int(sum(portion for end_s, portion in ends if end_s <= left_s) + 1e-6)
+
+
+class _Lane(NamedTuple):
+    """A processor, or a place with one of its own, and how long one task takes there."""
+
+    seconds: float
+    openings: _Openings
+
+
+class _Layout:
+    """Tasks laid out one after the other; times are seconds from now."""
+
+    def __init__(
+        self,
+        places: Collection[Place],
+        queues: Mapping[str, Queue],
+        durations: Mapping[DurationKey, float],
+        now: datetime,
+    ) -> None:
+        self._places = places
+        self._queues = queues
+        self._durations = durations
+        self._now = now
+        self._busy_s: defaultdict[str, float] = defaultdict(float)
+        self._openings: dict[tuple[Hours | None, Hours | None], _Openings] = {}
+        for place in places:
+            self._busy_s[_name_lane(place)] += _count_seconds_left(place, now)
+        self.is_busy = any(place.running is not None for place in places)
+        self.running_s = max(self._busy_s.values(), default=0.0)
+        """When what runs has ended."""
+
+    def lay_out(self, waiting: Sequence[WaitingWork]) -> list[tuple[float, float]] | None:
+        """Return when portions of the work end, and how large each is; None where a kind of it is unknown."""
+        ends: list[tuple[float, float]] = []
+        kinds = [(work, self._find_lanes(work)) for work in waiting if work.count]
+        for work, lanes in sorted(kinds, key=lambda kind: len(kind[1])):
+            if not lanes:
+                return None
+            ends += self._lay_out_kind(work, lanes)
+        return ends
+
+    def _lay_out_kind(self, work: WaitingWork, lanes: Mapping[str, _Lane]) -> Iterator[tuple[float, float]]:
         portion = max(1.0, work.count / MOST_STEPS)
-        ends = [(busy_s[place] + portion * length, place) for place, length in seconds.items()]
-        heapify(ends)
+
+        def find_end(name: str, after_s: float) -> float:
+            return lanes[name].openings.find_end(after_s, portion * lanes[name].seconds)
+
+        first = [(find_end(name, self._busy_s[name]), name) for name in lanes]
+        heapify(first)
         for _ in range(min(work.count, MOST_STEPS)):
-            end, place = ends[0]
-            busy_s[place] = end
-            heapreplace(ends, (end + portion * seconds[place], place))
-    return now + timedelta(seconds=max(busy_s.values())) if kinds or busy else None
+            end_s, name = first[0]
+            self._busy_s[name] = end_s
+            heapreplace(first, (find_end(name, end_s), name))
+            yield end_s, portion
+
+    def _find_lanes(self, work: WaitingWork) -> dict[str, _Lane]:
+        """Return the lanes that take this work; empty when how long it takes on one of them is unknown."""
+        queue = self._queues.get(work.queue)
+        if queue is not None and queue.paused:
+            return {}
+        pool = None if queue is None else queue.pool
+        lanes: dict[str, _Lane] = {}
+        for place in self._places:
+            in_reach = place.is_on(work.node) and (pool is None or place.is_among(pool, work.engine))
+            if not in_reach or work.engine not in place.engines or place.gate_for(work.engine) is not Gate.OPEN:
+                continue
+            measured = find_measured(self._durations, DurationKey(work.engine, work.model, place.device_model))
+            if measured is None:
+                return {}
+            hours = place.hours, None if queue is None else queue.hours
+            lanes[_name_lane(place)] = _Lane(measured, self._find_openings(*hours))
+        return lanes
+
+    def _find_openings(self, place: Hours | None, queue: Hours | None) -> _Openings:
+        if (place, queue) not in self._openings:
+            self._openings[place, queue] = _Openings([hours for hours in (place, queue) if hours], self._now)
+        return self._openings[place, queue]
+
+
+class _Openings:
+    """When work can go on, in seconds from now."""
+
+    def __init__(self, hours: Sequence[Hours], now: datetime) -> None:
+        spans = [(0.0, inf)]
+        for own in hours:
+            spans = list(_intersect(spans, list(_list_spans(own, now))))
+        self._spans = spans
+        self._starts = [start for start, _ in spans]
+
+    def find_end(self, after_s: float, seconds: float) -> float:
+        """Return when so much work is done that begins at that time; infinite beyond the horizon."""
+        left = seconds
+        for start, end in self._spans[max(0, bisect_right(self._starts, after_s) - 1) :]:
+            begin = max(start, after_s)
+            if begin < end or (begin == end and not left):
+                if left <= end - begin:
+                    return begin + left
+                left -= end - begin
+        return inf
+
+
+def _list_spans(hours: Hours, now: datetime) -> Iterator[tuple[float, float]]:
+    at, until = now, now + _HORIZON
+    while at < until and (opening := hours.find_opening(at)) is not None:
+        begin_s = max(0.0, (opening.opens_at - now).total_seconds())
+        if opening.closes_at is None:
+            yield begin_s, inf
+            return
+        yield begin_s, (opening.closes_at - now).total_seconds()
+        at = opening.closes_at
+
+
+def _intersect(
+    spans: Sequence[tuple[float, float]], others: Sequence[tuple[float, float]]
+) -> Iterator[tuple[float, float]]:
+    """The times that are in both; each is in order."""
+    for start, end in spans:
+        for other_start, other_end in others:
+            if max(start, other_start) < min(end, other_end):
+                yield max(start, other_start), min(end, other_end)
+
+
+def _name_lane(place: Place) -> str:
+    return place.processor or place.id
 
 
 def _count_seconds_left(place: Place, now: datetime) -> float:
     if place.running is None or place.running.expected_end is None:
         return 0.0
     return max(0.0, (place.running.expected_end - now).total_seconds())
-
-
-def _find_seconds(
-    work: WaitingWork, places: Collection[Place], queues: Mapping[str, Queue], durations: Mapping[DurationKey, float]
-) -> dict[str, float]:
-    """Return the seconds of one task on each processor that takes this work; empty when one of them is unknown."""
-    queue = queues.get(work.queue)
-    if queue is not None and queue.paused:
-        return {}
-    pool = None if queue is None else queue.pool
-    seconds: dict[str, float] = {}
-    for place in places:
-        in_reach = place.is_on(work.node) and (pool is None or place.is_among(pool, work.engine))
-        if not in_reach or work.engine not in place.engines or place.gate_for(work.engine) is not Gate.OPEN:
-            continue
-        measured = find_measured(durations, DurationKey(work.engine, work.model, place.device_model))
-        if measured is None:
-            return {}
-        seconds[place.processor or place.id] = measured
-    return seconds

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from corral.scheduling.estimating import WaitingWork, estimate_end
+from corral.hours import make_hours
+from corral.scheduling.estimating import WaitingWork, count_done, estimate_end
 from corral.scheduling.values import DurationKey, Gate, Queue, RunningTask
 from corral.work import SlotId
 from doubles.scheduling_values import NOW, a_place
@@ -64,3 +65,31 @@ def test_work_that_no_open_slot_takes_has_an_unknown_end() -> None:
     assert estimate_end([work(1)], [a_place()], {"default": elsewhere}, MEASURED, NOW) is None
     assert estimate_end([work(1)], [a_place()], {"default": Queue(name="default", paused=True)}, MEASURED, NOW) is None
     assert estimate_end([work(1)], [a_place(gate=Gate.DRAINING)], {}, MEASURED, NOW) is None
+
+
+NIGHT = make_hours({"daily": ((22 * 60, 30 * 60),)}, zone="UTC")
+"""22:00 to 06:00; it is noon."""
+
+
+def test_closed_hours_of_slots_and_queues_are_left_out() -> None:
+    hour = {LLAMA: 3600.0}
+    closed = [a_place(hours=NIGHT)]
+    assert estimate_end([work(3)], closed, {}, hour, NOW) == after(13 * 3600)
+    assert estimate_end([work(10)], closed, {}, hour, NOW) == after((34 + 2) * 3600)
+    late = {"late": Queue(name="late", hours=make_hours({"daily": ((4 * 60, 12 * 60),)}, zone="UTC"))}
+    assert estimate_end([work(3, queue="late")], closed, late, hour, NOW) == after((40 + 1) * 3600)
+
+
+def test_hours_that_never_meet_have_no_end() -> None:
+    day = {"day": Queue(name="day", hours=make_hours({"daily": ((8 * 60, 12 * 60),)}, zone="UTC"))}
+    assert estimate_end([work(1, queue="day")], [a_place(hours=NIGHT)], day, MEASURED, NOW) is None
+
+
+def test_what_is_done_by_an_instant_is_counted() -> None:
+    slots = [a_place("node/gpu0"), a_place("node/gpu1")]
+    assert count_done([work(9)], slots, {}, MEASURED, NOW, by=after(25)) == 4
+    assert count_done([work(9)], slots, {}, MEASURED, NOW, by=after(500)) == 9
+    assert count_done([work(9)], slots, {}, {}, NOW, by=after(25)) is None
+    large = count_done([work(100_000)], slots, {}, MEASURED, NOW, by=after(250_000))
+    assert large is not None
+    assert abs(large - 50_000) <= 100

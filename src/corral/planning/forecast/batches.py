@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from corral.cluster.values import Cluster
 from corral.figures import Figure, computed
@@ -13,7 +14,7 @@ from corral.planning.forecast.workload_slots import find_durations, list_slots_f
 from corral.planning.placement.values import Plan
 from corral.scheduling.durations import ANY, History
 from corral.scheduling.simulator import Outcome, simulate, summarise
-from corral.scheduling.simulator.values import Arrival, Load, Run, Trace
+from corral.scheduling.simulator.values import START, Arrival, Load, Run, Trace
 from corral.scheduling.values import Demand, Owner, PolicyBounds, copy_demand
 
 
@@ -55,9 +56,14 @@ class BatchForecast(BatchFigures):
 
 
 def forecast_batch(
-    cluster: Cluster, jobs: Sequence[Job], plans: Sequence[Plan], *, history: History | None = None
+    cluster: Cluster,
+    jobs: Sequence[Job],
+    plans: Sequence[Plan],
+    *,
+    history: History | None = None,
+    start: datetime = START,
 ) -> BatchForecast:
-    """Play a batch from its submission to its end."""
+    """Play a batch from its submission to its end; it is submitted at `start`, which matters where there are hours."""
     jobs = [_fill_in_nodes(job, cluster) for job in jobs]
     slots = list_slots_for(cluster, (job.engine for job in jobs), plans)
     models = sorted({slot.device_model for slot in slots})
@@ -71,6 +77,7 @@ def forecast_batch(
         queues=make_queues(cluster, slots),
         loads=_list_loads(cluster, jobs),
         bounds=PolicyBounds(promote_after=cluster.promote_after),
+        start=start,
     )
     run = simulate(trace)
     return _summarise(jobs, trace, run, summarise(trace, run), _list_assumed(cluster, jobs))

@@ -3,6 +3,9 @@
 All tasks of a night wait from its start, as many as the file wants, else as many as could ever end in it. What ends
 after the night does not count for it. A night of very many short tasks is played in part and counted up.
 
+Where slots have hours, the night begins when the next of them begin, and later nights at the same time of the days
+that follow; what is closed in a night does nothing in it.
+
 A GPU that works draws what its maker or its limit allows, which is the most that it can: the figure is an upper bound
 for the GPU. The draw of an idle GPU is in no catalogue, and is left out.
 """
@@ -12,17 +15,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from math import ceil
 
 from corral.cluster.values import Cluster, Node, Workload
 from corral.figures import Figure, Origin, computed
 from corral.hardware.power import compute_power, find_models
+from corral.hours import format_instant
 from corral.planning.forecast.values import Forecast, Scenario, summarise_simulated_waits
 from corral.planning.forecast.workload_slots import WorkloadSlots, find_workload_slots
 from corral.planning.placement.values import Plan
 from corral.scheduling.durations import ANY, History
 from corral.scheduling.simulator import Outcome, PlayedNights, Watts, simulate_nights, summarise
-from corral.scheduling.simulator.values import Arrival, Load, Run, Trace
+from corral.scheduling.simulator.values import START, Arrival, Load, Run, Trace
 from corral.scheduling.values import DurationKey, Owner, Place
 from corral.work import SlotId
 
@@ -34,6 +39,7 @@ _GOLDEN = 0.618_033_988_749_895
 """Multiples of it, less their whole part, fill the span from 0 to 1 evenly at any length (Weyl's sequence): a spread
 without a generator, the same for everybody."""
 _PLAIN = Scenario()
+_DAYS_OF_A_WEEK = 7
 
 _WH = 1000
 _MOST_NAMES = 4
@@ -48,12 +54,14 @@ def forecast_workload(
     history: History | None = None,
     night_s: float | None = None,
     nights: int = 1,
+    now: datetime = START,
     played: PlayedNights | None = None,
 ) -> Forecast:
     """Say what a workload by itself makes in a night on its slots.
 
     Durations are those measured (`history`), else those that the file declares. What the scenario says of slots that
-    the workload does not use changes nothing. `played` saves nights that an earlier forecast has played already.
+    the workload does not use changes nothing. `played` saves nights that an earlier forecast has played already. `now`
+    decides, where there are hours, which night is the next.
     """
     length_s = cluster.night.total_seconds() if night_s is None else night_s
     workload_slots = find_workload_slots(cluster, workload, plans)
@@ -70,7 +78,8 @@ def forecast_workload(
     unknown = _list_lacking(workload, workload_slots, seconds, scenario)
     if unknown:
         return replace(asked, unknown=unknown)
-    return _play(cluster, workload, workload_slots, asked, scenario, nights, played)
+    begins_at = _find_beginning(workload_slots, now)
+    return _play(cluster, workload, workload_slots, asked, scenario, nights, begins_at, played)
 
 
 def _play(
@@ -80,11 +89,12 @@ def _play(
     asked: Forecast,
     scenario: Scenario,
     nights: int,
+    begins_at: datetime | None,
     played: PlayedNights | None,
 ) -> Forecast:
     """The forecast with its figures: the first night in all of them, the others in what all make together."""
     trace, window_s = _trace(workload, workload_slots, asked.seconds, scenario, asked.night_s)
-    runs = simulate_nights([trace] * nights, played=played)
+    runs = simulate_nights([_begin(trace, begins_at, night) for night in range(nights)], played=played)
     _, run = next(runs)
     power = look_up_power(cluster, workload_slots.slots)
     outcome = summarise(trace, run, span_s=window_s, watts=power.gpus)
@@ -97,8 +107,32 @@ def _play(
         energy_each=used.energy_each,
         cost_each=used.cost_each,
         unknown=used.unknown,
-        assumed=(*_note_loading(workload, scenario), *used.assumed),
+        assumed=(*_note_loading(workload, scenario), *_note_beginning(workload_slots, begins_at), *used.assumed),
     )
+
+
+def _find_beginning(workload_slots: WorkloadSlots, now: datetime) -> datetime | None:
+    """When the next hours of the queue or of a slot begin; None where there are none, or they do not begin."""
+    beginnings: list[datetime] = []
+    for holder in (workload_slots.queue, *workload_slots.slots):
+        opening = None if holder.hours is None else holder.hours.find_opening(now)
+        if opening is not None and opening.opens_at <= now and holder.hours is not None:  # a night is not half over
+            opening = None if opening.closes_at is None else holder.hours.find_opening(opening.closes_at)
+        if opening is not None:
+            beginnings.append(opening.opens_at)
+    return min(beginnings, default=None)
+
+
+def _begin(trace: Trace, begins_at: datetime | None, night: int) -> Trace:
+    """Let a night begin at its time: after a week the nights are those of the week before."""
+    return trace if begins_at is None else replace(trace, start=begins_at + timedelta(days=night % _DAYS_OF_A_WEEK))
+
+
+def _note_beginning(workload_slots: WorkloadSlots, begins_at: datetime | None) -> Iterator[str]:
+    holders = (workload_slots.queue, *workload_slots.slots)
+    hours = next((holder.hours for holder in holders if holder.hours is not None), None)
+    if begins_at is not None and hours is not None:
+        yield f"the night begins on {format_instant(begins_at, hours.zone)}, when the next hours begin"
 
 
 def find_seconds(workload: Workload, slots: Sequence[Place], history: History | None) -> Mapping[str, Figure]:

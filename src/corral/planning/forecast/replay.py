@@ -204,6 +204,7 @@ def _play_tasks(tasks: Sequence[Ended], slots: tuple[Place, ...], cluster: Clust
         places=slots,
         queues=make_queues(cluster, slots),
         bounds=PolicyBounds(promote_after=cluster.promote_after),
+        start=start,
     )
     run = simulate(trace)
     return _play(trace, run, summarise(trace, run))

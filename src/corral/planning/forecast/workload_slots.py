@@ -61,6 +61,7 @@ def make_queue(settings: QueueSettings, slots: Iterable[Place]) -> Queue:
         pool=None if pool is None else frozenset(slot.id for slot in slots if _is_in(slot, pool)),
         order=settings.order,
         max_running_per_owner=settings.max_running_per_owner,
+        hours=settings.hours,
     )
 
 
@@ -130,6 +131,7 @@ def _make_slot(node: Node, gpu: Gpu, engines: frozenset[str]) -> Place:
         device_model=gpu.model or UNKNOWN_MODEL,
         capacity=gpu.memory,
         engines=engines,
+        hours=node.find_hours(gpu),
     )
 
 
@@ -161,6 +163,7 @@ def list_cpu_slots(cluster: Cluster) -> tuple[Place, ...]:
             device=f"{node.name}/cpu",
             device_model=CPU,
             engines=frozenset(),
+            hours=node.find_hours(),
         )
         for node in cluster.nodes
         for index in range(node.cpu_slots or 0)
