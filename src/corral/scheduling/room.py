@@ -321,10 +321,13 @@ class Room:
         """
         left = self.left(place) - still_needed
         own = self._residents_of(place)
-        load = load_of(task, own)
         if task.share is Share.WHOLE:
-            lost = [(place.id, resident) for resident in own if not is_model_of(resident, task)]
-            return (*lost, *self._list_yielded(place)), load
+            kept = [resident for resident in own if is_model_of(resident, task)]
+            if load_of(task, kept) > left:  # what was measured is more than others leave
+                kept = []
+            lost = [(place.id, resident) for resident in own if resident not in kept]
+            return (*lost, *self._list_yielded(place)), load_of(task, kept)
+        load = load_of(task, own)
         if left == inf or task.memory is None:
             return (), load
         others = self._list_yielded(place)

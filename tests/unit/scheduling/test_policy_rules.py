@@ -16,6 +16,7 @@ from corral.scheduling.values import (
     Priority,
     Queue,
     Rule,
+    Share,
     TaskClass,
     Turn,
 )
@@ -453,3 +454,11 @@ def test_the_last_of_three_slots_on_a_card_is_the_only_one_that_is_free_however_
     tasks = [a_queued(1), a_queued(2, memory=gib(1)), a_queued(3)]
     reasons = [assignment.because for assignment in decide(a_snapshot(tasks, places)).assignments]
     assert reasons == ["first of alike slots", "first of alike slots", "only slot free"]
+
+
+def test_a_whole_device_gives_up_a_model_that_was_measured_larger_than_what_is_left() -> None:
+    place = a_place(capacity=gib(8), resident=(a_resident("large", 9), a_resident("small", 6)))
+
+    (assignment,) = decide(a_snapshot([a_queued(model="large", memory=gib(6), share=Share.WHOLE)], [place])).assignments
+
+    assert {resident.model for _, resident in assignment.evict} == {"large", "small"}
