@@ -302,6 +302,29 @@ class Engine(Protocol):
 
 
 @runtime_checkable
+class CanUnload(Protocol):
+    """An adapter of servers of which some cannot give their memory back while they go on."""
+
+    async def can_unload(self) -> bool:
+        """Whether `release` gives the memory back; False also where that is unknown. Raises: EngineError."""
+        ...
+
+
+@runtime_checkable
+class StartsServer(Protocol):
+    """An engine whose server is started by the work that needs it."""
+
+    @property
+    def start_s(self) -> float | None:
+        """Seconds that a start takes, as measured; 0 while it runs, None before the first."""
+        ...
+
+    def take_waited(self, attempt: UUID) -> float:
+        """Return the seconds that an attempt waited for a start, and forget them; 0 where the server ran."""
+        ...
+
+
+@runtime_checkable
 class KeepsJobs(Protocol):
     """An engine whose jobs outlive the server that sent them, because they run on another one."""
 

@@ -72,7 +72,7 @@ def rate_place(place: Place, task: QueuedTask, room: Room, expectations: Expecta
     return (
         not is_preferred(place, task),
         not is_resident(place, task),
-        inf if measured is None else measured * (1 + computing),
+        inf if measured is None else measured * (1 + computing) + place.start_for(task.engine),
         computing,
         len(evicted) + swapped,
         room.left(place) - load,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
-from corral.scheduling.values import DurationKey, PolicyBounds, QueuedTask
+from corral.scheduling.values import DurationKey, Place, PolicyBounds, QueuedTask
 
 ANY = "*"
 """Any model or any device model in a key; no model or device has this name."""
@@ -82,6 +82,10 @@ class Expectations:
         if seconds is None:
             seconds = self._seconds[key] = expected_seconds(self._durations, DurationKey(*key), self._bounds)
         return seconds
+
+    def of_place(self, task: QueuedTask, place: Place) -> float:
+        """Seconds that the task is expected to hold a place: `of`, after the start of its engine's server."""
+        return self.of(task, place.device_model) + place.start_for(task.engine)
 
     def on(self, device_model: str) -> Callable[[QueuedTask], float]:
         """Return `of` for one device model, the same function each time: for looks at many tasks."""

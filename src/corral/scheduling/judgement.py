@@ -72,9 +72,14 @@ class Judgement:
         for key, seconds in measured:
             self._history = durations.observe(self._history, key, seconds)
 
-    def learn(self, key: DurationKey, assignment: Assignment, owner: str, seconds: float) -> None:
-        """Take in how long an attempt really took, and correct what its owner was charged."""
-        self._history = durations.observe(self._history, key, seconds)
+    def learn(
+        self, key: DurationKey, assignment: Assignment, owner: str, seconds: float, *, starting_s: float = 0.0
+    ) -> None:
+        """Take in how long an attempt really took, and correct what its owner was charged.
+
+        `starting_s` of the seconds were the start of its engine's server, which is not part of what such tasks take.
+        """
+        self._history = durations.observe(self._history, key, seconds - starting_s)
         places = len(assignment.places)
         self._fair = fairness.settle(self._fair, owner, assignment.expected_s * places, seconds * places)
 

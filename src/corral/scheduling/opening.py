@@ -87,7 +87,7 @@ class Openings:
     def find_length(self, place: Place, task: QueuedTask) -> timedelta | None:
         """Return how long the task is expected to take on the place; None where nothing was measured."""
         seconds = self._expectations.find(task, place.device_model)
-        return None if seconds is None else timedelta(seconds=seconds)
+        return None if seconds is None else timedelta(seconds=seconds + place.start_for(task.engine))
 
     def _list_hours(self, place: Place, task: QueuedTask) -> Iterator[tuple[str, Hours]]:
         hours = self._room.queue(task.queue).hours

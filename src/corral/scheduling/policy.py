@@ -235,7 +235,7 @@ class _Round:
     def _start(self, task: QueuedTask, places: list[Place], because: str) -> None:
         if not self._assignments:
             self._account.advance({waiting.owner for waiting in self._eligible})
-        expected_s = max(self._expectations.of(task, place.device_model) for place in places)
+        expected_s = max(self._expectations.of_place(task, place) for place in places)
         because = "; ".join(filter(None, (because, self._wishes.explain_elsewhere(task, places[0]))))
         self._note_turns(task, places)
         evicted = self._room.take(places, task, expected_s)

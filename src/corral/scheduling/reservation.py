@@ -79,7 +79,7 @@ class Reservations:
         ready_at = self.ready_at(place)
         if ready_at is None:
             return True
-        return self._room.now + timedelta(seconds=self._expectations.of(task, place.device_model)) <= ready_at
+        return self._room.now + timedelta(seconds=self._expectations.of_place(task, place)) <= ready_at
 
     def ready_at(self, place: Place) -> datetime | None:
         """When the reservation that binds the place should be ready; None when none does."""

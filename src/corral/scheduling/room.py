@@ -270,7 +270,8 @@ class Room:
         if alike is None:
             others = tuple(sorted(resident.memory or 0 for _, resident in self._list_yielded(place)))
             computing = self.count_computing(place)
-            alike = place.device_model, self.left(place), computing, tuple(self._residents_of(place)), others
+            starts = tuple(sorted(place.starts.items()))
+            alike = place.device_model, self.left(place), computing, tuple(self._residents_of(place)), others, starts
             self._alike[place.id] = alike
         return alike
 

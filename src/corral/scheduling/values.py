@@ -144,6 +144,13 @@ class Place:
     """Engines whose tasks compute alone here, whatever they ask for."""
     hours: Hours | None = None
     """When tasks can start here; None is always."""
+    starts: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Engines whose server does not run now, with the seconds that its start takes, as measured; others start at once,
+    or nothing is known."""
+
+    def start_for(self, engine: str) -> float:
+        """Return the seconds that a task waits for the start of its engine's server."""
+        return self.starts.get(engine, 0.0)
 
     def name_for(self, engine: str) -> SlotId:
         """Return the name of an engine's slot."""

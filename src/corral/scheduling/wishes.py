@@ -50,7 +50,7 @@ class Wishes:
 
     def is_worth(self, task: QueuedTask, near: Place, far: Place) -> bool:
         """Whether a place of the preferred node is better than one elsewhere."""
-        near_s, far_s = (self._expectations.of(task, place.device_model) for place in (near, far))
+        near_s, far_s = (self._expectations.of_place(task, place) for place in (near, far))
         return near_s <= far_s + self.count_left_s(task)
 
     def wait(self, task: QueuedTask, far: Place) -> bool:
@@ -66,7 +66,7 @@ class Wishes:
         closes_at = self._room.closes_at(near.id)
         if closes_at is not None and ends_at > closes_at:
             return False
-        if ends_at > self._room.now + timedelta(seconds=self._expectations.of(task, far.device_model) + left_s):
+        if ends_at > self._room.now + timedelta(seconds=self._expectations.of_place(task, far) + left_s):
             return False
         self._ready[near.id] = ends_at
         self.waiting[task.id] = ready_at

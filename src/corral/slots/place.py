@@ -18,13 +18,15 @@ import structlog
 from corral.errors import CorralError, Kind
 from corral.scheduling.values import Gate, Place, ResidentModel, RunningTask
 from corral.slots.values import DeviceSpec, Hold, PendingChange, PlaceView, SlotSpec, SlotView, Wanted, compare
-from corral.work import Engine, KeepsJobs, ListsModels, NotRunningError, SlotId
+from corral.work import Engine, KeepsJobs, ListsModels, NotRunningError, SlotId, StartsServer
 
 log = structlog.get_logger()
 
 CHECK_DEADLINE_S = 10.0
 CHECK_EVERY_S = 30.0
 """How often an engine that works is checked again."""
+RELEASE_DEADLINE_S = 30.0
+"""How long an engine can take to give its memory up: some stop a server for it."""
 CLOSE_DEADLINE_S = 30.0
 """How long an engine can take to stop; checks of the others wait for it. A worker that hangs is killed after 2 s."""
 NOT_CHECKED = "not checked yet"
@@ -55,6 +57,8 @@ class SlotState:
     computes_on: str | None = None
     caution: str | None = None
     gate: Gate = Gate.OPEN
+    start_s: float | None = None
+    """Seconds that its server's start takes; 0 where it runs or there is none, None where that is unknown."""
 
 
 class PlaceState:
@@ -248,6 +252,7 @@ class PlaceState:
             else {},
             exclusive=frozenset(name for name, state in states if state.spec.exclusive),
             hours=self.device.hours,
+            starts={name: state.start_s for name, state in states if state.start_s},
         )
 
     def to_view(self) -> PlaceView:
@@ -290,8 +295,18 @@ class PlaceState:
     def note_use(self, engine: str, model: str | None) -> None:
         """Note that an engine has just used a model, until `refresh` asks what it really holds."""
         state = self._states.get(engine)
-        if state is not None and model is not None and not any(held.model == model for held in state.resident):
+        if state is None:
+            return
+        state.start_s = _find_start(state.engine)
+        if model is not None and not any(held.model == model for held in state.resident):
             state.resident = (ResidentModel(engine=engine, model=model),)
+
+    def take_waited(self, engine: str, attempt: UUID) -> float:
+        """Return the seconds that an attempt waited for the start of its engine's server."""
+        state = self._states.get(engine)
+        if state is None or not isinstance(state.engine, StartsServer):
+            return 0.0
+        return state.engine.take_waited(attempt)
 
     def note_failure(self, engine: str, problem: str, *, now: float) -> None:
         """Take an engine out of use until a check shows that it works; `now` is a monotonic clock in seconds."""
@@ -349,6 +364,7 @@ class PlaceState:
             except Exception as error:  # noqa: BLE001 (as in `check`)
                 log.warning("residency_unknown", slot=state.spec.id, error=str(error))
                 continue
+            state.start_s = _find_start(state.engine)
             state.resident = tuple(
                 ResidentModel(engine=state.spec.engine, model=model.model, memory=model.memory) for model in held
             )
@@ -359,9 +375,10 @@ class PlaceState:
         """Make engines give up the memory of their models; best effort: the next load shows a failure."""
         for state in self._list_states(engines):
             try:
-                async with asyncio.timeout(CHECK_DEADLINE_S):
+                async with asyncio.timeout(RELEASE_DEADLINE_S):
                     await state.engine.release()
                 state.resident, state.computes_on, state.caution = (), None, None
+                state.start_s = _find_start(state.engine)
             except Exception as error:  # noqa: BLE001 (as in `check`)
                 log.warning("eviction_failed", slot=state.spec.id, error=str(error))
 
@@ -384,6 +401,10 @@ async def close_engines(engines: Sequence[Engine], *, deadline_s: float = CLOSE_
 async def _close(engine: Engine, deadline_s: float) -> None:
     async with asyncio.timeout(deadline_s):
         await engine.close()
+
+
+def _find_start(engine: Engine) -> float | None:
+    return engine.start_s if isinstance(engine, StartsServer) else 0.0
 
 
 def _describe_error(error: Exception) -> str:

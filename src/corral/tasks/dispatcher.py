@@ -391,7 +391,8 @@ class Dispatcher:
             attempt.place.note_failure(attempt.task.engine, ended.failure.problem.what, now=now)
         elif ended.values is not None:
             attempt.place.note_use(attempt.task.engine, attempt.task.model)
-            self._judgement.learn(attempt.key, attempt.assignment, attempt.task.owner, now - attempt.started_at)
+            took_s, waited_s = now - attempt.started_at, attempt.place.take_waited(attempt.task.engine, attempt.id)
+            self._judgement.learn(attempt.key, attempt.assignment, attempt.task.owner, took_s, starting_s=waited_s)
         self._picture.vacate([attempt])
 
     async def _decide(self) -> list[Attempt]:

@@ -379,11 +379,21 @@ async def test_models_are_unloaded_where_the_server_has_a_way_to(
 ) -> None:
     async with OpenAiDouble(owner=owner, model_names=models, loaded=loaded) as server:
         engine = OpenAi(server.url, timings=QUICK)
+        assert await engine.can_unload()
 
         await engine.release()
 
         assert server.unloaded == ["a"]
         assert await engine.resident() == ()
+        await engine.close()
+
+
+@pytest.mark.parametrize("owner", ["vllm", "someone"])
+async def test_server_without_a_way_to_unload_is_known_as_such(owner: str) -> None:
+    async with OpenAiDouble(owner=owner, model_names={"a": {}}, loaded=None) as server:
+        engine = OpenAi(server.url, timings=QUICK)
+
+        assert not await engine.can_unload()
         await engine.close()
 
 

@@ -7,9 +7,11 @@ import json
 import os
 import signal
 import socket
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 
 from corral.cluster.values import Instance
@@ -223,7 +225,8 @@ async def test_server_that_always_runs_is_started_by_its_check_and_again_when_it
             await asyncio.sleep(0.02)
         first = server.url
         for process in running_below(logs):
-            os.kill(process.pid, signal.SIGKILL)
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         while server.url in (None, first):
             await server.check()
             await asyncio.sleep(0.02)

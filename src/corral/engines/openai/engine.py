@@ -123,6 +123,10 @@ class OpenAi:
         except EngineError as error:
             _log.warning("models_not_unloaded", url=self._client.url, error=error.what)
 
+    async def can_unload(self) -> bool:
+        """Whether the server says that it can unload a model."""
+        return await self._models.can_unload()
+
     async def list_models(self) -> tuple[HostedModel, ...]:
         """List what the server has, by name."""
         return await self._models.list_hosted()

@@ -56,6 +56,13 @@ class ServedModels:
         for name in await self._ask_for_loaded():
             await self._client.delete(f"{_LOADED}/{name}")
 
+    async def can_unload(self) -> bool:
+        """Whether the server is one that unloads; those that hold all that they list do not. Raises: EngineError."""
+        if any(_read_status(facts) for facts in await self._list()):
+            return True
+        await self._ask_for_loaded()
+        return self._has_list_of_loaded
+
     async def _list(self) -> list[dict[str, Json]]:
         answer = await self._client.look(LIST)
         if not isinstance(answer.get("data"), list):

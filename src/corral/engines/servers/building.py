@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 from corral.cluster.values import EngineSettings, Instance
 from corral.engine_kinds import ENGINES
 from corral.engines.building import build_remote
@@ -20,6 +22,7 @@ from corral.processes.bounded_log import BoundedLog
 from corral.processes.leftovers import MARK, make_mark
 from corral.processes.restarts import RestartRules
 from corral.processes.server import Server, ServerProgram
+from corral.units import Bytes
 from corral.work import Engine
 
 LOGS_FOLDER = "servers"
@@ -60,7 +63,14 @@ def build_instance_server(
 
     kind = ListingInstanceServer if ENGINES[settings.name].lists_models else InstanceServer
     server = Server(program, BoundedLog(log_path), rules=rules)
-    engine = kind(settings.name, recipe, server, make_adapter, log=str(log_path))
+    engine = kind(
+        settings.name,
+        recipe,
+        server,
+        make_adapter,
+        log=str(log_path),
+        measure_memory=measure_main_memory if gpu is None else lambda _: None,
+    )
     directory.enter(settings.name, instance.name, engine)
     return engine
 
@@ -101,3 +111,15 @@ def list_vulkan(gpu: str | None, find_devices: Callable[[Mapping[str, str]], Seq
     """Return the variable by which ggml for Vulkan sees this GPU alone; none where Vulkan does not list it."""
     visible = None if gpu is None else choose_devices(find_devices(os.environ), (gpu,))
     return {} if visible is None else {VISIBLE: visible}
+
+
+def measure_main_memory(process: int | None) -> Bytes | None:
+    """Return the main memory of a process and all that descends from it; pages that they share count more than once."""
+    if process is None:
+        return None
+    try:
+        root = psutil.Process(process)
+        sizes = [member.memory_info().rss for member in (root, *root.children(recursive=True))]
+    except psutil.Error:
+        return None
+    return Bytes(sum(sizes))

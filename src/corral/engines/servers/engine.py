@@ -11,8 +11,11 @@ Does not belong here: how it is started (`starting`), what is asked of it (the a
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from statistics import median
 from typing import Protocol
 from uuid import UUID
 
@@ -21,7 +24,9 @@ import structlog
 from corral.engines.servers.recipe import Recipe
 from corral.errors import CorralError
 from corral.processes.server import ServerLateError, ServerOutOfUseError, ServerStartError
+from corral.units import Bytes
 from corral.work import (
+    CanUnload,
     Engine,
     EngineError,
     EngineUnavailableError,
@@ -35,6 +40,7 @@ from corral.work import (
     Work,
 )
 
+_KEPT_STARTS = 5
 _END_S = 1.0
 """Between a connection that broke and the end of its process, which says more."""
 
@@ -47,6 +53,11 @@ class OwnServer(Protocol):
     @property
     def running(self) -> bool:
         """Whether it runs and was ready."""
+        ...
+
+    @property
+    def pid(self) -> int | None:
+        """The process here that all of it descends from; None where it does not run, or elsewhere."""
         ...
 
     async def check_startable(self) -> None:
@@ -81,14 +92,26 @@ class InstanceServer:
     """The server of one instance, and the adapter that talks to it while it runs."""
 
     def __init__(
-        self, engine: str, recipe: Recipe, server: OwnServer, make_adapter: Callable[[str], Engine], *, log: str
+        self,
+        engine: str,
+        recipe: Recipe,
+        server: OwnServer,
+        make_adapter: Callable[[str], Engine],
+        *,
+        log: str,
+        measure_memory: Callable[[int | None], Bytes | None],
     ) -> None:
-        """`make_adapter` takes the URL, which can be another at each start; `log` is the file of its output."""
+        """`make_adapter` takes the URL, which can be another at each start; `log` is the file of its output.
+
+        `measure_memory` takes the process that all of the server descends from, and returns what they hold of the
+        slot's memory, None where that is unknown; it blocks.
+        """
         self._engine = engine
         self._recipe = recipe
         self._server = server
         self._make_adapter = make_adapter
         self._log = log
+        self._measure_memory = measure_memory
         self._turn = asyncio.Lock()
         """Held while the server starts or stops."""
         self._adapter: Engine | None = None
@@ -97,6 +120,11 @@ class InstanceServer:
         self._resting: asyncio.Task[None] | None = None
         self._reviving: asyncio.Task[None] | None = None
         self._closed = False
+        self._is_wanted = recipe.always
+        """Whether it is started without work; one that was stopped for its memory waits for work."""
+        self._starts: deque[float] = deque(maxlen=_KEPT_STARTS)
+        self._waited: tuple[UUID, float] | None = None
+        """The last attempt that waited for a start, and its seconds."""
 
     @property
     def name(self) -> str:
@@ -124,7 +152,11 @@ class InstanceServer:
         def show_wait(seconds: float) -> None:
             report.progress(None, f"starting {self._recipe.title}, {seconds:.0f} s")
 
+        began = asyncio.get_running_loop().time()
+        ran = self._server.running
         async with self.use(waiting=show_wait) as adapter:
+            if not ran:
+                self._waited = work.attempt, asyncio.get_running_loop().time() - began
             return await self._run_while_it_lives(adapter, work, report)
 
     @asynccontextmanager
@@ -142,10 +174,33 @@ class InstanceServer:
             self._users -= 1
             self._rest()
 
+    @property
+    def start_s(self) -> float | None:
+        """Seconds that a start takes, the median of the last; 0 while it runs, None before the first."""
+        if self._server.running:
+            return 0.0
+        return median(self._starts) if self._starts else None
+
+    def take_waited(self, attempt: UUID) -> float:
+        """Return the seconds that an attempt waited for a start, and forget them; 0 where the server ran."""
+        waited, self._waited = self._waited, None
+        return waited[1] if waited is not None and waited[0] == attempt else 0.0
+
     async def resident(self) -> tuple[Resident, ...]:
-        """Return what the running server has in memory."""
+        """Return what the running server has in memory: its models, and itself where it says of none.
+
+        The memory of a model that the server does not report is that of all its processes, as far as it is measured.
+        """
         adapter = self.find_adapter()
-        return () if adapter is None else await adapter.resident()
+        if adapter is None:
+            return ()
+        held = await adapter.resident()
+        if len(held) > 1 or (held and held[0].memory is not None):
+            return held
+        memory = await asyncio.to_thread(self._measure_memory, self._server.pid)
+        if memory is None:
+            return held
+        return (replace(held[0], memory=memory),) if held else (Resident(model=self.title, memory=memory),)
 
     async def check(self) -> None:
         """Return when the server works, or could be started. Raises: EngineUnavailableError."""
@@ -164,14 +219,22 @@ class InstanceServer:
             await self._server.check_startable()
         except CorralError as error:
             raise self._translate(error) from error
-        if self._recipe.always and self._reviving is None:
+        if self._is_wanted and self._reviving is None:
             self._reviving = asyncio.create_task(self._revive(), name=f"start-{self._recipe.title}")
 
     async def release(self) -> None:
-        """Let the server give up the memory of its models; one that does not run has none."""
+        """Let the server give its memory up: it unloads its models, or it is stopped where it cannot, or holds none."""
         adapter = self.find_adapter()
-        if adapter is not None:
+        if adapter is None:
+            return
+        if await adapter.resident() and await self._can_unload(adapter):
             await adapter.release()
+            return
+        async with self._turn:
+            if self._users == 0:
+                _log.info("server_stopped_for_its_memory", server=self.title)
+                self._is_wanted = False
+                await self._stop()
 
     async def kill(self) -> None:
         """End the server at once."""
@@ -194,6 +257,11 @@ class InstanceServer:
         if isinstance(adapter, KeepsJobs):
             adapter.abandon(attempt, task)
 
+    async def _can_unload(self, adapter: Engine) -> bool:
+        if self._recipe.unloads is not None:
+            return self._recipe.unloads
+        return await adapter.can_unload() if isinstance(adapter, CanUnload) else True
+
     # --- starting and stopping ---------------------------------------------------------------------------------------
 
     def find_adapter(self) -> Engine | None:
@@ -210,10 +278,13 @@ class InstanceServer:
         if (adapter := self.find_adapter()) is not None:
             return adapter
         await self._close_adapter()
+        began = asyncio.get_running_loop().time()
         try:
             self._url = await self._server.ensure_ready(within_s=self._recipe.ready_within_s, waiting=waiting)
         except (CorralError, OSError) as error:
             raise self._translate(error) from error
+        self._starts.append(asyncio.get_running_loop().time() - began)
+        self._is_wanted = self._recipe.always
         _log.info("server_started", server=self._recipe.title, url=self._url)
         self._adapter = self._make_adapter(self._url)
         return self._adapter

@@ -36,6 +36,8 @@ class Recipe:
     """How long it stays without work; None is for ever."""
     always: bool
     """Whether it is started without work, too."""
+    unloads: bool | None = None
+    """Whether it can give its memory back while it goes on; None asks the adapter."""
 
 
 def make_recipe(kind: EngineKind, instance: str, run: Run, *, home: Path) -> Recipe:
