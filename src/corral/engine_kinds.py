@@ -93,6 +93,31 @@ class ValueRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kernels:
+    """The NVIDIA GPUs that a library's compiled code runs on, by their compute capability."""
+
+    library: str
+    oldest: tuple[int, int]
+    newest: tuple[int, int]
+    """The newest that code is compiled for."""
+    has_intermediate: bool
+    """Whether the driver of a newer GPU can compile the rest (PTX)."""
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineEnvironment:
+    """Packages that an engine can have in a Python environment of its own (`corral.engines.environments`)."""
+
+    variant: str
+    """`cpu`, `cuda`."""
+    lock: str
+    """The locked file in `corral.engines.environments.locks`."""
+    kernels: Kernels | None = None
+    """None where nothing in it computes on a GPU."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineKind(ServiceEngine):
     """An engine of the queue.
 
@@ -130,10 +155,12 @@ class EngineKind(ServiceEngine):
     """`module:function` that takes a `corral.engines.machine_share.MachineShare` and its options, and returns a
     `corral.work.Engine` in front of a server that Corral runs on this machine."""
     library: str | None = None
-    """The Python package that its process needs, and the extra of Corral with the engine's name installs."""
+    """The Python package that its process needs; the extra of Corral with the engine's name has it, too."""
+    environments: tuple[EngineEnvironment, ...] = ()
+    """The environments of its own that it can have, the usual one first."""
     examination: str | None = None
-    """`module:function` that takes `has_gpu` and returns a `corral.engines.machine_share.Examination`. None where the
-    engine is ready when its library is installed."""
+    """`module:function` that takes `has_gpu` and `environments`, and returns a
+    `corral.engines.machine_share.Examination`. None where the engine is ready when its library is installed."""
     any_gpu: bool = False
     """Whether it computes on GPUs of AMD and Intel too; any other has its slots on NVIDIA's and on processors."""
     in_process: str | None = None
@@ -169,6 +196,7 @@ LLAMA = EngineKind(
     swaps_models=True,
     served="corral.engines.llama.engine:build_llama",
     library="xllamacpp",
+    environments=(EngineEnvironment(variant="cpu", lock="llama.lock"),),
     any_gpu=True,
     examination="corral.engines.llama.builds:examine_builds",
     inputs="corral.engines.llama.inputs:LlamaInputs",
@@ -320,6 +348,21 @@ WHISPER = EngineKind(
     medium=Medium.SPEECH,
     worker="corral.engines.whisper.worker:Whisper",
     library="faster_whisper",
+    environments=(
+        EngineEnvironment(variant="cpu", lock="whisper.lock"),
+        EngineEnvironment(
+            variant="cuda",
+            lock="whisper-cuda.lock",
+            kernels=Kernels(
+                library="CTranslate2",
+                oldest=(5, 3),
+                newest=(8, 6),
+                has_intermediate=True,
+                source="the fat binaries in libctranslate2.so of the wheel of ctranslate2 4.8.5: machine code for 5.3,"
+                " 6.0, 6.1, 7.0, 7.5, 8.0 and 8.6, PTX for 8.6",
+            ),
+        ),
+    ),
     program=EngineProgram(data_path="/models", caches_models=True, uses_hugging_face=True),
     inputs="corral.engines.whisper.inputs:WhisperInputs",
     options="corral.engines.whisper.inputs:WhisperOptions",
@@ -343,6 +386,7 @@ PIPER = EngineKind(
     medium=Medium.SPEECH,
     worker="corral.engines.piper.worker:Piper",
     library="piper",
+    environments=(EngineEnvironment(variant="cpu", lock="piper.lock"),),
     program=EngineProgram(data_path="/models", caches_models=True),
     inputs="corral.engines.piper.inputs:PiperInputs",
     text_input="text",

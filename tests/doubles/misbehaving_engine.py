@@ -34,7 +34,7 @@ def misbehaving_engine(
 ) -> LocalEngine:
     """A `LocalEngine` as the factory builds it, in front of the double or of any program."""
     launch = Launch(
-        command=command,
+        command=lambda: command,
         environment=lambda devices: make_worker_environment(
             os.environ, gpus=devices, threads=1, mark=make_mark(log_dir)
         ),

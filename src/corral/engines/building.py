@@ -7,15 +7,15 @@ Does not belong here: which slots there are, which slot an instance computes for
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from corral.engine_kinds import ENGINES
 from corral.engines.credentials import Credentials
+from corral.engines.environments.finding import Environments, install_command
 from corral.engines.inputs import load_options, load_reference, read_options
-from corral.engines.local.engine import Launch, LocalEngine, install_command
+from corral.engines.local.engine import Launch, LocalEngine
 from corral.engines.machine_share import Device, MachineShare
 from corral.engines.schema import EngineOptions
 from corral.processes.bounded_log import BoundedLog
@@ -31,11 +31,13 @@ def build(
     locate: Callable[[str], Path],
     log_dir: Path,
     holds: HoldBook | None = None,
+    environments: Environments = Environments(),  # noqa: B008 (a frozen value)
 ) -> Engine:
     """Return the engine for one slot; nothing is started before its first task.
 
     `threads` is the slot's share of the processor (cores // slots); `locate` finds a model by its name; `holds` is
-    needed by an engine that lends its devices. Raises: ProblemsError when `options` are wrong.
+    needed by an engine that lends its devices; `environments` are those of engines that have one of their own.
+    Raises: ProblemsError when `options` are wrong.
     """
     kind = ENGINES[name]
     settings = read_options(load_options(kind), name, options)
@@ -44,13 +46,13 @@ def build(
     if kind.held is not None:
         assert holds is not None, "devices are lent only by a server, which keeps a book of it"
         return cast("Callable[[HoldBook], Engine]", load_reference(kind.held))(holds)  # as above
-    share = MachineShare(device=device, threads=threads, locate=locate, log_dir=log_dir)
+    share = MachineShare(device=device, threads=threads, locate=locate, log_dir=log_dir, environments=environments)
     if kind.served is not None:
         make = cast("Callable[[MachineShare, EngineOptions], Engine]", load_reference(kind.served))  # as above
         return make(share, settings)
     launch = Launch(
-        command=(sys.executable, "-P", "-m", "corral.engines.worker", name),
-        environment=share.make_environment,
+        command=lambda: (environments.require(kind).python, "-P", "-m", "corral.engines.worker", name),
+        environment=lambda devices: share.make_environment(devices, environments.require(kind).nvidia),
         settings={
             "gpu": device.gpu is not None,
             "threads": threads,

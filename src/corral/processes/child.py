@@ -88,6 +88,11 @@ class ChildProcess:
         """Its process id, which is the id of its process group too."""
         return self._process.pid
 
+    @property
+    def exit_code(self) -> int | None:
+        """As the system reports it, negative for a signal; None while it runs."""
+        return self._process.returncode
+
     async def wait(self) -> None:
         """Return when the process has ended by itself or was killed."""
         await self._process.wait()

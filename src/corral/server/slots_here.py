@@ -10,9 +10,11 @@ from functools import partial
 from pathlib import Path
 
 from corral.cluster.values import Cluster, EngineSettings, Instance, Node
+from corral.data_dir import ENGINES_FOLDER
 from corral.engine_kinds import ENGINES, EngineKind
 from corral.engines.building import Device, build, build_remote
 from corral.engines.credentials import name_credentials
+from corral.engines.environments.finding import Environments
 from corral.engines.inputs import check_options
 from corral.engines.servers.building import build_instance_server
 from corral.engines.servers.directory import Directory
@@ -54,7 +56,13 @@ def localize(
     problems += tuple(_list_misplaced(cluster, here, devices))
     makers = {
         settings.name: partial(
-            build, settings.name, options=settings.options, locate=locate, log_dir=data_dir / "logs", holds=holds
+            build,
+            settings.name,
+            options=settings.options,
+            locate=locate,
+            log_dir=data_dir / "logs",
+            holds=holds,
+            environments=Environments(data_dir / ENGINES_FOLDER),
         )
         for settings in _list_enabled(cluster)
         if not ENGINES[settings.name].remote and (holds is not None or ENGINES[settings.name].held is None)

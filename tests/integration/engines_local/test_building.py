@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from corral.engine_kinds import ENGINES, WHISPER, EngineKind
 from corral.engines.building import Device, build
-from corral.engines.local.engine import check_installed, install_command
+from corral.engines.environments.finding import Environments, install_command
 from corral.errors import ProblemsError
 from corral.processes.bounded_log import BoundedLog
 from doubles.lending import LoneBook
@@ -28,7 +29,7 @@ def test_every_local_engine_can_be_built_and_is_installed(kind: EngineKind, logs
         holds=LoneBook(),
     )
 
-    check_installed(kind)
+    assert Environments().require(kind).python == sys.executable
 
     assert engine.name == kind.name
 
@@ -42,8 +43,8 @@ def test_wrong_options_are_all_named_before_anything_starts(logs: Path) -> None:
     assert {problem.where for problem in raised.value.problems} == {"options.contextSize", "options.gpuLayer"}
 
 
-def test_install_command_installs_the_extra_of_the_engine() -> None:
-    assert install_command(WHISPER) == "pip install 'corral[whisper]'"
+def test_install_command_builds_the_environment_of_the_engine() -> None:
+    assert install_command(WHISPER) == "corral engines install whisper"
 
 
 def test_log_keeps_what_came_last_and_never_grows_past_its_limit(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from chaos.client import PatientClient
 from chaos.kept import corral_up, keeping
 from corral.engines.building import Device, build
+from corral.engines.environments.finding import Environments
 from corral.engines.llama.builds import examine_builds, find_devices
 from corral.engines.llama.inputs import LlamaOptions
 from corral.engines.llama.program import BUILTIN, Installed, choose_program
@@ -106,7 +107,7 @@ async def test_software_device_is_not_taken_by_itself_and_the_processor_is_repor
 def test_choice_on_this_machine_is_the_processors_build_although_there_is_a_software_device() -> None:
     """As `make run` makes it: no GPU is found, and a llama-server for Vulkan is on PATH."""
     options, server = LlamaOptions.model_validate({}), str(find_vulkan_server())
-    here = Installed(find_program=lambda _: server, has_builtin=True)
+    here = Installed(find_program=lambda _: server, builtin=BUILTIN)
     vulkan = choose_program(options, here, gpu=True)
 
     assert find_devices(vulkan) == ()
@@ -116,6 +117,6 @@ def test_choice_on_this_machine_is_the_processors_build_although_there_is_a_soft
 
 def test_doctor_says_that_a_gpu_is_unused_and_how_to_use_it() -> None:
     assert examine_builds(has_gpu=False).fix is None
-    examination = examine_builds(has_gpu=True)
+    examination = examine_builds(has_gpu=True, environments=Environments())
     assert examination.what.endswith("sees no GPU, so its models are on the processor")
     assert "install a llama-server" in (examination.fix or "")

@@ -27,7 +27,9 @@ def options(**given: Any) -> LlamaOptions:
 
 
 def installed(*names: str, builtin: bool = True) -> Installed:
-    return Installed(find_program=lambda name: PATH.get(name) if name in names else None, has_builtin=builtin)
+    return Installed(
+        find_program=lambda name: PATH.get(name) if name in names else None, builtin=BUILTIN if builtin else None
+    )
 
 
 def test_gpu_takes_the_server_of_the_user_and_a_processor_the_locked_one() -> None:
@@ -63,7 +65,7 @@ def test_machine_without_any_build_gets_the_command_that_installs_one() -> None:
     with pytest.raises(EngineUnavailableError) as raised:
         choose_program(options(), installed(builtin=False), gpu=False)
 
-    assert raised.value.hint == "pip install 'corral[llama]'"
+    assert raised.value.hint == "corral engines install llama"
 
 
 def arguments(*, gpu: bool = True, loading: Loading | None = None, **given: Any) -> tuple[str, ...]:

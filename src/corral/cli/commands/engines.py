@@ -1,4 +1,4 @@
-"""`corral engines`: the programs that do the work, and what their instances have."""
+"""`corral engines`: the programs that do the work, their environments here, and what their instances have."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from corral.cli import exits, terminal
-from corral.cli.options import AsJson, DataDir, Url, make_example, make_group
+from corral.cli.options import AsJson, DataDir, DryRun, Url, make_example, make_group
 
 if TYPE_CHECKING:
     from corral.client.api import Api
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 NAME = "engines"
 app = make_group(
-    "Compare workflows with the instances that run them.", example_command="corral engines check portrait.json"
+    "Install engines, and compare workflows with the instances that run them.",
+    example_command="corral engines install whisper",
 )
 
 Workflow = Annotated[
@@ -24,6 +25,42 @@ Workflow = Annotated[
 ]
 _COPYING_S = 3600.0
 """Bound on placing files: some hundred GB from one disk to another."""
+
+
+@app.command("install", epilog=make_example("corral engines install whisper --variant cuda"))
+def install(
+    engine: Annotated[str, typer.Argument(metavar="ENGINE", help="An engine that runs here: llama, whisper, piper.")],
+    variant: Annotated[
+        str | None, typer.Option("--variant", metavar="NAME", help="Install this variant. Default: cpu.")
+    ] = None,
+    data_dir: DataDir = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Install an engine on this machine, in an environment of its own.
+
+    Its packages are built with uv from a locked file, apart from Corral's. A command that was interrupted goes on when
+    it is run again; until it is done, the engine runs as before. A running server starts the engine's next process
+    from the new environment.
+    """
+    import asyncio
+
+    from corral.data_dir import choose_data_dir
+    from corral.operations.engine_environments import install_environment, plan_environment
+
+    folder = choose_data_dir(data_dir)
+    plan = plan_environment(folder, engine, variant)
+    named = f"{plan.kind.name} ({plan.environment.variant})"
+    if plan.caution is not None:
+        terminal.note(f"{named}: {plan.caution.what}; {plan.caution.fix}")
+    if plan.is_current:
+        terminal.put(f"{named} is installed: {plan.in_use.folder if plan.in_use else folder}")
+        return
+    if dry_run:
+        terminal.put(f"would install {named}: {terminal.format_count(plan.packages, 'package')} at most")
+        return
+    installed = asyncio.run(install_environment(folder, plan, terminal.note))
+    count = terminal.format_count(installed.packages, "package")
+    terminal.put(f"installed {named}: {count}, in {installed.folder}")
 
 
 @app.command("check", epilog=make_example("corral engines check portrait.json"))

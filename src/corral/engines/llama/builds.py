@@ -7,11 +7,11 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 
 from corral.engine_kinds import LLAMA
+from corral.engines.environments.finding import Environments
 from corral.engines.llama.inputs import LlamaOptions
-from corral.engines.llama.program import BUILTIN, INSTALL, Installed, Program, choose_program
+from corral.engines.llama.program import INSTALL, Installed, Program, choose_program, make_builtin
 from corral.engines.machine_share import Examination
 from corral.work import EngineUnavailableError
 
@@ -20,9 +20,13 @@ _ANSWER_S = 20.0
 _DEVICE = re.compile(r"^\s+(\S+): (.+?) \(\d+ MiB, \d+ MiB free\)$", re.MULTILINE)
 
 
-def look_for_builds() -> Installed:
+def look_for_builds(environments: Environments) -> Installed:
     """Look for builds of llama.cpp on this machine."""
-    return Installed(find_program=shutil.which, has_builtin=find_spec(LLAMA.library or "") is not None)
+    try:
+        builtin = make_builtin(environments.require(LLAMA).python)
+    except EngineUnavailableError:
+        builtin = None
+    return Installed(find_program=shutil.which, builtin=builtin)
 
 
 def check_program(program: Program) -> None:
@@ -35,7 +39,7 @@ def find_devices(program: Program, environment: Mapping[str, str] = os.environ) 
 
     Vulkan devices that are programs are not among them, unless the environment names them.
     """
-    if program == BUILTIN:
+    if program.is_builtin:
         return ()  # the locked wheel is built for processors; other wheels of it show in the log of a load
     return tuple(f"{name} ({words})" for name, words in _DEVICE.findall(_ask(program, "--list-devices", environment)))
 
@@ -47,10 +51,10 @@ def check_devices(program: Program, environment: Mapping[str, str], gpus: Sequen
         raise EngineUnavailableError(f"{program.name} sees no GPU at {', '.join(gpus)}", hint=hint)
 
 
-def examine_builds(*, has_gpu: bool) -> Examination:
+def examine_builds(*, has_gpu: bool, environments: Environments) -> Examination:
     """Say what llama tasks compute on here where the cluster file names no binary; blocks."""
     try:
-        program = choose_program(LlamaOptions.model_validate({}), look_for_builds(), gpu=has_gpu)
+        program = choose_program(LlamaOptions.model_validate({}), look_for_builds(environments), gpu=has_gpu)
         devices = find_devices(program)
     except EngineUnavailableError as error:
         return Examination(what=error.what, fix=error.hint or INSTALL)

@@ -16,6 +16,7 @@ import os
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -28,7 +29,6 @@ from corral.engines.llama.client import ConnectionLostError, LlamaClient
 from corral.engines.llama.inputs import LlamaInputs, LlamaOptions
 from corral.engines.llama.loading import LoadReport
 from corral.engines.llama.program import (
-    BUILTIN,
     INSTALL,
     Installed,
     Loading,
@@ -85,13 +85,13 @@ class Llama:
         share: MachineShare,
         options: LlamaOptions,
         *,
-        find_builds: Callable[[], Installed] = look_for_builds,
+        find_builds: Callable[[], Installed] | None = None,
         rules: RestartRules | None = None,
     ) -> None:
         self._rules = rules
         self._share = share
         self._options = options
-        self._find_builds = find_builds
+        self._find_builds = find_builds or partial(look_for_builds, share.environments)
         self._turn = asyncio.Lock()
         self._starting: Server | None = None
         self._loaded: _Loaded | None = None
@@ -270,7 +270,7 @@ class Llama:
     def _find_devices(self, program: Program, devices: tuple[str, ...]) -> dict[str, str]:
         """Return the variables by which a build for Vulkan sees these GPUs alone; blocks."""
         gpus = self._list_gpus(devices)
-        if not gpus or program == BUILTIN:
+        if not gpus or program.is_builtin:
             return {}
         visible = choose_devices(list_devices(os.environ), gpus)
         return {} if visible is None else {VISIBLE: visible}

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from corral.engine_kinds import LLAMA
+from corral.engines.environments.finding import install_command
 from corral.engines.llama.inputs import LlamaOptions
 from corral.processes.server import HOST
 from corral.work import EngineUnavailableError
@@ -37,6 +39,8 @@ class Program:
     """For people: `llama-server (/usr/bin/llama-server)`."""
     command: tuple[str, ...]
     """Its first words; its arguments follow."""
+    is_builtin: bool = False
+    """Whether it is the server out of `xllamacpp`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +61,17 @@ class Installed:
 
     find_program: Callable[[str], str | None]
     """Finds a program by name or path, as `shutil.which` does."""
-    has_builtin: bool
-    """Whether `xllamacpp` is installed."""
+    builtin: Program | None
+    """The server out of `xllamacpp`, where that is installed."""
 
 
-BUILTIN = Program(name="llama.cpp of xllamacpp", command=(sys.executable, "-P", "-m", "corral.engines.llama.builtin"))
+def make_builtin(python: str) -> Program:
+    """Return the server out of the `xllamacpp` of a Python."""
+    command = (python, "-P", "-m", "corral.engines.llama.builtin")
+    return Program(name="llama.cpp of xllamacpp", command=command, is_builtin=True)
+
+
+BUILTIN = make_builtin(sys.executable)
 _SERVER = "llama-server"
 
 
@@ -74,12 +84,12 @@ def choose_program(options: LlamaOptions, installed: Installed, *, gpu: bool) ->
             raise EngineUnavailableError(what, hint="correct `options.binary` of the engine, or install it")
         return _make_server(path)
     path = installed.find_program(_SERVER)
-    if path is not None and (gpu or not installed.has_builtin):
+    if path is not None and (gpu or installed.builtin is None):
         return _make_server(path)
-    if installed.has_builtin:
-        return BUILTIN
+    if installed.builtin is not None:
+        return installed.builtin
     what = "the llama engine is not installed: no library 'xllamacpp', and no 'llama-server' on PATH"
-    raise EngineUnavailableError(what, hint="pip install 'corral[llama]'")
+    raise EngineUnavailableError(what, hint=install_command(LLAMA))
 
 
 def _make_server(path: str) -> Program:

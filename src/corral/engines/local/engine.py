@@ -15,7 +15,6 @@ import os
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,8 @@ _UNUSABLE = (WorkerGoneError, LookupError, TypeError, ValueError)
 class Launch:
     """How to start a worker."""
 
-    command: tuple[str, ...]
+    command: Callable[[], tuple[str, ...]]
+    """Called for each start, and to see whether one is possible. Raises: EngineUnavailableError."""
     environment: Callable[[tuple[str, ...]], Mapping[str, str]]
     """Called for each start with the GPUs of the attempt: every worker has a mark of its own."""
     settings: Mapping[str, Any]  # Any: JSON, read by the worker
@@ -91,7 +91,7 @@ class LocalEngine:
 
     async def check(self) -> None:
         """Return when the engine is installed; after failed starts, only when its worker starts again."""
-        check_installed(self._kind)
+        self._launch.command()
         if self._failed_starts == 0 or self._turn.locked():
             return
         async with self._turn:
@@ -149,20 +149,20 @@ class LocalEngine:
             return self._worker
         if self._worker is not None:
             await self._discard(self._worker)
-        check_installed(self._kind)
+        command = self._launch.command()
         try:
-            worker = await self._start(devices)
+            worker = await self._start(command, devices)
         except EngineError:
             self._failed_starts += 1
             raise
         self._failed_starts = 0
         return worker
 
-    async def _start(self, devices: tuple[str, ...]) -> WorkerProcess:
+    async def _start(self, command: tuple[str, ...], devices: tuple[str, ...]) -> WorkerProcess:
         """Start a worker and wait until it is ready; `kill` and `close` reach it meanwhile."""
         launch = self._launch
         try:
-            worker = await WorkerProcess.start(launch.command, launch.environment(devices), launch.log)
+            worker = await WorkerProcess.start(command, launch.environment(devices), launch.log)
         except OSError as error:
             raise EngineUnavailableError(f"the {self.name} worker cannot be started: {error}") from error
         self._worker, self._devices = worker, devices
@@ -244,18 +244,3 @@ def _check_files(kind: EngineKind, work: Work) -> None:
     count, rule = len(work.files), kind.files
     if count < rule.minimum or (rule.maximum is not None and count > rule.maximum):
         raise TaskInvalidError(f"a {kind.name} task takes {rule.summary}, and this one has {count}")
-
-
-def check_installed(kind: EngineKind) -> None:
-    """Return when the engine's library is installed; it is looked for, not imported.
-
-    Raises: EngineUnavailableError with the command that installs it.
-    """
-    if kind.library is not None and find_spec(kind.library) is None:
-        what = f"the {kind.name} engine is not installed: no library {kind.library!r}"
-        raise EngineUnavailableError(what, hint=install_command(kind))
-
-
-def install_command(kind: EngineKind) -> str:
-    """Return the command that installs what the engine needs."""
-    return f"pip install 'corral[{kind.name}]'"

@@ -1,0 +1,1 @@
+"""The locked files of the environments, one for each engine and variant; `make lock` writes them."""
