@@ -35,6 +35,7 @@ from corral.cli.commands import (
     lint,
     loadtest,
     models,
+    notify,
     plan,
     power,
     queues,
@@ -94,7 +95,7 @@ for single in (
     version,
 ):
     single.register(app)
-for group in (tasks, batches, slots, queues, engines, models, gpus, uploads, tokens, audit, service):
+for group in (tasks, batches, slots, queues, engines, models, gpus, uploads, tokens, notify, audit, service):
     app.add_typer(group.app, name=group.NAME)
 version.register_option(app)
 

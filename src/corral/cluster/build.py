@@ -143,6 +143,12 @@ def _complete_hours(builder: _Builder, shape: machine_shapes.HoursShape, at: Yam
     return {"spans": hours.spans, "zone": hours.zone}
 
 
+def _complete_target(builder: _Builder, shape: receiver_shapes.NotifyTargetShape, at: YamlPath) -> _Fields:
+    if not shape.quiet_hours:
+        return {"quiet_hours": None}
+    return {"quiet_hours": make_hours({"daily": shape.quiet_hours}, zone=builder.zone)}
+
+
 def _complete_layout(builder: _Builder, shape: shapes.LayoutShape, at: YamlPath) -> _Fields:
     return {"name": at[-1], "kind": shape.kind or LayoutKind(at[-1])}
 
@@ -190,5 +196,6 @@ _COMPLETING: Mapping[type[Shape], Callable[[_Builder, Any, YamlPath], _Fields]] 
     machine_shapes.HoursShape: _complete_hours,
     shapes.LayoutShape: _complete_layout,
     machine_shapes.NodeShape: _complete_node,
+    receiver_shapes.NotifyTargetShape: _complete_target,
     shapes.WorkloadShape: _complete_workload,
 }

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
+from corral.hours import Hours
+
 
 class Occasion(StrEnum):
     """An occasion for word from the server, as `when` lists it."""
@@ -66,7 +68,5 @@ class NotifyTarget:
     batches: Batches = Batches.ALL
     bundle: timedelta = timedelta(minutes=1)
     """How long what happens is collected before it is sent as one message."""
-    quiet_hours: str | None = None
-    """Hours of each day in which nothing is sent: `22:00-07:00`."""
-    time_zone: str | None = None
-    """That of the quiet hours; None is the server's own."""
+    quiet_hours: Hours | None = None
+    """Hours of each day in which nothing is sent."""

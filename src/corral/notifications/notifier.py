@@ -26,8 +26,7 @@ from corral.notifications.conditions import Condition, ConditionWatch, list_cond
 from corral.notifications.deriving import derive
 from corral.notifications.happenings import Happening, list_messages
 from corral.notifications.outbox import Failure, Message
-from corral.notifications.quiet_hours import is_quiet
-from corral.notifications.receiving import ReceiverGoneError, find_endpoint, find_origin, find_target, origin_of
+from corral.notifications.receiving import ReceiverGoneError, find_endpoint, find_origin, find_target, show_receiver
 from corral.notifications.texts import compose
 from corral.notifications.webhooks import WebhookError
 from corral.tasks.alarms import Alarms
@@ -224,7 +223,7 @@ class Notifier:
         failure: Failure | None = None
         try:
             target = find_target(name, self._cluster())
-            if is_quiet(target, self._now()):
+            if target.quiet_hours is not None and target.quiet_hours.is_open(self._now()):
                 return
             ids = [message.id for message in messages]
             async with outbox.open_outbox(self._pool, epoch) as connection:
@@ -281,12 +280,9 @@ class Notifier:
         first = stuck[0]
         more = f", and for {len(stuck) - 1} more" if stuck[1:] else ""
         what = f"{first.pending} messages wait for {show_receiver(first.receiver)}{more}: {first.problem}"
-        self._alarms.ring(ALARM, what, hint="the server's log has each try")
-
-
-def show_receiver(receiver: str) -> str:
-    """Return what can be shown of a receiver: its name, or the server of a URL, whose path can hold a secret."""
-    return origin_of(receiver) or receiver
+        self._alarms.ring(
+            ALARM, what, hint="`corral notify list` shows what waits, `corral notify test` tries receivers now"
+        )
 
 
 def _describe(error: CorralError, wait: timedelta) -> Failure:

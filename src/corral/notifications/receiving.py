@@ -66,13 +66,13 @@ def find_origin(message: Message, cluster: Cluster) -> str:
     if message.channel is Channel.WEBHOOK:
         receiver = _find_by_name(message.receiver, cluster)
         url = "" if receiver is None else receiver.url
-    return origin_of(url) or message.receiver
+    return show_receiver(url or message.receiver)
 
 
-def origin_of(url: str) -> str:
-    """Return the part of a URL that can be shown: its path can hold a secret."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else ""
+def show_receiver(receiver: str) -> str:
+    """Return what can be shown of a receiver: its name, or the server of a URL, whose path can hold a secret."""
+    parts = urlsplit(receiver)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else receiver
 
 
 def _find_by_name(name: str, cluster: Cluster) -> WebhookReceiver | None:

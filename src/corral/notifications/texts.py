@@ -77,7 +77,7 @@ def _head_task(data: Mapping[str, Json]) -> str:
 def _detail_task(data: Mapping[str, Json], link: str | None) -> Iterator[str]:
     error: Mapping[str, Json] = data["error"] or {}
     of_batch = "" if data["batch"] is None else f" of batch {data['batch']} ({data['batch_name']})"
-    yield f"{_head_task(data)}{of_batch}: {error.get('what', 'for an unknown reason')}"
+    yield f"task {data['task']} ({data['name']}){of_batch} has failed: {error.get('what', 'for an unknown reason')}"
 
 
 def _head_slot(data: Mapping[str, Json]) -> str:

@@ -12,7 +12,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Collection, Mapping
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, ClassVar
 
@@ -23,6 +23,7 @@ from corral.cluster.networks import is_reachable
 from corral.errors import CorralError, Kind
 from corral.notifications.outbox import Message
 from corral.notifications.signing import make_headers
+from corral.work import Json
 
 TRY_S = 15.0
 """How long a receiver can take for its answer, name and connection included; the specification says 15 to 30 s."""
@@ -50,11 +51,12 @@ class WebhookError(CorralError):
 
 def make_body(message: Message) -> bytes:
     """Return the body of a message, the same in every try."""
-    content = {
-        "type": message.occasion.replace("-", "."),
-        "timestamp": message.at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
-        "data": message.data,
-    }
+    return write_body(message.occasion.replace("-", "."), message.at, message.data)
+
+
+def write_body(kind: str, at: datetime, data: Mapping[str, Json]) -> bytes:
+    """Write the body of a webhook in the form that the specification recommends."""
+    content = {"type": kind, "timestamp": at.astimezone(UTC).isoformat().replace("+00:00", "Z"), "data": data}
     return json.dumps(content, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
 
 

@@ -13,6 +13,7 @@ import pytest
 from builders import a_task
 from corral.cluster.receivers import Batches, NotifyTarget, Occasion
 from corral.cluster.values import ServerRules
+from corral.hours import make_hours
 from corral.notifications.notifier import ALARM
 from corral.notifications.people import NotifyError, notify
 from corral.notifications.texts import Text
@@ -78,12 +79,12 @@ async def test_what_happens_within_the_window_is_one_message(post: Post, phone: 
     await post.wait_until("select count(*) = 3 from outbox where sent_at is not null")
     (message,) = phone.got
     assert message["title"] == "desk: 1 batch ended, 2 tasks failed"
-    assert "task 1 (a) has failed of batch" in message["message"]
+    assert "task 1 (a) of batch" in message["message"]
     assert "the inputs cannot be used" in message["message"]
 
 
 async def test_quiet_hours_hold_everything_back_for_one_summary(post: Post, phone: Service) -> None:
-    notify_by(post, quiet_hours="22:00-07:00", time_zone="Europe/Berlin")
+    notify_by(post, quiet_hours=make_hours({"daily": ((22 * 60, 31 * 60),)}, zone="Europe/Berlin"))
     post.now = datetime.fromisoformat("2026-11-29T23:30:00+01:00")
     _, (first, second) = await post.submit(a_task("a"), a_task("b"))
     post.start()

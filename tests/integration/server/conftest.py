@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from corral.cluster.receivers import NotifyTarget
 from corral.cluster.values import Cluster, EngineSettings, Node, QueueSettings
 from corral.operations.reloading import Edit, ReloadAnswer, ReloadAsked
 from corral.server.services import Services
@@ -56,6 +57,7 @@ def services(pool: Pool, database_url: str, tmp_path: Path) -> Services:
                     "default": QueueSettings(name="default"),
                     "small": QueueSettings(name="small", max_queued_per_owner=2),
                 },
+                notify=(NotifyTarget(to="phone", url_from="A_VARIABLE_THAT_IS_NOT_SET"),),
             )
         ),
         pool=pool,

@@ -167,6 +167,8 @@ OF_THE_QUEUE = {
     ),
     "tokens list": Row(arguments=("tokens", "list"), method="GET", path="/tokens"),
     "audit list": Row(arguments=("audit", "list", "--limit", "2"), method="GET", path="/audit?limit=2"),
+    "notify list": Row(arguments=("notify", "list"), method="GET", path="/notifications"),
+    "notify test": Row(arguments=("notify", "test", "phone"), path="/notifications/test", body={"name": "phone"}),
     "uploads list": Row(arguments=("uploads", "list"), method="GET", path="/uploads"),
     "tokens revoke": Row(arguments=("tokens", "revoke", "ada", "--yes"), method="DELETE", path="/tokens/ada"),
     "status": Row(arguments=("status",), method="GET", path="/status"),

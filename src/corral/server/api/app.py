@@ -29,6 +29,7 @@ from corral.server.api.routes import (
     holds,
     hosted_models,
     machine,
+    notifications,
     planning,
     queues,
     server,
@@ -90,7 +91,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
     handle_errors(app)
     app.add_middleware(RequestContext, metrics=api.metrics)
     of_the_queue = (tasks, batches, events, files, uploads, slots, holds, queues, engines)
-    administration = (tokens, audit, backup, server)
+    administration = (tokens, notifications, audit, backup, server)
     for part in (*of_the_queue, planning, machine, hosted_models, *administration):
         serve_routes(app, part.router)
     return app
