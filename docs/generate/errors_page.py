@@ -119,6 +119,7 @@ _PROBLEMS = {
     "submission.bad_name": "A task's name is empty, too long or not printable.",
     "submission.contradicting_nodes": "A task must run on one node and prefers another.",
     "submission.cycle": "Tasks need each other in a circle.",
+    "submission.deadline_passed": "The batch should be done by an instant that has passed.",
     "submission.duplicate_name": "Two tasks of the submission have one name.",
     "submission.empty": "There is no task in it.",
     "submission.inputs_too_large": "A task's inputs are too large; upload a file instead.",

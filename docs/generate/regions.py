@@ -65,6 +65,7 @@ _BOUNDS = {
     "affinity_window": "How many tasks behind the first are looked at for one whose model is in memory.",
     "affinity_delay": "How long a model's turn lasts while others wait; half of their wait if that is longer.",
     "node_wish": "How much later a task can end for its preferred node.",
+    "deadline_slack": "With less slack than this a batch with a deadline goes first of its owner's, whatever it needs.",
     "unknown_before_closing": "What must be left of the hours for a task of which nothing was measured; half of an "
     "opening that is shorter than twice that.",
     "unknown_duration_s": "Seconds that are expected and charged where nothing was measured yet.",
@@ -108,6 +109,7 @@ def story_kinds() -> str:
     rows.append((code("hold_granted"), "Its devices were found free, and are its holder's from now on."))
     rows.append((code("hold_ending"), "Its holder was asked to stop: its time is over, or it was asked back."))
     rows.append((code("hold_ended"), "It was given back, or taken back; `because` says why."))
+    rows.append((code("forecast_missed"), "The batch cannot be done by its deadline any more. It belongs to no task."))
     rows.append((code("gate_changed"), "A queue or a slot was paused, drained or resumed. It belongs to no task."))
     return table(("kind", "what happened"), rows)
 

@@ -12,9 +12,11 @@ May import: `corral.cluster` (for the values that both kinds of file have), `cor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Annotated, Any, TypeVar
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -29,6 +31,7 @@ from pydantic import (
     ValidationError,
     WithJsonSchema,
 )
+from pydantic_core import PydanticCustomError
 
 from corral.cluster.fields import LabelKey, Url, kind_of, read_duration, read_size, show_value, wrong
 from corral.errors import did_you_mean
@@ -95,6 +98,31 @@ def _read_instant(value: object) -> datetime:
     return instant.astimezone(UTC)
 
 
+_CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
+
+
+def _read_by(value: object) -> datetime | str:
+    """Read an instant, or keep a time of the clock (`07:00`) for `find_deadline`."""
+    if isinstance(value, str) and _CLOCK.fullmatch(value.strip()):
+        return value.strip()
+    try:
+        return _read_instant(value)
+    except PydanticCustomError as error:
+        context = error.context or {}
+        hint = "write a time of the clock, such as 07:00, or date, time and zone, such as 2026-12-24T07:00:00+01:00"
+        raise wrong(str(context.get("what", error)), hint) from None
+
+
+def find_deadline(by: datetime | str, now: datetime, zone: str) -> datetime:
+    """Return the instant of a deadline: that of a time of the clock is the next at which clocks of the zone show it."""
+    if isinstance(by, datetime):
+        return by
+    hour, minute = map(int, by.split(":"))
+    today = now.astimezone(ZoneInfo(zone)).date()
+    days = (datetime.combine(today + timedelta(days=ahead), time(hour, minute), ZoneInfo(zone)) for ahead in range(3))
+    return next(at for day in days if (at := day.astimezone(UTC)) > now)
+
+
 Word = Annotated[str, StringConstraints(min_length=1, max_length=200, strict=True), AfterValidator(_check_storable)]
 """A name: of a task, a queue, an engine, a slot."""
 LongWord = Annotated[
@@ -141,6 +169,21 @@ Instant = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation"),
 ]
 """RFC 3339 with an offset; kept in UTC."""
+By = Annotated[
+    datetime | str,
+    BeforeValidator(_read_by),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"^([01]?[0-9]|2[0-3]):[0-5][0-9]$"},
+                {"type": "string", "format": "date-time"},
+            ]
+        },
+        mode="validation",
+    ),
+    WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
+]
+"""An instant, or a time of the clock that the server makes one of."""
 LabelText = Annotated[str, StringConstraints(max_length=200, strict=True), AfterValidator(_check_storable)]
 Labels = Annotated[
     dict[LabelKey, LabelText],
@@ -227,6 +270,11 @@ class BatchFields(Fields):
         default_factory=list[str],
         max_length=32,
         description="Who is notified of it: names of `notify` in the cluster file.",
+    )
+    by: By | None = Field(
+        default=None,
+        description="When it should be done: a time of the clock, `07:00`, or an instant. Where little time is left "
+        "for it, its tasks go first.",
     )
     labels: Labels = Field(default_factory=dict[str, str])
 

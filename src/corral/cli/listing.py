@@ -143,6 +143,7 @@ def put_batches(batches: Sequence[Json], *, as_json: bool) -> None:
     if as_json:
         terminal.put_json({"items": list(batches)})
         return
+    has_deadlines = any(batch.get("by") for batch in batches)
     rows = [
         (
             batch["id"],
@@ -151,15 +152,49 @@ def put_batches(batches: Sequence[Json], *, as_json: bool) -> None:
             batch["task_count"],
             format_states(batch["states"]),
             format_ago(batch["created_at"]),
+            *((_format_deadline(batch),) if has_deadlines else ()),
         )
         for batch in batches
     ]
     terminal.put_table(
-        ("batch", "name", "owner", "tasks", "states", "created"),
+        ("batch", "name", "owner", "tasks", "states", "created", *(("by",) if has_deadlines else ())),
         rows,
         empty="no batches",
         expendable=("owner", "created"),
     )
+
+
+def _format_deadline(batch: Json) -> str:
+    if not batch.get("by"):  # a server of an earlier version knows no deadlines
+        return ""
+    return f"{format_clock(batch['by'])} {batch['deadline']['verdict'].replace('_', ' ')}"
+
+
+def describe_deadline(batch: Json) -> str | None:
+    """Print whether a batch will be done by its deadline; None where it has none."""
+    deadline: Json = batch.get("deadline")
+    if deadline is None:
+        return None
+    by, ready = format_clock(batch["by"]), format_clock(deadline["ready_at"])
+    match deadline["verdict"]:
+        case "in_time":
+            return f"by {by}: in time, ready about {ready} if it goes first, {_name_end(deadline)} after all that waits"
+        case "tight":
+            start = format_clock(deadline["latest_start"])
+            return f"by {by}: tight, ready about {ready} if it goes first; from {start} no slack is left"
+        case "late":
+            tasks = f"{deadline['done_by']} of {batch['task_count']} tasks"
+            return f"by {by}: late, ready about {ready or 'later'} at the earliest; by then {tasks} can be done"
+        case "met":
+            return f"by {by}: met at {ready}"
+        case "missed":
+            return f"by {by}: missed" + (f", done at {ready}" if batch["done"] else "")
+        case _:
+            return f"by {by}: unknown, since no task like these was measured yet, or no open slot runs them"
+
+
+def _name_end(deadline: Json) -> str:
+    return format_clock(deadline["ready_after_all"]) or "later"
 
 
 def put_caution(accepted: Json) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from corral.scheduling.estimating import WaitingWork
+from corral.scheduling.estimating import Estimator, WaitingWork
 from corral.scheduling.values import Gate, RunningTask
 from corral.slots.values import PlaceView, SlotView, find_gate, find_hours_around
 from corral.telemetry.doctor import DISK_SPENT, DISK_TIGHT
@@ -195,7 +195,7 @@ class Observed:
     """Those that parts of the server raised."""
 
 
-def describe(seen: Observed, estimate_end: Callable[[Sequence[WaitingWork]], datetime | None]) -> StatusAnswer:
+def describe(seen: Observed, estimate: Estimator) -> StatusAnswer:
     """Describe a server by what was seen of it."""
     queues = tuple(_describe_queues(seen.queues, seen.queue_gates, seen.work))
     slots = tuple(sorted(_describe_slots(seen), key=_order))
@@ -214,7 +214,7 @@ def describe(seen: Observed, estimate_end: Callable[[Sequence[WaitingWork]], dat
         waiting=sum(queue.waiting for queue in queues),
         running=sum(queue.running for queue in queues),
         oldest_at=min((queue.oldest_at for queue in queues if queue.oldest_at), default=None),
-        expected_end=estimate_end(list_waiting(seen.work)),
+        expected_end=estimate(list_waiting(seen.work)).ends_at,
         queues=queues,
         slots=slots,
         alarms=(*seen.alarms, *judge(seen.disk, seen.data_dir, queues, slots)),

@@ -27,7 +27,7 @@ from corral.scheduling.values import Owner, PolicyBounds, QueuedTask, TaskClass
 
 _Age = tuple[datetime, int]
 _Lane = tuple[object, ...]
-_Rank = tuple[bool, int, datetime, int]
+_Rank = tuple[bool, bool, int, datetime, int]
 _Item = TypeVar("_Item", bound=tuple[object, ...])
 
 _number: Callable[[_Age | _Rank], int] = itemgetter(-1)
@@ -155,7 +155,7 @@ class Backlog:
 
     def _rank_head(self, head: _Age) -> tuple[QueuedTask, _Rank]:
         task = self._tasks[head[1]]
-        return task, (task.task_class is TaskClass.BATCH, -task.priority, *head)
+        return task, (task.task_class is TaskClass.BATCH, task.deadline is None, -task.priority, *head)
 
 
 def _take_in_turn(lines: Iterable[Iterable[_Item]], depth: int) -> Iterator[_Item]:

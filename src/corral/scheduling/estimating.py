@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from heapq import heapify, heapreplace
 from math import inf
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from corral.hours import Hours
 from corral.scheduling.durations import find_measured
@@ -27,6 +27,8 @@ MOST_STEPS = 1024
 
 _HORIZON = timedelta(days=60)
 """How far ahead openings are laid out; what would end later has no estimate."""
+_ROUNDING = 1e-6
+"""Portions are fractions; their sum can miss a whole number by this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,39 +44,51 @@ class WaitingWork:
     """Slots that they take, one after the other: a task on two GPUs counts twice."""
 
 
-def estimate_end(
-    waiting: Sequence[WaitingWork],
-    places: Collection[Place],
-    queues: Mapping[str, Queue],
-    durations: Mapping[DurationKey, float],
-    now: datetime,
-) -> datetime | None:
-    """Return when all of this and what runs would be done at the earliest.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """When work would be done, and how much of it by an instant; None is unknown."""
 
-    None where that is unknown: for one kind nothing was measured, or no open slot runs it, or there is no work at all.
-    """
-    layout = _Layout(places, queues, durations, now)
-    ends = layout.lay_out(waiting)
-    if ends is None:
-        return None
-    end_s = max((end_s for end_s, _ in ends), default=0.0)
-    last_s = max(end_s, layout.running_s)
-    return now + timedelta(seconds=last_s) if last_s < inf and (ends or layout.is_busy) else None
+    seen_at: datetime
+    ends_at: datetime | None
+    """At the earliest; with what runs."""
+    done_by: int | None
+    """Of the slots in `WaitingWork.count`; None also where no instant was given."""
 
 
-def count_done(
+class Estimator(Protocol):
+    """Estimates work on the slots of a running server."""
+
+    def __call__(self, waiting: Sequence[WaitingWork], /, *, by: datetime | None = None) -> Estimate:
+        """Estimate when all of it would be done, and how much of it by an instant."""
+        ...
+
+
+def estimate(
     waiting: Sequence[WaitingWork],
     places: Collection[Place],
     queues: Mapping[str, Queue],
     durations: Mapping[DurationKey, float],
     now: datetime,
     *,
-    by: datetime,
-) -> int | None:
-    """Return how much of this would be done by an instant, in slots as in `WaitingWork.count`; None where unknown."""
-    ends = _Layout(places, queues, durations, now).lay_out(waiting)
-    left_s = (by - now).total_seconds()
-    return None if ends is None else int(sum(portion for end_s, portion in ends if end_s <= left_s) + 1e-6)
+    by: datetime | None = None,
+) -> Estimate:
+    """Estimate when all of this and what runs would be done at the earliest.
+
+    Unknown where for one kind nothing was measured, or no open slot runs it, and the end where there is no work at all.
+    """
+    layout = _Layout(places, queues, durations, now)
+    ends = layout.lay_out(waiting)
+    if ends is None:
+        return Estimate(seen_at=now, ends_at=None, done_by=None)
+    last_s = max([layout.running_s, *(end_s for end_s, _ in ends)])
+    is_known = last_s < inf and (ends or layout.is_busy)
+    left_s = 0.0 if by is None else (by - now).total_seconds()
+    done = int(sum(portion for end_s, portion in ends if end_s <= left_s) + _ROUNDING)
+    return Estimate(
+        seen_at=now,
+        ends_at=now + timedelta(seconds=last_s) if is_known else None,
+        done_by=None if by is None else done,
+    )
 
 
 class _Lane(NamedTuple):

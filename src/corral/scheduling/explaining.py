@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from corral.errors import CorralError, Kind, Problem
 from corral.scheduling.affinity import find_patience
+from corral.scheduling.deadlines import list_urgent
 from corral.scheduling.durations import Expectations
 from corral.scheduling.fairness import Account
 from corral.scheduling.opening import Openings
@@ -379,6 +380,7 @@ def estimate_start(snapshot: Snapshot, task: QueuedTask) -> datetime | None:
         queues=snapshot.queues,
         bounds=snapshot.bounds,
         now=snapshot.now,
+        urgent=list_urgent(snapshot.deadlines, snapshot.now, snapshot.bounds.deadline_slack),
     )
     while (head := line.find_head()) is not None:
         places = play.find_first_free(head)

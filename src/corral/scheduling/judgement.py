@@ -13,6 +13,7 @@ from datetime import datetime
 
 from corral.scheduling import durations, fairness
 from corral.scheduling.backlog import Backlog
+from corral.scheduling.deadlines import Deadline, DeadlineId
 from corral.scheduling.explaining import explain
 from corral.scheduling.model_waits import ModelWaits
 from corral.scheduling.place_table import PlaceTable
@@ -54,6 +55,8 @@ class Judgement:
         self._fair = FairShare()
         self._passed_since: Mapping[int, datetime] = {}
         self._turns: Mapping[SlotId, Turn] = {}
+        self.deadlines: Mapping[DeadlineId, Deadline] = {}
+        """Deadlines of batches as they were estimated last; set by the owner."""
         self._model_waits = ModelWaits()
         self._table = PlaceTable(unknown_s=bounds.unknown_duration_s)
 
@@ -140,6 +143,7 @@ class Judgement:
             queues=queues,
             durations=self._history.expected,
             fair=self._fair,
+            deadlines=self.deadlines,
             passed_since=self._passed_since,
             turns=self._turns,
             bounds=self._bounds,

@@ -4,6 +4,8 @@ Tasks of equal class and priority form a *rank*; inside a rank each owner (each 
 row by age. The owner with the lowest tag goes first (`fairness`). A fifo queue ranks as normal priority, whatever
 the priority of its tasks.
 
+Batch tasks whose deadline is near (`deadlines`) are promoted too, before all others of their row.
+
 Promotion lifts a task over priorities and makes its row share with the interactive ones, but not over other owners: a
 night's batch is past its bound for hours, and would keep everything else out. While promoted tasks wait, batch tasks
 are in one rank (*due*) where each owner is represented by their promoted tasks or else by those of their highest
@@ -18,12 +20,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from heapq import heapify, heappop, heapreplace
 from itertools import islice
 from operator import attrgetter
 
 from corral.cluster.values import QueueOrder
+from corral.scheduling.deadlines import DeadlineId
 from corral.scheduling.fairness import Account
 from corral.scheduling.values import PolicyBounds, Priority, Queue, QueuedTask, TaskClass
 
@@ -31,10 +34,14 @@ Entry = tuple[datetime, int, QueuedTask]
 Head = tuple[float, datetime, int, "Row"]
 _Name = tuple[bool, str]
 """Of a row: whether it is a fifo queue's, and that queue, else the owner."""
-_Kind = tuple[TaskClass, Priority, str, str]
+_Kind = tuple[TaskClass, Priority, str, str, DeadlineId | None]
 
-_kind: Callable[[QueuedTask], _Kind] = attrgetter("task_class", "priority", "queue", "owner")
+_kind: Callable[[QueuedTask], _Kind] = attrgetter("task_class", "priority", "queue", "owner", "deadline")
 """The properties that decide which row a task joins, except its age."""
+
+
+_BEFORE_ALL = timedelta(days=365_000)
+"""Added to the age of urgent tasks: a thousand years, so that they are before those that have waited in vain."""
 
 
 def age(task: QueuedTask) -> tuple[datetime, int]:
@@ -203,8 +210,11 @@ class Line:
         queues: Mapping[str, Queue],
         bounds: PolicyBounds,
         now: datetime,
+        urgent: Mapping[DeadlineId, datetime] = {},  # never changed
     ) -> None:
+        """`urgent` has the deadlines that are near, with the latest start of each (`deadlines.list_urgent`)."""
         self._account = account
+        self._urgent = urgent
         self._gone: set[int] = set()
         self._interactive: dict[Priority, Rank] = {}
         self._batch: dict[Priority, Rank] = {}
@@ -232,12 +242,15 @@ class Line:
         kinds: dict[_Kind, list[Entry]] = {}
         for task in tasks:
             kinds.setdefault(_kind(task), []).append((task.queued_at, task.id, task))
-        for (task_class, priority, queue, owner), entries in kinds.items():
+        for (task_class, priority, queue, owner, deadline), entries in kinds.items():
             by_age = queue in fifo
             name = (by_age, queue if by_age else owner)
             rank = Priority.NORMAL if by_age else priority
             if task_class is TaskClass.INTERACTIVE:
                 self._join(self._interactive, rank, name, entries)
+            elif deadline is not None and deadline in self._urgent and not by_age:
+                first = self._urgent[deadline] - _BEFORE_ALL
+                self._promoted.join(name, [(first, number, task) for _, number, task in entries])
             else:
                 promoted = [entry for entry in entries if entry[0] < promoted_before]
                 self._promoted.join(name, promoted)

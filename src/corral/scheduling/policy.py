@@ -21,6 +21,7 @@ from operator import attrgetter
 
 from corral.scheduling.affinity import Affinity
 from corral.scheduling.choosing import Choosing, is_resident
+from corral.scheduling.deadlines import list_urgent
 from corral.scheduling.durations import Expectations
 from corral.scheduling.fairness import Account
 from corral.scheduling.finishing import Finishing
@@ -141,6 +142,7 @@ class _Round:
             queues=snapshot.queues,
             bounds=snapshot.bounds,
             now=snapshot.now,
+            urgent=list_urgent(snapshot.deadlines, snapshot.now, snapshot.bounds.deadline_slack),
         )
         self._blocked: set[_Shape] = set()
         self._passed: set[int] = set()

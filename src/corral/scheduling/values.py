@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from corral.cluster.values import QueueOrder
 from corral.hours import Hours
+from corral.scheduling.deadlines import Deadline, DeadlineId
 from corral.units import Bytes
 from corral.work import Priority, SlotId, TaskClass
 
@@ -48,6 +49,8 @@ class Demand:
     """The only node where it can run."""
     prefer_node: str | None = None
     """The node that it would rather run on; how much time that can cost is bounded (`corral.scheduling.wishes`)."""
+    deadline: DeadlineId | None = None
+    """The batch that it belongs to, where that has a deadline."""
     share: Share = Share.MEMORY
     """The share that it asks for; unknown needs compute alone too (`find_share`)."""
 
@@ -208,6 +211,8 @@ class PolicyBounds:
     """How much later a task can end for its preferred node: as much as for a model in memory, which it is worth."""
     model_wait: timedelta = timedelta(days=1)
     """How long a task waits for a model that no server has, before it fails: a night, and the day after it."""
+    deadline_slack: timedelta = timedelta(minutes=30)
+    """With less slack than this a batch with a deadline is urgent, whatever it needs; see `deadlines`."""
     unknown_duration_s: float = 60.0
     """Charged and expected where nothing was measured (gpu-broker charges 60 s)."""
     unknown_before_closing: timedelta = timedelta(hours=1)
@@ -256,6 +261,8 @@ class Snapshot:
     durations: Mapping[DurationKey, float] = field(default_factory=dict[DurationKey, float])
     """Expected seconds of a task, measured; keys that were never measured are absent."""
     fair: FairShare = FairShare()
+    deadlines: Mapping[DeadlineId, Deadline] = field(default_factory=dict[DeadlineId, Deadline])
+    """Deadlines of batches; one that a task names and that is missing here is not urgent."""
     passed_since: Mapping[int, datetime] = field(default_factory=dict[int, datetime])
     """Since when a task has been passed over for a resident model or its preferred node, by task id."""
     turns: Mapping[SlotId, Turn] = field(default_factory=dict[SlotId, Turn])

@@ -143,7 +143,7 @@ async def _serve(
         artifacts=artifacts,
         weights=weights,
         explain=dispatcher.explain,
-        estimate_end=dispatcher.estimate_end,
+        estimate=dispatcher.estimate,
         find_delivery_problem=deliverer.find_problem,
         wake_holds=book.wake,
         data_dir=data_dir,

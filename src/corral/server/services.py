@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from corral.engines.servers.directory import Directory
 from corral.engines.surveying import Surveyor
 from corral.errors import Problem
 from corral.operations.reloading import ReloadAnswer, ReloadAsked
-from corral.scheduling.estimating import WaitingWork
+from corral.scheduling.estimating import Estimator
 from corral.scheduling.values import Explanation
 from corral.tasks.alarms import Alarms
 from corral.tasks.artifacts import ArtifactStore
@@ -46,8 +46,8 @@ class Services:
     weights: Store
     explain: Callable[[int], Explanation | None]
     """Why a queued task waits, from the dispatcher; None when it does not know the task (or stands by)."""
-    estimate_end: Callable[[Sequence[WaitingWork]], datetime | None]
-    """When the work that waits would be done, from the dispatcher; None when that is unknown."""
+    estimate: Estimator
+    """When work would be done, from the dispatcher."""
     find_delivery_problem: Callable[[str], Problem | None] = lambda _: None
     """Why outputs cannot be written below a folder now; None when they can, or that was not tried."""
     wake_holds: Callable[[], None] = lambda: None

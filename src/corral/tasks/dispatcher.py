@@ -23,7 +23,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from corral.scheduling.estimating import WaitingWork, estimate_end
+from corral.scheduling.estimating import Estimate, WaitingWork, estimate
 from corral.scheduling.explaining import NO_SLOT
 from corral.scheduling.judgement import Judgement
 from corral.scheduling.values import DurationKey, Explanation, PolicyBounds, Queue
@@ -34,6 +34,7 @@ from corral.tasks.alarms import Alarms
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.attempt_run import Ended, StopReason
 from corral.tasks.board import Board
+from corral.tasks.deadlines import DeadlineKeeper
 from corral.tasks.disk import DiskWatch
 from corral.tasks.hours import HoursKeeper
 from corral.tasks.leadership import Rhythm, hold_leadership
@@ -135,6 +136,7 @@ class Dispatcher:
             holder=holder,
             poll_s=self._timings.safety_poll_s,
             monotonic=monotonic,
+            deadlines=DeadlineKeeper(pool, self._picture, self._judgement, self._alarms, monotonic),
         )
         self._keeper = LeaseKeeper(
             pool, self._lease, self._picture.attempts, heartbeat_s=self._timings.heartbeat_s, monotonic=monotonic
@@ -161,10 +163,10 @@ class Dispatcher:
         picture = self._picture
         return self._judgement.explain(task, picture.ready.backlog, picture.table, picture.queues, datetime.now(UTC))
 
-    def estimate_end(self, waiting: Sequence[WaitingWork]) -> datetime | None:
-        """Estimate when this work would be done; None where nothing like it was measured, or while standing by."""
-        picture = self._picture
-        return estimate_end(waiting, picture.table, picture.queues, self._judgement.history.expected, datetime.now(UTC))
+    def estimate(self, waiting: Sequence[WaitingWork], *, by: datetime | None = None) -> Estimate:
+        """Estimate when this work would be done, and how much of it by an instant; unknown while standing by."""
+        picture, now = self._picture, datetime.now(UTC)
+        return estimate(waiting, picture.table, picture.queues, self._judgement.history.expected, now, by=by)
 
     @property
     def running(self) -> int:

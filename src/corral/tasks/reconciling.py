@@ -18,6 +18,7 @@ from corral.errors import Problem
 from corral.scheduling.judgement import Judgement
 from corral.scheduling.values import Gate
 from corral.tasks.attempt_run import StopReason
+from corral.tasks.deadlines import DeadlineKeeper
 from corral.tasks.lifecycle import AttemptLost, GivenUp, StartTimeReached
 from corral.tasks.picture import Picture
 from corral.tasks.ready_tasks import ReadyTasks
@@ -52,6 +53,7 @@ class Reconciler:
         holder: UUID,
         poll_s: float,
         monotonic: Callable[[], float],
+        deadlines: DeadlineKeeper,
     ) -> None:
         """`holder` names this data directory, whose old leases are dead; `poll_s` is the time between two polls."""
         self._pool = pool
@@ -60,6 +62,7 @@ class Reconciler:
         self._holder = holder
         self._poll_s = poll_s
         self._monotonic = monotonic
+        self._deadlines = deadlines
         self._log_due = True
         self._gates_due = False
         self._cursor = 0
@@ -102,6 +105,7 @@ class Reconciler:
             self._sort_in(page)
             newest = page[-1].task.id
         self._poll_due = self._monotonic() + self._poll_s
+        self._deadlines.look_soon()
 
     async def catch_up(self) -> None:
         """Read what others changed, whose start time has come, and, now and then, whether anything was missed."""
@@ -109,6 +113,7 @@ class Reconciler:
             await self._read_gates()
         if self._log_due:
             await self._read_log()
+        await self._deadlines.keep()
         await self._poll()
         await self.read(self._picture.ready.pop_due(now=self._monotonic()))
 
@@ -151,6 +156,8 @@ class Reconciler:
 
     def _sort_in(self, tasks: Iterable[dispatching.Ready]) -> None:
         waiting = [ready for ready in tasks if not self._picture.runs(ready.task.id)]
+        if {ready.task.deadline for ready in waiting} - {None, *self._judgement.deadlines}:
+            self._deadlines.look_soon()
         for task in self._picture.ready.sort_in(waiting, now=self._monotonic()):
             self._picture.unwritten.append(TaskChange(task=task, event=StartTimeReached()))
             self._picture.wake.set()

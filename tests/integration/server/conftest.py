@@ -12,6 +12,7 @@ import pytest
 from corral.cluster.receivers import NotifyTarget
 from corral.cluster.values import Cluster, EngineSettings, Node, QueueSettings
 from corral.operations.reloading import Edit, ReloadAnswer, ReloadAsked
+from corral.scheduling.estimating import Estimate
 from corral.server.services import Services
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
@@ -65,7 +66,7 @@ def services(pool: Pool, database_url: str, tmp_path: Path) -> Services:
         artifacts=artifacts,
         weights=Store(tmp_path / "models"),
         explain=lambda _: None,
-        estimate_end=lambda _: None,
+        estimate=lambda _, *, by=None: Estimate(seen_at=datetime.now(UTC), ends_at=None, done_by=None),
         data_dir=tmp_path,
         cluster_file=tmp_path / "cluster.yaml",
         database_url=database_url,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from corral.operations.status import Disk, judge
-from corral.scheduling.estimating import WaitingWork
+from corral.scheduling.estimating import Estimate, WaitingWork
 from corral.scheduling.values import RunningTask
 from corral.server.services import Services
 from corral.slots.values import PlaceView
@@ -72,11 +73,11 @@ async def test_expected_end_is_asked_of_the_dispatcher_with_what_has_not_started
     asked: list[WaitingWork] = []
     end = datetime(2030, 1, 1, tzinfo=UTC)
 
-    def estimate(waiting: object) -> datetime:
-        asked.extend(waiting)  # pyright: ignore[reportArgumentType]
-        return end
+    def estimate(waiting: Sequence[WaitingWork], /, *, by: datetime | None = None) -> Estimate:
+        asked.extend(waiting)
+        return Estimate(seen_at=datetime.now(UTC), ends_at=end, done_by=None)
 
-    async with serving(replace(services, estimate_end=estimate)) as api:
+    async with serving(replace(services, estimate=estimate)) as api:
         made = await api.post("/corral/v1/batches", {"name": "night", "tasks": [SLEEP] * 3})
         await queue_life.start(services.pool, made.json["tasks"][0]["id"])
         status = (await api.get("/corral/v1/status")).json

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from corral.hours import make_hours
-from corral.scheduling.estimating import WaitingWork, count_done, estimate_end
+from corral.scheduling.estimating import WaitingWork, estimate
 from corral.scheduling.values import DurationKey, Gate, Queue, RunningTask
 from corral.work import SlotId
 from doubles.scheduling_values import NOW, a_place
@@ -20,6 +20,14 @@ def work(count: int, **changes: str) -> WaitingWork:
 
 def after(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
+
+
+def estimate_end(waiting, slots, queues, measured, now):
+    return estimate(waiting, slots, queues, measured, now).ends_at
+
+
+def count_done(waiting, slots, queues, measured, now, *, by):
+    return estimate(waiting, slots, queues, measured, now, by=by).done_by
 
 
 def test_tasks_are_shared_among_the_slots_that_can_run_them() -> None:

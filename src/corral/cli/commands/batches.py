@@ -35,7 +35,7 @@ def list_(limit: Limit = 50, url: Url = None, data_dir: DataDir = None, as_json:
 @app.command("show", epilog=make_example("corral batches show 3"))
 def show(batch: BatchId, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show one batch and its tasks."""
-    from corral.cli.listing import put_batches, put_deliveries, put_tasks
+    from corral.cli.listing import describe_deadline, put_batches, put_deliveries, put_tasks
 
     async def use(api: Api) -> tuple[Json, list[Json]]:
         shown = await api.get(f"/corral/v1/batches/{batch}")
@@ -46,6 +46,8 @@ def show(batch: BatchId, url: Url = None, data_dir: DataDir = None, as_json: AsJ
         terminal.put_json({**shown, "tasks": tasks})
         return
     put_batches([shown], as_json=False)
+    if deadline := describe_deadline(shown):
+        terminal.put(deadline)
     put_deliveries(shown["deliveries"])
     terminal.put("")
     put_tasks(tasks, as_json=False)

@@ -35,6 +35,15 @@ PreferNode = Annotated[
         help="Prefer this node for every task, where that makes it end two minutes later at most.",
     ),
 ]
+By = Annotated[
+    str | None,
+    typer.Option(
+        "--by",
+        metavar="TIME",
+        help="When it should be done: `07:00`, or an instant, `2026-12-24T07:00:00+01:00`; the answer says whether "
+        "it will.",
+    ),
+]
 
 
 Webhook = Annotated[
@@ -62,13 +71,14 @@ def submit(
     prefer_node: PreferNode = None,
     webhook: Webhook = None,
     notify: Notify = None,
+    by: By = None,
     url: Url = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:
     """Submit a batch to a running server: all of it or nothing."""
-    from corral.cli.listing import put_batch_file, put_caution
+    from corral.cli.listing import describe_deadline, put_batch_file, put_caution
     from corral.client.batchfile.reading import open_batch_file
     from corral.client.connection import call_server
     from corral.client.converting import make_converter
@@ -80,6 +90,8 @@ def submit(
     if node is not None or prefer_node is not None:
         read = replace(read, batch=read.batch.with_everywhere({"node": node, "prefer_node": prefer_node}))
     read = replace(read, batch=read.batch.with_receivers(webhook, notify or ()))
+    if by is not None:
+        read = replace(read, batch=replace(read.batch, body={**read.batch.body, "by": by}))
     if dry_run:
         put_batch_file(read.batch, key=key, as_json=as_json)
         return
@@ -89,6 +101,8 @@ def submit(
         batch = answer["batch"]
         if not as_json:
             terminal.put(f"batch {batch['id']}, {batch['name']}: {terminal.format_count(batch['task_count'], 'task')}")
+            if deadline := describe_deadline(batch):
+                terminal.put(deadline)
             put_caution(answer)
         ended = await wait_for_batch(api, batch["id"]) if wait else batch
         if as_json:

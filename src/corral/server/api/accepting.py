@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from corral.cluster.destinations import Destination, find_destination
 from corral.cluster.values import Cluster
 from corral.engine_kinds import ENGINES, EngineKind
 from corral.engines.inputs import check_inputs, find_model_name
 from corral.errors import Problem
-from corral.requests import BatchFields, TaskFields, fill_in, get_values, select
+from corral.hours import find_machine_zone
+from corral.requests import BatchFields, TaskFields, fill_in, find_deadline, get_values, select
 from corral.server.api.instances import require_instances
 from corral.server.api.requests import BatchAsked, BatchTaskAsked, TaskAsked
 from corral.server.api.state import ApiState
@@ -95,10 +97,28 @@ def prepare(submission: Submission, rules: SubmissionRules, cluster: Cluster) ->
     check(submission, rules)
     submission = with_digest(submission)  # of what was asked: the cluster file can be another when it is asked again
     tasks = (fill_in_nodes(task, cluster) for task in submission.tasks)
-    submission = replace(submission, tasks=tuple(_add_destinations(tasks, submission.batch, cluster)))
+    batch = _set_deadline(submission.batch, cluster, datetime.now(UTC))
+    submission = replace(submission, batch=batch, tasks=tuple(_add_destinations(tasks, submission.batch, cluster)))
     if problems := list(check_folder_names(submission)):
         raise SubmissionError(problems)
     return submission
+
+
+def _set_deadline(batch: BatchFields | None, cluster: Cluster, now: datetime) -> BatchFields | None:
+    """Make an instant of a batch's deadline. Raises: SubmissionError where that has passed."""
+    if batch is None or batch.by is None:
+        return batch
+    zone = cluster.time_zone or find_machine_zone()
+    by = find_deadline(batch.by, now, zone)
+    if by <= now:
+        problem = Problem(
+            code="submission.deadline_passed",
+            what=f"the deadline {by.isoformat()} has passed",
+            where="by",
+            hint="give a later instant, or a time of the clock: 07:00 is the next one",
+        )
+        raise SubmissionError([problem])
+    return batch.model_copy(update={"by": by})
 
 
 def _add_destinations(tasks: Iterable[TaskSpec], batch: BatchFields | None, cluster: Cluster) -> Iterator[TaskSpec]:

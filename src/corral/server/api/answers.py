@@ -14,6 +14,7 @@ from corral.requests import BatchFields, TaskFields, get_values
 from corral.scheduling.values import Explanation, Gate, RunningTask
 from corral.server.api.schemas import (
     BatchOut,
+    DeadlineOut,
     DeliveriesOut,
     DeviceOut,
     ExplanationOut,
@@ -71,7 +72,9 @@ def describe_problem(problem: Problem) -> ProblemOut:
     return ProblemOut(code=problem.code, what=problem.what, where=problem.where, hint=problem.hint)
 
 
-def describe_batch(batch: Batch, find_problem: Callable[[str], Problem | None]) -> BatchOut:
+def describe_batch(
+    batch: Batch, find_problem: Callable[[str], Problem | None], deadline: DeadlineOut | None
+) -> BatchOut:
     """Describe a batch; `find_problem` says why nothing can be written below a folder of outputs now."""
     return BatchOut.model_construct(
         **get_values(batch, BatchFields),
@@ -82,6 +85,7 @@ def describe_batch(batch: Batch, find_problem: Callable[[str], Problem | None]) 
         states=dict(batch.states),
         done=batch.done,
         deliveries=None if batch.deliveries is None else _describe_deliveries(batch.deliveries, find_problem),
+        deadline=deadline,
     )
 
 

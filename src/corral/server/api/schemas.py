@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from corral.errors import Kind
 from corral.requests import BatchFields, PriorityWord, TaskFields
+from corral.scheduling.deadlines import Verdict
 from corral.scheduling.values import Gate
 from corral.server.auth import Role
 from corral.slots.values import HoldKind
@@ -113,6 +114,16 @@ class DeliveriesOut(Answer):
     problem: ProblemOut | None = Field(description="why not, where that is known")
 
 
+class DeadlineOut(Answer):
+    """Whether a batch will be done by its deadline, by what was measured; loading and failures come on top."""
+
+    verdict: Verdict
+    ready_at: datetime | None = Field(description="when it is done at the earliest, if its tasks go first")
+    ready_after_all: datetime | None = Field(description="when all that waits now is done; null where it is unknown")
+    latest_start: datetime | None = Field(description="from then on it cannot be in time; null where that is unknown")
+    done_by: int | None = Field(description="tasks of it that can have ended by then; null where that is unknown")
+
+
 class BatchOut(BatchFields, Answer):
     """A batch and how many of its tasks are in which state."""
 
@@ -123,6 +134,7 @@ class BatchOut(BatchFields, Answer):
     states: dict[TaskState, int]
     done: bool
     deliveries: DeliveriesOut | None = Field(description="null where its outputs go nowhere by themselves")
+    deadline: DeadlineOut | None = Field(description="null without `by`")
 
 
 class BatchPage(Answer):

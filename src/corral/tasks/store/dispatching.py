@@ -84,7 +84,7 @@ class LostJob:
 
 _READY = """
 select t.id, t.owner, t.queue, t.engine, t.model, t.class, t.priority, t.gpus, t.state, t.avoid_slots,
-  t.refused_slots, t.node, t.prefer_node,
+  t.refused_slots, t.node, t.prefer_node, b.id as deadline,
   coalesce(t.queued_at, now()) as queued_at,
   greatest(t.memory, m.bytes) as memory,
   greatest(0, extract(epoch from greatest(t.ready_at, case when t.state = 'waiting' then t.not_before end) - now()))
@@ -96,6 +96,7 @@ select t.id, t.owner, t.queue, t.engine, t.model, t.class, t.priority, t.gpus, t
   coalesce(h.slots, '{}') as returns_to
 from tasks t
 left join holds h on h.task_id = t.id
+left join batches b on b.id = t.batch_id and b.by is not null
 left join lateral (
   select max(bytes) as bytes from measured_memory m where m.engine = t.engine and m.model = t.model
 ) m on true
@@ -155,6 +156,7 @@ def _read_ready(row: Row) -> Ready:
         memory=row["memory"],
         node=row["node"],
         prefer_node=row["prefer_node"],
+        deadline=row["deadline"],
         prefer_slot=row["prefer_slot"],
         returns_to=tuple(map(SlotId, row["returns_to"])),
         share=_find_share(row["engine"], row["memory"]),

@@ -84,7 +84,7 @@ async def prepare_batch_retry(pool: Queries, id: int, *, idempotency_key: str | 
     specs = await _make_specs(pool, tasks)
     return Submission(
         owner=batch.owner,
-        batch=select(batch, BatchFields),
+        batch=select(batch, BatchFields).model_copy(update={"by": None}),  # it was that of the first try
         tasks=specs,
         idempotency_key=idempotency_key,
     )

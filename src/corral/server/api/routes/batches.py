@@ -12,6 +12,7 @@ from corral.server.api.accepting import accept, make_batch_submission
 from corral.server.api.auditing import describe_act
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.changes import Subject
+from corral.server.api.deadlines import find_deadlines
 from corral.server.api.errors import declare_refusals, declare_replays
 from corral.server.api.fields import Cursor, Id, Limit, find_next, id_of
 from corral.server.api.requests import BatchAsked, UploadedBatchAsked
@@ -75,20 +76,24 @@ async def submit_uploaded_batch(
     if accepted.replayed:
         response.status_code = 200
     batch = await reading.get_batch(api.services.pool, accepted.batch or 0)
-    return UploadedBatchAccepted(batch=_describe(api, batch), replayed=accepted.replayed)
+    return UploadedBatchAccepted(batch=await _describe(api, batch), replayed=accepted.replayed)
 
 
 @router.get("", summary="List batches", responses=declare_refusals())
 async def list_batches(api: Here, caller: Viewer, cursor: Cursor = None, limit: Limit = 50) -> BatchPage:
     """List batches, newest first."""
     batches = await reading.list_batches(api.services.pool, before=id_of(cursor), limit=limit)
-    return BatchPage(items=[_describe(api, batch) for batch in batches], next=find_next(batches, limit))
+    deadlines = await find_deadlines(api.services, batches)
+    items = [
+        answers.describe_batch(batch, api.services.find_delivery_problem, deadlines.get(batch.id)) for batch in batches
+    ]
+    return BatchPage(items=items, next=find_next(batches, limit))
 
 
 @router.get("/{id}", summary="Show a batch", responses=declare_refusals(404))
 async def get_batch(id: Id, api: Here, caller: Viewer) -> BatchOut:
     """Show a batch and how many of its tasks are in which state."""
-    return _describe(api, await reading.get_batch(api.services.pool, id))
+    return await _describe(api, await reading.get_batch(api.services.pool, id))
 
 
 @router.post("/{id}/cancel", summary="Cancel a batch", responses=declare_refusals(404))
@@ -101,7 +106,7 @@ async def cancel_batch(id: Id, api: Here, caller: Submitter) -> BatchOut:
     changes = [TaskChange(task=task, event=CancelRequested(), note=note) for task in await list_open_tasks(pool, id)]
     act = describe_act(caller, Action.BATCH_CANCELLED, str(id), owner=batch.owner, tasks=len(changes))
     await apply(pool, changes, act=act)  # a task that has ended meanwhile refuses, and that is what was wanted
-    return _describe(api, await reading.get_batch(pool, id))
+    return await _describe(api, await reading.get_batch(pool, id))
 
 
 @router.post(
@@ -127,11 +132,12 @@ async def wait_for_batch(id: Id, api: Here, caller: Viewer, timeout: Timeout = 3
         return await reading.get_batch(api.services.pool, id)
 
     batch = await wait_until_ended(api, read, still_open=_open_count, subject=Subject(batch=id), timeout_s=timeout)
-    return _describe(api, batch)
+    return await _describe(api, batch)
 
 
-def _describe(api: ApiState, batch: Batch) -> BatchOut:
-    return answers.describe_batch(batch, api.services.find_delivery_problem)
+async def _describe(api: ApiState, batch: Batch) -> BatchOut:
+    deadlines = await find_deadlines(api.services, [batch])
+    return answers.describe_batch(batch, api.services.find_delivery_problem, deadlines.get(batch.id))
 
 
 def _open_count(batch: Batch) -> int:
@@ -147,7 +153,7 @@ async def _accept(
     batch = await reading.get_batch(api.services.pool, accepted.batch or 0)
     caution = None if api.services.board.places else answers.describe_problem(NO_SLOT)
     return BatchAccepted(
-        batch=_describe(api, batch),
+        batch=await _describe(api, batch),
         tasks=_named(submission, accepted.tasks),
         replayed=accepted.replayed,
         caution=caution,

@@ -74,7 +74,7 @@ async def metrics(api: Here, caller: Viewer) -> Response:
 async def status(api: Here, caller: Viewer) -> Response:
     """Describe this server, its queue and its slots, and what needs a person; and for whom the request speaks."""
     services = api.services
-    return answer(describe(await observe(services, caller), services.estimate_end))
+    return answer(describe(await observe(services, caller), services.estimate))
 
 
 @router.post(

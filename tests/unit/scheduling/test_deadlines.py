@@ -1,0 +1,99 @@
+"""A batch goes first when its deadline is near, within the share of its owner; whether it is met is judged."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from corral.cluster.values import QueueOrder
+from corral.scheduling.deadlines import Deadline, Verdict, judge
+from corral.scheduling.policy import decide
+from corral.scheduling.values import FairShare, Priority, Queue, TaskClass
+from doubles.scheduling_values import NOW, a_place, a_queued, a_snapshot, ago
+
+HOUR = timedelta(hours=1)
+LEAST = timedelta(minutes=30)
+
+
+def a_deadline(left: timedelta, need: timedelta | None) -> Deadline:
+    """A deadline in so much time, of work that takes so long."""
+    return Deadline(by=NOW + left, seen_at=NOW, ready_at=None if need is None else NOW + need)
+
+
+NEAR = {7: a_deadline(3 * HOUR, 2 * HOUR)}
+
+
+def first_of(*tasks, **changes) -> int:
+    """The task that gets the only place."""
+    (only,) = decide(a_snapshot(tasks, [a_place()], **changes)).assignments
+    return only.task
+
+
+@pytest.mark.parametrize(
+    ("left", "need", "urgent"),
+    [
+        (9 * HOUR, 4 * HOUR, False),
+        (7 * HOUR, 4 * HOUR, True),
+        (HOUR / 2, timedelta(0), False),
+        (HOUR / 2 - timedelta(seconds=1), timedelta(0), True),
+        (HOUR, 5 * HOUR, True),
+        (9 * HOUR, None, True),
+        (timedelta(0), HOUR, False),
+    ],
+)
+def test_a_batch_is_urgent_with_less_slack_than_it_needs_until_its_deadline(left, need, urgent):
+    assert a_deadline(left, need).is_urgent(NOW, LEAST) is urgent
+
+
+def test_urgent_tasks_go_before_all_other_batch_tasks_of_their_owner():
+    critical = a_queued(1, priority=Priority.CRITICAL)
+    waiting = a_queued(2, queued_at=ago(7 * 3600))
+    urgent = a_queued(3, priority=Priority.IDLE, deadline=7, queued_at=ago(1))
+    assert first_of(critical, waiting, urgent, deadlines=NEAR) == 3
+
+
+def test_a_deadline_that_is_far_or_has_passed_changes_nothing():
+    other, timed = a_queued(1), a_queued(2, deadline=7, queued_at=ago(1))
+    for left in (30 * HOUR, -HOUR):
+        assert first_of(other, timed, deadlines={7: a_deadline(left, 2 * HOUR)}) == 1
+
+
+def test_of_two_urgent_batches_the_earlier_latest_start_goes_first():
+    deadlines = {7: a_deadline(3 * HOUR, 2 * HOUR), 8: a_deadline(4 * HOUR, 3.5 * HOUR)}
+    assert first_of(a_queued(1, deadline=7), a_queued(2, deadline=8), deadlines=deadlines) == 2
+
+
+def test_an_owner_gains_no_share_by_a_deadline():
+    urgent, other = a_queued(1, deadline=7), a_queued(2, owner="bob")
+    charged = FairShare(charged={"ada": 100.0, "bob": 50.0})
+    assert first_of(urgent, other, deadlines=NEAR, fair=charged) == 2
+
+
+def test_interactive_work_has_half_of_the_time_against_urgent_work():
+    urgent, person = a_queued(1, deadline=7), a_queued(2, owner="bob", task_class=TaskClass.INTERACTIVE)
+    assert first_of(urgent, person, deadlines=NEAR, fair=FairShare(promoted_lead=31.0)) == 2
+    assert first_of(urgent, person, deadlines=NEAR, fair=FairShare(promoted_lead=-31.0)) == 1
+
+
+def test_a_fifo_queue_goes_by_age_alone():
+    fifo = Queue(name="default", order=QueueOrder.FIFO)
+    old, urgent = a_queued(1), a_queued(2, deadline=7, queued_at=ago(1))
+    (only,) = decide(a_snapshot([old, urgent], [a_place()], [fifo], deadlines=NEAR)).assignments
+    assert only.task == 1
+
+
+@pytest.mark.parametrize(
+    ("deadline", "after_all", "verdict"),
+    [
+        (a_deadline(9 * HOUR, 2 * HOUR), NOW + 8 * HOUR, Verdict.IN_TIME),
+        (a_deadline(9 * HOUR, 2 * HOUR), NOW + 10 * HOUR, Verdict.TIGHT),
+        (a_deadline(9 * HOUR, 2 * HOUR), None, Verdict.TIGHT),
+        (a_deadline(3 * HOUR, 2 * HOUR), NOW + 2 * HOUR, Verdict.TIGHT),
+        (a_deadline(1 * HOUR, 2 * HOUR), NOW + 2 * HOUR, Verdict.LATE),
+        (a_deadline(1 * HOUR, None), None, Verdict.UNKNOWN),
+        (a_deadline(-1 * HOUR, 2 * HOUR), None, Verdict.MISSED),
+    ],
+)
+def test_whether_a_deadline_is_met_is_judged(deadline, after_all, verdict):
+    assert judge(deadline, after_all, NOW, LEAST) is verdict
