@@ -24,10 +24,14 @@ _DO = {
 }
 
 _PROBLEMS = {
+    "attempt.device_lost": "The GPU of the attempt was lost, or its driver unloaded.",
+    "attempt.disturbed": "The attempt failed because others took memory of its GPU, or the machine slept meanwhile.",
     "attempt.input_missing": "A file that the attempt needs is no longer there.",
     "attempt.io_error": "The attempt's folder or files could not be made.",
     "attempt.lost": "The server or slot of the attempt died, or its lease ran out.",
+    "attempt.no_memory": "Others took memory that the task needs between the decision and the start.",
     "attempt.timeout": "The work, or storing its outputs, was not done within the task's time.",
+    "attempt.yielded": "The attempt was interrupted because its GPU was given to other programs.",
     "batchfile.<...>": "The batch file's YAML or shape is wrong; the rest is as in the cluster file (`cluster.*`).",
     "batchfile.duplicate_name": "Two tasks of the batch have one name.",
     "batchfile.files": "The engine takes more or fewer files.",

@@ -111,6 +111,12 @@ def story_kinds() -> str:
     rows.append((code("hold_ended"), "It was given back, or taken back; `because` says why."))
     rows.append((code("forecast_missed"), "The batch cannot be done by its deadline any more. It belongs to no task."))
     rows.append((code("gate_changed"), "A queue or a slot was paused, drained or resumed. It belongs to no task."))
+    rows.append(
+        (code("slot_yields"), "A GPU was given to programs outside of Corral; `to` names them. It belongs to no task.")
+    )
+    rows.append((code("slot_returns"), "It takes tasks again. It belongs to no task."))
+    rows.append((code("slot_closed"), "A GPU cannot be used, and `reason` says why. It belongs to no task."))
+    rows.append((code("slot_opened"), "It answers again. It belongs to no task."))
     return table(("kind", "what happened"), rows)
 
 

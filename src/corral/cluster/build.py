@@ -14,7 +14,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any, cast, get_origin
 
-from corral.cluster import machine_shapes, receiver_shapes, receivers, run_shapes, run_values, values
+from corral.cluster import machine_shapes, receiver_shapes, receivers, run_shapes, run_values, values, yields
 from corral.cluster import shape as shapes
 from corral.cluster.document import YamlPath
 from corral.cluster.fields import FOREVER
@@ -37,6 +37,7 @@ KINDS: Mapping[type[Shape], type] = {
     machine_shapes.LineShape: values.Line,
     machine_shapes.NodeShape: values.Node,
     receiver_shapes.NotifyTargetShape: receivers.NotifyTarget,
+    machine_shapes.OthersUseShape: yields.OthersUse,
     shapes.OutputFolderShape: values.OutputFolder,
     shapes.PlacementShape: values.Placement,
     shapes.QueueShape: values.QueueSettings,
@@ -50,6 +51,7 @@ KINDS: Mapping[type[Shape], type] = {
     receiver_shapes.WebhookReceiverShape: receivers.WebhookReceiver,
     receiver_shapes.WebhooksShape: receivers.Webhooks,
     shapes.WorkloadShape: values.Workload,
+    machine_shapes.YieldToShape: yields.YieldTo,
 }
 """The kind of value that each shape becomes; other shapes only group fields of the shape around them."""
 

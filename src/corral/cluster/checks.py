@@ -124,6 +124,12 @@ def check_nodes(references: References, find_gpu: FindGpu | None) -> dict[YamlPa
     references.check_unique((((*at, "uuid"), gpu.uuid) for at, gpu in gpus), "a GPU", what="UUID")
     for index, node in enumerate(nodes):
         _check_indexes(node, ("nodes", index, "gpus"), references)
+    for at, gpu in gpus:
+        rule = gpu.yield_to
+        if rule is not None and not (rule.programs or rule.users or rule.others):
+            references.report_conflict(
+                "a GPU yields to nothing that is named", (*at, "yieldTo"), "name `programs`, `users` or `others`"
+            )
     if find_gpu is None:
         return {}
     answers = {

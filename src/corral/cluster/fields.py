@@ -119,6 +119,13 @@ def _read_watts(value: object) -> int:
     return value
 
 
+def _read_percent(value: object) -> float:
+    match = re.fullmatch(r"(\d{1,2}(?:\.\d+)?)\s*%", value) if isinstance(value, str) else None
+    if match is None or not float(match[1]):
+        raise wrong(f"a share is text from 1% to 99%, not {show_value(value)}", "write a share, such as 20%")
+    return float(match[1]) / 100
+
+
 def _check_label_value(value: object) -> str:
     if not isinstance(value, str):
         raise wrong(
@@ -278,6 +285,8 @@ IdleFor = Annotated[
         }
     ),
 ]
+Percent = Annotated[float, BeforeValidator(_read_percent), _describe_text(r"^\d{1,2}(\.\d+)?\s*%$")]
+"""A share, 0 to 1, that is written as `20%`."""
 Watts = Annotated[
     int,
     BeforeValidator(_read_watts),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -10,12 +11,14 @@ from pydantic.alias_generators import to_camel
 from corral.cluster.fields import (
     Count,
     DayHours,
+    Duration,
     GpuUuid,
     Host,
     Index,
     LabelKey,
     LabelValue,
     Name,
+    Percent,
     Size,
     Text,
     Watts,
@@ -67,6 +70,31 @@ class HoursShape(Shape):
         return self
 
 
+class OthersUseShape(Shape):
+    """How much programs outside of Corral compute on a GPU before it yields."""
+
+    above: Percent = Field(description="The share of the time in which they compute together: `20%`.")
+    lasting: Duration = Field(timedelta(seconds=30), alias="for", description="For how long, without a break.")
+
+
+class YieldToShape(Shape):
+    """The programs and users that get a GPU as soon as they use it."""
+
+    programs: tuple[Text, ...] = Field(
+        (), description="Names of programs: `steam`, `game.x86_64`; of the file or the command, in any case."
+    )
+    users: tuple[Text, ...] = Field((), description="Names of users, whatever they run on it.")
+    others: OthersUseShape | None = Field(None, description="Any program outside of Corral that computes much.")
+    interrupt_after: Duration | None = Field(
+        None,
+        description="How long tasks can go on; then they are interrupted, and tried again later. Left out: to their "
+        "end.",
+    )
+    quiet: Duration = Field(
+        timedelta(minutes=5), description="How long none of them must use it before it takes tasks again."
+    )
+
+
 class GpuShape(Shape):
     """A GPU of a node."""
 
@@ -79,6 +107,9 @@ class GpuShape(Shape):
     power_limit: Watts | None = Field(None, description="The power limit to set, in watts.")
     hours: HoursShape | None = Field(
         None, description="When tasks can start on it. Default: the hours of its node; without any, always."
+    )
+    yield_to: YieldToShape | None = Field(
+        None, description="Programs and users that it is given to while they use it. Left out: none."
     )
 
 

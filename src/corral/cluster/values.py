@@ -14,6 +14,7 @@ from typing import Protocol
 
 from corral.cluster.receivers import NotifyTarget, Webhooks
 from corral.cluster.run_values import Run
+from corral.cluster.yields import YieldTo
 from corral.hours import Hours
 from corral.units import Bytes
 
@@ -42,6 +43,7 @@ class Gpu:
     power_limit_w: int | None = field(default=None, metadata=written_at("power_limit"))
     hours: Hours | None = None
     """When tasks can start on it; None is as on its node."""
+    yield_to: YieldTo | None = None
 
 
 class K3sRole(StrEnum):

@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from corral.cluster.build import find_place
 from corral.cluster.values import Cluster
+from corral.cluster.yields import YieldTo
 from corral.errors import Problem
 from corral.slots.values import Difference, Wanted, describe_change
 from corral.work import SlotId
@@ -145,6 +146,7 @@ def _list_settings(before: Cluster, after: Cluster) -> Iterator[str]:
             yield describe_change(f"engines.{name}.enabled", before.engines[name].enabled, engine.enabled)
     for queue in sorted(before.queues.keys() | after.queues.keys()):
         yield from _list_changes(f"queues.{queue}", before.queues.get(queue), after.queues.get(queue))
+    yield from _list_named("nodes", *(_find_yields(cluster) for cluster in (before, after)))
     yield from _list_changes("retention", before.retention, after.retention)
     yield from _list_changes("server", before.server, after.server)
     alone = (replace(cluster.webhooks, receivers=()) for cluster in (before, after))
@@ -162,6 +164,15 @@ def _list_settings(before: Cluster, after: Cluster) -> Iterator[str]:
 def _list_named(section: str, before: Mapping[str, object], after: Mapping[str, object]) -> Iterator[str]:
     for name in dict.fromkeys((*before, *after)):
         yield from _list_changes(f"{section}.{name}", before.get(name), after.get(name))
+
+
+def _find_yields(cluster: Cluster) -> Mapping[str, YieldTo]:
+    return {
+        f"{node.name}.gpus.{gpu.index}.yieldTo": gpu.yield_to
+        for node in cluster.nodes
+        for gpu in node.gpus or ()
+        if gpu.yield_to is not None
+    }
 
 
 def _list_changes(name: str, before: object, after: object) -> Iterator[str]:

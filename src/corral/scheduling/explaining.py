@@ -107,7 +107,8 @@ def _explain_place(place: Place, task: QueuedTask, outcome: Outcome) -> str:
     if not place.has_model(task.engine, task.model):
         return f"does not have {task.model}"
     if not room.can_ever_hold(place, task):
-        return f"needs {format_bytes(task.memory or 0)}, the device has {format_bytes(int(room.capacity(place)))}"
+        has = f"{format_bytes(int(room.capacity(place)))}{_name_others(place)}"
+        return f"needs {format_bytes(task.memory or 0)}, the device has {has}"
     if place.is_among(task.refused_slots, task.engine):
         return "lacks what this task needs"
     if place.id in room.find_avoided(task):
@@ -285,13 +286,18 @@ def _describe_no_fit(task: QueuedTask, outcome: Outcome) -> str:
     if all(place.is_among(task.refused_slots, task.engine) for place in able):
         verb = "lacks" if len(able) == 1 else "lack"
         return f"{_count_slots(len(able))} with engine {task.engine} that can work now {verb} what it needs"
-    largest = max(room.capacity(place) for place in able)
+    best = max(able, key=room.capacity)
+    largest = room.capacity(best)
     slots = f"largest of its {len(able)} slots" if len(able) > 1 else "only slot for it"
     if task.memory is not None and task.memory > largest:
         need, most = format_bytes(task.memory), format_bytes(int(largest))
-        return f"it needs {need} and the {slots} has {most}"
+        return f"it needs {need} and the {slots} has {most}{_name_others(best)}"
     memory = f" with {format_bytes(task.memory)} on each" if task.memory is not None else ""
     return f"it needs {task.gpus} slots of one node{memory} and no node has as many"
+
+
+def _name_others(place: Place) -> str:
+    return f" next to {place.others}" if place.others else ""
 
 
 def _describe_owner_limit(task: QueuedTask, outcome: Outcome) -> str:

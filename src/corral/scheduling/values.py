@@ -129,6 +129,8 @@ class Place:
     """The GPU's catalogue model, or `cpu`; durations are measured per device model."""
     capacity: Bytes | None = None
     """Memory of the device that tasks can use: total less what others hold; None when unknown."""
+    others: str = ""
+    """The programs outside of Corral that hold memory of the device, for people: `game.x86_64 (9.8 GiB)`."""
     engines: frozenset[str]
     """The engines that can run here now."""
     engine_problems: Mapping[str, str] = field(default_factory=dict[str, str])

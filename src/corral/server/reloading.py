@@ -11,7 +11,7 @@ from corral.cluster import Cluster
 from corral.errors import CorralError
 from corral.operations.reloading import LocalCluster, ReloadAnswer, ReloadAsked, reload_cluster
 from corral.server.auth import LOCAL_OWNER
-from corral.server.slots_here import make_policy_bounds, make_queues
+from corral.server.slots_here import make_policy_bounds, make_queues, make_yields
 from corral.slots.values import Difference, Wanted
 from corral.tasks.dispatcher import Dispatcher, DispatchRules
 from corral.tasks.store.audit import Act, Action
@@ -26,6 +26,7 @@ def make_rules(local: LocalCluster) -> DispatchRules:
         queues=make_queues(local.cluster, local.wanted),
         bounds=make_policy_bounds(local.cluster),
         disk_reserve=local.cluster.server.disk_reserve,
+        yields=make_yields(local.cluster),
     )
 
 

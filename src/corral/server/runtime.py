@@ -32,6 +32,7 @@ from corral.server import presence
 from corral.server.api import create_app, end_streams
 from corral.server.connections import make_server_config, raise_descriptor_limit
 from corral.server.database import open_database
+from corral.server.gpu_looks import GpuLooks, describe_own
 from corral.server.housekeeping import keep_house
 from corral.server.lending import make_hold_book
 from corral.server.listening import HttpServer, format_url, listen
@@ -57,6 +58,7 @@ from corral.tasks.dispatcher import Dispatcher
 from corral.tasks.store.audit import append_act
 from corral.tasks.store.pool import open_pool
 from corral.tasks.supervision import supervise
+from corral.telemetry.gpu_watch import GpuWatch
 from corral.weights.store import Store
 
 log = structlog.get_logger()
@@ -168,12 +170,17 @@ async def _serve(
     keeping = asyncio.create_task(supervise("holds", book.run, alarms), name="holds")
     delivering = asyncio.create_task(supervise("deliveries", deliverer.run, alarms), name="deliveries")
     notifying = asyncio.create_task(supervise("outbox", notifier.run, alarms), name="outbox")
+    looks = GpuLooks(
+        dispatcher.devices, GpuWatch(), lambda: describe_own(in_effect.cluster, data_dir / "logs", directory), pool
+    )
+    looking = asyncio.create_task(supervise("gpu_looks", looks.run, alarms), name="gpu-looks")
     watched = asyncio.create_task(manager.keep_alive(), name="watchdog")
     try:
         with reload_on_hangup(in_effect):
             await _run(dispatcher, app, sockets, manager, lambda: _announce(data_dir, announced, manager, ready))
     finally:
         watched.cancel()
+        looking.cancel()
         housekeeping.cancel()
         delivering.cancel()
         keeping.cancel()

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from corral.cluster.values import Cluster, EngineSettings, Instance, Node
+from corral.cluster.yields import YieldTo
 from corral.data_dir import ENGINES_FOLDER
 from corral.engine_kinds import ENGINES, EngineKind
 from corral.engines.building import Device, build, build_remote
@@ -278,6 +279,16 @@ def _find_pool(selectors: Sequence[str], wanted: Wanted) -> frozenset[SlotId]:
 
 def _is_cpu_of(device: SlotId, selector: str) -> bool:
     return selector.endswith("/cpu") and device.startswith(selector)
+
+
+def make_yields(cluster: Cluster) -> dict[SlotId, YieldTo]:
+    """Return the programs and users that each device is given to."""
+    return {
+        SlotId(f"{node.name}/gpu{gpu.index}"): gpu.yield_to
+        for node in cluster.nodes
+        for gpu in node.gpus or ()
+        if gpu.yield_to is not None
+    }
 
 
 def make_policy_bounds(cluster: Cluster) -> PolicyBounds:

@@ -8,7 +8,7 @@ its hold ends (`settle`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 from uuid import UUID
@@ -17,8 +17,20 @@ import structlog
 
 from corral.errors import CorralError, Kind
 from corral.scheduling.values import Gate, Place, ResidentModel, RunningTask
+from corral.slots.closing import close_engines, end_engines
+from corral.slots.device_use import DeviceUse, describe_programs, is_step
 from corral.slots.values import DeviceSpec, Hold, PendingChange, PlaceView, SlotSpec, SlotView, Wanted, compare
-from corral.work import Engine, KeepsJobs, ListsModels, NotRunningError, SlotId, StartsServer
+from corral.slots.yielding import Yielding
+from corral.units import Bytes
+from corral.work import (
+    Engine,
+    KeepsJobs,
+    LendsDevices,
+    ListsModels,
+    NotRunningError,
+    SlotId,
+    StartsServer,
+)
 
 log = structlog.get_logger()
 
@@ -27,8 +39,6 @@ CHECK_EVERY_S = 30.0
 """How often an engine that works is checked again."""
 RELEASE_DEADLINE_S = 30.0
 """How long an engine can take to give its memory up: some stop a server for it."""
-CLOSE_DEADLINE_S = 30.0
-"""How long an engine can take to stop; checks of the others wait for it. A worker that hangs is killed after 2 s."""
 NOT_CHECKED = "not checked yet"
 """The problem of an engine before its first check."""
 RECHECK_AFTER_S = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -75,6 +85,14 @@ class PlaceState:
         """Whether the hours of its device are over; its engines then give up their models as where it is drained."""
         self.held_by_leaving: str | None = None
         """Who holds a place that leaves and takes the same GPU or server, under another name."""
+        self.device_problem: str | None = None
+        """Why its device cannot be used now: it is lost, or the machine slept and its engines start anew."""
+        self.yielding: Yielding | None = None
+        """The programs outside of Corral that have its device now."""
+        self.use: DeviceUse | None = None
+        """The newest look at its device; None where there was none."""
+        self._to_empty = False
+        self._to_restart = False
         self._states: dict[str, SlotState] = {}
         self._holds: list[Hold] = []
         self._retired: list[Engine] = []
@@ -170,13 +188,15 @@ class PlaceState:
     def is_free(self) -> bool:
         """Whether a task can start here as far as gates and holds are concerned."""
         is_open = any(state.gate is Gate.OPEN for state in self._states.values())
-        reasons = (self.trouble, self.held_elsewhere, self.held_by_leaving)
+        reasons = (self.trouble, self.device_problem, self.held_elsewhere, self.held_by_leaving, self.yielding)
         return is_open and not self._holds and not any(reasons)
 
     def list_drained(self) -> list[str]:
         """List the engines that take no more tasks, do not work, and still have models in memory."""
         if self._holds:
             return []
+        if self.yielding is not None:
+            return [name for name, state in self._states.items() if self._to_empty or state.resident]
         drained = {name for name, state in self._states.items() if state.gate is Gate.DRAINING or self.is_outside_hours}
         return [name for name, state in self._states.items() if name in drained and state.resident]
 
@@ -184,6 +204,63 @@ class PlaceState:
         """Open and close its slots."""
         for state in (*self._states.values(), *self._wanted.values()):
             state.gate = find_gate(state.spec)
+
+    # --- its device ---------------------------------------------------------------------------------------------------
+
+    def note_look(self, use: DeviceUse, foreign: Bytes | None) -> bool:
+        """Note a look at the device, and what others hold of it; return whether that matters to the policy."""
+        self.use = use
+        if not is_step(self.device.foreign, foreign, use.total):
+            return False
+        self.device = replace(self.device, foreign=foreign)
+        self._wanted_device = replace(self._wanted_device, foreign=foreign)
+        return True
+
+    def yield_to(self, yielding: Yielding | None) -> bool:
+        """Give the device to others, or take it back; return whether that changes what is seen of the place.
+
+        What its engines hold is given up once nothing holds the place.
+        """
+        before, self.yielding = self.yielding, yielding
+        self._to_empty = yielding is not None and (self._to_empty or before is None)
+        return (before and before.to) != (yielding and yielding.to)
+
+    def join(self, neighbour: PlaceState) -> None:
+        """Take over the state of the device from a place that is on it already."""
+        self.use, self.device_problem, self.yielding = neighbour.use, neighbour.device_problem, neighbour.yielding
+
+    def close_for(self, problem: str | None) -> None:
+        """Close the place for a problem of its device; None opens it, and its engines start anew."""
+        self._to_restart = self._to_restart or problem is not None
+        self.device_problem = problem
+        if problem is None:
+            for state in self._states.values():
+                state.problem, state.check_due = NOT_CHECKED, 0.0
+
+    async def restart_engines(self) -> None:
+        """End the engines of this machine, whose work on a device that was away is lost; the next run starts them."""
+        self._to_restart = False
+        states = list(self._states.values())
+        await end_engines([state.engine for state in states if state.spec.port is None])
+        for state in states:
+            state.resident, state.computes_on, state.caution = (), None, None
+
+    @property
+    def is_lent(self) -> bool:
+        """Whether a program outside of Corral has a turn here, whose processes are not known."""
+        state = self._states.get(self.running.engine) if self.running is not None else None
+        return state is not None and isinstance(state.engine, LendsDevices)
+
+    @property
+    def must_restart(self) -> bool:
+        """Whether its engines must be ended now: its device was away, and nothing holds it."""
+        return self._to_restart and not self._holds
+
+    def count_reported(self, located: frozenset[int]) -> tuple[int, int]:
+        """Count the bytes that engines report to hold: those of instances without a located process, and all."""
+        sizes = [(state.spec, sum(model.memory or 0 for model in state.resident)) for state in self._states.values()]
+        hidden = sum(size for spec, size in sizes if spec.port is not None and spec.port not in located)
+        return hidden, sum(size for _, size in sizes)
 
     # --- facts -------------------------------------------------------------------------------------------------------
 
@@ -239,6 +316,7 @@ class PlaceState:
             processor=self.device.processor,
             device_model=self.device.model,
             capacity=self.device.capacity,
+            others=describe_programs(self.use.programs) if self.use is not None and self.device.foreign else "",
             engines=frozenset(name for name, state in states if state.problem is None),
             engine_problems={name: state.problem for name, state in states if state.problem},
             models={name: state.models for name, state in states if state.models is not None},
@@ -273,11 +351,15 @@ class PlaceState:
                 for name, state in self._states.items()
             ),
             holds=self.holds,
+            use=self.use,
+            yielding=self.yielding,
         )
 
     def _judge_gate(self) -> tuple[Gate, str]:
         if self.trouble is not None:
             return Gate.UNHEALTHY, self.trouble
+        if self.device_problem is not None:
+            return Gate.UNHEALTHY, self.device_problem
         if self.held_elsewhere is not None:
             return Gate.UNHEALTHY, self.held_elsewhere
         if self.held_by_leaving is not None:
@@ -285,6 +367,8 @@ class PlaceState:
         other = next((hold for hold in self._holds if hold.task is None), None)
         if other is not None:  # its memory is not the queue's to give up
             return Gate.UNHEALTHY, f"held by {other}"
+        if self.yielding is not None:
+            return Gate.DRAINING, f"yields to {self.yielding.to}"
         if self.is_changing:
             return Gate.DRAINING, f"it {'changes' if self._wanted else 'leaves'} when its hold ends"
         gates = {state.gate for state in self._states.values()}
@@ -321,7 +405,7 @@ class PlaceState:
 
     def list_due_checks(self, *, now: float) -> tuple[str, ...]:
         """Return the engines to check now; a held place's engines answer by working."""
-        if self._holds or self._retired:
+        if self._holds or self._retired or self.yielding is not None or self.device_problem is not None:
             return ()
         return tuple(name for name, state in self._states.items() if state.check_due <= now)
 
@@ -373,6 +457,7 @@ class PlaceState:
 
     async def evict(self, engines: Iterable[str]) -> None:
         """Make engines give up the memory of their models; best effort: the next load shows a failure."""
+        self._to_empty = False
         for state in self._list_states(engines):
             try:
                 async with asyncio.timeout(RELEASE_DEADLINE_S):
@@ -388,19 +473,6 @@ class PlaceState:
 
     def _list_states(self, engines: Iterable[str]) -> list[SlotState]:
         return [self._states[engine] for engine in engines if engine in self._states]
-
-
-async def close_engines(engines: Sequence[Engine], *, deadline_s: float = CLOSE_DEADLINE_S) -> None:
-    """Stop engines for good; one that fails to stop, or takes longer than its deadline, keeps no other from it."""
-    endings = await asyncio.gather(*(_close(engine, deadline_s) for engine in engines), return_exceptions=True)
-    for engine, ending in zip(engines, endings, strict=True):
-        if isinstance(ending, Exception):
-            log.error("engine_not_closed", engine=engine.name, exc_info=ending)
-
-
-async def _close(engine: Engine, deadline_s: float) -> None:
-    async with asyncio.timeout(deadline_s):
-        await engine.close()
 
 
 def _find_start(engine: Engine) -> float | None:

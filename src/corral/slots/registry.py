@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from corral.scheduling.values import Gate, Place
-from corral.slots.place import PlaceState, close_engines
+from corral.slots.closing import close_engines
+from corral.slots.device_use import DeviceUse
+from corral.slots.place import PlaceState
 from corral.slots.values import Difference, Hold, PlaceView, SlotSpec, Wanted, compare, find_gate
+from corral.units import Bytes
 from corral.work import Engine, SlotId, device_of
 
 CHECK_TICK_S = 0.5
@@ -83,7 +86,10 @@ class Registry:
             id: self._places.get(id) or PlaceState(id, devices[members[0].device]) for id, members in slots.items()
         }
         states = {id: place.prepare(slots[id]) for id, place in places.items()}
+        neighbours = {place.device.name: place for place in self}
         for id, place in (self._places | places).items():
+            if id not in self._places and place.device.name in neighbours:
+                place.join(neighbours[place.device.name])
             self._places[id] = place
             place.set_wanted(devices[slots[id][0].device] if id in slots else place.device, states.get(id, ()))
             place.set_gates(self._find_gate)
@@ -147,6 +153,39 @@ class Registry:
         for place in self:
             place.trouble = trouble
 
+    # --- devices -----------------------------------------------------------------------------------------------------
+
+    def list_devices(self) -> dict[SlotId, list[PlaceState]]:
+        """Return the places of each device, by its name."""
+        devices: dict[SlotId, list[PlaceState]] = defaultdict(list)
+        for place in self:
+            devices[place.device.name].append(place)
+        return devices
+
+    def note_uses(self, uses: Mapping[str, DeviceUse]) -> list[PlaceState]:
+        """Note looks at devices, by the name that engines have for each; return places whose memory changed by a step.
+
+        While something of Corral's runs on a device whose processes cannot be distinguished, what others held before
+        stands: what is used would be taken for theirs. The same holds for a device that is lent as a whole; of one that
+        is lent in part, that part is the holder's.
+        """
+        changed: list[PlaceState] = []
+        for places in self.list_devices().values():
+            use = uses.get(places[0].device.visible or "")
+            if use is None or use.problem is not None:
+                continue
+            reported = [place.count_reported(use.located) for place in places]
+            foreign = use.measure_foreign(
+                sum(hidden for hidden, _ in reported), all_reported=sum(size for _, size in reported)
+            )
+            lent = [place.running and place.running.memory for place in places if place.is_lent]
+            if (use.own is None and any(place.holds for place in places)) or None in lent:
+                foreign = places[0].device.foreign
+            elif foreign is not None:
+                foreign = Bytes(max(0, foreign - sum(size or 0 for size in lent)))
+            changed += [place for place in places if place.note_look(use, foreign)]
+        return changed
+
     # --- facts -------------------------------------------------------------------------------------------------------
 
     def list_places(self) -> tuple[Place, ...]:
@@ -175,7 +214,9 @@ class Registry:
                 for place in self:
                     for engine in place.list_due_checks(now=now):
                         tasks.create_task(_check(place, engine, changed, now))
-                    if drained := place.list_drained():
+                    if place.must_restart:
+                        tasks.create_task(_restart(place, changed))
+                    elif drained := place.list_drained():
                         tasks.create_task(_empty(place, drained, changed))
                     self._retired += place.take_retired()
                 tasks.create_task(self._close_retired())
@@ -196,6 +237,11 @@ class Registry:
 async def _check(place: PlaceState, engine: str, changed: Callable[[PlaceState], None], now: float) -> None:
     if await place.check(engine, now=now):
         changed(place)
+
+
+async def _restart(place: PlaceState, changed: Callable[[PlaceState], None]) -> None:
+    await place.restart_engines()
+    changed(place)
 
 
 async def _empty(place: PlaceState, engines: list[str], changed: Callable[[PlaceState], None]) -> None:

@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 from corral.hours import Hours
 from corral.scheduling.values import Gate, Place, ResidentModel, RunningTask
+from corral.slots.device_use import DeviceUse
+from corral.slots.yielding import Yielding
 from corral.units import Bytes, format_bytes, format_duration
 from corral.work import Engine, SlotId
 
@@ -83,6 +86,15 @@ class SlotSpec:
         engine = SlotId(f"{self.device}/{self.engine}")
         instance = () if self.instance is None else (SlotId(f"{engine}/{self.instance}"),)
         return *instance, engine, self.device
+
+    @property
+    def port(self) -> int | None:
+        """The port of its server; None of an engine without a URL."""
+        url = self.settings.get("url")
+        if not isinstance(url, str):
+            return None
+        parts = urlsplit(url)
+        return parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
     @property
     def occupies(self) -> str:
@@ -276,3 +288,7 @@ class PlaceView:
     """The policy's view of all of them."""
     slots: tuple[SlotView, ...]
     holds: tuple[Hold, ...]
+    use: DeviceUse | None = None
+    """The newest look at the device; None where this server cannot look at it."""
+    yielding: Yielding | None = None
+    """The programs outside of Corral that have the device now."""

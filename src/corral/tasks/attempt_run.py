@@ -43,6 +43,8 @@ class StopReason(StrEnum):
     """The server stops; the task goes back to the queue."""
     CLOSED = "closed"
     """The hours of its slot or its queue are over, and interrupt what still runs; the task goes back to the queue."""
+    WITHDRAWN = "withdrawn"
+    """Its device is not the queue's any more: it was given to other programs, or is lost."""
     LOST = "lost"
     """The lease could not be kept: another attempt can own the task, so nothing is reported."""
 
@@ -54,6 +56,7 @@ class Failure:
     problem: Problem
     scope: FailureScope
     avoid_slot: bool = False
+    out_of_memory: bool = False
     cut_off: bool = False
     """Whether the attempt was stopped before its engine was done."""
 
@@ -80,12 +83,14 @@ class StopSignal:
     """Asks a running attempt to stop; the first reason counts."""
 
     reason: StopReason | None = None
+    problem: Problem | None = None
+    """Why its device was withdrawn."""
     _event: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def set(self, reason: StopReason) -> None:
+    def set(self, reason: StopReason, problem: Problem | None = None) -> None:
         """Ask for the stop."""
         if self.reason is None:
-            self.reason = reason
+            self.reason, self.problem = reason, problem
         self._event.set()
 
     async def wait(self) -> None:
@@ -174,7 +179,12 @@ def make_failure(error: CorralError) -> Failure:
     else:  # a full disk is this server's trouble: the attempt is lost, not spent
         scope = FailureScope.SLOT if isinstance(error, DiskFullError) else FailureScope.ATTEMPT
     problem = clean_problem(_join_problems(error))
-    return Failure(problem=problem, scope=scope, avoid_slot=scope is FailureScope.SLOT)
+    return Failure(
+        problem=problem,
+        scope=scope,
+        avoid_slot=scope is FailureScope.SLOT,
+        out_of_memory=isinstance(error, EngineError) and error.out_of_memory,
+    )
 
 
 def _join_problems(error: CorralError) -> Problem:

@@ -23,6 +23,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
+from corral.cluster.yields import YieldTo
 from corral.scheduling.estimating import Estimate, WaitingWork, estimate
 from corral.scheduling.explaining import NO_SLOT
 from corral.scheduling.judgement import Judgement
@@ -35,6 +36,8 @@ from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.attempt_run import Ended, StopReason
 from corral.tasks.board import Board
 from corral.tasks.deadlines import DeadlineKeeper
+from corral.tasks.device_care import DeviceCare
+from corral.tasks.device_room import DeviceRoom
 from corral.tasks.disk import DiskWatch
 from corral.tasks.hours import HoursKeeper
 from corral.tasks.leadership import Rhythm, hold_leadership
@@ -46,17 +49,11 @@ from corral.tasks.running import Attempt, Runner
 from corral.tasks.scratch import ScratchFolders
 from corral.tasks.store import dispatching
 from corral.tasks.store.leading import LeadLostError
-from corral.tasks.store.pool import (
-    CONNECTION_LOST,
-    DatabaseFullError,
-    DatabaseUnavailableError,
-    Pool,
-    describe_lack,
-)
+from corral.tasks.store.pool import CONNECTION_LOST, DatabaseFullError, DatabaseUnavailableError, Pool, describe_lack
 from corral.tasks.store.transitions import Lease, TaskChange
 from corral.tasks.supervision import supervise
 from corral.units import Bytes
-from corral.work import FailureScope
+from corral.work import FailureScope, SlotId
 
 log = structlog.get_logger()
 
@@ -76,6 +73,8 @@ class DispatchRules:
     bounds: PolicyBounds = field(default_factory=PolicyBounds)
     disk_reserve: Bytes = field(default=Bytes(0))
     """Free bytes below which nothing starts."""
+    yields: Mapping[SlotId, YieldTo] = field(default_factory=dict[SlotId, YieldTo])
+    """By device: the programs and users that it is given to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,8 +141,10 @@ class Dispatcher:
             pool, self._lease, self._picture.attempts, heartbeat_s=self._timings.heartbeat_s, monotonic=monotonic
         )
         self._disk = DiskWatch(artifacts, self._alarms, reserve=rules.disk_reserve)
+        room, grace_s = DeviceRoom(slots), self._timings.stop_grace_s
+        self.devices = DeviceCare(slots, self._picture, self._alarms, room, rules.yields)
         self._runner = Runner(
-            slots, artifacts, ScratchFolders(scratch), board, self._disk, self._timings.stop_grace_s, self._note_change
+            slots, artifacts, ScratchFolders(scratch), board, self._disk, grace_s, self._note_change, room
         )
         self._tasks = asyncio.TaskGroup()
         self._inbox: list[tuple[Attempt, Ended]] = []
@@ -202,7 +203,7 @@ class Dispatcher:
             for name, queue in rules.queues.items()
         }
         self._judgement.change_bounds(rules.bounds)
-        self._disk.reserve = rules.disk_reserve
+        self._disk.reserve, self.devices.rules = rules.disk_reserve, rules.yields
         self._reconciler.read_gates_soon()
 
     def stop(self) -> None:

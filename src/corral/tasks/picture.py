@@ -18,6 +18,7 @@ from corral.scheduling.values import Assignment, Queue, QueuedTask, RunningTask,
 from corral.slots.place import PlaceState
 from corral.slots.registry import Registry
 from corral.slots.values import Hold, HoldKind
+from corral.slots.yielding import HandedOver
 from corral.tasks.attempt_run import StopReason
 from corral.tasks.lifecycle import GivenUp
 from corral.tasks.lost_jobs import LostJobs
@@ -38,6 +39,8 @@ class Picture:
         """The policy's view of every place; a decision reads it as it is."""
         self.ready = ReadyTasks()
         self.jobs = LostJobs(slots)
+        self.handed_over: Mapping[SlotId, HandedOver] = {}
+        """Devices that users gave to other programs by hand."""
         self._unknown_s = unknown_s
         self.attempts: dict[UUID, Attempt] = {}
         self.unwritten: list[TaskChange] = []

@@ -166,6 +166,7 @@ class Reconciler:
         self._gates_due = False
         gates = await dispatching.read_gates(self._pool)
         self._picture.slots.note_gates({SlotId(name): gate for (kind, name), gate in gates.items() if kind == "slot"})
+        self._picture.handed_over = await dispatching.read_handed_over(self._pool)
         self._picture.refresh()
         for name, queue in self._picture.queues.items():
             paused = gates.get(("queue", name)) is Gate.PAUSED

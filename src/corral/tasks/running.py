@@ -18,6 +18,7 @@ from corral.slots.values import Hold
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.attempt_run import Ended, Failure, Order, StopReason, StopSignal, make_failure, run_attempt
 from corral.tasks.board import Board, Preview, Progress
+from corral.tasks.device_room import DeviceRoom, Follow
 from corral.tasks.disk import DiskWatch
 from corral.tasks.lifecycle import AttemptFailed, Event, Leased, Released, Started, Stopped, Succeeded
 from corral.tasks.scratch import ScratchFolders
@@ -90,6 +91,9 @@ class Attempt:
             case StopReason.CLOSED:
                 note = f"the hours of {self.slots[0]} or of queue {self.task.queue} are over"
                 return TaskChange(task=self.task.id, event=Released(self.id), note={"because": note})
+            case StopReason.WITHDRAWN:
+                event = AttemptFailed(self.id, FailureScope.SLOT, random.random(), cut_off=True)
+                return TaskChange(task=self.task.id, event=event, error=self.stop.problem)
             case StopReason.CANCELLED:
                 return TaskChange(task=self.task.id, event=Stopped(self.id))
             case None:
@@ -128,6 +132,7 @@ class Runner:
     """How long a cancelled engine can take to stop before it is killed."""
     changed: Callable[[PlaceState], None]
     """Called when the memory of a slot was given up."""
+    room: DeviceRoom
 
     async def run(self, attempt: Attempt, details: Details) -> Ended:
         """Run an attempt to its end; its failures are values."""
@@ -138,6 +143,9 @@ class Runner:
                 self.changed(place)
         if details.missing_files:
             return _fail_without_inputs(details)
+        lack = await self.room.find_lack(attempt.places, attempt.task.memory)
+        if lack is not None:
+            return Ended(failure=Failure(problem=lack, scope=FailureScope.WAIT))
         try:
             work = await self._make_work(attempt, details)
         except CorralError as error:
@@ -146,7 +154,8 @@ class Runner:
         order = Order(work, _BoardReporter(attempt, self.board), attempt.stop, self.stop_grace_s)
         ended: Ended | None = None
         try:
-            ended = await self._judge_failure(await run_attempt(engine, order, self.artifacts))
+            with self.room.follow(attempt.places) as follow:
+                ended = await self._judge_failure(await run_attempt(engine, order, self.artifacts), follow)
             return ended
         finally:
             await self.scratch.give_back(work.scratch, returned=ended is not None and ended.values is not None)
@@ -154,11 +163,22 @@ class Runner:
     def _find_files(self, details: Details) -> dict[str, Path]:
         return {name: self.artifacts.check(sha256) for name, sha256 in details.files.items()}
 
-    async def _judge_failure(self, ended: Ended) -> Ended:
-        """Blame a full disk for the failure that it brought about, whatever the engine's program said of it."""
+    async def _judge_failure(self, ended: Ended, follow: Follow) -> Ended:
+        """Blame what brought a failure about, whatever the engine's program said of it.
+
+        Memory that others took, a suspend, a full disk.
+        """
         failure = ended.failure
         if failure is None or failure.scope not in (FailureScope.ATTEMPT, FailureScope.SLOT):
             return ended
+        outside = follow.describe_rise() if failure.out_of_memory else None
+        if outside is None and follow.slept:
+            outside = "the machine slept while it ran"
+        if outside is not None:
+            problem = replace(
+                failure.problem, code="attempt.disturbed", what=f"{outside}; it ended with: {failure.problem.what}"
+            )
+            return replace(ended, failure=replace(failure, problem=problem, scope=FailureScope.SLOT))
         full = await self.disk.try_writing()
         if full is None or failure.problem.code == full.code:
             return ended

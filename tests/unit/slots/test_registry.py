@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 import pytest
 
 from corral.scheduling.values import Gate, RunningTask
-from corral.slots.place import SlotHeldError, close_engines
+from corral.slots.closing import close_engines
+from corral.slots.place import SlotHeldError
 from corral.slots.registry import Registry
 from corral.slots.values import DeviceSpec, Difference, Hold, HoldKind, SlotSpec, Wanted
 from corral.units import Bytes

@@ -1,0 +1,123 @@
+"""The room of devices for attempts: looked at just before a start, and followed until the end.
+
+What others take after the start can end an attempt; that is then known to have been them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from corral.errors import Problem
+from corral.scheduling.values import Place
+from corral.slots.device_use import LEAST_STEP, DeviceUse, describe_programs
+from corral.slots.place import PlaceState
+from corral.slots.registry import Registry
+from corral.units import Bytes, format_bytes
+from corral.work import SlotId
+
+LOOK_DEADLINE_S = 2.0
+"""How long a start waits for a fresh look; without one, the last look stands."""
+
+
+@dataclass(slots=True, eq=False)
+class Follow:
+    """What others held of an attempt's devices, from its start on."""
+
+    devices: frozenset[SlotId]
+    at_start: dict[SlotId, int] = field(default_factory=dict[SlotId, int])
+    most: dict[SlotId, tuple[int, str]] = field(default_factory=dict[SlotId, tuple[int, str]])
+    """With the programs that held it."""
+    slept: bool = False
+    """Whether the machine was suspended meanwhile."""
+
+    def describe_rise(self) -> str | None:
+        """Say how much more others held at some moment than at the start; None where that was not seen."""
+        for device, (most, programs) in self.most.items():
+            risen = most - self.at_start.get(device, most)
+            if risen >= LEAST_STEP:
+                whose = programs or "programs outside of Corral"
+                return f"others held {format_bytes(risen)} more of {device} than at its start ({whose})"
+        return None
+
+
+class DeviceRoom:
+    """The room of one server's devices, as the newest look shows it."""
+
+    def __init__(self, slots: Registry) -> None:
+        self.look_asked = asyncio.Event()
+        """Set where a look is wanted before its time."""
+        self._slots = slots
+        self._follows: set[Follow] = set()
+        self._looked = asyncio.Event()
+        self._watches = False
+
+    @contextmanager
+    def follow(self, places: Sequence[PlaceState]) -> Generator[Follow]:
+        """Follow what others hold of the devices of an attempt while it runs."""
+        follow = Follow(frozenset(place.device.name for place in places))
+        self._follow(follow, {place.device.name: place.use for place in places if place.use is not None})
+        self._follows.add(follow)
+        try:
+            yield follow
+        finally:
+            self._follows.discard(follow)
+
+    def note_look(self, seen: Mapping[SlotId, DeviceUse]) -> None:
+        """Take one look at the devices."""
+        self._watches = True
+        self._looked.set()
+        self._looked = asyncio.Event()
+        for follow in self._follows:
+            self._follow(follow, {name: use for name, use in seen.items() if name in follow.devices})
+
+    def _follow(self, follow: Follow, seen: Mapping[SlotId, DeviceUse]) -> None:
+        """Note what others hold; where that cannot be distinguished from what the attempt itself takes, nothing is."""
+        for name, use in seen.items():
+            foreign = use.measure_foreign(0, all_reported=0) if use.own is not None else None
+            if foreign is not None:
+                follow.at_start.setdefault(name, foreign)
+                if foreign >= follow.most.get(name, (0, ""))[0]:
+                    follow.most[name] = foreign, describe_programs(use.programs)
+
+    def note_sleep(self) -> None:
+        """Note that the machine was suspended while these attempts ran."""
+        for follow in self._follows:
+            follow.slept = True
+
+    async def find_lack(self, places: Sequence[PlaceState], memory: Bytes | None) -> Problem | None:
+        """Look again just before a start; return why its memory is not there any more, or None."""
+        if not self._watches or memory is None or all(place.device.visible is None for place in places):
+            return None
+        looked = self._looked
+        self.look_asked.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_DEADLINE_S):
+                await looked.wait()
+        return next((lack for place in places if (lack := self._find_lack(place, places, memory))), None)
+
+    def _find_lack(self, place: PlaceState, places: Sequence[PlaceState], memory: Bytes) -> Problem | None:
+        use = place.use
+        if use is None or use.own is None or use.total is None or use.problem is not None:
+            return None
+        others = [other for other in self._slots if other.device.provider == place.device.provider]
+        busy = sum(_count_held(other.to_place()) for other in others if other not in places and other.holds)
+        foreign = use.measure_foreign(sum(other.count_reported(use.located)[0] for other in others), all_reported=0)
+        room = min(use.total - (foreign or 0), place.device.limit or use.total) - busy
+        if memory <= room:
+            return None
+        whose = describe_programs(use.programs)
+        return Problem(
+            code="attempt.no_memory",
+            what=f"it needs {format_bytes(memory)}, and {format_bytes(max(0, room))} of {place.device.name} are left"
+            + (f" next to {whose}" if whose else ""),
+            hint="it starts when there is room; `yieldTo` of a GPU says which programs go before tasks",
+        )
+
+
+def _count_held(place: Place) -> int:
+    """Bytes that a busy place holds: the models in its memory, or what its task was measured to take."""
+    running = place.running.memory if place.running is not None else None
+    return max(running or 0, sum(resident.memory or 0 for resident in place.resident))
