@@ -14,7 +14,8 @@ from corral.slots.registry import Registry
 from corral.slots.values import DeviceSpec, SlotSpec, Wanted
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
-from corral.tasks.dispatcher import Dispatcher, DispatchRules
+from corral.tasks.dispatch_rules import DispatchRules
+from corral.tasks.dispatcher import Dispatcher
 from corral.tasks.store.pool import Pool
 from corral.tasks.store.submitting import submit
 from corral.tasks.values import Submission, TaskSpec

@@ -19,7 +19,8 @@ from corral.slots.registry import Registry
 from corral.slots.values import DeviceSpec, Wanted
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
-from corral.tasks.dispatcher import Dispatcher, DispatchRules, Timings
+from corral.tasks.dispatch_rules import DispatchRules, Timings
+from corral.tasks.dispatcher import Dispatcher
 from corral.tasks.leadership import Rhythm
 from corral.tasks.store.pool import open_pool
 from corral.work import SlotId

@@ -13,7 +13,8 @@ from corral.operations.reloading import LocalCluster, ReloadAnswer, ReloadAsked,
 from corral.server.auth import LOCAL_OWNER
 from corral.server.slots_here import make_policy_bounds, make_queues, make_yields
 from corral.slots.values import Difference, Wanted
-from corral.tasks.dispatcher import Dispatcher, DispatchRules
+from corral.tasks.dispatch_rules import DispatchRules
+from corral.tasks.dispatcher import Dispatcher
 from corral.tasks.store.audit import Act, Action
 from corral.tasks.store.pool import CONNECTION_LOST
 

@@ -13,21 +13,20 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
 import asyncpg
 import structlog
 
-from corral.cluster.yields import YieldTo
 from corral.scheduling.estimating import Estimate, WaitingWork, estimate
 from corral.scheduling.explaining import NO_SLOT
 from corral.scheduling.judgement import Judgement
-from corral.scheduling.values import DurationKey, Explanation, PolicyBounds, Queue
+from corral.scheduling.values import DurationKey, Explanation
 from corral.slots.place import PlaceState
 from corral.slots.registry import Registry
 from corral.slots.values import Difference, Wanted
@@ -39,8 +38,9 @@ from corral.tasks.deadlines import DeadlineKeeper
 from corral.tasks.device_care import DeviceCare
 from corral.tasks.device_room import DeviceRoom
 from corral.tasks.disk import DiskWatch
+from corral.tasks.dispatch_rules import DispatchRules, Timings
 from corral.tasks.hours import HoursKeeper
-from corral.tasks.leadership import Rhythm, hold_leadership
+from corral.tasks.leadership import hold_leadership
 from corral.tasks.leases import LeaseKeeper
 from corral.tasks.lifecycle import TERMINAL, AttemptLost, GivenUp, StartTimeReached, StopAttempt
 from corral.tasks.picture import Picture
@@ -52,8 +52,7 @@ from corral.tasks.store.leading import LeadLostError
 from corral.tasks.store.pool import CONNECTION_LOST, DatabaseFullError, DatabaseUnavailableError, Pool, describe_lack
 from corral.tasks.store.transitions import Lease, TaskChange
 from corral.tasks.supervision import supervise
-from corral.units import Bytes
-from corral.work import FailureScope, SlotId
+from corral.work import FailureScope
 
 log = structlog.get_logger()
 
@@ -63,34 +62,6 @@ _SLOT_RESTS = frozenset({FailureScope.SLOT, FailureScope.WAIT})
 """Failures after which a slot takes nothing more until a check of its engine."""
 AT_ONCE = 32
 """Attempts started or ended in one step of the event loop, which takes some 2 ms; the next step goes on."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DispatchRules:
-    """The cluster file's settings of dispatching."""
-
-    queues: Mapping[str, Queue]
-    bounds: PolicyBounds = field(default_factory=PolicyBounds)
-    disk_reserve: Bytes = field(default=Bytes(0))
-    """Free bytes below which nothing starts."""
-    yields: Mapping[SlotId, YieldTo] = field(default_factory=dict[SlotId, YieldTo])
-    """By device: the programs and users that it is given to."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timings:
-    """The dispatcher's waits; tests shorten them."""
-
-    lease_ttl: timedelta = timedelta(seconds=60)
-    """Longer than a database restart or a stalled disk. A server that dies frees its tasks sooner (`Dispatcher`)."""
-    heartbeat_s: float = 15.0
-    safety_poll_s: float = 5.0
-    """How often the picture in memory is compared with the database: a notification was lost, a clock jumped."""
-    retry_s: float = 0.5
-    """Wait between tries while the database does not answer."""
-    stop_grace_s: float = 10.0
-    """How long a cancelled engine can take to stop before it is killed."""
-    rhythm: Rhythm = field(default_factory=Rhythm)
 
 
 class Dispatcher:

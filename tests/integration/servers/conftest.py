@@ -14,7 +14,8 @@ from corral.slots.registry import Registry
 from corral.slots.values import DeviceSpec, Wanted
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
-from corral.tasks.dispatcher import Dispatcher, DispatchRules, Timings
+from corral.tasks.dispatch_rules import DispatchRules, Timings
+from corral.tasks.dispatcher import Dispatcher
 from corral.tasks.lifecycle import TERMINAL
 from corral.tasks.store.pool import CHANNEL, Pool, connect
 from corral.tasks.store.reading import get_tasks

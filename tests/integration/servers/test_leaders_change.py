@@ -10,7 +10,7 @@ import asyncpg
 
 from builders import a_submission, a_task
 from corral.tasks.board import Board
-from corral.tasks.dispatcher import Timings
+from corral.tasks.dispatch_rules import Timings
 from corral.tasks.lifecycle import CancelRequested, TaskState
 from corral.tasks.store.leading import LOCK
 from corral.tasks.store.submitting import submit

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from builders import a_submission, a_task
-from corral.tasks.dispatcher import Timings
+from corral.tasks.dispatch_rules import Timings
 from corral.tasks.lifecycle import TERMINAL, TaskState
 from corral.tasks.store.submitting import submit
 from corral.work import EngineError, OutputFile, Produced, Reporter, Work

@@ -17,7 +17,7 @@ import pytest
 
 from builders import a_submission, a_task
 from corral.tasks.board import Board
-from corral.tasks.dispatcher import Timings
+from corral.tasks.dispatch_rules import Timings
 from corral.tasks.leadership import Rhythm, Watch
 from corral.tasks.lifecycle import Leased, TaskState
 from corral.tasks.store import leading, story

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from builders import a_submission, a_task
-from corral.tasks.dispatcher import Timings
+from corral.tasks.dispatch_rules import Timings
 from corral.tasks.lifecycle import TaskState
 from corral.tasks.store import story
 from corral.tasks.store.submitting import submit

@@ -16,7 +16,7 @@ import pytest
 
 from builders import a_submission, a_task
 from corral.server.database import EmbeddedDatabase
-from corral.tasks.dispatcher import Timings
+from corral.tasks.dispatch_rules import Timings
 from corral.tasks.lifecycle import TaskState
 from corral.tasks.migrations import migrate
 from corral.tasks.store import story

@@ -9,7 +9,7 @@ from corral.engines.http.client import Timings
 from corral.engines.ollama.engine import Ollama
 from corral.scheduling.values import PolicyBounds, Rule
 from corral.slots.place import CHECK_EVERY_S
-from corral.tasks.dispatcher import Timings as DispatcherTimings
+from corral.tasks.dispatch_rules import Timings as DispatcherTimings
 from corral.tasks.lifecycle import TaskState
 from corral.tasks.reconciling import LOOK_FOR_MODELS_S
 from corral.tasks.store.submitting import submit

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from builders import a_submission, a_task
 from corral.scheduling.values import Gate, Queue, Rule
 from corral.slots.values import DeviceSpec, Hold, HoldKind, Wanted
-from corral.tasks.dispatcher import DispatchRules, Timings
+from corral.tasks.dispatch_rules import DispatchRules, Timings
 from corral.tasks.lifecycle import CancelRequested, Leased, TaskState
 from corral.tasks.reconciling import PAGE
 from corral.tasks.store import story

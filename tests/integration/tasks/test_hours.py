@@ -12,7 +12,7 @@ from corral.hours import DAY_MINUTES, DAYS, Hours, make_hours
 from corral.scheduling.values import Queue, Rule
 from corral.slots.registry import Registry
 from corral.slots.values import Wanted
-from corral.tasks.dispatcher import DispatchRules
+from corral.tasks.dispatch_rules import DispatchRules
 from corral.tasks.hours import HoursKeeper
 from corral.tasks.lifecycle import TaskState
 from corral.tasks.picture import Picture
