@@ -48,9 +48,9 @@ class Receiver:
             self._note()
         return answer or web.Response(status=204)
 
-    async def wait_for(self, holds: Callable[[Receiver], bool]) -> None:
+    async def wait_for(self, holds: Callable[[Receiver], bool], *, within_s: float = 30) -> None:
         """Wait until something is true of what has arrived."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(within_s):
             while not holds(self):
                 await self._news.wait()
 

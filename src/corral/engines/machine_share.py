@@ -66,14 +66,28 @@ class MachineShare:
         return make_worker_environment(base, gpus=gpus, threads=self.threads, mark=make_mark(self.log_dir))
 
 
-_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|DATABASE_URL|DSN$|^PG", re.I)
+_SECRET = re.compile(
+    r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|DATABASE_URL|WEBHOOK|DSN$|^PG", re.I
+)
 """Names of variables that hold secrets by convention, `CORRAL_DATABASE_URL` and `HF_TOKEN` among them; what runs in a
 worker (any program, with `command`) needs none of them: models come from the store."""
 
 
+_SECRET_VALUE = re.compile(
+    r"(?:[a-z0-9+]+://[^/\s]*@|(?!(?:https?|socks[45]?h?|ftp|file|unix|tcp|ssh|npipe|git)://)[a-z0-9+]+://|whsec_)",
+    re.I,
+)
+"""URLs that name a user, URLs of services (databases, brokers, what `notify` of the cluster file sends to), and signing
+secrets of webhooks."""
+
+
 def drop_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that hold no secret by their name."""
-    return {name: value for name, value in environment.items() if not _SECRET.search(name)}
+    """Return the variables that hold no secret by their name or the look of their value."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if not _SECRET.search(name) and not _SECRET_VALUE.match(value)
+    }
 
 
 def make_worker_environment(base: Mapping[str, str], *, gpus: Sequence[str], threads: int, mark: str) -> dict[str, str]:

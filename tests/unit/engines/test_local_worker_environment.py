@@ -53,3 +53,25 @@ def test_libraries_of_nvidias_wheels_are_found_after_those_of_the_user(tmp_path:
         f"/opt/mine:{tmp_path}/cublas/lib:{tmp_path}/cudnn/lib"
     )
     assert "LD_LIBRARY_PATH" not in add_libraries({}, ())
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "ntfys://ntfy.sh/topic",
+        "mailtos://ada:pw@example.org",
+        "tgram://123:abc/456",
+        "https://ada:pw@host/",
+        "whsec_AAAA",
+    ],
+)
+def test_what_notifies_people_and_signs_webhooks_stays_with_the_server(value: str) -> None:
+    assert "PHONE" not in make_worker_environment({"PHONE": value}, gpus=(), threads=1, mark="m")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["http://proxy:3128", "unix:///run/docker.sock", "tcp://127.0.0.1:2375", "/usr/bin:/bin", "unix:path=/run/bus", ""],
+)
+def test_what_programs_are_told_about_the_machine_is_theirs(value: str) -> None:
+    assert make_worker_environment({"NAME": value}, gpus=(), threads=1, mark="m")["NAME"] == value
