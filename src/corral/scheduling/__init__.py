@@ -2,5 +2,6 @@
 
 Belongs here: the policy, the backlog it looks at, the reasons it gives, and the values of its questions and answers.
 Does not belong here: time, I/O, randomness, the database, engines.
-May import: `corral.cluster.values`, `corral.hours`, `corral.work`, `corral.units`, `corral.errors`.
+May import: `corral.cluster.values`, `corral.engine_kinds`, `corral.hours`, `corral.work`, `corral.units`,
+`corral.errors`.
 """

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import ClassVar
 
+from corral.engine_kinds import ENGINES
 from corral.errors import CorralError, Kind, Problem
 from corral.scheduling.affinity import find_patience
 from corral.scheduling.deadlines import list_urgent
@@ -274,10 +275,13 @@ def _describe_missing_model(snapshot: Snapshot, task: QueuedTask, outcome: Outco
     )
     if broken:
         return f"{list_some(lacking)} lacks {task.model}, and {list_some(broken)}"
-    pull = f"corral models pull {task.model} --on {lacking[0]}"
+    kind = ENGINES.get(task.engine)
+    bring = "install it on its server, or name one that `corral models list --on all` shows"
+    if kind is not None and kind.hosts_models:
+        bring = f"bring it there with `corral models pull {task.model} --on {lacking[0]}`"
     where = "the one slot" if len(lacking) == 1 else f"any of the {len(lacking)} slots"
     until = f"this task fails after {format_duration(snapshot.bounds.model_wait.total_seconds())} without it"
-    return f"{task.model} is not on {where} where {task.engine} runs; bring it there with `{pull}`; {until}"
+    return f"{task.model} is not on {where} where {task.engine} runs; {bring}; {until}"
 
 
 def _describe_no_fit(task: QueuedTask, outcome: Outcome) -> str:

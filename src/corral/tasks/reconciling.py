@@ -202,7 +202,7 @@ class Reconciler:
             problem = Problem(
                 code="task.model_missing",
                 what=f"no server that the task can be sent to has had the model {task.model} for {wait}",
-                hint=f"bring it to one with `corral models pull`, then run `corral tasks retry {task.id}`",
+                hint=f"bring it to one (`corral models list --on all`), then run `corral tasks retry {task.id}`",
             )
             picture.ready.drop(task.id)
             picture.unwritten.append(TaskChange(task=task.id, event=GivenUp(), error=problem))

@@ -397,6 +397,15 @@ async def test_server_without_a_way_to_unload_is_known_as_such(owner: str) -> No
         await engine.close()
 
 
+async def test_a_list_of_loaded_models_in_ollamas_shape_is_not_taken_for_the_other(server: OpenAiDouble) -> None:
+    server.loaded = [{"name": "smol"}]  # type: ignore[list-item]  # as Ollama lists them
+    engine = OpenAi(server.url, timings=QUICK)
+
+    assert not await engine.can_unload()
+    assert await engine.resident() == ()
+    await engine.close()
+
+
 async def test_a_server_without_a_list_of_models_is_one_all_the_same(server: OpenAiDouble, engine: OpenAi) -> None:
     server.faults.missing = frozenset({"/v1/models"})
 

@@ -22,6 +22,7 @@ from corral.server.services import Services
 from corral.work import ListsModels, ModelHost
 from doubles.ollama import OllamaDouble
 from doubles.ollama_models import SIZE
+from doubles.openai_server import OpenAiDouble
 from doubles.serving import Serving, serving
 
 ROUTE = "/corral/v1/models/hosted"
@@ -275,3 +276,17 @@ async def test_a_file_is_placed_for_one_instance_and_what_cannot_be_is_refused(
     assert (without.status, without.json["error"]["code"]) == (404, "instance.no_models_folder")
     assert (away.status, away.json["error"]["code"]) == (409, "models.not_placed")
     assert (taken.status, taken.json["error"]["where"]) == (409, str(folders["left"] / "loras" / "paint.safetensors"))
+
+
+async def test_models_of_a_server_that_is_not_managed_from_here_are_listed_and_left_alone(
+    services: Services, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with OpenAiDouble(owner="vllm", model_names={"qwen": {"max_model_len": 8192}}) as server:
+        settings = EngineSettings(name="openai", instances=(Instance(name="vllm", url=server.url),))
+        cluster = replace(services.cluster, engines={**services.cluster.engines, "openai": settings})
+        async with serving(replace(services, in_effect=InEffect(cluster))) as api:
+            listed = await run(api, capsys, "list", "--on", "vllm")
+            refused = await api.post(f"{ROUTE}/pull", {"on": "vllm", "model": "qwen"})
+
+    assert "qwen" in listed
+    assert (refused.status, refused.json["error"]["code"]) == (422, "instance.models_fixed")

@@ -27,8 +27,8 @@ class ServedModels:
 
     def __init__(self, client: ServerClient) -> None:
         self._client = client
-        self._has_list_of_loaded = True
-        """Whether the server might have one; asked once."""
+        self._has_list_of_loaded: bool | None = None
+        """Whether the server has one in that form; None until it is known."""
 
     async def list_hosted(self) -> tuple[HostedModel, ...]:
         """List every model under each of its names, and which are known to be in memory. Raises: EngineError."""
@@ -61,7 +61,7 @@ class ServedModels:
         if any(_read_status(facts) for facts in await self._list()):
             return True
         await self._ask_for_loaded()
-        return self._has_list_of_loaded
+        return self._has_list_of_loaded is True
 
     async def _list(self) -> list[dict[str, Json]]:
         answer = await self._client.look(LIST)
@@ -76,16 +76,17 @@ class ServedModels:
 
     async def _ask_for_loaded(self) -> list[str]:
         """Ask for the models in memory as Speaches lists them; nothing where the server has no such list."""
-        if not self._has_list_of_loaded:
+        if self._has_list_of_loaded is False:
             return []
         try:
-            answer = await self._client.look(_LOADED)
+            listed = (await self._client.look(_LOADED)).get("models")
         except CallMissingError:
-            self._has_list_of_loaded = False
-            return []
+            listed = None
         except EngineError:
             return []
-        return [name for name in map(as_text, as_list(answer.get("models"))) if name]
+        # Ollama's list has the path, too; its entries are objects, and are unloaded in another way.
+        self._has_list_of_loaded = isinstance(listed, list) and all(isinstance(name, str) for name in as_list(listed))
+        return as_list(listed) if self._has_list_of_loaded else []
 
 
 def _holds(facts: dict[str, Json]) -> bool:
