@@ -16,13 +16,17 @@ class Occasion(StrEnum):
     """Every task of a batch has ended."""
     TASK_FAILED = "task-failed"
     """A task has failed for good: it is not tried again."""
+    FORECAST_MISSED = "forecast-missed"
+    """A batch with a deadline cannot be done by then any more."""
     SLOT_CLOSED = "slot-closed"
-    """The engine of a slot does not work, and takes no tasks until it does."""
+    """A slot takes no tasks, since its engine or its GPU does not work."""
+    SLOT_YIELDS = "slot-yields"
+    """A GPU is given to programs outside of Corral."""
     DISK_LOW = "disk-low"
     """Nothing starts, since the server's disk is nearly full."""
 
 
-OF_TASKS = (Occasion.BATCH_ENDED, Occasion.TASK_FAILED)
+OF_TASKS = (Occasion.BATCH_ENDED, Occasion.TASK_FAILED, Occasion.FORECAST_MISSED)
 """Those that belong to batches and tasks; the others are the server's."""
 
 

@@ -32,8 +32,15 @@ def list_conditions(alarms: Iterable[Alarm], places: Iterable[PlaceView]) -> Ite
         if alarm.name == disk.ALARM:
             data: dict[str, Json] = {"what": alarm.what, "hint": alarm.hint}
             yield Condition(name=alarm.name, occasion=Occasion.DISK_LOW, data=data)
-    for slot in (slot for place in places for slot in place.slots):
-        if slot.problem not in (None, NOT_CHECKED):
+    for place in places:
+        if place.use is not None and place.use.problem is not None:
+            device = place.device.name
+            data = {"slot": device, "reason": f"the GPU cannot be used: {place.use.problem}"}
+            yield Condition(name=f"slot/{device}", occasion=Occasion.SLOT_CLOSED, data=data)
+            continue
+        for slot in place.slots:
+            if slot.problem in (None, NOT_CHECKED):
+                continue
             data = {"slot": slot.spec.id, "reason": slot.problem}
             yield Condition(name=f"slot/{slot.spec.id}", occasion=Occasion.SLOT_CLOSED, data=data)
 

@@ -21,13 +21,14 @@ import structlog
 
 from corral.cluster.values import Cluster
 from corral.errors import CorralError
+from corral.hours import find_machine_zone
 from corral.notifications import outbox, people, pictures, webhooks
 from corral.notifications.conditions import Condition, ConditionWatch, list_conditions
 from corral.notifications.deriving import derive
 from corral.notifications.happenings import Happening, list_messages
 from corral.notifications.outbox import Failure, Message
 from corral.notifications.receiving import ReceiverGoneError, find_endpoint, find_origin, find_target, show_receiver
-from corral.notifications.texts import compose
+from corral.notifications.texts import Sender, compose
 from corral.notifications.webhooks import WebhookError
 from corral.tasks.alarms import Alarms
 from corral.tasks.artifacts import ArtifactStore
@@ -231,7 +232,8 @@ class Notifier:
                     return
             url = people.read_url(target, self._environ)
             cluster = self._cluster()
-            text = compose(cluster.name, messages, link=cluster.server.link)
+            zone = cluster.time_zone or find_machine_zone()
+            text = compose(Sender(name=cluster.name, link=cluster.server.link, zone=zone), messages)
             picture = await pictures.find_picture(self._pool, self._artifacts, messages)
             await people.notify(url, text, picture, try_s=self._waits.notify_s)
         except CorralError as error:

@@ -10,6 +10,8 @@ from builders import a_task
 from corral.cluster.receivers import Occasion, WebhookReceiver
 from corral.errors import Problem
 from corral.tasks.lifecycle import GivenUp
+from corral.tasks.store import story
+from corral.tasks.store.deadlines import note_missed, read_open_deadlines
 from corral.tasks.store.leading import take_lead
 from corral.tasks.store.pool import connect
 from corral.tasks.store.transitions import TaskChange, apply
@@ -205,3 +207,26 @@ async def test_an_end_is_reported_after_every_failure_though_the_story_is_long(p
     await receiver.wait_for(lambda seen: len(seen.taken) == 621)
     assert receiver.list_taken()[-1] == ("batch.ended", batch)
     assert [number for _, number in receiver.list_taken()[:-1]] == list(ids)
+
+
+async def test_a_deadline_that_cannot_be_met_is_reported_for_its_batch(post: Post, receiver: Receiver) -> None:
+    batch, _ = await post.submit(webhook=receiver.url, by="2030-01-01T07:00:00Z")
+    post.start()
+    (deadline,) = (await read_open_deadlines(post.pool, [batch])).values()
+    await note_missed(post.pool, deadline, None)
+    await note_missed(post.pool, deadline, None)
+    await receiver.wait_for(lambda seen: len(seen.taken) == 1)
+    assert receiver.taken[0][1]["type"] == "forecast.missed"
+    expected = {"batch": batch, "name": "portraits", "by": "2030-01-01T07:00:00+00:00", "ready_at": None, "open": 1}
+    assert receiver.taken[0][1]["data"] == expected
+    assert await post.pool.fetchval("select count(*) from outbox") == 1
+
+
+async def test_a_gpu_that_yields_is_reported_to_those_who_want_that(post: Post, receiver: Receiver) -> None:
+    post.use(receivers=(WebhookReceiver(name="ci", url=receiver.url, when=(Occasion.SLOT_YIELDS,)),))
+    post.start()
+    data = {"device": "desk/gpu0", "to": "game.x86_64 (9.8 GiB)", "since": "2026-11-29T19:02:00+00:00"}
+    async with story.open_writing(post.pool) as writing:
+        await story.append(writing, [story.Entry(kind="slot_yields", data=data)])
+    await receiver.wait_for(lambda seen: len(seen.taken) == 1)
+    assert (receiver.taken[0][1]["type"], receiver.taken[0][1]["data"]) == ("slot.yields", data)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from corral.cluster.receivers import Occasion
 from corral.notifications.conditions import Condition, ConditionWatch, list_conditions
+from corral.slots.device_use import DeviceUse
 from corral.slots.place import NOT_CHECKED
 from corral.tasks.alarms import Alarm
 from doubles.slots_shown import a_place_view
@@ -54,3 +56,12 @@ def test_alarms_and_slots_are_looked_at_and_a_slot_that_was_never_checked_is_not
         ("slot/desk/gpu0/comfyui", Occasion.SLOT_CLOSED),
     ]
     assert conditions[1].data == {"slot": "desk/gpu0/comfyui", "reason": "no answer within 10 s"}
+
+
+def test_a_gpu_that_does_not_answer_closes_its_slots_with_one_condition() -> None:
+    place = replace(
+        a_place_view("comfyui", "llama", problems={"llama": "no answer"}), use=DeviceUse(problem="it fell off the bus")
+    )
+    (condition,) = list_conditions((), (place,))
+    assert (condition.name, condition.occasion) == ("slot/node/gpu0", Occasion.SLOT_CLOSED)
+    assert condition.data["reason"] == "the GPU cannot be used: it fell off the bus"
