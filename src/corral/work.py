@@ -321,6 +321,10 @@ class StartsServer(Protocol):
         """Seconds that a start takes, as measured; 0 while it runs, None before the first."""
         ...
 
+    def forgive(self) -> None:
+        """Forget that starts failed: the next work starts it at once."""
+        ...
+
     def take_waited(self, attempt: UUID) -> float:
         """Return the seconds that an attempt waited for a start, and forget them; 0 where the server ran."""
         ...

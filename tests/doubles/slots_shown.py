@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from corral.scheduling.values import Gate, Place
 from corral.slots.values import DeviceSpec, PlaceView, SlotSpec, SlotView
@@ -18,8 +19,9 @@ def a_place_view(
     gates: Mapping[str, Gate] | None = None,
     reason: str = "",
     visible: str | None = None,
+    log: Path | None = None,
 ) -> PlaceView:
-    """Return the slots of a GPU: of engines with problems, and with gates that are not open."""
+    """Return the slots of a GPU: of engines with problems, with gates that are not open, and with a log."""
     name, problems, gates = SlotId(device), problems or {}, gates or {}
     spec = DeviceSpec(
         name=name,
@@ -37,6 +39,7 @@ def a_place_view(
                 place=name,
                 engine=engine,
                 make=lambda engine=engine: ScriptedEngine(name=engine),
+                log=log,
             ),
             gate=gates.get(engine, Gate.OPEN),
             problem=problems.get(engine),

@@ -47,6 +47,7 @@ SlotNames = Annotated[
     list[str],
     typer.Argument(metavar="SLOT...", help="Slots such as `node/gpu0/llama`, or devices such as `node/gpu0`."),
 ]
+SlotName = Annotated[str, typer.Argument(metavar="SLOT", help="A slot such as `node/gpu0/llama`.")]
 QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's name.")]
 ModelName = Annotated[
     str,

@@ -53,7 +53,7 @@ class MachineShare:
 
     def name_log(self, engine: str) -> Path:
         """Return the file for what the engine's process prints."""
-        return self.log_dir / f"{engine}-{self.device.name}.log"
+        return name_worker_log(self.log_dir, engine, self.device.name)
 
     def make_environment(self, devices: tuple[str, ...], nvidia: Sequence[Path] | None = None) -> dict[str, str]:
         """Return the environment of a new process, with these GPUs or its device's own, and a mark of its own.
@@ -64,6 +64,11 @@ class MachineShare:
         gpus = devices or ((self.device.gpu,) if self.device.gpu else ())
         base = add_libraries(os.environ, list_cuda_libraries(packages)) if gpus else os.environ
         return make_worker_environment(base, gpus=gpus, threads=self.threads, mark=make_mark(self.log_dir))
+
+
+def name_worker_log(log_dir: Path, engine: str, device: str) -> Path:
+    """Return the file for what an engine's process on a device prints; `device` is its name on the node: `gpu0`."""
+    return log_dir / f"{engine}-{device}.log"
 
 
 _SECRET = re.compile(

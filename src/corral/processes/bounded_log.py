@@ -44,13 +44,13 @@ class BoundedLog:
     @property
     def tail(self) -> tuple[str, ...]:
         """The last lines that are not empty, oldest first; long ones are cut."""
-        last = _make_printable(self._unfinished)
+        last = make_printable(self._unfinished)
         return (*self._tail, last) if last else tuple(self._tail)
 
     def _append(self, data: bytes) -> None:
         if self._size + len(data) > self._half:
             if self._path.exists():
-                self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+                self._path.replace(name_older(self._path))
             self._size = 0
             data = data[-self._half :]
         with self._path.open("ab") as file:
@@ -61,11 +61,17 @@ class BoundedLog:
         *lines, rest = (self._unfinished + data).split(b"\n")
         self._unfinished = rest[-_TAIL_LINE_LENGTH:]
         for line in lines:
-            if text := _make_printable(line):
+            if text := make_printable(line):
                 self._tail.append(text)
                 self._follow(text)
 
 
-def _make_printable(line: bytes) -> str:
+def name_older(path: Path) -> Path:
+    """Return the file of a log's older half."""
+    return path.with_name(f"{path.name}.1")
+
+
+def make_printable(line: bytes) -> str:
+    """Return the end of a line without what steers a terminal."""
     text = line[-_TAIL_LINE_LENGTH:].decode("utf-8", errors="replace").strip()
     return "".join(character if character.isprintable() else " " for character in text)

@@ -17,7 +17,8 @@ from corral.engines.building import Device, build, build_remote
 from corral.engines.credentials import name_credentials
 from corral.engines.environments.finding import Environments
 from corral.engines.inputs import check_options
-from corral.engines.servers.building import build_instance_server
+from corral.engines.machine_share import name_worker_log
+from corral.engines.servers.building import build_instance_server, name_log
 from corral.engines.servers.directory import Directory
 from corral.engines.servers.recipe import describe_run
 from corral.errors import Problem, ProblemsError
@@ -55,13 +56,14 @@ def localize(
         local, problems = machine.devices, machine.problems
     devices = {device.spec.name: device.spec for device in local}
     problems += tuple(_list_misplaced(cluster, here, devices))
+    log_dir = data_dir / "logs"
     makers = {
         settings.name: partial(
             build,
             settings.name,
             options=settings.options,
             locate=locate,
-            log_dir=data_dir / "logs",
+            log_dir=log_dir,
             holds=holds,
             environments=Environments(data_dir / ENGINES_FOLDER),
         )
@@ -69,19 +71,21 @@ def localize(
         if not ENGINES[settings.name].remote and (holds is not None or ENGINES[settings.name].held is None)
     }
     slots = [
-        _make_local_slot(device, cluster.engines[name], make)
+        _make_local_slot(device, cluster.engines[name], make, log_dir)
         for device in local
         for name, make in makers.items()
         if _suits(device, ENGINES[name], local)
     ]
-    build_run = partial(build_instance_server, log_dir=data_dir / "logs", directory=directory or Directory())
+    build_run = partial(build_instance_server, log_dir=log_dir, directory=directory or Directory())
     for settings in _list_enabled(cluster):
         for instance in settings.instances:
             if _explain_misplaced(instance, here, devices) is not None:
                 continue
             device = _find_device(cluster, instance)
             device = devices.setdefault(device.name, device)
-            slots.append(_make_instance_slot(device, settings, instance, build_run=build_run))
+            slot = _make_instance_slot(device, settings, instance, build_run=build_run)
+            log = None if instance.run is None else name_log(log_dir, settings.name, instance.name)
+            slots.append(replace(slot, log=log))
     used = {slot.device for slot in slots}
     wanted = Wanted(
         devices=tuple(device for name, device in devices.items() if name in used), slots=tuple(_group_slots(slots))
@@ -123,9 +127,12 @@ def _suits(device: LocalDevice, kind: EngineKind, devices: Sequence[LocalDevice]
     return device.suits(any_gpu=kind.any_gpu)
 
 
-def _make_local_slot(device: LocalDevice, settings: EngineSettings, make: Callable[..., Engine]) -> SlotSpec:
+def _make_local_slot(
+    device: LocalDevice, settings: EngineSettings, make: Callable[..., Engine], log_dir: Path
+) -> SlotSpec:
     spec, kind = device.spec, ENGINES[settings.name]
     has_worker = kind.in_process is None and kind.held is None  # only what computes has threads that could change
+    name = spec.name.partition("/")[2]
     return SlotSpec(
         id=SlotId(f"{spec.name}/{settings.name}"),
         device=spec.name,
@@ -137,7 +144,8 @@ def _make_local_slot(device: LocalDevice, settings: EngineSettings, make: Callab
             **({"threads": device.threads} if has_worker else {}),
             **_describe_options(settings),
         },
-        make=partial(make, device=Device(name=spec.name.partition("/")[2], gpu=spec.visible), threads=device.threads),
+        make=partial(make, device=Device(name=name, gpu=spec.visible), threads=device.threads),
+        log=name_worker_log(log_dir, settings.name, name) if has_worker else None,
     )
 
 

@@ -203,7 +203,10 @@ class PlaceState:
     def set_gates(self, find_gate: Callable[[SlotSpec], Gate]) -> None:
         """Open and close its slots."""
         for state in (*self._states.values(), *self._wanted.values()):
-            state.gate = find_gate(state.spec)
+            before, state.gate = state.gate, find_gate(state.spec)
+            if before is not state.gate is Gate.OPEN and isinstance(state.engine, StartsServer):
+                state.engine.forgive()  # it was opened by hand
+                state.check_due = 0.0
 
     # --- its device ---------------------------------------------------------------------------------------------------
 

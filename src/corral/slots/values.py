@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from corral.hours import Hours
@@ -75,6 +76,8 @@ class SlotSpec:
     settings: Mapping[str, object] = field(default_factory=dict[str, object])
     """The settings of the engine (a URL, options, threads): where they differ, the engine is made again."""
     make: Callable[[], Engine] = field(compare=False, repr=False)
+    log: Path | None = field(default=None, compare=False)
+    """The file of what its engine's process prints; None where it has none here."""
 
     @property
     def gate_names(self) -> tuple[SlotId, ...]:

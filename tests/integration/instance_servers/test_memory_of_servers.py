@@ -52,11 +52,7 @@ async def make_holder(logs: Path) -> AsyncIterator[Callable[[Holder], InstanceSe
     def make(holder: Holder) -> InstanceServer:
         recipe = make_recipe(OPENAI, "talk", Run(command=("small",)), home=logs)
         server = Server(make_program(logs), BoundedLog(logs / "small.log"))
-        made.append(
-            InstanceServer(
-                OPENAI.name, recipe, server, lambda _: holder, log="small.log", measure_memory=measure_main_memory
-            )
-        )
+        made.append(InstanceServer(OPENAI.name, recipe, server, lambda _: holder, measure_memory=measure_main_memory))
         return made[-1]
 
     yield make

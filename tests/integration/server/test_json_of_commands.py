@@ -38,7 +38,7 @@ MANIFEST = Path(__file__).parents[2] / "unit" / "linting" / "rules" / "A02" / "b
 
 NAP = {"name": "nap", "engine": "sleep", "inputs": {"seconds": 1}, "labels": {"project": "aurora"}}
 SLEEP = {"engine": "sleep", "inputs": {"seconds": 0}}
-GROUP = a_place_view("sleep", device="node/cpu0")
+GROUP = a_place_view("sleep", device="node/cpu0", log=MANIFEST)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +155,11 @@ OF_THE_QUEUE = {
         arguments=("slots", "drain", "node/cpu0/sleep", "--yes"),
         path="/slots/drain",
         body={"slots": ["node/cpu0/sleep"]},
+    ),
+    "slots logs": Row(
+        arguments=("slots", "logs", "node/cpu0/sleep", "--lines", "2"),
+        method="GET",
+        path="/slots/logs?slot=node/cpu0/sleep&lines=2",
     ),
     "queues list": Row(arguments=("queues", "list"), method="GET", path="/queues"),
     "queues pause": Row(arguments=("queues", "pause", "small"), path="/queues/small/pause"),

@@ -315,6 +315,31 @@ async def test_bug_is_told_without_its_inside(services: Services) -> None:
     assert answer.headers["x-request-id"] in answer.json["error"]["hint"]
 
 
+async def test_log_of_a_slot_is_read_from_its_end_and_on(api: Serving, services: Services, tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    services.board.show_slots(lambda: (a_place_view("comfyui", log=log),))
+    path = "/corral/v1/slots/logs?slot=node/gpu0/comfyui"
+    assert (await api.get(path)).json["lines"] == []
+
+    log.write_text("one\ntwo\nthree\n")
+    last = (await api.get(f"{path}&lines=2")).json
+    log.write_text("one\ntwo\nthree\nfour\n")
+    more = (await api.get(f"{path}&after={last['position']}")).json
+
+    assert (last["lines"], more["lines"]) == (["two", "three"], ["four"])
+
+
+async def test_slot_without_a_log_is_named_as_such(api: Serving, services: Services) -> None:
+    services.board.show_slots(lambda: (a_place_view("comfyui"),))
+    codes = [
+        (answer.status, answer.json["error"]["code"])
+        for answer in [
+            await api.get(f"/corral/v1/slots/logs?slot=node/gpu0/{engine}") for engine in ("comfyui", "comfy")
+        ]
+    ]
+    assert codes == [(404, "slot.no_log"), (404, "slot.missing")]
+
+
 async def test_every_route_is_described(api: Serving) -> None:
     described = (await api.get("/openapi.json")).json
     operations = [operation for methods in described["paths"].values() for operation in methods.values()]

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -323,6 +324,43 @@ def test_closed_gate_stays_closed_for_a_slot_that_comes_back() -> None:
     change(registry, wanted())
     change(registry, wanted(a_slot()))
     assert registry[GPU0].to_place().gate is Gate.PAUSED
+
+
+class StartingEngine(ScriptedEngine):
+    """Stands for the engine of a server that Corral starts; its next start takes as long as the test says."""
+
+    start_s: float | None = None
+    forgiven = 0
+
+    def forgive(self) -> None:
+        self.forgiven += 1
+
+    def take_waited(self, attempt: UUID) -> float:
+        return 7.5
+
+
+def test_slot_that_is_resumed_by_hand_has_its_failed_starts_forgiven() -> None:
+    engine = StartingEngine()
+    registry = Registry(wanted(replace(a_slot(), make=lambda: engine)))
+    registry.note_gates({GPU0: Gate.DRAINING})
+    assert engine.forgiven == 0
+
+    registry.note_gates({})
+    registry.note_gates({})
+
+    assert engine.forgiven == 1
+
+
+async def test_policy_sees_what_the_start_of_a_server_would_take() -> None:
+    engine = StartingEngine()
+    registry = Registry(wanted(replace(a_slot(), make=lambda: engine)))
+    place, name = registry[GPU0], a_slot().engine
+    for start_s, starts in ((None, {}), (40.0, {name: 40.0}), (0.0, {})):
+        engine.start_s = start_s
+        await place.refresh([name])
+        assert dict(place.to_place().starts) == starts
+    assert place.take_waited(name, uuid4()) == 7.5
+    assert place.take_waited("absent", uuid4()) == 0.0
 
 
 def test_gate_of_a_device_is_that_of_its_slots_until_one_has_its_own() -> None:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import typer
 
 from corral.cli import terminal
 from corral.cli.listing import format_ago, format_clock
-from corral.cli.options import AsJson, DataDir, DryRun, SlotNames, Url, Yes, make_example, make_group
+from corral.cli.options import AsJson, DataDir, DryRun, SlotName, SlotNames, Url, Yes, make_example, make_group
+from corral.client.api import Api
 from corral.client.connection import call_server
 from corral.units import format_bytes
 from corral.work import Json
 
+_FOLLOW_S = 0.5
+"""Between two looks at a log that is followed."""
+
 NAME = "slots"
-app = make_group("List devices and their slots, and pause, resume or drain them.", example_command="corral slots list")
+app = make_group(
+    "List devices and their slots, read their logs, and pause, resume or drain them.",
+    example_command="corral slots list",
+)
 
 
 @app.command("list", epilog=make_example("corral slots list"))
@@ -59,6 +69,37 @@ def drain(
     if not dry_run:
         terminal.confirm(f"drain {', '.join(slots)}?", agreed=yes)
     _change_gates(slots, "drain", url=url, data_dir=data_dir, as_json=as_json, dry_run=dry_run)
+
+
+@app.command("logs", epilog=make_example("corral slots logs desk/gpu0/comfyui -f"))
+def logs(
+    slot: SlotName,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what it prints, until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("--lines", min=0, max=10_000, help="Print so many of the last lines.")] = 50,
+    url: Url = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what the process of a slot's engine printed."""
+
+    async def read(api: Api) -> None:
+        answer = await api.get("/corral/v1/slots/logs", {"slot": slot, "lines": lines})
+        _put_log(answer, as_json=as_json)
+        while follow:
+            await asyncio.sleep(_FOLLOW_S)
+            answer = await api.get("/corral/v1/slots/logs", {"slot": slot, "after": answer["position"]})
+            if answer["lines"]:
+                _put_log(answer, as_json=as_json)
+
+    call_server(url, data_dir, read)
+
+
+def _put_log(answer: Json, *, as_json: bool) -> None:
+    if as_json:
+        terminal.put_json(answer)
+        return
+    for line in answer["lines"]:
+        terminal.put(line)
 
 
 def _change_gates(

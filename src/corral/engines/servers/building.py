@@ -47,7 +47,6 @@ def build_instance_server(
     """
     assert instance.run is not None, "its slot is made for what Corral runs"
     recipe = make_recipe(ENGINES[settings.name], instance.name, instance.run, home=Path.home())
-    log_path = name_log(log_dir, settings.name, instance.name)
     program = ServerProgram(
         name=recipe.title,
         command=lambda port: fill_port(recipe.command, port),
@@ -62,13 +61,12 @@ def build_instance_server(
         return build_remote(settings.name, url=url, options=settings.options, credentials=name_credentials(instance))
 
     kind = ListingInstanceServer if ENGINES[settings.name].lists_models else InstanceServer
-    server = Server(program, BoundedLog(log_path), rules=rules)
+    server = Server(program, BoundedLog(name_log(log_dir, settings.name, instance.name)), rules=rules)
     engine = kind(
         settings.name,
         recipe,
         server,
         make_adapter,
-        log=str(log_path),
         measure_memory=measure_main_memory if gpu is None else lambda _: None,
     )
     directory.enter(settings.name, instance.name, engine)

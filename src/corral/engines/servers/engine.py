@@ -23,7 +23,7 @@ import structlog
 
 from corral.engines.servers.recipe import Recipe
 from corral.errors import CorralError
-from corral.processes.server import ServerLateError, ServerOutOfUseError, ServerStartError
+from corral.processes.server import ServerLateError, ServerOutOfUseError
 from corral.units import Bytes
 from corral.work import (
     CanUnload,
@@ -41,6 +41,7 @@ from corral.work import (
 )
 
 _KEPT_STARTS = 5
+_READ_LOG = "read all that it printed with `corral slots logs`"
 _END_S = 1.0
 """Between a connection that broke and the end of its process, which says more."""
 
@@ -79,6 +80,10 @@ class OwnServer(Protocol):
         """Say how it ended last, with its last lines."""
         ...
 
+    def forgive(self) -> None:
+        """Forget that starts failed."""
+        ...
+
     def kill(self) -> None:
         """End it at once; `stop` must follow."""
         ...
@@ -98,10 +103,9 @@ class InstanceServer:
         server: OwnServer,
         make_adapter: Callable[[str], Engine],
         *,
-        log: str,
         measure_memory: Callable[[int | None], Bytes | None],
     ) -> None:
-        """`make_adapter` takes the URL, which can be another at each start; `log` is the file of its output.
+        """`make_adapter` takes the URL, which can be another at each start.
 
         `measure_memory` takes the process that all of the server descends from, and returns what they hold of the
         slot's memory, None where that is unknown; it blocks.
@@ -110,7 +114,6 @@ class InstanceServer:
         self._recipe = recipe
         self._server = server
         self._make_adapter = make_adapter
-        self._log = log
         self._measure_memory = measure_memory
         self._turn = asyncio.Lock()
         """Held while the server starts or stops."""
@@ -181,6 +184,10 @@ class InstanceServer:
             return 0.0
         return median(self._starts) if self._starts else None
 
+    def forgive(self) -> None:
+        """Forget that starts failed: the next task starts it at once."""
+        self._server.forgive()
+
     def take_waited(self, attempt: UUID) -> float:
         """Return the seconds that an attempt waited for a start, and forget them; 0 where the server ran."""
         waited, self._waited = self._waited, None
@@ -213,8 +220,7 @@ class InstanceServer:
                 return
             except EngineUnavailableError as error:
                 if not await self._ends_soon():
-                    hint = f"look into its log: {self._log}"
-                    raise EngineUnavailableError(error.what, where=error.where, hint=hint) from error
+                    raise EngineUnavailableError(error.what, where=error.where, hint=_READ_LOG) from error
         try:
             await self._server.check_startable()
         except CorralError as error:
@@ -335,11 +341,9 @@ class InstanceServer:
         if isinstance(error, ServerOutOfUseError):
             hint = "correct what its last lines report, then drain and resume its slot"
         elif isinstance(error, ServerLateError):
-            hint = f"raise `readyWithin`, or look into its log: {self._log}"
-        elif type(error) is ServerStartError:
-            hint = f"look into its log: {self._log}"
+            hint = f"raise `readyWithin`, or {_READ_LOG}"
         else:
-            hint = error.hint or f"look into its log: {self._log}"
+            hint = error.hint or _READ_LOG
         return EngineUnavailableError(error.what, where=error.where, hint=hint)
 
     # --- work --------------------------------------------------------------------------------------------------------

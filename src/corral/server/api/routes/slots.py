@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from corral.errors import Kind, Problem, ProblemsError, did_you_mean
+from fastapi import Query
+from starlette.responses import Response
+
+from corral.errors import CorralError, Kind, Problem, ProblemsError, did_you_mean
+from corral.processes.log_reading import LogPart, read_after, read_last
 from corral.scheduling.values import Gate
 from corral.server.api import answers
 from corral.server.api.auditing import describe_act
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
+from corral.server.api.fields import LongWord
 from corral.server.api.requests import SlotsAsked
 from corral.server.api.routing import make_router
 from corral.server.api.schemas import Slots
 from corral.server.api.state import Admin, ApiState, Here, Viewer
+from corral.server.api.wired import answer, describe_answers
 from corral.server.auth import Caller
 from corral.slots.values import PlaceView
 from corral.tasks.store.audit import Action
 from corral.tasks.store.controls import Gated, find_gates, set_gates
 from corral.work import SlotId
+
+MOST_LOG_LINES = 10_000
+
+describe_answers(LogPart)
 
 router = make_router("slots", prefix="/corral/v1/slots", route_class=StrictRoute)
 
@@ -32,10 +43,37 @@ class SlotMissingError(ProblemsError):
     kind: ClassVar[Kind] = Kind.MISSING
 
 
+class SlotLogMissingError(CorralError):
+    """The engine of a slot prints nothing that this server keeps."""
+
+    code: ClassVar[str] = "slot.no_log"
+    kind: ClassVar[Kind] = Kind.MISSING
+
+
 @router.get("", summary="List devices and slots", responses=declare_refusals())
 async def list_slots(api: Here, caller: Viewer) -> Slots:
     """List every device and its slots as the dispatcher saw them last."""
     return await describe_slots(api)
+
+
+@router.get("/logs", summary="Read the log of a slot", response_model=LogPart, responses=declare_refusals(404))
+async def read_slot_log(
+    api: Here,
+    caller: Admin,
+    slot: Annotated[LongWord, Query(description="the slot: `node/gpu0/comfyui`")],
+    lines: Annotated[int, Query(ge=0, le=MOST_LOG_LINES, description="the last lines, at most so many")] = 100,
+    after: Annotated[str, Query(max_length=64, description="`position` of the answer before: what came since")] = "",
+) -> Response:
+    """Read what the process of a slot's engine printed: its last lines, or those after a position."""
+    views = [view.spec for place in api.services.board.places for view in place.slots]
+    _check_known([slot], [spec.id for spec in views])
+    log = next(spec.log for spec in views if spec.id == slot)
+    if log is None:
+        raise SlotLogMissingError(
+            f"{slot} has no log here: its engine runs elsewhere, or within the server", where=slot
+        )
+    part = await asyncio.to_thread(read_after, log, after) if after else await asyncio.to_thread(read_last, log, lines)
+    return answer(part)
 
 
 @router.post("/pause", summary="Pause slots", responses=declare_refusals(400, 404, 413))
