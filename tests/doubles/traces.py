@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from corral.scheduling.simulator.values import Arrival, Load, Outage, Trace
-from corral.scheduling.values import Gate, Place, Queue, TaskClass
+from corral.scheduling.values import Gate, Place, Queue, Share, TaskClass
 from corral.units import Bytes
 from corral.work import SlotId
 from doubles.chances import choose_some, draw_by_chance
@@ -56,6 +56,20 @@ def _arrival(chance: Random, number: int) -> Arrival:
 def _outage(chance: Random) -> Outage:
     begin = chance.choice((0, 4, 5, 12))
     return Outage(place=chance.choice(PLACES), from_s=begin, until_s=begin + chance.choice((0.5, 5, 30, inf)))
+
+
+def traces_on_processors() -> st.SearchStrategy[Trace]:
+    """A workload whose places of node b compute on one processor, in all ways of sharing it."""
+
+    def share_processor(trace: Trace, chance: Random) -> Trace:
+        places = [
+            replace(place, processor=place.device, exclusive=frozenset(choose_some(chance, ENGINES, most=1)))
+            for place in trace.places
+        ]
+        tasks = [replace(task, share=chance.choice((Share.MEMORY, *Share))) for task in trace.arrivals]
+        return replace(trace, places=tuple(places), arrivals=tuple(tasks))
+
+    return st.builds(share_processor, traces(), draw_by_chance(lambda chance: chance))
 
 
 def traces(most_tasks: int = 12, *, plain: bool = False) -> st.SearchStrategy[Trace]:

@@ -1,5 +1,8 @@
 """Fair share between owners: start-time fair queuing, charged in expected slot-seconds.
 
+Where tasks compute on one processor at the same time, each is charged its part of the seconds once it has ended
+(`processor_time`): who shares a GPU pays for what they had of it.
+
 Each owner has a tag: the virtual seconds charged so far. The owner with the lowest tag goes first. Virtual time
 follows the lowest tag among those who compete, and no owner starts below it: an owner who was away, or whose queue was
 paused, brings no credit. An owner whose tag is not above virtual time is forgotten, so the state holds at most the

@@ -18,6 +18,7 @@ from corral.scheduling.explaining import explain
 from corral.scheduling.model_waits import ModelWaits
 from corral.scheduling.place_table import PlaceTable
 from corral.scheduling.policy import decide
+from corral.scheduling.processor_time import ProcessorTime
 from corral.scheduling.room import Room
 from corral.scheduling.values import (
     Assignment,
@@ -58,6 +59,7 @@ class Judgement:
         self.deadlines: Mapping[DeadlineId, Deadline] = {}
         """Deadlines of batches as they were estimated last; set by the owner."""
         self._model_waits = ModelWaits()
+        self._processor_time = ProcessorTime()
         self._table = PlaceTable(unknown_s=bounds.unknown_duration_s)
 
     @property
@@ -75,16 +77,27 @@ class Judgement:
         for key, seconds in measured:
             self._history = durations.observe(self._history, key, seconds)
 
-    def learn(
-        self, key: DurationKey, assignment: Assignment, owner: str, seconds: float, *, starting_s: float = 0.0
-    ) -> None:
-        """Take in how long an attempt really took, and correct what its owner was charged.
+    def begin(self, task: int, processors: Iterable[str | None], at: float) -> None:
+        """Note that a task computes on processors (`Place.processor`); `at` is in seconds of a monotonic clock."""
+        self._processor_time.begin(task, processors, at)
 
-        `starting_s` of the seconds were the start of its engine's server, which is not part of what such tasks take.
+    def end(self, task: int, at: float) -> None:
+        """Note that a task computes no more; what its owner was charged stays."""
+        self._processor_time.end(task, at)
+
+    def learn(
+        self, key: DurationKey, assignment: Assignment, owner: str, seconds: float, *, at: float, starting_s: float = 0.0
+    ) -> None:
+        """Take in how long an attempt that ends now really took, and correct what its owner was charged.
+
+        Of a processor that others computed on at the same time, the owner is charged a part. `starting_s` of the seconds
+        were the start of its engine's server, which is not part of what such tasks take.
         """
         self._history = durations.observe(self._history, key, seconds - starting_s)
         places = len(assignment.places)
-        self._fair = fairness.settle(self._fair, owner, assignment.expected_s * places, seconds * places)
+        shared = self._processor_time.end(assignment.task, at)
+        had_s = sum(shared) + seconds * (places - len(shared))
+        self._fair = fairness.settle(self._fair, owner, assignment.expected_s * places, had_s)
 
     def assign(
         self,

@@ -366,7 +366,10 @@ class Dispatcher:
         elif ended.values is not None:
             attempt.place.note_use(attempt.task.engine, attempt.task.model)
             took_s, waited_s = now - attempt.started_at, attempt.place.take_waited(attempt.task.engine, attempt.id)
-            self._judgement.learn(attempt.key, attempt.assignment, attempt.task.owner, took_s, starting_s=waited_s)
+            self._judgement.learn(
+                attempt.key, attempt.assignment, attempt.task.owner, took_s, at=now, starting_s=waited_s
+            )
+        self._judgement.end(attempt.task.id, now)
         self._picture.vacate([attempt])
 
     async def _decide(self) -> list[Attempt]:
@@ -438,6 +441,8 @@ class Dispatcher:
     def _start(self, attempt: Attempt, details: dispatching.Details) -> None:
         attempt.batch = details.batch
         attempt.started_at = self._monotonic()
+        processors = (place.device.processor for place in attempt.places)
+        self._judgement.begin(attempt.task.id, processors, attempt.started_at)
         self._picture.add(attempt)
         self._picture.jobs.settle(attempt.task.id, attempt.place)
         self._begun.append(attempt)

@@ -6,12 +6,13 @@ from collections import Counter, defaultdict
 from itertools import pairwise
 
 from hypothesis import given
+from hypothesis import strategies as st
 
 from corral.scheduling.simulator import simulate, summarise
 from corral.scheduling.simulator.values import Run, Span, Trace
-from corral.scheduling.values import Gate, Rule
+from corral.scheduling.values import Gate, Rule, Share, find_share
 from doubles.chances import MANY
-from doubles.traces import traces
+from doubles.traces import traces, traces_on_processors
 
 
 def by_place(run: Run) -> dict[str, list[Span]]:
@@ -22,7 +23,7 @@ def by_place(run: Run) -> dict[str, list[Span]]:
     return spans
 
 
-@given(traces())
+@given(st.one_of(traces(), traces_on_processors()))
 @MANY
 def test_a_slot_has_one_task_at_a_time(trace: Trace) -> None:
     for spans in by_place(simulate(trace)).values():
@@ -30,7 +31,7 @@ def test_a_slot_has_one_task_at_a_time(trace: Trace) -> None:
             assert before.until_s <= after.from_s
 
 
-@given(traces())
+@given(st.one_of(traces(), traces_on_processors()))
 @MANY
 def test_every_task_ends_once_or_is_left_with_a_reason(trace: Trace) -> None:
     run = simulate(trace)
@@ -41,7 +42,7 @@ def test_every_task_ends_once_or_is_left_with_a_reason(trace: Trace) -> None:
     assert Rule.STARTING not in run.because.values()
 
 
-@given(traces())
+@given(st.one_of(traces(), traces_on_processors()))
 @MANY
 def test_an_attempt_begins_after_arrival_on_slots_that_are_there(trace: Trace) -> None:
     run = simulate(trace)
@@ -72,7 +73,28 @@ def test_an_attempt_takes_its_time_and_that_of_loading_unless_it_is_lost(trace: 
             assert abs(span.until_s - span.from_s - span.load_s - work_s) < 1e-5
 
 
-@given(traces())
+@given(traces_on_processors())
+@MANY
+def test_a_processor_does_no_more_work_than_there_is_time_and_what_is_alone_takes_its_own(trace: Trace) -> None:
+    arrivals = {arrival.id: arrival for arrival in trace.arrivals}
+    places = {place.id: place for place in trace.places}
+    run = simulate(trace)
+    work: defaultdict[str | None, float] = defaultdict(float)
+    last: defaultdict[str | None, float] = defaultdict(float)
+    for span in run.spans:
+        for place in map(places.__getitem__, span.places):
+            last[place.processor] = max(last[place.processor], span.until_s)
+            if not span.lost:
+                work[place.processor] += arrivals[span.task].on(place.device_model) or 0
+    assert all(seconds <= last[processor] + 1e-3 for processor, seconds in work.items())
+    for span in run.spans:
+        arrival, on = arrivals[span.task], places[span.places[0]]
+        if find_share(arrival, on) is not Share.MEMORY and not span.lost:
+            longest_s = max(arrival.on(places[place].device_model) or 0 for place in span.places)
+            assert abs(span.until_s - span.from_s - span.load_s - longest_s) < 1e-5
+
+
+@given(st.one_of(traces(), traces_on_processors()))
 @MANY
 def test_memory_of_a_device_is_never_given_twice(trace: Trace) -> None:
     """At each start, what runs on a device fits it, each task with the memory that it needs."""
@@ -109,13 +131,13 @@ def test_nothing_waits_beside_a_free_slot_that_could_run_it(trace: Trace) -> Non
             assert all(place in busy or place in away for place in open_places)
 
 
-@given(traces())
+@given(st.one_of(traces(), traces_on_processors()))
 @MANY
 def test_the_same_trace_gives_the_same_run(trace: Trace) -> None:
     assert simulate(trace) == simulate(trace)
 
 
-@given(traces())
+@given(st.one_of(traces(), traces_on_processors()))
 @MANY
 def test_figures_stay_in_their_bounds(trace: Trace) -> None:
     run = simulate(trace)

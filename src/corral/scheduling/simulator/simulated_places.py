@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from corral.hours import Hours
-from corral.scheduling.place_table import PlaceTable, is_free
+from corral.scheduling.place_table import PlaceTable
 from corral.scheduling.values import Gate, Place, ResidentModel, RunningTask
 from corral.work import SlotId
 
@@ -39,9 +39,14 @@ class SimulatedPlace:
         return self._given.device_model
 
     @property
+    def processor(self) -> str | None:
+        """The processor that it shares with others; None where it has one of its own."""
+        return self._given.processor
+
+    @property
     def is_free(self) -> bool:
         """Whether the policy can give it a task."""
-        return is_free(self._table[self.id])
+        return self.id in self._table.free
 
     def has(self, engine: str, model: str | None) -> bool:
         """Whether a model is in its memory."""
@@ -103,15 +108,20 @@ class SimulatedPlace:
             id=given.id,
             node=given.node,
             device=given.device,
+            processor=given.processor,
             device_model=given.device_model,
             capacity=given.capacity,
             engines=given.engines,
             engine_problems=given.engine_problems,
+            models=given.models,
             resident=self.resident,
             running=running,
             gate=Gate.UNHEALTHY if self._away else given.gate,
             gate_reason="it is away" if self._away else given.gate_reason,
             hours=given.hours,
+            names=given.names,
+            closed=given.closed,
+            exclusive=given.exclusive,
         )
 
 

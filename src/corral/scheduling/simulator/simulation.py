@@ -12,7 +12,7 @@ out. Each decision costs what the policy costs; everything else is O(log n) per 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
@@ -21,9 +21,10 @@ from math import inf
 from corral.scheduling.backlog import Backlog
 from corral.scheduling.judgement import CANDIDATES, Judgement
 from corral.scheduling.policy import decide
+from corral.scheduling.simulator.attempts import SECOND, Attempt, Processors
 from corral.scheduling.simulator.checking import check
 from corral.scheduling.simulator.simulated_places import SimulatedPlace, SimulatedPlaces
-from corral.scheduling.simulator.values import Arrival, Load, Policy, Run, Span, Trace
+from corral.scheduling.simulator.values import Arrival, Load, Policy, Run, Trace
 from corral.scheduling.values import (
     Assignment,
     DurationKey,
@@ -42,7 +43,6 @@ PATIENCE_S = 86_400.0
 _WEEKS_S = 9 * 86_400.0
 """Where for so long (a week, with a day at either end) nothing happens but that hours begin and end, nothing will."""
 
-_SECOND = 1_000_000
 _ENDS, _LEAVES, _RETURNS, _WAKES = range(4)
 """Kinds of events, in the order in which those of one instant happen."""
 
@@ -57,29 +57,7 @@ def simulate(trace: Trace, policy: Policy = decide, *, wake_every_s: float | Non
     return _Simulation(trace, policy, wake_every_s).run()
 
 
-@dataclass(slots=True, kw_only=True)
-class _Attempt:
-    """One run of a task on its places, from its assignment on."""
-
-    task: QueuedTask
-    assignment: Assignment
-    from_us: int
-    until_us: int
-    load_us: int
-    lost: bool = False
-
-    def to_span(self) -> Span:
-        return Span(
-            task=self.task.id,
-            places=self.assignment.places,
-            from_s=self.from_us / _SECOND,
-            until_s=self.until_us / _SECOND,
-            load_s=min(self.load_us, self.until_us - self.from_us) / _SECOND,
-            lost=self.lost,
-        )
-
-
-_Event = tuple[int, int, int, "_Attempt | SlotId | None"]
+_Event = tuple[int, int, int, "Attempt | SlotId | None"]
 
 
 @dataclass(slots=True)
@@ -89,7 +67,7 @@ class _Agenda:
     events: list[_Event] = field(default_factory=list[_Event])
     entered: int = 0
 
-    def add(self, at_us: int, kind: int, what: _Attempt | SlotId | None = None) -> None:
+    def add(self, at_us: int, kind: int, what: Attempt | SlotId | None = None) -> None:
         self.entered += 1
         heappush(self.events, (at_us, kind, self.entered, what))
 
@@ -110,9 +88,10 @@ class _Simulation:
         self._places = SimulatedPlaces(trace.places, unknown_s=trace.bounds.unknown_duration_s)
         self._backlog = Backlog()
         self._needs = Needs()
+        self._processors = Processors()
         self._agenda = _Agenda()
-        self._attempts: list[_Attempt] = []
-        self._on: dict[SlotId, _Attempt] = {}
+        self._attempts: list[Attempt] = []
+        self._on: dict[SlotId, Attempt] = {}
         self._began = trace.start
         self._now_us, self._now = 0, trace.start
         self._wake_entered = False
@@ -147,6 +126,8 @@ class _Simulation:
     def _find_next(self) -> int | None:
         """The next instant at which something happens."""
         events, coming = self._agenda.events, self._coming
+        while events and _is_moved(events[0]):
+            heappop(events)
         instants = [events[0][0]] if events else []
         if coming:
             instants.append(coming[-1][0])
@@ -155,7 +136,7 @@ class _Simulation:
             return following
         if following is not None:
             self._last_event_us = following
-        elif self._hours_us - self._last_event_us > _WEEKS_S * _SECOND:
+        elif self._hours_us - self._last_event_us > _WEEKS_S * SECOND:
             return None
         return self._hours_us if following is None else min(following, self._hours_us)
 
@@ -168,9 +149,11 @@ class _Simulation:
         """Let everything of this instant happen."""
         events, coming = self._agenda.events, self._coming
         while events and events[0][0] == self._now_us:
-            _, kind, _, what = heappop(events)
-            if isinstance(what, _Attempt):
-                self._end(what)
+            event = heappop(events)
+            _, kind, _, what = event
+            if isinstance(what, Attempt):
+                if not _is_moved(event):
+                    self._end(what)
             elif what is None:
                 self._wake_entered = False
             elif kind == _LEAVES:
@@ -184,17 +167,15 @@ class _Simulation:
             if not (arrival.needs and self._needs.hold(arrival)):
                 self._backlog.add(_to_queued(arrival, self._now))
 
-    def _end(self, attempt: _Attempt) -> None:
-        """Let an attempt end well, unless its place went away before."""
-        if attempt.lost:
-            return
+    def _end(self, attempt: Attempt) -> None:
+        """Let an attempt end well."""
         self._free(attempt)
         task, first = attempt.task, self._places[attempt.assignment.places[0]]
         if task.model is not None:
             first.keep(_to_resident(task.engine, task.model, self._loads.get((task.engine, task.model))))
         key = DurationKey(task.engine, task.model, first.device_model)
-        seconds = (attempt.until_us - attempt.from_us) / _SECOND
-        self._judgement.learn(key, attempt.assignment, task.owner, seconds)
+        seconds = (attempt.until_us - attempt.from_us) / SECOND
+        self._judgement.learn(key, attempt.assignment, task.owner, seconds, at=attempt.until_us / SECOND)
         if first.hours is not None and not first.hours.is_open(self._now):
             first.empty()
         for freed in self._needs.end(task.id):
@@ -223,17 +204,25 @@ class _Simulation:
                 place.empty()
         self._hours_us = self._find_next_hours()
 
-    def _lose(self, attempt: _Attempt) -> None:
+    def _lose(self, attempt: Attempt) -> None:
         attempt.lost = True
-        attempt.until_us = self._now_us
         self._free(attempt)
+        self._judgement.end(attempt.task.id, self._now_us / SECOND)
+        attempt.until_us = self._now_us
         self._places[attempt.assignment.places[0]].give_up(attempt.task.engine)
         self._backlog.add(attempt.task)
 
-    def _free(self, attempt: _Attempt) -> None:
+    def _free(self, attempt: Attempt) -> None:
+        attempt.ended = True
         for place in attempt.assignment.places:
             del self._on[place]
             self._places[place].vacate()
+        self._move_ends(self._processors.end(attempt, self._now_us))
+
+    def _move_ends(self, attempts: Iterable[Attempt]) -> None:
+        """Enter the ends of attempts that have moved; the events of their old ones are passed over."""
+        for attempt in attempts:
+            self._agenda.add(attempt.until_us, _ENDS, attempt)
 
     # --- decisions ---------------------------------------------------------------------------------------------------
 
@@ -254,14 +243,22 @@ class _Simulation:
         assert all(place.is_free for place in simulated), "the policy assigns only free slots"
         self._evict(assignment)
         load_us = self._load_us(task, simulated[0])
-        until_us = self._now_us + load_us + self._run_us(task, simulated)
-        attempt = _Attempt(task=task, assignment=assignment, from_us=self._now_us, until_us=until_us, load_us=load_us)
+        attempt = Attempt(
+            task=task,
+            assignment=assignment,
+            processors=tuple(place.processor for place in simulated if place.processor is not None),
+            from_us=self._now_us,
+            load_us=load_us,
+            work_us=self._run_us(task, simulated),
+            counted_us=self._now_us,
+        )
         running = _to_running(attempt, self._now)
         for place in simulated:
             place.occupy(running)
             self._on[place.id] = attempt
         self._attempts.append(attempt)
-        self._agenda.add(until_us, _ENDS, attempt)
+        self._judgement.begin(task.id, [place.processor for place in simulated], self._now_us / SECOND)
+        self._move_ends(self._processors.begin(attempt, self._now_us))
 
     def _evict(self, assignment: Assignment) -> None:
         for name, resident in assignment.evict:
@@ -288,7 +285,7 @@ class _Simulation:
         if self._wake_us is None or self._wake_entered or not (self._backlog and self._places.count_free()):
             return
         nothing_else = not self._agenda.events and not self._coming
-        if nothing_else and self._now_us - self._last_start_us > PATIENCE_S * _SECOND:
+        if nothing_else and self._now_us - self._last_start_us > PATIENCE_S * SECOND:
             return
         self._agenda.add(self._now_us + self._wake_us, _WAKES)
         self._wake_entered = True
@@ -314,16 +311,22 @@ class _Simulation:
         return reasons
 
 
+def _is_moved(event: _Event) -> bool:
+    """Whether it is the end of an attempt that ends at another time by now, or has ended."""
+    at_us, _, _, what = event
+    return isinstance(what, Attempt) and (what.ended or what.until_us != at_us)
+
+
 def _to_us(seconds: float) -> int:
     """Whole microseconds."""
-    return round(seconds * _SECOND)
+    return round(seconds * SECOND)
 
 
 def _to_queued(arrival: Arrival, now: datetime) -> QueuedTask:
     return QueuedTask(**copy_demand(arrival), id=arrival.id, queued_at=now)
 
 
-def _to_running(attempt: _Attempt, now: datetime) -> RunningTask:
+def _to_running(attempt: Attempt, now: datetime) -> RunningTask:
     """The policy's view of an attempt; it expects the measured time, and does not know the true one."""
     task = attempt.task
     return RunningTask(
@@ -335,6 +338,7 @@ def _to_running(attempt: _Attempt, now: datetime) -> RunningTask:
         memory=task.memory,
         started_at=now,
         expected_end=now + timedelta(seconds=attempt.assignment.expected_s),
+        share=task.share,
     )
 
 
