@@ -16,6 +16,8 @@ their models has to load one first, so the shortest load is taken off its time.
 **The longest.** A task ends no earlier than its arrival plus its duration on its fastest place; a model that must be
 loaded adds its load to the first of its tasks.
 
+**Slots of one processor** are one place here: what computes there at the same time shares its time.
+
 **Tasks on several places.** A node with c places runs at most floor(c / g) tasks of g places at once.
 
 **Longest wait.** Of the tasks that arrived by r, the last to start starts at some time s. At s all their work is done
@@ -27,7 +29,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, combinations
 from math import floor, inf
 
@@ -100,7 +102,7 @@ def seconds(task: Arrival, place: Place) -> float:
 
 def makespan_bound(trace: Trace) -> Bound:
     """The least time by which any policy can have done everything; outages and slowdowns only add to it."""
-    facts = Facts(trace)
+    facts = Facts(_merge_processors(trace))
     runnable = [task for task in trace.arrivals if facts.nodes(task)]
     bounds = [
         Bound(seconds=0.0, because="nothing to do"),
@@ -117,8 +119,29 @@ def makespan_bound(trace: Trace) -> Bound:
     return max(bounds, key=lambda bound: bound.seconds)
 
 
+def _merge_processors(trace: Trace) -> Trace:
+    """One place for each processor that several share: it does no more than one task's work at a time.
+
+    Loads are left out then, since they can go on next to other tasks.
+    """
+    shared: dict[str, list[Place]] = defaultdict(list)
+    for place in trace.places:
+        if place.processor is not None:
+            shared[place.processor].append(place)
+    if not shared:
+        return trace
+    merged = [
+        replace(places[0], engines=frozenset[str]().union(*(place.engines for place in places)))
+        for places in shared.values()
+    ]
+    alone = [place for place in trace.places if place.processor is None]
+    return replace(trace, places=(*alone, *merged), loads=())
+
+
 def longest_wait_bound(trace: Trace) -> float:
-    """The least that the longest wait can be."""
+    """The least that the longest wait can be; on one processor that several share, tasks can start at once."""
+    if any(place.processor is not None for place in trace.places):
+        return 0.0
     facts = Facts(trace)
     runnable = [task for task in trace.arrivals if facts.nodes(task)]
     prices = list(price_choices(facts, runnable))

@@ -29,6 +29,8 @@ class Measures:
     """Runs that had to load a model first, the first load of each model included."""
     waits: Mapping[str, tuple[float, ...]]
     """Ascending, by kind of task (`interactive`, `batch`, `gang`) or by owner; what the trace lacks is absent."""
+    responses: Mapping[str, tuple[float, ...]]
+    """Ascending, by kind: seconds from arrival to the end, which sharing a processor makes longer."""
     lag_s: Mapping[Owner, float]
     """The largest lag of each owner, in slot-seconds."""
     finished: int
@@ -37,6 +39,10 @@ class Measures:
     def wait(self, kind: str, part: float) -> float:
         """The wait that `part` (0 to 1) of the kind's tasks do not exceed; the nearest rank."""
         return quantile(self.waits[kind], part)
+
+    def response(self, kind: str, part: float) -> float:
+        """The same of the time until the end."""
+        return quantile(self.responses[kind], part)
 
     @property
     def longest_wait_s(self) -> float:
@@ -50,10 +56,12 @@ class Measures:
 CRITERIA: Mapping[str, Callable[[Measures], float]] = {
     "makespan": lambda measures: measures.makespan_s,
     "interactive wait p99": lambda measures: measures.wait(INTERACTIVE, 0.99),
+    "interactive response p99": lambda measures: measures.response(INTERACTIVE, 0.99),
     "small wait p99": lambda measures: measures.wait("small", 0.99),
     "gang wait p99": lambda measures: measures.wait(GANG, 0.99),
     "longest wait": lambda measures: measures.longest_wait_s,
     "lag": lambda measures: measures.largest_lag_s,
+    "loads": lambda measures: measures.loads,
 }
 """Figures that say who is best on a workload; the lower the better."""
 
@@ -75,12 +83,16 @@ def measure(trace: Trace, run: Run, kind: Callable[[Arrival], str] = kind_of) ->
     arrivals = {arrival.id: arrival for arrival in trace.arrivals}
     spans = [span for span in run.spans if not span.lost]
     waits: defaultdict[str, list[float]] = defaultdict(list)
+    responses: defaultdict[str, list[float]] = defaultdict(list)
     for span in spans:
-        waits[kind(arrivals[span.task])].append(span.from_s - arrivals[span.task].at_s)
+        arrival = arrivals[span.task]
+        waits[kind(arrival)].append(span.from_s - arrival.at_s)
+        responses[kind(arrival)].append(span.until_s - arrival.at_s)
     return Measures(
         makespan_s=max((span.until_s for span in spans), default=0.0),
         loads=sum(span.load_s > 0 for span in spans),
         waits={kind: tuple(sorted(seconds)) for kind, seconds in sorted(waits.items())},
+        responses={kind: tuple(sorted(seconds)) for kind, seconds in sorted(responses.items())},
         lag_s=_lags(trace, run),
         finished=len(spans),
         unfinished=len(run.unfinished),

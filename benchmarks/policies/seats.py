@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from corral.scheduling.durations import Expectations
+from corral.scheduling.room import Eviction
 from corral.scheduling.values import Assignment, Decision, Gate, Place, QueuedTask, Rule, Snapshot, TaskClass
 from corral.work import SlotId
 
@@ -41,7 +42,7 @@ class Seats:
             nodes[place.node].append(place)
         return next((places for places in nodes.values() if len(places) >= task.gpus), list[Place]())
 
-    def seat(self, task: QueuedTask, place: Place | None = None) -> bool:
+    def seat(self, task: QueuedTask, place: Place | None = None, *, evict: tuple[Eviction, ...] = ()) -> bool:
         """Start the task on the place, or on the first ones it can use; say whether it could."""
         places = [place] if place is not None and task.gpus == 1 else self.options(task)[: task.gpus]
         if len(places) < task.gpus:
@@ -51,7 +52,9 @@ class Seats:
         self.seated.add(task.id)
         expected_s = max(self._expectations.of(task, given.device_model) for given in places)
         names: tuple[SlotId, ...] = tuple(given.id for given in places)
-        self._assignments.append(Assignment(task=task.id, places=names, expected_s=expected_s, because="rival"))
+        self._assignments.append(
+            Assignment(task=task.id, places=names, evict=evict, expected_s=expected_s, because="rival")
+        )
         return True
 
     def decision(self) -> Decision:

@@ -14,6 +14,7 @@ from random import Random
 from typing import Any
 
 from benchmarks.policies.measures import kind_of, owner_of
+from benchmarks.policies.one_gpu import one_gpu
 from corral.scheduling.durations import History, observe
 from corral.scheduling.simulator.values import Arrival, Load, Trace
 from corral.scheduling.values import DurationKey, Place, TaskClass
@@ -42,6 +43,8 @@ class Workload:
     """Keys of `benchmarks.policies.measures.CRITERIA`; the first is what the workload is about."""
     kind: Callable[[Arrival], str] = kind_of
     """What waits are told apart by."""
+    has_one_gpu: bool = False
+    """Whether its slots share one GPU, on which peers follow other rules of theirs."""
 
 
 def overnight(size: float = 1.0) -> Trace:
@@ -137,6 +140,9 @@ WORKLOADS = (
     Workload(name="fast and slow", build=fast_and_slow, judged_by=("makespan",)),
     Workload(name="fast and slow, unmeasured", build=fast_and_slow_unmeasured, judged_by=("makespan",)),
     Workload(name="gangs", build=gangs, judged_by=("makespan", "gang wait p99")),
+    Workload(
+        name="one GPU", build=one_gpu, judged_by=("interactive response p99", "makespan", "loads"), has_one_gpu=True
+    ),
     Workload(name="large", build=large, judged_by=("makespan", "interactive wait p99", "lag")),
 )
 

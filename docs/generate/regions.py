@@ -56,6 +56,7 @@ _RULES = {
     Rule.GATHERING: "It needs several slots of one node; they are kept for it as they become free.",
     Rule.AFFINITY: "A task whose model is already in memory went first. This is bounded.",
     Rule.FASTER_SOON: "A slow slot is free, but faster ones should do all that waits before it could finish this task.",
+    Rule.MODEL_STAYS: "A person used a model just now that would have to be given up for it; that stays a while.",
     Rule.PREFERRED_NODE: "A slot elsewhere is free; its preferred node should have one soon enough.",
     Rule.STARTING: "It does not wait: the next decision starts it.",
 }
@@ -63,6 +64,7 @@ _BOUNDS = {
     "model_wait": "How long a task waits for a model that no server has, before it fails (`scheduling.modelWait`).",
     "promote_after": "A batch task that waited longer goes with the interactive ones (`scheduling.promoteAfter`).",
     "affinity_window": "How many tasks behind the first are looked at for one whose model is in memory.",
+    "model_stay": "How long a model that a person used can keep batch tasks waiting, however often it is used again.",
     "affinity_delay": "How long a model's turn lasts while others wait; half of their wait if that is longer.",
     "node_wish": "How much later a task can end for its preferred node.",
     "deadline_slack": "With less slack than this a batch with a deadline goes first of its owner's, whatever it needs.",

@@ -2,8 +2,9 @@
 
 In order: where a lost attempt of it ran (its job can be found again), on its preferred node within a bound (`wishes`),
 where its model is resident, where it was measured fastest (tasks that compute at the same time on one processor take
-turns, so N of them take N times as long), where the least computes next to it, where the fewest warm models are lost,
-where the least memory is left over, and the place's name, so that the same question always has the same answer.
+turns, so N of them take N times as long), where the least computes next to it, where the models that are given up cost
+least to bring back (`giving_up`) and are fewest, where the least memory is left over, and the place's name, so that the
+same question always has the same answer.
 
 Tasks that ask for the same rank the free places alike, so these are ranked once and kept in heaps. A place that was
 given away, or that is another choice since its device changed (`Room.touched`), is dropped or ranked anew when it is
@@ -18,14 +19,15 @@ from math import inf
 from typing import NamedTuple
 
 from corral.scheduling.durations import Expectations
-from corral.scheduling.room import Room, is_model_of, is_preferred
+from corral.scheduling.giving_up import is_model_of
+from corral.scheduling.room import Room, is_preferred
 from corral.scheduling.values import Place, QueuedTask
 from corral.scheduling.wishes import Wishes
 from corral.work import SlotId
 
-Choice = tuple[bool, bool, float, int, int, float, SlotId]
+Choice = tuple[bool, bool, float, int, float, int, float, SlotId]
 
-_Ranked = tuple[bool, float, int, int, float, SlotId, int]
+_Ranked = tuple[bool, float, int, float, int, float, SlotId, int]
 """A choice but for the preference, and which view of the place it was made from (`Room.stamps`)."""
 
 _Group = tuple[str, bool]
@@ -38,6 +40,7 @@ _REASONS = (
     "model resident",
     "fastest measured",
     "least work next to it",
+    "cheapest models given up",
     "fewest models given up",
     "least memory left over",
     "first of alike slots",
@@ -65,16 +68,19 @@ def rate_place(place: Place, task: QueuedTask, room: Room, expectations: Expecta
     measured = expectations.measured(task, place.device_model)
     computing = room.count_computing(place)
     evicted, load = room.plan_evictions(place, task)
-    swapped = sum(
-        resident.engine == task.engine and not is_model_of(resident, task) and (place.id, resident) not in evicted
+    lost = [resident for _, resident in evicted]
+    lost += [
+        resident
         for resident in place.resident
-    )
+        if resident.engine == task.engine and not is_model_of(resident, task) and (place.id, resident) not in evicted
+    ]
     return (
         not is_preferred(place, task),
         not is_resident(place, task),
         inf if measured is None else measured * (1 + computing) + place.start_for(task.engine),
         computing,
-        len(evicted) + swapped,
+        sum(map(room.losses.find_seconds, lost)),
+        len(lost),
         room.left(place) - load,
         place.id,
     )
@@ -126,7 +132,7 @@ class Choosing:
         best, is_late = self._find_best_two(sides, task, is_too_late)
         if not best:
             return Pick(None, is_late=is_late)
-        return Pick(self._room.free[best[0][5]], _explain_choice(best))
+        return Pick(self._room.free[best[0][6]], _explain_choice(best))
 
     def _find_best_two(
         self, sides: Container[bool], task: QueuedTask, is_too_late: Callable[[QueuedTask, Place], bool]
@@ -146,7 +152,7 @@ class Choosing:
             if top is None:
                 break
             group, ranked = top
-            place = self._room.free[ranked[5]]
+            place = self._room.free[ranked[6]]
             if place.id not in avoided:
                 if group not in in_time and is_too_late(task, place):
                     late.add(group)
@@ -162,7 +168,16 @@ class Choosing:
 
     def _rank_for(self, task: QueuedTask) -> _Ranking:
         """The free places in the order in which they suit the task, as they are now."""
-        demand = (task.queue, task.engine, task.model, task.memory, task.node, task.prefer_node, task.share)
+        demand = (
+            task.queue,
+            task.engine,
+            task.model,
+            task.memory,
+            task.node,
+            task.prefer_node,
+            task.share,
+            task.task_class,
+        )
         ranking = self._rankings.get(demand)
         if ranking is None:
             ranking = self._rankings[demand] = _Ranking(task, self._room, self._expectations, self._allows)
@@ -182,7 +197,7 @@ class _Ranking:
         self._allows = allows
         self._free = room.eligible(task).free
         self._heaps: dict[_Group, list[_Ranked]] = {}
-        self._ranks: dict[Hashable, tuple[bool, float, int, int, float]] = {}
+        self._ranks: dict[Hashable, tuple[bool, float, int, float, int, float]] = {}
         self._followed = len(room.touched)
         for name, place in self._free.items():
             if name in room.free:
@@ -224,7 +239,7 @@ class _Ranking:
 
     def _drop_stale(self, heap: list[_Ranked]) -> None:
         free, stamps = self._room.free, self._room.stamps
-        while heap and (heap[0][5] not in free or stamps.get(heap[0][5], 0) != heap[0][6]):
+        while heap and (heap[0][6] not in free or stamps.get(heap[0][6], 0) != heap[0][7]):
             heappop(heap)
 
     def _enter(self, place: Place) -> bool:
@@ -235,7 +250,7 @@ class _Ranking:
         alike = room.alike(place)
         rank = self._ranks.get(alike)
         if rank is None:
-            rank = self._ranks[alike] = rate_place(place, task, room, self._expectations)[1:6]
+            rank = self._ranks[alike] = rate_place(place, task, room, self._expectations)[1:7]
         self._heaps.setdefault(self._group(place), []).append((*rank, place.id, room.stamps.get(place.id, 0)))
         return True
 

@@ -160,6 +160,10 @@ def _explain_neighbour(place: Place, task: QueuedTask, outcome: Outcome) -> str 
         return f"free, but {_describe_solitude(task, place)}: " + (
             "another slot of the device is held" if starting is None else f"task {starting} starts there now"
         )
+    if room.fits(place, task) and not room.can_hold(place, task):
+        model, until = room.find_stay(place, task)
+        left = format_duration((until - room.now).total_seconds())
+        return f"free, but {model} stays for a person who used it just now, for {left} at most"
     if not room.can_hold(place, task):
         free = format_bytes(max(0, int(room.left(place))))
         return f"needs {format_bytes(task.memory or 0)}, busy slots of the device leave {free}"
@@ -233,6 +237,8 @@ def describe_rule(rule: Rule, snapshot: Snapshot, task: QueuedTask, outcome: Out
             return "faster slots should have done all that waits before a slot that is free now could finish this task"
         case Rule.PREFERRED_NODE:
             return _describe_wish(task, outcome)
+        case Rule.MODEL_STAYS:
+            return _describe_stay(task, outcome)
         case Rule.STARTING:
             return "it starts now"
 
@@ -251,6 +257,14 @@ def _describe_missing_node(snapshot: Snapshot, task: QueuedTask) -> str:
 def _describe_wish(task: QueuedTask, outcome: Outcome) -> str:
     left = format_duration((outcome.wishing[task.id] - outcome.room.now).total_seconds())
     return f"a slot elsewhere is free; node {task.prefer_node}, which it prefers, should have one for it in {left}"
+
+
+def _describe_stay(task: QueuedTask, outcome: Outcome) -> str:
+    room = outcome.room
+    free = [place for place in list_usable_places(task, room) if place.id in room.free and room.fits(place, task)]
+    model, until = min((room.find_stay(place, task) for place in free), key=lambda stay: stay[1])
+    left = format_duration((until - room.now).total_seconds())
+    return f"{model} would have to be given up for it, and stays for a person who used it just now, for {left} at most"
 
 
 def _describe_no_slot() -> str:

@@ -10,16 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import NamedTuple
 
 from corral.scheduling import durations, fairness
 from corral.scheduling.backlog import Backlog
+from corral.scheduling.choosing import is_resident
 from corral.scheduling.deadlines import Deadline, DeadlineId
 from corral.scheduling.explaining import explain
+from corral.scheduling.model_use import ModelUses
 from corral.scheduling.model_waits import ModelWaits
-from corral.scheduling.place_table import PlaceTable
+from corral.scheduling.place_table import PlaceTable, Work
 from corral.scheduling.policy import decide
 from corral.scheduling.processor_time import ProcessorTime
-from corral.scheduling.room import Room
+from corral.scheduling.room import Room, to_table
 from corral.scheduling.values import (
     Assignment,
     Decision,
@@ -33,11 +36,20 @@ from corral.scheduling.values import (
     Snapshot,
     Turn,
 )
-from corral.units import format_duration
-from corral.work import SlotId
+from corral.units import Bytes, format_duration
+from corral.work import SlotId, TaskClass
 
 CANDIDATES = 512
 """How many queued tasks one decision looks at; see `corral.scheduling.backlog` for why that is enough."""
+
+
+class _Started(NamedTuple):
+    """The facts of an attempt that what it teaches of its model rests on."""
+
+    task_class: TaskClass
+    without_model: bool
+    """Whether its model was not in memory."""
+    memory: Bytes | None
 
 
 class Judgement:
@@ -60,6 +72,11 @@ class Judgement:
         """Deadlines of batches as they were estimated last; set by the owner."""
         self._model_waits = ModelWaits()
         self._processor_time = ProcessorTime()
+        self._uses = ModelUses()
+        self._kept_since: Mapping[Work, datetime] = {}
+        self._started: dict[int, _Started] = {}
+        self.ask_again_at: datetime | None = None
+        """When the last decision would be another one although nothing happens; None where it would not."""
         self._table = PlaceTable(unknown_s=bounds.unknown_duration_s)
 
     @property
@@ -84,15 +101,35 @@ class Judgement:
     def end(self, task: int, at: float) -> None:
         """Note that a task computes no more; what its owner was charged stays."""
         self._processor_time.end(task, at)
+        self._started.pop(task, None)
 
     def learn(
-        self, key: DurationKey, assignment: Assignment, owner: str, seconds: float, *, at: float, starting_s: float = 0.0
+        self,
+        key: DurationKey,
+        assignment: Assignment,
+        owner: str,
+        seconds: float,
+        *,
+        at: float,
+        now: datetime,
+        starting_s: float = 0.0,
     ) -> None:
         """Take in how long an attempt that ends now really took, and correct what its owner was charged.
 
-        Of a processor that others computed on at the same time, the owner is charged a part. `starting_s` of the seconds
-        were the start of its engine's server, which is not part of what such tasks take.
+        Of a processor that others computed on at the same time, the owner is charged a part. `at` is on the clock of
+        `begin`, `now` on that of decisions. `starting_s` of the seconds were the start of its engine's server: that
+        counts as a load of the model, and is not part of what such tasks take.
         """
+        started = self._started.pop(assignment.task, None)
+        if started is not None:
+            self._uses.end(
+                (key.engine, key.model),
+                started.task_class,
+                now,
+                seconds=seconds,
+                loaded=started.without_model,
+                memory=started.memory,
+            )
         self._history = durations.observe(self._history, key, seconds - starting_s)
         places = len(assignment.places)
         shared = self._processor_time.end(assignment.task, at)
@@ -120,7 +157,22 @@ class Judgement:
         self._fair = decision.fair
         self._passed_since = decision.passed_since
         self._turns = decision.turns
+        self._kept_since = decision.kept_since
+        self.ask_again_at = decision.ask_again_at
+        self._note_uses(decision.assignments, backlog, snapshot)
         return decision.assignments
+
+    def _note_uses(self, assignments: Iterable[Assignment], backlog: Backlog, snapshot: Snapshot) -> None:
+        """Note which models are asked for, and which of them have to be loaded."""
+        table = to_table(snapshot)
+        for assignment in assignments:
+            task = backlog.get(assignment.task)
+            if task is None or task.model is None:
+                continue
+            self._started[task.id] = _Started(
+                task.task_class, not is_resident(table[assignment.places[0]], task), task.memory
+            )
+            self._uses.begin((task.engine, task.model), task.task_class, snapshot.now)
 
     def explain(
         self, task: int, backlog: Backlog, places: Collection[Place], queues: Mapping[str, Queue], now: datetime
@@ -159,6 +211,8 @@ class Judgement:
             deadlines=self.deadlines,
             passed_since=self._passed_since,
             turns=self._turns,
+            uses=self._uses,
+            kept_since=self._kept_since,
             bounds=self._bounds,
         )
 

@@ -27,6 +27,7 @@ from corral.scheduling.fairness import Account
 from corral.scheduling.finishing import Finishing
 from corral.scheduling.opening import Openings
 from corral.scheduling.ordering import Line
+from corral.scheduling.place_table import Work
 from corral.scheduling.reservation import Reservations, gather
 from corral.scheduling.room import Room, has_node_with, to_table
 from corral.scheduling.values import Assignment, Decision, FairShare, Gate, Place, QueuedTask, Rule, Snapshot, Turn
@@ -35,16 +36,26 @@ from corral.work import SlotId
 
 _Shape = tuple[object, ...]
 
-_demand: Callable[[QueuedTask], _Shape] = attrgetter("queue", "engine", "memory", "gpus", "node", "share")
+_demand: Callable[[QueuedTask], _Shape] = attrgetter("queue", "engine", "memory", "gpus", "node", "share", "task_class")
 """The properties that decide whether a task could use a free place, whatever is loaded there."""
 
 _demand_with_model: Callable[[QueuedTask], _Shape] = attrgetter(
-    "queue", "engine", "model", "memory", "gpus", "node", "share"
+    "queue", "engine", "model", "memory", "gpus", "node", "share", "task_class"
 )
-"""The same where an engine has not every model everywhere."""
+"""The same where an engine has not every model everywhere, or models stay for a person."""
 
 _shape: Callable[[QueuedTask], _Shape] = attrgetter(
-    "queue", "engine", "model", "memory", "gpus", "node", "prefer_node", "avoid_slots", "refused_slots", "share"
+    "queue",
+    "engine",
+    "model",
+    "memory",
+    "gpus",
+    "node",
+    "prefer_node",
+    "avoid_slots",
+    "refused_slots",
+    "share",
+    "task_class",
 )
 """The properties that decide whether a free place can run the task; all tasks of one shape can run, or none."""
 
@@ -66,6 +77,7 @@ class Outcome:
     fair: FairShare
     passed_since: Mapping[int, datetime] = field(default_factory=dict[int, datetime])
     turns: Mapping[SlotId, Turn] = field(default_factory=dict[SlotId, Turn])
+    kept_since: Mapping[Work, datetime] = field(default_factory=dict[Work, datetime])
 
     def find_rule(self, task: QueuedTask) -> Rule:
         """Find the rule that keeps a task waiting."""
@@ -90,6 +102,8 @@ def decide(snapshot: Snapshot) -> Decision:
         fair=outcome.fair,
         passed_since=outcome.passed_since,
         turns=outcome.turns,
+        kept_since=outcome.kept_since,
+        ask_again_at=outcome.room.stays.find_next_end(),
     )
 
 
@@ -107,6 +121,7 @@ def _answer_without_tasks(snapshot: Snapshot) -> Decision:
         fair=snapshot.fair,
         passed_since=snapshot.passed_since,
         turns=snapshot.turns,
+        kept_since=snapshot.kept_since,
     )
 
 
@@ -135,32 +150,34 @@ class _Round:
             passed_since=snapshot.passed_since,
             turns=snapshot.turns,
         )
-        self._eligible = self._select_eligible()
-        self._line = Line(
-            self._eligible,
-            account=self._account,
-            queues=snapshot.queues,
-            bounds=snapshot.bounds,
-            now=snapshot.now,
-            urgent=list_urgent(snapshot.deadlines, snapshot.now, snapshot.bounds.deadline_slack),
-        )
-        self._blocked: set[_Shape] = set()
         self._passed: set[int] = set()
         self._turns = dict(snapshot.turns)
         self._assignments: list[Assignment] = []
         self._started: set[int] = set()
+        self._line_up()
         self._finishing = Finishing(
             room=self._room, expectations=self._expectations, wishes=self._wishes, tasks=snapshot.tasks
         )
         self._late: set[_Shape] = set()
 
+    def _line_up(self) -> None:
+        """Line up what has not started and could."""
+        self._blocked: set[_Shape] = set()
+        self._eligible = self._select_eligible()
+        self._line = Line(
+            self._eligible,
+            account=self._account,
+            queues=self._snapshot.queues,
+            bounds=self._snapshot.bounds,
+            now=self._snapshot.now,
+            urgent=list_urgent(self._snapshot.deadlines, self._snapshot.now, self._snapshot.bounds.deadline_slack),
+        )
+
     def run(self) -> Outcome:
-        most_starts = self._snapshot.most_starts
-        while self._room.free and (most_starts is None or len(self._assignments) < most_starts):
-            task = self._line.find_head()
-            if task is None:
-                break
-            self._consider(task)
+        self._fill()
+        if self._room.stays.let_go_where_idle(self._room.is_idle):
+            self._line_up()
+            self._fill()
         return Outcome(
             assignments=tuple(self._assignments),
             room=self._room,
@@ -172,12 +189,26 @@ class _Round:
             fair=self._account.closed() if self._assignments else self._snapshot.fair,
             passed_since=self._update_passed(),
             turns=self._turns,
+            kept_since=self._room.stays.list_kept_since(
+                {(lost.engine, lost.model) for given in self._assignments for _, lost in given.evict}
+            ),
         )
+
+    def _fill(self) -> None:
+        """Start what can start, as many tasks as the decision is asked for at most."""
+        most_starts = self._snapshot.most_starts
+        while self._room.free and (most_starts is None or len(self._assignments) < most_starts):
+            task = self._line.find_head()
+            if task is None:
+                break
+            self._consider(task)
 
     def _select_eligible(self) -> Sequence[QueuedTask]:
         """Leave out at once what no free place can run; tasks that need several GPUs stay, for they can reserve."""
-        tasks = self._snapshot.tasks
-        demand_of = _demand_with_model if self._room.table.listing else _demand
+        tasks: Sequence[QueuedTask] = self._snapshot.tasks
+        if self._started:
+            tasks = [task for task in tasks if task.id not in self._started]
+        demand_of = _demand_with_model if self._room.table.listing or self._room.stays.until else _demand
         one_of_each = dict(zip(map(demand_of, tasks), tasks, strict=True))
         without = {demand for demand, task in one_of_each.items() if not self._has_a_place(task)}
         return [task for task in tasks if demand_of(task) not in without] if without else tasks
@@ -352,6 +383,8 @@ def _name_competition(task: QueuedTask, places: list[Place], room: Room, passed:
         return Rule.AFFINITY
     if any(place.id in room.free and room.can_hold(place, task) for place in places):
         return Rule.RESERVED
+    if any(place.id in room.free and room.fits(place, task) for place in places):
+        return Rule.MODEL_STAYS
     if any(place.id in room.table.free and place.id not in room.free for place in places):
         return Rule.BEHIND_OTHERS
     if task.node is not None and room.has_an_option(replace(task, node=None)):

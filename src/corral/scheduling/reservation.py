@@ -127,7 +127,10 @@ def gather(
     """Choose N free places of one node, the best by the order of `choosing`; empty when no node has them."""
     choices = {place.id: rate_place(place, task, room, expectations) for place in options}
     in_order = sorted(options, key=lambda place: choices[place.id])
-    sets = [take_side_by_side(places, task, room.left) for places in group_by_node(in_order).values()]
+    sets = [
+        take_side_by_side(places, task, lambda place: room.left_for(place, task))
+        for places in group_by_node(in_order).values()
+    ]
     complete = sorted(filter(None, sets), key=lambda places_of_node: [choices[place.id] for place in places_of_node])
     near = next((places_of_node for places_of_node in complete if places_of_node[0].node == task.prefer_node), None)
     if near is None:

@@ -19,7 +19,8 @@ from datetime import datetime, timedelta
 from math import inf
 from operator import attrgetter
 
-from corral.scheduling.place_table import Eligible, PlaceTable, Work, computes_alone, is_idle
+from corral.scheduling.giving_up import Eviction, Losses, Stays, choose, is_model_of
+from corral.scheduling.place_table import Eligible, PlaceTable, Work, computes_alone, is_computing, is_idle
 from corral.scheduling.values import (
     Gate,
     Owner,
@@ -31,9 +32,7 @@ from corral.scheduling.values import (
     Snapshot,
     find_share,
 )
-from corral.work import SlotId
-
-Eviction = tuple[SlotId, ResidentModel]
+from corral.work import SlotId, TaskClass
 
 _Reach = tuple[str, str, str | None, str | None]
 """The properties that decide which places a task can reach: queue, engine, model where they differ in it, node."""
@@ -68,6 +67,10 @@ class Room:
         self._able: dict[_Reach, tuple[Place, ...]] = {}
         self._avoided: dict[tuple[object, ...], frozenset[SlotId]] = {}
         self._alike: dict[SlotId, Hashable] = {}
+        self.losses = Losses(
+            snapshot.uses, lambda: {(task.engine, task.model) for task in snapshot.tasks}, snapshot.now
+        )
+        self.stays = Stays(snapshot)
 
     @property
     def places(self) -> list[Place]:
@@ -146,7 +149,47 @@ class Room:
 
     def can_hold(self, place: Place, task: QueuedTask) -> bool:
         """Whether the task fits next to what busy places hold and compute; unknown memory fits anywhere."""
-        return (task.memory is None or task.memory <= self.left(place)) and self.can_compute(place, task)
+        if not self.fits(place, task):
+            return False
+        if not self.stays.until or task.task_class is not TaskClass.BATCH:
+            return True
+        keeping = self._list_keeping(place, task)
+        self.stays.note(keeping, place.device)
+        return not keeping
+
+    def fits(self, place: Place, task: QueuedTask) -> bool:
+        """Whether the task would fit there if no model stayed for a person."""
+        return self.can_compute(place, task) and (task.memory is None or task.memory <= self.left(place))
+
+    def left_for(self, place: Place, task: QueuedTask) -> float:
+        """Bytes that the task could have on the place: what is left, without models that stay for a person."""
+        left = self.left(place)
+        if not self.stays.until or task.task_class is not TaskClass.BATCH:
+            return left
+        residents = [*self._residents_of(place), *(resident for _, resident in self._list_yielded(place))]
+        return left - sum(held.memory or 0 for held in self.stays.select(residents, task))
+
+    def is_idle(self, device: str) -> bool:
+        """Whether nothing computes on a device, and nothing was given to it in this decision."""
+        places = self.table.devices[device].places.values()
+        return not any(is_computing(place) or place.id in self._ends for place in places)
+
+    def find_stay(self, place: Place, task: QueuedTask) -> tuple[str, datetime]:
+        """Find the model that keeps a batch task from a free place for longest, and until when it does."""
+        keeping = self._list_keeping(place, task)
+        return max(
+            ((held.model, self.stays.until[held.engine, held.model]) for held in keeping), key=lambda stay: stay[::-1]
+        )
+
+    def _list_keeping(self, place: Place, task: QueuedTask) -> list[ResidentModel]:
+        """The models that stay for a person and would have to go for the task: its engine gives up the one it has."""
+        own = self._residents_of(place)
+        swapped = self.stays.select((held for held in own if held.engine == task.engine), task)
+        if swapped:
+            return swapped
+        if task.share is not Share.WHOLE and (task.memory is None or task.memory <= self.left_for(place, task)):
+            return []
+        return self.stays.select([*own, *(resident for _, resident in self._list_yielded(place))], task)
 
     def can_compute(self, place: Place, task: QueuedTask) -> bool:
         """Whether what computes on the place's processor leaves it to the task, as far as the place is free."""
@@ -268,7 +311,7 @@ class Room:
         """The properties by which free places are chosen, except their names; equal where the choice is the same."""
         alike = self._alike.get(place.id)
         if alike is None:
-            others = tuple(sorted(resident.memory or 0 for _, resident in self._list_yielded(place)))
+            others = tuple(sorted((held.engine, held.model, held.memory or 0) for _, held in self._list_yielded(place)))
             computing = self.count_computing(place)
             starts = tuple(sorted(place.starts.items()))
             alike = place.device_model, self.left(place), computing, tuple(self._residents_of(place)), others, starts
@@ -317,8 +360,8 @@ class Room:
     ) -> tuple[tuple[Eviction, ...], int]:
         """Choose what to give up so that the task fits on the place, and return the bytes the place then holds too.
 
-        Nothing is given up where memory is unknown. The place's own residents go first, then the largest, so that few
-        are lost; the task's own model goes last of all. `still_needed` bytes of the device are left for other places.
+        Nothing is given up where memory is unknown. What costs least to bring back goes first (`giving_up`), and what
+        stays for a person never does for a batch task. `still_needed` bytes of the device are left for other places.
         """
         left = self.left(place) - still_needed
         own = self._residents_of(place)
@@ -334,22 +377,19 @@ class Room:
         others = self._list_yielded(place)
         if not others and load <= left:
             return (), load
-        return self._lose_until_it_fits(place, task, list(own), others, left)
+        candidates = [*((place.id, resident) for resident in own), *others]
+        if self.stays.until and task.task_class is TaskClass.BATCH:
+            staying = self.stays.select([resident for _, resident in candidates], task)
+            candidates = [eviction for eviction in candidates if eviction[1] not in staying]
 
-    def _lose_until_it_fits(
-        self, place: Place, task: QueuedTask, own: list[ResidentModel], others: list[Eviction], left: float
-    ) -> tuple[tuple[Eviction, ...], int]:
-        """Take away from the place's residents and its neighbours' until the task fits next to what is left."""
-        evicted: list[Eviction] = []
-        for loser, resident in _sort_by_loss(place, task, own, others):
-            if load_of(task, own) + sum(other.memory or 0 for _, other in others) <= left:
-                break
-            evicted.append((loser, resident))
-            if loser == place.id:
-                own.remove(resident)
-            else:
-                others.remove((loser, resident))
-        return tuple(evicted), load_of(task, own)
+        def fits_without(evicted: Sequence[Eviction]) -> bool:
+            lost = list(evicted)
+            kept = [resident for resident in own if (place.id, resident) not in lost]
+            beside = sum(eviction[1].memory or 0 for eviction in others if eviction not in lost)
+            return load_of(task, kept) + beside <= left
+
+        evicted = choose(candidates, lambda eviction: self.losses.rate(place.id, task, eviction), fits_without)
+        return evicted, load_of(task, [resident for resident in own if (place.id, resident) not in evicted])
 
     def _residents_of(self, place: Place) -> Sequence[ResidentModel]:
         """The models that an idle place could still give up."""
@@ -381,11 +421,6 @@ def to_table(snapshot: Snapshot) -> PlaceTable:
     return PlaceTable(places, unknown_s=unknown_s)
 
 
-def is_model_of(resident: ResidentModel, task: QueuedTask) -> bool:
-    """Whether the resident is what the task needs loaded."""
-    return resident.model == task.model and resident.engine == task.engine
-
-
 def is_preferred(place: Place, task: QueuedTask) -> bool:
     """Whether the place is the one that the task prefers."""
     return task.prefer_slot is not None and place.is_among((task.prefer_slot,), task.engine)
@@ -410,19 +445,3 @@ def has_node_with(places: Iterable[Place], count: int) -> bool:
         if on_node[place.node] >= count:
             return True
     return count <= 0
-
-
-def _sort_by_loss(
-    place: Place, task: QueuedTask, own: Iterable[ResidentModel], others: Iterable[Eviction]
-) -> list[Eviction]:
-    return sorted(
-        (loss for loss in (*((place.id, resident) for resident in own), *others) if loss[1].memory),
-        key=lambda loss: (
-            is_model_of(loss[1], task) and loss[0] == place.id,
-            loss[0] != place.id,
-            -(loss[1].memory or 0),
-            loss[0],
-            loss[1].engine,
-            loss[1].model,
-        ),
-    )

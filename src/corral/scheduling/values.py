@@ -211,6 +211,8 @@ class PolicyBounds:
     """How long a task can be passed over for one turn of another model, at least; see `affinity`."""
     node_wish: timedelta = timedelta(seconds=120)
     """How much later a task can end for its preferred node: as much as for a model in memory, which it is worth."""
+    model_stay: timedelta = timedelta(minutes=10)
+    """How long a model that a person used can keep batch tasks waiting, however often it is used again."""
     model_wait: timedelta = timedelta(days=1)
     """How long a task waits for a model that no server has, before it fails: a night, and the day after it."""
     deadline_slack: timedelta = timedelta(minutes=30)
@@ -241,6 +243,21 @@ class Turn:
     since: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelUse:
+    """How a model is used (`corral.scheduling.model_use`)."""
+
+    asked: float = 0.0
+    """How often it was asked for, as of `asked_at`; what is long ago counts little."""
+    asked_at: datetime
+    load_s: float | None = None
+    """Seconds that loading takes, measured; None when unknown."""
+    stays_until: datetime | None = None
+    """Until when it stays for a person who used it; None where none did."""
+    idle_until: datetime | None = None
+    """The same where its device has nothing else to do; earlier."""
+
+
 class DurationKey(NamedTuple):
     """The key by which durations are measured; a tuple, because it is looked up many times in each decision."""
 
@@ -269,6 +286,12 @@ class Snapshot:
     """Since when a task has been passed over for a resident model or its preferred node, by task id."""
     turns: Mapping[SlotId, Turn] = field(default_factory=dict[SlotId, Turn])
     """The present turn of each place; absent where the policy has not loaded a model, such as after a start."""
+    uses: Mapping[tuple[str, str | None], ModelUse] = field(default_factory=dict[tuple[str, str | None], ModelUse])
+    """How models are used, by engine and model; absent where nothing is known."""
+    kept_since: Mapping[tuple[str, str | None], datetime] = field(
+        default_factory=dict[tuple[str, str | None], datetime]
+    )
+    """Since when models that stay for a person have kept batch tasks waiting."""
     bounds: PolicyBounds = PolicyBounds()
     most_starts: int | None = None
     """The decision ends after so many assignments; the next one goes on. It bounds what one decision takes."""
@@ -304,6 +327,8 @@ class Rule(StrEnum):
     """A slower slot is free, but faster ones should have done all that waits before it could finish this one task."""
     PREFERRED_NODE = "preferred_node"
     """A slot elsewhere is free, and its preferred node should have one soon enough (`PolicyBounds.node_wish`)."""
+    MODEL_STAYS = "model_stays"
+    """A person used a model just now that must be given up for it; for how long it stays is bounded (`model_use`)."""
     STARTING = "starting"
     """It does not wait: the next decision starts it. Only explanations have this."""
 
@@ -331,6 +356,12 @@ class Decision:
     fair: FairShare
     passed_since: Mapping[int, datetime]
     turns: Mapping[SlotId, Turn] = field(default_factory=dict[SlotId, Turn])
+    kept_since: Mapping[tuple[str, str | None], datetime] = field(
+        default_factory=dict[tuple[str, str | None], datetime]
+    )
+    """As in `Snapshot`."""
+    ask_again_at: datetime | None = None
+    """When a model that keeps a task waiting stays no longer; None where none does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -305,7 +305,12 @@ class Dispatcher:
         """Wait for a wake-up, the next timer or the safety poll."""
         if self._is_finished():
             return
-        due = min(self._reconciler.next_due, self._starts_due(), self._monotonic() + self._hours.count_seconds_left())
+        due = min(
+            self._reconciler.next_due,
+            self._starts_due(),
+            self._asks_due(),
+            self._monotonic() + self._hours.count_seconds_left(),
+        )
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, due - self._monotonic())):
                 await self._picture.wake.wait()
@@ -343,6 +348,11 @@ class Dispatcher:
         """Return when the starts that are not written yet are written, if nothing else is before."""
         return self._begun[0].started_at + START_LAG_S if self._begun else math.inf
 
+    def _asks_due(self) -> float:
+        """Return when the last decision would be another one although nothing happens."""
+        at, now = self._judgement.ask_again_at, datetime.now(UTC)
+        return math.inf if at is None or at <= now else self._monotonic() + (at - now).total_seconds()
+
     async def _collect(self) -> None:
         """Turn ended attempts into changes, and free their slots."""
         while self._inbox:
@@ -367,7 +377,13 @@ class Dispatcher:
             attempt.place.note_use(attempt.task.engine, attempt.task.model)
             took_s, waited_s = now - attempt.started_at, attempt.place.take_waited(attempt.task.engine, attempt.id)
             self._judgement.learn(
-                attempt.key, attempt.assignment, attempt.task.owner, took_s, at=now, starting_s=waited_s
+                attempt.key,
+                attempt.assignment,
+                attempt.task.owner,
+                took_s,
+                at=now,
+                now=datetime.now(UTC),
+                starting_s=waited_s,
             )
         self._judgement.end(attempt.task.id, now)
         self._picture.vacate([attempt])

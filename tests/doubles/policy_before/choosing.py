@@ -15,12 +15,13 @@ from corral.scheduling.values import Place, QueuedTask
 from corral.work import SlotId
 from doubles.policy_before.floor import Floor, is_model_of
 
-Choice = tuple[bool, bool, float, int, float, SlotId]
+Choice = tuple[bool, bool, float, float, int, float, SlotId]
 
 _REASONS = (
     "lost attempt ran here",
     "model resident",
     "fastest measured",
+    "cheapest models given up",
     "fewest models given up",
     "least memory left over",
     "first of alike slots",
@@ -37,15 +38,18 @@ def choice_of(place: Place, task: QueuedTask, floor: Floor, expectations: Expect
     """Sort key of a place for a task; the lowest is the best."""
     measured = expectations.measured(task, place.device_model)
     evicted, load = floor.evictions(place, task)
-    swapped = sum(
-        resident.engine == task.engine and not is_model_of(resident, task) and (place.id, resident) not in evicted
+    lost = [resident for _, resident in evicted]
+    lost += [
+        resident
         for resident in place.resident
-    )
+        if resident.engine == task.engine and not is_model_of(resident, task) and (place.id, resident) not in evicted
+    ]
     return (
         place.id != task.prefer_slot,
         not is_resident(place, task),
         inf if measured is None else measured,
-        len(evicted) + swapped,
+        sum(map(floor.losses.find_seconds, lost)),
+        len(lost),
         floor.room(place) - load,
         place.id,
     )

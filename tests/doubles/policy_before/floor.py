@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from math import inf
 from operator import attrgetter
 
+from corral.scheduling.giving_up import Losses, choose
 from corral.scheduling.values import Gate, Owner, Place, Queue, QueuedTask, ResidentModel, Snapshot
 from corral.work import SlotId
 
@@ -36,6 +37,7 @@ class Floor:
         self._held: defaultdict[str, int] = defaultdict(int)
         self._residents: dict[SlotId, list[ResidentModel]] = {}  # of idle places: these can be given up
         self._running: defaultdict[tuple[str, Owner], set[int]] = defaultdict(set)
+        self.losses = Losses(snapshot.uses, lambda: {(task.engine, task.model) for task in snapshot.tasks}, self.now)
         for place in self.places:
             self._place(place)
 
@@ -149,9 +151,8 @@ class Floor:
     def evictions(self, place: Place, task: QueuedTask, *, still_needed: int = 0) -> tuple[tuple[Eviction, ...], int]:
         """What to give up so that the task fits on the place, and the bytes the place then holds.
 
-        Nothing is given up where memory is unknown. The place's own residents go first, then the largest, so that few
-        are lost; the task's own model goes last of all. `still_needed` bytes of the device are
-        left for other places.
+        Nothing is given up where memory is unknown; what goes first is the product's own rule. `still_needed` bytes of
+        the device are left for other places.
         """
         room = self.room(place) - still_needed
         if room == inf or task.memory is None:
@@ -161,22 +162,15 @@ class Floor:
         load = load_of(task, residents)
         if not others and load <= room:
             return (), load
-        return self._losses(place, task, list(residents), others, room)
+        every = [*((place.id, resident) for resident in residents), *others]
 
-    def _losses(
-        self, place: Place, task: QueuedTask, residents: list[ResidentModel], others: list[Eviction], room: float
-    ) -> tuple[tuple[Eviction, ...], int]:
-        """Take away from the place's residents and its neighbours' until the task fits beside what is left."""
-        evicted: list[Eviction] = []
-        for loser, resident in self._in_order_of_loss(place, task):
-            if load_of(task, residents) + sum(resident.memory or 0 for _, resident in others) <= room:
-                break
-            evicted.append((loser, resident))
-            if loser == place.id:
-                residents.remove(resident)
-            else:
-                others.remove((loser, resident))
-        return tuple(evicted), load_of(task, residents)
+        def fits_without(evicted: Sequence[Eviction]) -> bool:
+            kept = [resident for resident in residents if (place.id, resident) not in evicted]
+            beside = sum(loss[1].memory or 0 for loss in others if loss not in evicted)
+            return load_of(task, kept) + beside <= room
+
+        evicted = choose(every, lambda loss: self.losses.rate(place.id, task, loss), fits_without)
+        return evicted, load_of(task, [resident for resident in residents if (place.id, resident) not in evicted])
 
     def _yielded_by_neighbours(self, place: Place) -> list[Eviction]:
         """Residents of the other idle places on the device."""
@@ -186,20 +180,6 @@ class Floor:
             if neighbour.id != place.id
             for resident in self._residents.get(neighbour.id, ())
         ]
-
-    def _in_order_of_loss(self, place: Place, task: QueuedTask) -> list[Eviction]:
-        own = [(place.id, resident) for resident in self._residents[place.id]]
-        return sorted(
-            (loss for loss in (*own, *self._yielded_by_neighbours(place)) if loss[1].memory),
-            key=lambda loss: (
-                is_model_of(loss[1], task) and loss[0] == place.id,
-                loss[0] != place.id,
-                -(loss[1].memory or 0),
-                loss[0],
-                loss[1].engine,
-                loss[1].model,
-            ),
-        )
 
 
 def is_free(place: Place) -> bool:

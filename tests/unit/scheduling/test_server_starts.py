@@ -40,6 +40,6 @@ def test_what_was_spent_on_a_start_is_charged_and_is_not_what_such_tasks_take() 
     judgement = Judgement(PolicyBounds())
     assignment = Assignment(task=1, places=(SlotId("a/gpu0"),), expected_s=50.0, because="only slot free")
 
-    judgement.learn(KEY, assignment, "ada", 52.0, starting_s=41.0)
+    judgement.learn(KEY, assignment, "ada", 52.0, at=52.0, now=NOW, starting_s=41.0)
 
     assert judgement.history.expected[KEY] == 11.0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import replace
+from datetime import timedelta
 from itertools import pairwise
 
 from hypothesis import given
@@ -114,8 +116,8 @@ def test_memory_of_a_device_is_never_given_twice(trace: Trace) -> None:
 @given(traces(plain=True))
 @MANY
 def test_nothing_waits_beside_a_free_slot_that_could_run_it(trace: Trace) -> None:
-    """Without limits, gangs, memory and slower cards nothing but the lack of a place keeps a task waiting."""
-    run = simulate(trace)
+    """Without limits, gangs, memory, slower GPUs and models that stay, nothing but the lack of a place does."""
+    run = simulate(replace(trace, bounds=replace(trace.bounds, model_stay=timedelta(0))))
     open_places = [place.id for place in trace.places if place.gate is Gate.OPEN]
     instants = sorted({0.0, *(time for span in run.spans for time in (span.from_s, span.until_s))})
     for begin, end in pairwise(instants):

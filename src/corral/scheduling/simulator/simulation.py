@@ -43,7 +43,7 @@ PATIENCE_S = 86_400.0
 _WEEKS_S = 9 * 86_400.0
 """Where for so long (a week, with a day at either end) nothing happens but that hours begin and end, nothing will."""
 
-_ENDS, _LEAVES, _RETURNS, _WAKES = range(4)
+_ENDS, _LEAVES, _RETURNS, _WAKES, _ASKS = range(5)
 """Kinds of events, in the order in which those of one instant happen."""
 
 
@@ -155,7 +155,7 @@ class _Simulation:
                 if not _is_moved(event):
                     self._end(what)
             elif what is None:
-                self._wake_entered = False
+                self._wake_entered = self._wake_entered and kind != _WAKES
             elif kind == _LEAVES:
                 self._leave(what)
             else:
@@ -175,7 +175,7 @@ class _Simulation:
             first.keep(_to_resident(task.engine, task.model, self._loads.get((task.engine, task.model))))
         key = DurationKey(task.engine, task.model, first.device_model)
         seconds = (attempt.until_us - attempt.from_us) / SECOND
-        self._judgement.learn(key, attempt.assignment, task.owner, seconds, at=attempt.until_us / SECOND)
+        self._judgement.learn(key, attempt.assignment, task.owner, seconds, at=attempt.until_us / SECOND, now=self._now)
         if first.hours is not None and not first.hours.is_open(self._now):
             first.empty()
         for freed in self._needs.end(task.id):
@@ -233,6 +233,8 @@ class _Simulation:
         assignments = self._judgement.assign(self._backlog, self._places.table, self._queues, free, self._now)
         for assignment in assignments:
             self._start(assignment)
+        if self._judgement.ask_again_at is not None:
+            self._agenda.add(_to_us((self._judgement.ask_again_at - self._began).total_seconds()), _ASKS)
         self._enter_wake(started=bool(assignments))
 
     def _start(self, assignment: Assignment) -> None:
