@@ -34,6 +34,8 @@ class EngineProgram:
     """Its image where the cluster file names none; pinned, so that two nodes run the same."""
     port: int | None = None
     """The port on which it listens by default, according to its own documentation."""
+    usual_ports: tuple[int, ...] = ()
+    """The ports of several programs that serve it, each by its own documentation."""
     health_path: str | None = None
     """The path that answers 200 once it can serve; None where only its port is checked."""
     identity: tuple[str, str] | None = None
@@ -268,7 +270,12 @@ OPENAI = EngineKind(
     summary="Chats, embeds, speaks, transcribes and draws on servers that speak OpenAI's API.",
     adapter="corral.engines.openai.engine:build_openai",
     lists_models=True,
-    program=EngineProgram(health_path="/v1/models"),
+    program=EngineProgram(
+        # vLLM and Speaches, llama-server and LocalAI, LM Studio and stable-diffusion.cpp, SGLang, Kokoro-FastAPI.
+        usual_ports=(8000, 8080, 1234, 30000, 8880),
+        health_path="/v1/models",
+        identity=("/v1/models", "data"),
+    ),
     inputs="corral.engines.openai.inputs:OpenAiInputs",
     text_input="prompt",
     seed_input="seed",

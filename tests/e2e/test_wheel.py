@@ -17,6 +17,7 @@ import pytest
 from corral.cli.commands.lint import WARNINGS_FOUND
 from corral.linting.registry import read_rules
 from doubles.installed import REPOSITORY
+from doubles.local_engines import real_models
 from doubles.short_folders import lend_short_folder
 
 UV = Path(sys.executable).parent / "uv"
@@ -36,6 +37,13 @@ tasks:
   - name: greet
     engine: command
     inputs: {argv: [sh, -c, echo hello > greeting.txt], outputs: [greeting.txt]}
+"""
+SPEECH = """\
+apiVersion: corral/v1
+kind: Batch
+name: say
+tasks:
+  - {name: hello, engine: piper, model: piper-en-us-joe, inputs: {text: Hello.}}
 """
 MANIFEST = "topologyKey: nvidia.com/gpu\n"
 
@@ -158,3 +166,25 @@ def test_uv_installs_the_command_with_the_newest_libraries_and_its_json_stays_cl
         planned = _made(command, "plan", REPOSITORY / "examples" / "hydra" / "cluster.yaml", "--json", folder=folder)
 
         assert json.loads(planned)
+
+
+def test_an_engine_is_installed_next_to_a_tool_without_its_extra_and_does_a_task(wheel: Path) -> None:
+    """As a stranger does: `uv tool install corral`, an engine in an environment of its own, a model, a batch."""
+    with lend_short_folder("corral-engine") as folder:
+        places = {f"UV_{name}": str(folder / name.lower()) for name in ("TOOL_DIR", "TOOL_BIN_DIR")}
+        here = {**_environment(folder), **places, "UV_SYSTEM_CERTS": "1"}
+        here["PATH"] = f"{UV.parent}{os.pathsep}{here['PATH']}"
+        locked = ("--constraints", REPOSITORY / "requirements" / "run.lock")
+        _made(UV, "tool", "install", "--quiet", "--python", sys.executable, *locked, wheel, folder=folder, env=here)
+        command = folder / "tool_bin_dir" / "corral"
+        (folder / "say.yaml").write_text(SPEECH, encoding="utf-8")
+
+        examined = json.loads(_run(command, "doctor", "--json", folder=folder, env=here).stdout)
+        _made(command, "engines", "install", "piper", folder=folder, env=here)
+        real_models()  # fetches them where that has not been done
+        (folder / "data" / "models").symlink_to(REPOSITORY / ".cache" / "models")
+        _made(command, "run", "say.yaml", folder=folder, env=here)
+
+        fixes = {finding["name"]: finding["fix"] for finding in examined["items"]}
+        assert fixes["engine piper"] == "corral engines install piper"
+        assert [path.read_bytes()[:4] for path in (folder / "out" / "say").rglob("*.wav")] == [b"RIFF"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import cast
 
 import aiohttp
@@ -19,22 +19,24 @@ _PATIENCE_S = 2.0
 _LARGEST_ANSWER = 64 * 1024
 
 
-def list_usual_addresses() -> Mapping[str, str]:
-    """Return the address on loopback of each engine that is reached by URL, at the port of its documentation."""
-    return {
-        kind.name: f"http://127.0.0.1:{kind.program.port}"
+def list_usual_addresses() -> tuple[tuple[str, str], ...]:
+    """List the addresses on loopback of each engine that is reached by URL, at the ports of its documentation."""
+    return tuple(
+        (kind.name, f"http://127.0.0.1:{port}")
         for kind in ENGINES.values()
         if kind.remote and kind.program is not None and kind.program.identity is not None
-    }
+        for port in (kind.program.port, *kind.program.usual_ports)
+        if port is not None
+    )
 
 
-async def find_servers(addresses: Mapping[str, str]) -> tuple[FoundServer, ...]:
-    """Ask each engine's address, at the same time, and return those where a server of the engine answers."""
+async def find_servers(addresses: Sequence[tuple[str, str]]) -> tuple[FoundServer, ...]:
+    """Ask each engine's addresses, at the same time, and return those where a server of the engine answers."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_PATIENCE_S), trust_env=False) as session:
-        answers = await asyncio.gather(*(_recognizes(session, engine, url) for engine, url in addresses.items()))
+        answers = await asyncio.gather(*(_recognizes(session, engine, url) for engine, url in addresses))
     return tuple(
         FoundServer(engine=engine, url=url)
-        for (engine, url), is_recognized in zip(addresses.items(), answers, strict=True)
+        for (engine, url), is_recognized in zip(addresses, answers, strict=True)
         if is_recognized
     )
 

@@ -21,6 +21,7 @@ from doubles.comfyui import ComfyDouble
 from doubles.installed import CORRAL, a_terminal
 from doubles.nvml_library import build_library, machine
 from doubles.ollama import OllamaDouble
+from doubles.openai_server import OpenAiDouble
 
 CONFLICT = 4
 CARD = InstalledGpu(index=0, model="RTX 5070 Ti")
@@ -102,24 +103,31 @@ async def test_an_answer_in_pieces_is_read_to_its_end_and_an_endless_one_is_give
     app = web.Application()
     app.add_routes([web.get("/{any:.*}", answer)])
     async with TestServer(app) as double:
-        servers = await find_servers({"ollama": str(double.make_url("")), "comfyui": str(double.make_url(""))})
+        servers = await find_servers([("ollama", str(double.make_url(""))), ("comfyui", str(double.make_url("")))])
 
     assert [server.engine for server in servers] == ["ollama"]
 
 
 async def test_servers_are_found_where_they_answer_as_what_they_are() -> None:
-    async with OllamaDouble() as ollama, ComfyDouble() as comfy:
-        right = await find_servers({"ollama": ollama.url, "comfyui": comfy.url})
-        swapped = await find_servers({"ollama": comfy.url, "comfyui": ollama.url})
+    async with OllamaDouble() as ollama, ComfyDouble() as comfy, OpenAiDouble() as server:
+        right = await find_servers([("ollama", ollama.url), ("comfyui", comfy.url), ("openai", server.url)])
+        swapped = await find_servers([("ollama", comfy.url), ("comfyui", ollama.url)])
         ollama_url = ollama.url
-    gone = await find_servers({"ollama": ollama_url})
+    gone = await find_servers([("ollama", ollama_url)])
 
-    assert [server.engine for server in right] == ["ollama", "comfyui"]
+    assert [server.engine for server in right] == ["ollama", "comfyui", "openai"]
     assert swapped == gone == ()
 
 
 def test_usual_addresses_are_on_loopback_and_of_engines_that_are_reached_by_url() -> None:
-    assert list_usual_addresses() == {"ollama": "http://127.0.0.1:11434", "comfyui": "http://127.0.0.1:8188"}
+    addresses = dict.fromkeys(list_usual_addresses())
+
+    assert ("ollama", "http://127.0.0.1:11434") in addresses
+    assert ("comfyui", "http://127.0.0.1:8188") in addresses
+    assert [url for engine, url in addresses if engine == "openai"][:2] == [
+        "http://127.0.0.1:8000",
+        "http://127.0.0.1:8080",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,14 @@ def test_every_wrong_reference_and_input_is_reported_at_its_line() -> None:
     ]
 
 
+def test_a_part_of_an_outputs_name_can_be_decided_by_its_task() -> None:
+    speaks = "tasks:\n- {name: a, engine: openai, model: m, inputs: {kind: speak, prompt: hi}}\n"
+    takes = "- {{name: b, engine: whisper, model: m, files: {{audio: a/{}}}}}\n"
+
+    assert problems(speaks + takes.format("speech.flac")) == []
+    assert [code for code, _ in problems(speaks + takes.format("spoken.flac"))] == ["batchfile.unknown_output"]
+
+
 def test_a_misspelt_reference_gets_the_name_that_was_meant() -> None:
     with pytest.raises(BatchFileError) as caught:
         read(

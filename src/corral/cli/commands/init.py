@@ -42,9 +42,9 @@ def register(app: typer.Typer) -> None:
 def init(file: NewFile = None, yes: NoQuestions = False, dry_run: DryRun = False) -> None:
     """Look at this machine, and write its first cluster file.
 
-    GPUs, processor, memory and drives are read, and Ollama and ComfyUI are found where they answer on their usual
-    ports. At a terminal it asks for the little that a machine does not report: the power supply, the price of power.
-    With --dry-run the file is printed, and not written.
+    GPUs, processor, memory and drives are read. Ollama, ComfyUI and servers that speak OpenAI's API are found where
+    they answer on their usual ports. At a terminal it asks for the little that a machine does not report: the power
+    supply, the price of power. With --dry-run the file is printed, and not written.
     """
     import asyncio
 

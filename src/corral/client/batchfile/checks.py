@@ -55,7 +55,7 @@ def _check_needs(task: TaskShape, engines: Mapping[str, str | None], document: D
             document.report(
                 "batchfile.unknown_task", f"no task of this batch is called `{need[:60]}`", at=place, hint=hint
             )
-        elif output is not None and (known := _list_outputs(engines[need])) and output not in known:
+        elif output is not None and (known := _list_outputs(engines[need])) and not _is_among(output, known):
             what = f"`{need[:60]}` makes no `{output[:60]}`"
             document.report("batchfile.unknown_output", what, at=place, hint=did_you_mean(output, known))
 
@@ -69,10 +69,15 @@ def _list_references(task: TaskShape, at: YamlPath) -> Iterator[tuple[YamlPath, 
 
 
 def _list_outputs(engine: str | None) -> list[str]:
-    """Return the outputs that an engine always names the same; none when the task decides on names."""
+    """Return the names of an engine's outputs; the task decides on what is in angle brackets in one."""
     kind = ENGINES.get(engine or "")
-    names = [rule.name for rule in kind.outputs] if kind else []
-    return [] if any(name.startswith("<") for name in names) else names
+    return [rule.name for rule in kind.outputs] if kind else []
+
+
+def _is_among(output: str, names: Sequence[str]) -> bool:
+    """Whether an output can have this name."""
+    patterns = (re.sub(r"<[^>]+>", ".+", re.escape(name)) for name in names)
+    return any(re.fullmatch(pattern, output) for pattern in patterns)
 
 
 def _check_engine(expanded: Expanded, shape: BatchShape, document: Document) -> None:

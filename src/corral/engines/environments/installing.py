@@ -117,6 +117,20 @@ async def install(
     """
     assert environments.folder is not None, "there is a data directory wherever something is installed"
     folder = environments.folder / kind.name
+    try:
+        return await _install(kind, environment, environments, folder, report)
+    except OSError as error:
+        what = f"the environment of {kind.name} cannot be written: {error.strerror or error}"
+        raise EnvironmentFailedError(what, where=str(folder), hint="look at its permissions and the disk") from error
+
+
+async def _install(
+    kind: EngineKind,
+    environment: EngineEnvironment,
+    environments: Environments,
+    folder: Path,
+    report: Callable[[str], None],
+) -> InstalledEnvironment:
     folder.mkdir(parents=True, exist_ok=True)
     digest = compute_digest(environment)
     with _hold(folder, kind.name):
