@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 
+from corral.slots.device_use import DeviceUse, Program
 from corral.tasks.board import Board
 from corral.tasks.handover import Handover
 from corral.tasks.holding import GRACE, StoredHoldBook
@@ -22,13 +23,16 @@ GIB = 2**30
 class Card:
     """Stands for one GPU of 24 GiB as its driver reports it; a test changes what it shows."""
 
-    total: Bytes | None = field(default=Bytes(24 * GIB))
-    used: Bytes | None = field(default=Bytes(0))
-    holders: str = ""
+    use: DeviceUse
 
-    async def look(self, device: str) -> Card:
+    async def look(self, device: str) -> DeviceUse:
         del device
-        return self
+        return self.use
+
+
+def a_card(used: int | None = 0, *programs: Program) -> Card:
+    """Return a card of which so many bytes are used."""
+    return Card(DeviceUse(total=Bytes(24 * GIB), used=None if used is None else Bytes(used), programs=programs))
 
 
 class Ledger:
@@ -37,13 +41,13 @@ class Ledger:
     def __init__(self, pool: Pool, board: Board, card: Card | None = None) -> None:
         self._pool = pool
         self._board = board
-        self.card = card or Card()
+        self.card = card or a_card()
 
     def make_book(
         self, *, clock: Callable[[], float] = time.time, wait_s: float = 5.0, grace: timedelta = GRACE
     ) -> StoredHoldBook:
         """Make the book of a server that starts."""
-        handover = Handover(self.card.look, lambda _: self.card.total, wait_s=wait_s, look_every_s=0.02)
+        handover = Handover(self.card.look, lambda _: self.card.use.total, wait_s=wait_s, look_every_s=0.02)
         return StoredHoldBook(
             self._pool, handover, leads=lambda: self._board.leading, clock=clock, look_every_s=0.05, grace=grace
         )

@@ -30,6 +30,8 @@ from corral.cli.commands import (
     forecast,
     gc,
     gpus,
+    hold,
+    holds,
     init,
     inventory,
     lint,
@@ -73,6 +75,7 @@ for single in (
     up,
     run,
     submit,
+    hold,
     status,
     fit,
     plan,
@@ -95,7 +98,7 @@ for single in (
     version,
 ):
     single.register(app)
-for group in (tasks, batches, slots, queues, engines, models, gpus, uploads, tokens, notify, audit, service):
+for group in (tasks, batches, slots, holds, queues, engines, models, gpus, uploads, tokens, notify, audit, service):
     app.add_typer(group.app, name=group.NAME)
 version.register_option(app)
 

@@ -8,6 +8,7 @@ appears on a terminal only.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -162,3 +163,8 @@ def _cut(text: str) -> str:
 def count_columns() -> int | None:
     """Count the columns of the terminal; None where a file or a program reads, which gets a row on each line."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def count_error_columns() -> int:
+    """Count the columns of the terminal that reads standard error; 80 where none does."""
+    return os.get_terminal_size(sys.stderr.fileno()).columns if sys.stderr.isatty() else 80

@@ -17,11 +17,8 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from corral.processes.kernel import adopt_orphans, be_killed_before_the_server
+from corral.processes.kernel import adopt_orphans, be_killed_before_the_server, leave_as
 from corral.processes.programs import Programs
-
-_SIGNAL_CODE = 128
-"""A shell returns 128 and the signal for a program that a signal killed."""
 
 
 def main() -> None:
@@ -44,7 +41,7 @@ def main() -> None:
     ends.get()
     _stop(process, grace_s=float(sys.argv[1]))
     programs.end_all()
-    _leave_as(process.wait())
+    leave_as(process.wait())
 
 
 def _wait_for_corral(ends: queue.SimpleQueue[None]) -> None:
@@ -64,15 +61,6 @@ def _stop(process: subprocess.Popen[bytes], *, grace_s: float) -> None:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
             process.wait(grace_s)
-
-
-def _leave_as(code: int) -> None:
-    """End as the program did, its signal included."""
-    if code >= 0:
-        os._exit(code)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.kill(os.getpid(), -code)
-    os._exit(_SIGNAL_CODE - code)
 
 
 if __name__ == "__main__":

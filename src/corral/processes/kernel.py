@@ -12,9 +12,12 @@ import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_SIGNAL_CODE = 128
+"""A shell returns 128 and the signal for a program that a signal killed."""
 _OOM_SCORE = 500
 """Of 1000: when memory runs out, a worker goes before the server and its database."""
 
@@ -35,6 +38,17 @@ def be_killed_before_the_server() -> None:
     """Prefer this process, and what it starts, when memory runs out."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
+
+
+def leave_as(code: int) -> NoReturn:
+    """End this process as another did, by its return code: that of a signal is negative."""
+    if code >= 0:
+        os._exit(code)
+    with suppress(OSError, ValueError):  # SIGKILL has no handler to set
+        signal.signal(-code, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (-code,))
+    os.kill(os.getpid(), -code)
+    os._exit(_SIGNAL_CODE - code)  # a signal that does not end a process, or not yet
 
 
 def _set_process_option(option: int, value: int) -> None:

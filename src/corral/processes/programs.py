@@ -38,11 +38,12 @@ class Programs:
         *,
         environment: Mapping[str, str],
         cwd: Path,
-        stdin: int | IO[bytes],
-        stdout: int,
-        stderr: int,
+        stdin: int | IO[bytes] | None,
+        stdout: int | None,
+        stderr: int | None,
+        own_session: bool = True,
     ) -> subprocess.Popen[bytes]:
-        """Start a program in a session of its own that dies with this one. Call it from the main thread.
+        """Start a program that dies with this one, in a session of its own or in this. Call it from the main thread.
 
         The kernel ends the program when the *thread* that started it ends.
         """
@@ -54,7 +55,7 @@ class Programs:
             stdout=stdout,
             stderr=stderr,
             bufsize=0,
-            start_new_session=True,
+            start_new_session=own_session,
         )
         self._started = {pid: program for pid, program in self._started.items() if program.returncode is None}
         self._started[process.pid] = process

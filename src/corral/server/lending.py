@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 
+from corral.slots.device_use import DeviceUse
 from corral.tasks.board import Board
 from corral.tasks.handover import Handover
 from corral.tasks.holding import StoredHoldBook
 from corral.tasks.store.pool import Pool
 from corral.telemetry.kernel_gpus import find_all_gpus
 from corral.units import Bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Seen:
-    """The memory of a GPU as its driver reports it."""
-
-    total: Bytes | None
-    used: Bytes | None
-    holders: str = ""
 
 
 def make_hold_book(pool: Pool, board: Board) -> StoredHoldBook:
@@ -34,7 +25,7 @@ def make_hold_book(pool: Pool, board: Board) -> StoredHoldBook:
     )  # not the monotonic clock: it stops while the machine sleeps
 
 
-async def _look(device: str) -> _Seen | None:
+async def _look(device: str) -> DeviceUse | None:
     gpus = await asyncio.to_thread(find_all_gpus)
     gpu = next((gpu for gpu in gpus if gpu.identity == device), None)
-    return None if gpu is None else _Seen(total=gpu.memory_total, used=gpu.memory_used)
+    return None if gpu is None else DeviceUse(total=gpu.memory_total, used=gpu.memory_used)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from corral.errors import Kind
+from corral.slots.device_use import DeviceUse, describe_programs
 from corral.units import Bytes, format_bytes
 from corral.work import EngineError, FailureScope, Reporter, Work
 
@@ -31,23 +32,7 @@ class DeviceBusyError(EngineError):
     scope: ClassVar[FailureScope] = FailureScope.WAIT
 
 
-class MemorySeen(Protocol):
-    """The memory of a device at one moment, by its driver."""
-
-    @property
-    def total(self) -> Bytes | None: ...
-    @property
-    def used(self) -> Bytes | None:
-        """By everyone."""
-        ...
-
-    @property
-    def holders(self) -> str:
-        """The programs that hold most of it, for people; empty where they are unknown."""
-        ...
-
-
-LookAtDevice = Callable[[str], Awaitable[MemorySeen | None]]
+LookAtDevice = Callable[[str], Awaitable[DeviceUse | None]]
 """Looks at a device by the name that `Work.devices` has; None where its driver gives no figures."""
 
 
@@ -61,29 +46,49 @@ class Handover:
     wait_s: float = WAIT_S
     look_every_s: float = LOOK_EVERY_S
 
-    async def wait_until_free(self, work: Work, report: Reporter) -> None:
-        """Return once the devices have the memory that the work asks for, or all of theirs. Raises: DeviceBusyError."""
-        deadline = asyncio.get_running_loop().time() + self.wait_s
-        for device in work.devices:
-            while (lack := self._find_lack(device, work, await self.look(device))) is not None:
-                report.progress(None, lack)
-                if asyncio.get_running_loop().time() >= deadline:
-                    raise DeviceBusyError(
-                        f"{lack} after {self.wait_s:g} s",
-                        where=work.slots[0] if work.slots else None,
-                        hint="stop what holds it, or ask for less with `--memory`",
-                    )
-                await asyncio.sleep(self.look_every_s)
+    async def wait_until_free(self, work: Work, report: Reporter) -> str:
+        """Return once the devices have the memory that the work asks for, or all of theirs, and what was seen of it.
 
-    def _find_lack(self, device: str, work: Work, seen: MemorySeen | None) -> str | None:
-        if seen is None or seen.total is None or seen.used is None:
+        Raises: DeviceBusyError.
+        """
+        deadline = asyncio.get_running_loop().time() + self.wait_s
+        free = [await self._wait_for(device, work, report, deadline) for device in work.devices]
+        known = [size for size in free if size is not None]
+        if len(known) < len(free):
+            return "memory not checked: the driver reports none"
+        return f"{', '.join(map(format_bytes, known))} free, checked" if known else ""
+
+    async def _wait_for(self, device: str, work: Work, report: Reporter, deadline: float) -> Bytes | None:
+        """Return the free bytes of one device once they are enough; None where they are unknown."""
+        while True:
+            seen = await self.look(device)
+            lack = self._find_lack(device, work, seen)
+            if lack is None:
+                return None if seen is None else _find_free(seen)
+            report.progress(None, lack)
+            if asyncio.get_running_loop().time() >= deadline:
+                raise DeviceBusyError(
+                    f"after {self.wait_s:g} s, {lack}",
+                    where=work.slots[0] if work.slots else None,
+                    hint="stop what holds it, or ask for less with `--memory`",
+                )
+            await asyncio.sleep(self.look_every_s)
+
+    def _find_lack(self, device: str, work: Work, seen: DeviceUse | None) -> str | None:
+        free = None if seen is None else _find_free(seen)
+        if seen is None or seen.total is None or free is None:
             return None
-        free = seen.total - seen.used
         wanted = work.memory
         if wanted is None:
             capacity = self.find_capacity(device)
             wanted = Bytes(int((seen.total if capacity is None else capacity) - SLACK * seen.total))
         if free >= wanted:
             return None
-        holders = f"; {seen.holders} still hold memory" if seen.holders else ""
-        return f"{format_bytes(max(0, free))} of {format_bytes(wanted)} are free{holders}"
+        holders = describe_programs(seen.programs)
+        by = f"; others hold the rest: {holders}" if holders else ""
+        return f"{format_bytes(free)} of {format_bytes(wanted)} are free{by}"
+
+
+def _find_free(seen: DeviceUse) -> Bytes | None:
+    """Return the free bytes of a device; None where its driver does not report them."""
+    return None if seen.total is None or seen.used is None else Bytes(max(0, seen.total - seen.used))

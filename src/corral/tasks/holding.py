@@ -60,8 +60,9 @@ class StoredHoldBook:
         known = (await holds.read(self._pool, [work.task])).get(work.task)
         if known is not None and (known.granted_at is not None or known.ended is not None):
             return
-        await self._handover.wait_until_free(work, report)
+        seen = await self._handover.wait_until_free(work, report)
         await holds.grant(self._pool, holds.Grant(task=work.task, terms=terms, slots=work.slots, devices=work.devices))
+        report.progress(None, seen)
         self.wake()
 
     async def wait_for_end(self, task: int) -> HoldEnd:

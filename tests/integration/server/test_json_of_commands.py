@@ -38,7 +38,7 @@ MANIFEST = Path(__file__).parents[2] / "unit" / "linting" / "rules" / "A02" / "b
 
 NAP = {"name": "nap", "engine": "sleep", "inputs": {"seconds": 1}, "labels": {"project": "aurora"}}
 SLEEP = {"engine": "sleep", "inputs": {"seconds": 0}}
-GROUP = a_place_view("sleep", device="node/cpu0", log=MANIFEST)
+GROUP = a_place_view("sleep", "hold", device="node/cpu0", log=MANIFEST)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +138,7 @@ OF_THE_QUEUE = {
     ),
     "tasks explain": Row(arguments=("tasks", "explain", "6"), method="GET", path="/tasks/6/explain"),
     "tasks cancel": Row(arguments=("tasks", "cancel", "5"), path="/tasks/5/cancel"),
-    "tasks retry": Row(arguments=("tasks", "retry", "1"), method="GET", path="/tasks/7"),
+    "tasks retry": Row(arguments=("tasks", "retry", "1"), method="GET", path="/tasks/8"),
     "tasks wait": Row(arguments=("tasks", "wait", "1"), method="GET", path="/tasks/1/wait"),
     "batches list": Row(arguments=("batches", "list", "--limit", "1"), method="GET", path="/batches?limit=1"),
     "batches cancel": Row(arguments=("batches", "cancel", "1", "--yes"), path="/batches/1/cancel"),
@@ -161,6 +161,9 @@ OF_THE_QUEUE = {
         method="GET",
         path="/slots/logs?slot=node/cpu0/sleep&lines=2",
     ),
+    "holds list": Row(arguments=("holds", "list"), method="GET", path="/holds"),
+    "holds show": Row(arguments=("holds", "show", "7"), method="GET", path="/holds/7"),
+    "holds release": Row(arguments=("holds", "release", "7"), method="DELETE", path="/holds/7?grace=20"),
     "queues list": Row(arguments=("queues", "list"), method="GET", path="/queues"),
     "queues pause": Row(arguments=("queues", "pause", "small"), path="/queues/small/pause"),
     "queues resume": Row(arguments=("queues", "resume", "small"), path="/queues/small/resume"),
@@ -200,6 +203,7 @@ OTHERWISE = {
     "backup": "is the manifest in the archive that its route sends",
     "rollback": "works on a data directory here whose server is stopped",
     "restore": "works on an archive and a folder here, without a server",
+    "hold": "starts a program in the background; `test_programs` compares what it prints",
     "run": "sums up the files that it wrote into a folder here, which no server knows",
     "engines place": "writes files for instances; `test_instances_api` compares it",
     "engines convert": "asks an instance of ComfyUI; `test_instances_api` compares it",
@@ -235,7 +239,7 @@ async def printed_by(api: Serving, capsys: pytest.CaptureFixture[str], *argument
 
 
 async def fill_queue(api: Serving, services: Services) -> None:
-    """Make tasks 1 to 6 of batch 1: one succeeded, one failed, one runs, the rest wait; and the token of ada."""
+    """Make tasks 1 to 6 of batch 1: one succeeded, one failed, one runs, others wait; hold 7, and the token of ada."""
     made = await api.post("/corral/v1/batches", {"name": "night", "tasks": [SLEEP] * 6})
     assert [task["id"] for task in made.json["tasks"]] == [1, 2, 3, 4, 5, 6]
     await queue_life.start(services.pool, 3)
@@ -243,6 +247,7 @@ async def fill_queue(api: Serving, services: Services) -> None:
     await queue_life.fail(services.pool, 2)
     await api.post("/corral/v1/tokens", {"name": "ada", "role": "viewer"})
     services.board.show_slots(lambda: (GROUP,))
+    assert (await api.post("/corral/v1/holds", {"cpu": True})).json["id"] == 7
 
 
 @pytest.mark.parametrize("command", OF_THE_QUEUE)

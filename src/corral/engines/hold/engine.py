@@ -71,5 +71,4 @@ class HoldEngine:
 
     async def _lend(self, work: Work, terms: HoldTerms, report: Reporter) -> HoldEnd:
         await self.book.hand_over(work, terms, report)
-        report.progress(None, "lent")
         return await self.book.wait_for_end(work.task)

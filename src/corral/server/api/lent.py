@@ -118,7 +118,7 @@ def describe_hold(
         devices=devices,
         environment={**list_visible(visible), HOLD_VARIABLE: str(task.id)} if is_granted else {},
         waits=waits if state == "waiting" else None,
-        note=seen.note if seen is not None and state == "starting" else "",
+        note=seen.note if seen is not None else "",
     )
 
 

@@ -339,7 +339,7 @@ class DeviceHold(Answer):
     devices: list[HeldDevice] = Field(description="empty until it is granted")
     environment: dict[str, str] = Field(description="variables by which its program sees these devices and no others")
     waits: ExplanationOut | None = Field(description="why it waits; null once it does not")
-    note: str = Field(description="what is waited for while it starts")
+    note: str = Field(description="what is waited for while it starts, and what was seen of the memory then")
 
 
 class DeviceHolds(Answer):

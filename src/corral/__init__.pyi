@@ -1,0 +1,3 @@
+from corral.client.lending import hold as hold
+
+__version__: str
