@@ -195,7 +195,8 @@ class DeviceCare:
         entries = self._unwritten
         async with story.open_writing(pool) as writing:
             await story.append(writing, entries)
-        self._unwritten = [entry for entry in self._unwritten if entry not in entries]
+        written = {id(entry) for entry in entries}  # an equal one can have come meanwhile
+        self._unwritten = [entry for entry in self._unwritten if id(entry) not in written]
 
 
 def _describe_closed(problems: Mapping[SlotId, str | None]) -> Problem:

@@ -101,6 +101,6 @@ class StoredHoldBook:
         if self._waiting:
             for task, ended in (await holds.list_ended(self._pool, self._waiting)).items():
                 future = self._waiting.get(task)
-                if future is not None and not future.done():
+                if future is not None and not future.done() and ended != holds.GONE:
                     future.set_result(ended)
         self._is_idle = not self._waiting and not await holds.list_open(self._pool)

@@ -186,3 +186,16 @@ async def test_same_key_takes_one_hold(api: Serving) -> None:
     second = await api.post(HOLDS, {}, headers=key)
 
     assert (first.status, second.status, first.json["id"]) == (201, 200, second.json["id"])
+
+
+async def test_hold_that_was_cut_off_while_it_was_taken_counts_once_it_is_asked_for_again(
+    api: Serving, services: Services
+) -> None:
+    key = {"Idempotency-Key": "two"}
+    taken = await api.post(HOLDS, {"ttl": 60}, headers=key)
+    await services.pool.execute("delete from holds")  # as if the server was killed between the task and its row
+
+    again = await api.post(HOLDS, {"ttl": 60}, headers=key)
+
+    assert (again.status, again.json["id"]) == (200, taken.json["id"])
+    assert (await api.post(f"{HOLDS}/{taken.json['id']}/renew")).status == 200

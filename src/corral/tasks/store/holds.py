@@ -17,6 +17,9 @@ from corral.tasks.store.pool import Pool, Queries, Row
 from corral.tasks.store.transitions import TaskChange, apply
 from corral.work import HoldEnd, HoldTerms, SlotId
 
+GONE = "gone"
+"""The end of a hold whose task has ended otherwise: its attempt is stopped by that, not by its book."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredHold:
@@ -36,7 +39,7 @@ class StoredHold:
     ending: HoldEnd | None
     """Why its holder has to stop now; the devices are another's at `ends_at`."""
     ended: str | None
-    """A `HoldEnd`, or `gone`: its task was cancelled or failed."""
+    """A `HoldEnd`, or `GONE`: its task was cancelled or failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,9 +148,10 @@ async def end_due(pool: Pool, grace: timedelta) -> Sequence[int]:
         connection = writing.connection
         await connection.execute(
             """
-            update holds h set ended = 'gone' from tasks t
+            update holds h set ended = $1 from tasks t
             where t.id = h.task_id and t.finished_at is not null and h.ended is null
-            """
+            """,
+            GONE,
         )
         rows = await connection.fetch(
             """

@@ -63,10 +63,10 @@ async def take_hold(
     submission = make_task_submission(_make_task(asked, node), caller.owner, idempotency_key)
     accepted = await accept(api, caller, submission)
     id, terms = accepted.tasks[0], _get_terms(asked)
+    await holds.add(api.services.pool, id, terms)  # of a replay, too: the server can have been killed before it
     if accepted.replayed:
         response.status_code = 200
     else:
-        await holds.add(api.services.pool, id, terms)
         await record(api, caller, Action.HOLD_TAKEN, str(id), program=asked.program)
         api.services.wake_holds()
     return await _show(api, await _find(api, id))
