@@ -3,13 +3,13 @@
 Loading a model can take longer than the work, so A B A B is better run as A A B B. llama-swap reorders so without a
 bound, and a stream to the resident model starves the others; InvokeAI looks 32 tasks ahead and has no bound in time.
 
-Here models take *turns*. A task whose model is on no place waits while the free place's model is in its turn, which
-lasts for `PolicyBounds.affinity_delay`, or for `PART_OF_WAIT` of what the task has waited already if that is longer,
-from the time at which the model was loaded. A task whose model is on a busy place that should be free in time waits for
-that place instead, but is passed only by tasks that came little later than itself, so that a model which needs a second
-place gets it. In either case what passes is of the same class and priority, and is expected to end within the bound
-from the first time the task was passed over. Tasks that need several GPUs are never passed over, and those that
-prefer another node pass nothing.
+Here models take *turns*. A task whose model is on no place waits while the free place's model is in its turn, or that
+of another place of the device that would have to be given up for it. A turn lasts for `PolicyBounds.affinity_delay`, or
+for `PART_OF_WAIT` of what the task has waited already if that is longer, from the time at which the model was loaded. A
+task whose model is on a busy place that should be free in time waits for that place instead, but is passed only by
+tasks that came little later than itself, so that a model which needs a second place gets it. In either case what passes
+is of the same class and priority, and is expected to end within the bound from the first time the task was passed over.
+Tasks that need several GPUs are never passed over, and those that prefer another node pass nothing.
 
 So no task starves. What takes a place when a turn is over is the first task in order. A turn serves its model's tasks
 in order too: tasks that came after a waiting one are served only when those of their model that came before are, and
@@ -23,12 +23,14 @@ hour, a turn of two minutes spends a tenth of all time on loading and makes ever
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
-from corral.scheduling.choosing import Choosing, is_resident
+from corral.scheduling.choosing import Choosing
 from corral.scheduling.durations import Expectations
+from corral.scheduling.giving_up import is_resident
 from corral.scheduling.ordering import Line
+from corral.scheduling.place_table import Work
 from corral.scheduling.room import Room, is_preferred
 from corral.scheduling.values import Gate, Place, PolicyBounds, QueuedTask, Turn
 from corral.scheduling.wishes import is_elsewhere
@@ -63,11 +65,32 @@ class Affinity:
         self._passed_since = passed_since
         self._turns = turns
 
-    def look_ahead(self, line: Line, head: QueuedTask, place: Place) -> QueuedTask | None:
-        """Find a task behind the head that should have the place, because its model is there and the head's is not."""
-        if not place.resident or is_resident(place, head) or is_preferred(place, head):
+    def look_ahead(self, line: Line, head: QueuedTask, place: Place) -> tuple[QueuedTask, Place] | None:
+        """Find a task behind the head that should go first, because its model is loaded and the head's is not.
+
+        It goes on the head's place, or on another of the device whose model would have to be given up for the head.
+        """
+        if is_resident(place, head) or is_preferred(place, head):
             return None
-        models = {(resident.engine, resident.model) for resident in place.resident}
+        for other, models in self._list_losing(place, head):
+            passing = self._find_passing(line, head, other, models)
+            if passing is not None:
+                return passing, other
+        return None
+
+    def _list_losing(self, place: Place, head: QueuedTask) -> Iterator[tuple[Place, set[Work]]]:
+        """The head's place with its models, then others with those that they give up for it, in the order of that."""
+        if place.resident:
+            yield place, {(resident.engine, resident.model) for resident in place.resident}
+        losing: dict[SlotId, set[Work]] = {}
+        for loser, resident in self._room.plan_evictions(place, head)[0]:
+            if loser != place.id and loser in self._room.free:
+                losing.setdefault(loser, set()).add((resident.engine, resident.model))
+        for loser, models in losing.items():
+            yield self._room.free[loser], models
+
+    def _find_passing(self, line: Line, head: QueuedTask, place: Place, models: set[Work]) -> QueuedTask | None:
+        """Find a task behind the head that needs one of these models, and can have the place where they are."""
         if not line.is_wanted(models):
             return None
         left, latest = self._find_limits(head, place)

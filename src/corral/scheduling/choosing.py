@@ -19,7 +19,7 @@ from math import inf
 from typing import NamedTuple
 
 from corral.scheduling.durations import Expectations
-from corral.scheduling.giving_up import is_model_of
+from corral.scheduling.giving_up import is_model_of, is_resident
 from corral.scheduling.room import Room, is_preferred
 from corral.scheduling.values import Place, QueuedTask
 from corral.scheduling.wishes import Wishes
@@ -56,11 +56,6 @@ class Pick(NamedTuple):
     because: str = ""
     is_late: bool = False
     """Whether a free place could have it, but is too late."""
-
-
-def is_resident(place: Place, task: QueuedTask) -> bool:
-    """Whether the task's model is in the place's memory."""
-    return any(is_model_of(resident, task) for resident in place.resident)
 
 
 def rate_place(place: Place, task: QueuedTask, room: Room, expectations: Expectations) -> Choice:

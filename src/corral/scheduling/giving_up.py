@@ -14,7 +14,7 @@ from datetime import datetime
 
 from corral.scheduling.model_use import find_loss
 from corral.scheduling.place_table import Work
-from corral.scheduling.values import ModelUse, QueuedTask, ResidentModel, Snapshot
+from corral.scheduling.values import ModelUse, Place, QueuedTask, ResidentModel, Snapshot
 from corral.work import SlotId
 
 Eviction = tuple[SlotId, ResidentModel]
@@ -133,6 +133,11 @@ class Stays:
     def find_next_end(self) -> datetime | None:
         """When the first of the models that keep a task waiting stays no longer."""
         return min((self.until[work] for work in self._keeping if work in self.until), default=None)
+
+
+def is_resident(place: Place, task: QueuedTask) -> bool:
+    """Whether the task's model is in the place's memory."""
+    return any(is_model_of(resident, task) for resident in place.resident)
 
 
 def is_model_of(resident: ResidentModel, task: QueuedTask) -> bool:

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from corral.scheduling import durations, fairness
 from corral.scheduling.backlog import Backlog
-from corral.scheduling.choosing import is_resident
 from corral.scheduling.deadlines import Deadline, DeadlineId
 from corral.scheduling.explaining import explain
+from corral.scheduling.giving_up import is_resident
 from corral.scheduling.model_use import ModelUses
 from corral.scheduling.model_waits import ModelWaits
 from corral.scheduling.place_table import PlaceTable, Work

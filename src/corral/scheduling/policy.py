@@ -20,11 +20,12 @@ from functools import cache, cached_property
 from operator import attrgetter
 
 from corral.scheduling.affinity import Affinity
-from corral.scheduling.choosing import Choosing, is_resident
+from corral.scheduling.choosing import Choosing
 from corral.scheduling.deadlines import list_urgent
 from corral.scheduling.durations import Expectations
 from corral.scheduling.fairness import Account
 from corral.scheduling.finishing import Finishing
+from corral.scheduling.giving_up import is_resident
 from corral.scheduling.opening import Openings
 from corral.scheduling.ordering import Line
 from corral.scheduling.place_table import Work
@@ -247,7 +248,8 @@ class _Round:
             self._start(task, [pick.place], pick.because)
         else:
             self._passed.add(task.id)
-            self._start(passing, [pick.place], "model resident")
+            follower, place = passing
+            self._start(follower, [place], "model resident")
 
     def _gather(self, task: QueuedTask, shape: _Shape) -> None:
         places = gather(self._list_allowed(task), task, self._room, self._expectations, self._wishes)

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from math import inf
 from operator import attrgetter
 
-from corral.scheduling.giving_up import Eviction, Losses, Stays, choose, is_model_of
+from corral.scheduling.giving_up import Eviction, Losses, Stays, choose, is_model_of, is_resident
 from corral.scheduling.place_table import Eligible, PlaceTable, Work, computes_alone, is_computing, is_idle
 from corral.scheduling.values import (
     Gate,
@@ -188,7 +188,7 @@ class Room:
         if swapped:
             return swapped
         if task.share is not Share.WHOLE and (task.memory is None or task.memory <= self.left_for(place, task)):
-            return []
+            return self.stays.select((resident for _, resident in self._list_unsure(place, task)), task)
         return self.stays.select([*own, *(resident for _, resident in self._list_yielded(place))], task)
 
     def can_compute(self, place: Place, task: QueuedTask) -> bool:
@@ -360,8 +360,9 @@ class Room:
     ) -> tuple[tuple[Eviction, ...], int]:
         """Choose what to give up so that the task fits on the place, and return the bytes the place then holds too.
 
-        Nothing is given up where memory is unknown. What costs least to bring back goes first (`giving_up`), and what
-        stays for a person never does for a batch task. `still_needed` bytes of the device are left for other places.
+        What costs least to bring back goes first (`giving_up`), and what stays for a person not for a batch task.
+        Where a model is loaded onto a processor that others use, what could be in its way goes too
+        (`_list_unsure`). `still_needed` bytes of the device are left for other places.
         """
         left = self.left(place) - still_needed
         own = self._residents_of(place)
@@ -372,11 +373,12 @@ class Room:
             lost = [(place.id, resident) for resident in own if resident not in kept]
             return (*lost, *self._list_yielded(place)), load_of(task, kept)
         load = load_of(task, own)
+        unsure = self._list_unsure(place, task)
         if left == inf or task.memory is None:
-            return (), load
-        others = self._list_yielded(place)
+            return unsure, load
+        others = [eviction for eviction in self._list_yielded(place) if eviction not in unsure]
         if not others and load <= left:
-            return (), load
+            return unsure, load
         candidates = [*((place.id, resident) for resident in own), *others]
         if self.stays.until and task.task_class is TaskClass.BATCH:
             staying = self.stays.select([resident for _, resident in candidates], task)
@@ -389,7 +391,18 @@ class Room:
             return load_of(task, kept) + beside <= left
 
         evicted = choose(candidates, lambda eviction: self.losses.rate(place.id, task, eviction), fits_without)
-        return evicted, load_of(task, [resident for resident in own if (place.id, resident) not in evicted])
+        kept = [resident for resident in own if (place.id, resident) not in evicted]
+        return (*unsure, *evicted), load_of(task, kept)
+
+    def _list_unsure(self, place: Place, task: QueuedTask) -> tuple[Eviction, ...]:
+        """List neighbours' models that could leave too little memory for a load: all, or those of unknown size.
+
+        All are in the way of a model whose own need is unknown: it is measured while it is alone.
+        """
+        if place.processor is None or task.model is None or is_resident(place, task):
+            return ()
+        others = self._list_yielded(place)
+        return tuple(eviction for eviction in others if task.memory is None or eviction[1].memory is None)
 
     def _residents_of(self, place: Place) -> Sequence[ResidentModel]:
         """The models that an idle place could still give up."""

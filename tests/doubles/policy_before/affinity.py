@@ -62,11 +62,23 @@ class Affinity:
         self._passed_since = passed_since
         self._turns = turns
 
-    def look_ahead(self, line: Line, head: QueuedTask, place: Place) -> QueuedTask | None:
-        """Find a task behind the head that should have the place, because its model is there and the head's is not."""
-        if not place.resident or is_resident(place, head) or head.prefer_slot == place.id:
+    def look_ahead(self, line: Line, head: QueuedTask, place: Place) -> tuple[QueuedTask, Place] | None:
+        """Find a task behind the head that should go first, because its model is loaded and the head's is not."""
+        if is_resident(place, head) or head.prefer_slot == place.id:
             return None
-        models = {(resident.engine, resident.model) for resident in place.resident}
+        losing = {place.id: {(resident.engine, resident.model) for resident in place.resident}}
+        for loser, resident in self._floor.evictions(place, head)[0]:
+            if loser != place.id and loser in self._floor.free:
+                losing.setdefault(loser, set()).add((resident.engine, resident.model))
+        for name, models in losing.items():
+            follower = self._follower(line, head, self._floor.free[name], models) if models else None
+            if follower is not None:
+                return follower, self._floor.free[name]
+        return None
+
+    def _follower(
+        self, line: Line, head: QueuedTask, place: Place, models: set[tuple[str, str | None]]
+    ) -> QueuedTask | None:
         if not line.is_wanted(models):
             return None
         left, latest = self._find_limits(head, place)

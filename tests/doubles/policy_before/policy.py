@@ -188,7 +188,7 @@ class _Round:
             self._start(task, [place], because)
         else:
             self._passed.add(task.id)
-            self._start(follower, [place], "model resident")
+            self._start(follower[0], [follower[1]], "model resident")
 
     def _gather(self, task: QueuedTask, shape: _Shape) -> None:
         places = gather(self._allowed(task), task, self._floor, self._expectations)
