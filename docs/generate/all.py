@@ -21,6 +21,7 @@ import cli_page
 import errors_page
 import file_pages
 import metrics_page
+import presets_page
 import regions
 import rendering_page
 import rule_pages
@@ -35,6 +36,7 @@ PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
         "reference/batch-file.md": file_pages.batch_page,
         "reference/errors.md": errors_page.render,
         "reference/metrics.md": metrics_page.render,
+        "reference/presets.md": presets_page.render,
         "reference/rendering.md": rendering_page.render_page,
         "rules/README.md": rule_pages.index_page,
     }

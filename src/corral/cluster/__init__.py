@@ -2,7 +2,7 @@
 
 Belongs here: the file's shape, its checks, its JSON Schema.
 Does not belong here: opening files, looking at hardware, facts that only a machine knows.
-May import: `corral.engine_kinds`, `corral.hours`, `corral.units`, `corral.errors`.
+May import: `corral.engine_kinds`, `corral.hours`, `corral.presets`, `corral.units`, `corral.errors`.
 """
 
 from __future__ import annotations

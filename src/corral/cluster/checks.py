@@ -12,6 +12,7 @@ from typing import Any, cast
 from corral.cluster.destinations import check_pattern, is_plain_path
 from corral.cluster.document import Document, YamlPath
 from corral.cluster.machine_shapes import GpuShape, NodeShape, Shape
+from corral.cluster.preset_checks import find_preset_problems
 from corral.cluster.run_shapes import RunShape
 from corral.cluster.secrecy import is_secret
 from corral.cluster.shape import (
@@ -25,6 +26,7 @@ from corral.cluster.shape import (
 from corral.cluster.values import FindGpu, GpuFacts, LayoutKind, ServiceKind, StorageKind
 from corral.engine_kinds import ENGINES, SERVICE_ENGINES
 from corral.errors import CorralError, did_you_mean
+from corral.presets.catalogue import list_presets
 from corral.units import format_bytes
 
 _SECTIONS = {"node": "nodes", "storage": "storage", "service": "services"}
@@ -221,7 +223,7 @@ def _check_engine(name: str, engine: EngineShape, at: YamlPath, references: Refe
     )
     for index, instance in enumerate(instances):
         here = (*at, index)
-        _check_way(instance, here, references)
+        _check_way(name, instance, here, references)
         references.check_known(instance.node, references.nodes, "node", (*here, "node"))
         if instance.gpu is not None and instance.node is None and not references.is_written((*here, "node")):
             references.report_conflict("a GPU is named without its node", (*here, "gpu"), "add `node`")
@@ -234,7 +236,7 @@ def _check_engine(name: str, engine: EngineShape, at: YamlPath, references: Refe
             )
 
 
-def _check_way(instance: InstanceShape, at: YamlPath, references: References) -> None:
+def _check_way(engine: str, instance: InstanceShape, at: YamlPath, references: References) -> None:
     """Check that an instance has one of `url` and `run`, and that `run` says what to start."""
     is_run = references.is_written((*at, "run"))
     if is_run and references.is_written((*at, "url")):
@@ -250,13 +252,21 @@ def _check_way(instance: InstanceShape, at: YamlPath, references: References) ->
             hint="add `url`, the address of a server that runs anyway, or `run`, how Corral starts it",
         )
     if instance.run is not None:
-        _check_run(instance.run, (*at, "run"), references)
+        _check_run(engine, instance.run, (*at, "run"), references)
 
 
-def _check_run(run: RunShape, at: YamlPath, references: References) -> None:
-    if not references.is_written((*at, "command")) and not _has_unknown_key(RunShape, at, references):
-        what, hint = "`run` does not say what to start", "add `command: [program, argument]`"
+def _check_run(engine: str, run: RunShape, at: YamlPath, references: References) -> None:
+    kinds = [kind for kind in ("preset", "command") if references.is_written((*at, kind))]
+    if not kinds and not _has_unknown_key(RunShape, at, references):
+        what, hint = "`run` does not say what to start", "add `preset: NAME`, or `command: [program, argument]`"
         references.document.report("cluster.missing_key", what, at=at, hint=hint)
+    if len(kinds) > 1:
+        what = f"`run` has both {' and '.join(f'`{kind}`' for kind in kinds)}"
+        references.report_conflict(what, (*at, kinds[-1]), "keep one of them")
+    references.check_known(run.preset, list_presets(), "preset", (*at, "preset"))
+    if run.preset in list_presets():
+        for key, what, hint in find_preset_problems(engine, run):
+            references.report_conflict(what, (*at, key), hint)
     if run.always and run.idle is not None:
         what = "a server that always runs is never idle"
         references.report_conflict(what, (*at, "idle"), "keep one of `always` and `idle`")

@@ -14,6 +14,7 @@ from corral.cluster.fields import (
     EnvValue,
     FilePath,
     IdleFor,
+    Name,
     Port,
     Text,
     wrong,
@@ -40,14 +41,20 @@ Command = Annotated[
 class RunShape(Shape):
     """How Corral runs an instance's server itself: started when a task needs it, ended whole."""
 
+    preset: Name | None = Field(
+        None, description="A program that Corral knows how to start, by its name in the reference of presets."
+    )
     command: Command | None = Field(
         None,
         min_length=1,
         description="A program of this machine and its arguments, as a list or as a shell would read them; no shell "
         "runs. `{port}` is the port that it must listen on, at 127.0.0.1.",
     )
-    arguments: tuple[Text, ...] = Field((), description="More arguments, after the command's own.")
-    folder: FilePath | None = Field(None, description="The folder that it runs in. Default: the user's home.")
+    arguments: tuple[Text, ...] = Field((), description="More arguments, after the command's own or the preset's.")
+    folder: FilePath | None = Field(
+        None,
+        description="The folder that it runs in; of a preset, the one that has the program. Default: the user's home.",
+    )
     env: dict[Text, EnvValue] = Field(
         default_factory=dict, description="Environment variables, where `{port}` is the port too. Nothing secret."
     )
@@ -58,10 +65,10 @@ class RunShape(Shape):
     )
     port: Port | None = Field(None, description="The port that it listens on. Default: a free one at each start.")
     health_path: AbsolutePath | None = Field(
-        None, description="The path that answers 200 when it is ready. Default: the engine's."
+        None, description="The path that answers 200 when it is ready. Default: the preset's or the engine's."
     )
     ready_within: Duration | None = Field(
-        None, description="How long a start can take before it is ended as failed. Default: 5m."
+        None, description="How long a start can take before it is ended as failed. Default: the preset's, or 5m."
     )
     idle: IdleFor | None = Field(
         None, description="How long it stays without work before it is stopped, or `never`. Default: 15m."

@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+READY_WITHIN = timedelta(minutes=5)
+"""The bound of one start of a program that no preset knows: a large model loads from a slow disk in less."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """A server that Corral starts when it is needed, and ends whole."""
 
+    preset: str | None = None
+    """The name of a program in `corral.presets`; None where `command` says what to start."""
     command: tuple[str, ...] = ()
     """A program of this machine and its arguments; `{port}` in them is the port."""
     arguments: tuple[str, ...] = ()
@@ -24,8 +29,8 @@ class Run:
     """None is a free one at each start."""
     health_path: str | None = None
     """None is the engine's."""
-    ready_within: timedelta = timedelta(minutes=5)
-    """The bound of one start: ComfyUI imports its nodes, and vLLM compiles kernels, for minutes."""
+    ready_within: timedelta | None = None
+    """The bound of one start; None is the preset's, or `READY_WITHIN`."""
     idle: timedelta | None = timedelta(minutes=15)
     """How long it stays without work; None is for ever."""
     always: bool = False

@@ -1,6 +1,6 @@
 """The presets by name (`presets.toml`), and the command line of a start; pure.
 
-A start is a program with its arguments, in which `{port}` is still open: a server that is restarted gets another port.
+The port is left open in both, as `{port}`: a server that is started again gets another one.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ class Starting(Fact):
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     """With `{host}` and `{port}`."""
     needs_file: str | None = None
-    """A file of its folder; None where it needs no folder."""
+    """A file that its folder has; None where it needs no folder."""
+    folders: tuple[str, ...] = ()
+    """Where that folder usually is; `~` is the home directory."""
     asks_for: str | None = None
     """Arguments that an instance must give, for people; None where it starts without any."""
 
@@ -111,14 +113,6 @@ class Preset:
     """The version that was started through Corral, with a task on it; None: known from its documentation alone."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """A command line and variables, in which `{port}` is open."""
-
-    command: tuple[str, ...]
-    environment: Mapping[str, str]
-
-
 @lru_cache(maxsize=1)
 def list_presets() -> Mapping[str, Preset]:
     """Return the presets by name, in the order of the table."""
@@ -127,7 +121,7 @@ def list_presets() -> Mapping[str, Preset]:
     return MappingProxyType({name: _read_preset(name, table) for name, table in tables.items()})
 
 
-def build_start(
+def build_command(
     preset: Preset,
     *,
     host: str,
@@ -135,8 +129,8 @@ def build_start(
     arguments: Sequence[str] = (),
     has_gpu: bool,
     exists: Callable[[str], bool],
-) -> Start:
-    """Return how a preset is started on this machine.
+) -> tuple[str, ...]:
+    """Return the program and the arguments of a start on this machine, in which `{port}` is open.
 
     `host` is the address to listen on, `folder` the instance's, `exists` reports whether a program can be run: a name
     on the path, or a path.
@@ -155,15 +149,17 @@ def build_start(
     placed = own.index(_ARGUMENTS)
     before, after = own[:placed], own[placed + 1 :]
     more = () if has_gpu else start.on_processor
-    return Start(
-        command=(
-            program,
-            *(_fill(word, host, folder) for word in (*before, *more)),
-            *arguments,
-            *(_fill(word, host, folder) for word in after),
-        ),
-        environment={name: _fill(value, host, folder) for name, value in start.environment.items()},
+    return (
+        program,
+        *(_fill(word, host, folder) for word in (*before, *more)),
+        *arguments,
+        *(_fill(word, host, folder) for word in after),
     )
+
+
+def list_variables(preset: Preset, *, host: str) -> dict[str, str]:
+    """Return the variables of a start, in which `{port}` is open."""
+    return {name: _fill(value, host, None) for name, value in preset.start.environment.items()}
 
 
 def _fill(text: str, host: str, folder: str | None) -> str:

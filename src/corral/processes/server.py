@@ -39,7 +39,7 @@ class ServerProgram:
     name: str
     """For messages: `llama-server`."""
     command: Callable[[int], tuple[str, ...]]
-    """Takes the port to listen on, at `HOST`."""
+    """Takes the port to listen on, at `HOST`; raises a CorralError where the program is not on this machine."""
     environment: Callable[[int], Mapping[str, str]]
     """Takes the port. Called for each start, in a thread: every process has a mark of its own."""
     health_path: str
@@ -144,7 +144,7 @@ class Server:
             if left_s > 0:
                 what = f"{self._program.name} failed, and is started again in {left_s:.0f} s: {self.describe_end()}"
                 raise ServerStartError(what)
-            await self._find_port()
+            self._program.command(await self._find_port())
 
     def forgive(self) -> None:
         """Forget earlier failures: the next call starts it at once."""

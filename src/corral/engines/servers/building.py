@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -46,10 +47,17 @@ def build_instance_server(
     Raises: ProblemsError when the engine's options are wrong.
     """
     assert instance.run is not None, "its slot is made for what Corral runs"
-    recipe = make_recipe(ENGINES[settings.name], instance.name, instance.run, home=Path.home())
+    recipe = make_recipe(
+        ENGINES[settings.name],
+        instance.name,
+        instance.run,
+        home=Path.home(),
+        has_gpu=gpu is not None,
+        exists=lambda program: shutil.which(program) is not None,
+    )
     program = ServerProgram(
         name=recipe.title,
-        command=lambda port: fill_port(recipe.command, port),
+        command=lambda port: fill_port(recipe.make_command(), port),
         environment=lambda port: make_environment(recipe, os.environ, gpu=gpu, port=port, log_dir=log_dir),
         health_path=recipe.health_path,
         port=recipe.port,

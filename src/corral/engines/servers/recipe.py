@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import cast
 
-from corral.cluster.run_values import Run
+from corral.cluster.run_values import READY_WITHIN, Run
 from corral.engine_kinds import EngineKind
+from corral.presets.catalogue import Unloading, build_command, list_presets, list_variables
+from corral.processes.server import HOST
 
 PORT = "{port}"
 """Stands for the port in commands and variables; no other braces are replaced."""
@@ -21,8 +23,8 @@ class Recipe:
 
     title: str
     """For people: `comfyui desk`."""
-    command: tuple[str, ...]
-    """The program and its arguments, with `PORT` in them."""
+    make_command: Callable[[], tuple[str, ...]]
+    """Returns the program and its arguments, with `PORT` in them. Raises: PresetProgramError."""
     environment: Mapping[str, str]
     """Variables of its own, with `PORT` in them."""
     secrets: Mapping[str, str]
@@ -40,20 +42,46 @@ class Recipe:
     """Whether it can give its memory back while it goes on; None asks the adapter."""
 
 
-def make_recipe(kind: EngineKind, instance: str, run: Run, *, home: Path) -> Recipe:
-    """Return how the server of an instance is started; `home` is where it runs when no folder is named."""
+def make_recipe(
+    kind: EngineKind, instance: str, run: Run, *, home: Path, has_gpu: bool, exists: Callable[[str], bool]
+) -> Recipe:
+    """Return how the server of an instance is started; `home` is where it runs when no folder is named.
+
+    `exists` reports whether a program can be run, by its name on the path or by its path.
+    """
     program = kind.program
+    folder = home if run.folder is None else Path(_expand(run.folder, home))
+    arguments = tuple(_expand(word, home) for word in run.arguments)
+    preset = None if run.preset is None else list_presets()[run.preset]
+
+    def make_command() -> tuple[str, ...]:
+        if preset is None:
+            return (*(_expand(word, home) for word in run.command), *arguments)
+        return build_command(
+            preset,
+            host=HOST,
+            folder=None if run.folder is None else str(folder),
+            arguments=arguments,
+            has_gpu=has_gpu,
+            exists=exists,
+        )
+
+    ready_within = run.ready_within or READY_WITHIN
     return Recipe(
         title=f"{kind.name} {instance}",
-        command=tuple(_expand(word, home) for word in (*run.command, *run.arguments)),
-        environment=run.env,
+        make_command=make_command,
+        environment={**(list_variables(preset, host=HOST) if preset else {}), **run.env},
         secrets=run.env_from,
-        folder=home if run.folder is None else Path(_expand(run.folder, home)),
-        health_path=run.health_path or (program.health_path if program else None) or "/",
+        folder=folder,
+        health_path=run.health_path
+        or (preset.ready.path if preset else None)
+        or (program.health_path if program else None)
+        or "/",
         port=run.port,
-        ready_within_s=run.ready_within.total_seconds(),
+        ready_within_s=preset.ready.within_s if preset and run.ready_within is None else ready_within.total_seconds(),
         idle_s=None if run.idle is None or run.always else run.idle.total_seconds(),
         always=run.always,
+        unloads=None if preset is None else preset.unloads.way is Unloading.ADAPTER,
     )
 
 
