@@ -22,10 +22,12 @@ def render() -> str:
 
 _OPENING = """`run: {preset: NAME}` of an instance starts one of these programs.
 [Engines](../concepts/engines.md#servers-that-corral-runs) has what else `run` takes.
-*Started* means that this version was started through Corral, on a machine without a GPU, and a task ran on it; *from its
-documentation* means that nothing more than reading was done. The first program of a list that is on the machine is
-started, at a free port unless the instance has one; its folder is `folder`, and its GPU is handed over by variables.
-Arguments of the instance come last, or where the list has `{arguments}`."""
+*Started* means that this version was started through Corral, on a machine without a GPU, and ran a task. *From its
+documentation* means that it was read about, and not started.
+
+The first program of a list that is on the machine is started, at a free port unless the instance has one. Its folder is
+`folder`, and its GPU is handed over by variables. Arguments of the instance come last, or where the list has
+`{arguments}`."""
 
 
 def _say_seen(preset: Preset) -> str:

@@ -137,10 +137,17 @@ class MachineFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundServer:
-    """A server of an engine that answers on the machine."""
+    """A server of an engine that answers on the machine, or a program that Corral can run as one."""
 
     engine: str
-    url: str
+    url: str | None = None
+    """Where it answers; None where it does not run."""
+    container: str | None = None
+    """The container that it answers from."""
+    preset: str | None = None
+    """The preset that starts it, where it does not run."""
+    folder: str | None = None
+    """The folder of that start; None where it needs none."""
 
 
 _FILE = """\
@@ -196,7 +203,14 @@ def _write_instances(engine: str, servers: Sequence[FoundServer], facts: Machine
     yield f"{' ' * (_DASH + _DASH)}instances:"
     for number, server in enumerate((server for server in servers if server.engine == engine), start=1):
         name = engine if number == 1 else f"{engine}-{number}"
-        yield f"{' ' * _ITEMS}- {spelling.write_flow({'name': name, 'url': server.url, **place})}{comment}"
+        yield f"{' ' * _ITEMS}- {spelling.write_flow({'name': name, **_write_way(server), **place})}{comment}"
+
+
+def _write_way(server: FoundServer) -> dict[str, Any]:  # plain YAML
+    """Write how a server is reached: the address of one that runs, else how Corral starts it."""
+    if server.url is not None:
+        return {"url": server.url}
+    return {"run": {"preset": server.preset, **({"folder": server.folder} if server.folder else {})}}
 
 
 def fit_name(name: str) -> str:

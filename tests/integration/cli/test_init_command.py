@@ -15,8 +15,19 @@ from corral.cli.commands.init import read_price, read_watts
 from corral.cluster import load
 from corral.cluster.values import Electricity
 from corral.cluster.writing import FoundServer, InstalledGpu, MachineFacts
+from corral.engine_kinds import ENGINES
 from corral.hardware.catalogue import find_gpu
-from corral.operations.first_file import find_servers, list_usual_addresses, write_first_file
+from corral.operations.first_file import choose_servers, find_servers, write_first_file
+from corral.operations.programs_here import (
+    Address,
+    InstalledProgram,
+    Listener,
+    list_addresses,
+    list_containers,
+    list_installed,
+    list_usual_addresses,
+)
+from corral.presets.catalogue import list_presets
 from doubles.comfyui import ComfyDouble
 from doubles.installed import CORRAL, a_terminal
 from doubles.nvml_library import build_library, machine
@@ -29,6 +40,20 @@ SERVERS = (
     FoundServer(engine="ollama", url="http://127.0.0.1:11434"),
     FoundServer(engine="comfyui", url="http://127.0.0.1:8188"),
 )
+
+
+PRESETS = list_presets()
+
+
+def at(engine: str, url: str, *, container: str | None = None) -> Address:
+    return Address(engine=engine, url=url, container=container)
+
+
+def a_comfyui(folder: Path) -> Path:
+    """A folder that is a checkout of ComfyUI as far as one can see from outside."""
+    (folder / "comfy").mkdir(parents=True)
+    (folder / "comfy" / "cli_args.py").touch()
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -103,31 +128,115 @@ async def test_an_answer_in_pieces_is_read_to_its_end_and_an_endless_one_is_give
     app = web.Application()
     app.add_routes([web.get("/{any:.*}", answer)])
     async with TestServer(app) as double:
-        servers = await find_servers([("ollama", str(double.make_url(""))), ("comfyui", str(double.make_url("")))])
+        servers = await find_servers([at("ollama", str(double.make_url(""))), at("comfyui", str(double.make_url("")))])
 
     assert [server.engine for server in servers] == ["ollama"]
 
 
 async def test_servers_are_found_where_they_answer_as_what_they_are() -> None:
     async with OllamaDouble() as ollama, ComfyDouble() as comfy, OpenAiDouble() as server:
-        right = await find_servers([("ollama", ollama.url), ("comfyui", comfy.url), ("openai", server.url)])
-        swapped = await find_servers([("ollama", comfy.url), ("comfyui", ollama.url)])
+        right = await find_servers([at("ollama", ollama.url), at("comfyui", comfy.url), at("openai", server.url)])
+        swapped = await find_servers([at("ollama", comfy.url), at("comfyui", ollama.url)])
         ollama_url = ollama.url
-    gone = await find_servers([("ollama", ollama_url)])
+    gone = await find_servers([at("ollama", ollama_url)])
 
     assert [server.engine for server in right] == ["ollama", "comfyui", "openai"]
     assert swapped == gone == ()
 
 
 def test_usual_addresses_are_on_loopback_and_of_engines_that_are_reached_by_url() -> None:
-    addresses = dict.fromkeys(list_usual_addresses())
+    addresses = list_usual_addresses()
 
-    assert ("ollama", "http://127.0.0.1:11434") in addresses
-    assert ("comfyui", "http://127.0.0.1:8188") in addresses
-    assert [url for engine, url in addresses if engine == "openai"][:2] == [
-        "http://127.0.0.1:8000",
-        "http://127.0.0.1:8080",
+    assert at("ollama", "http://127.0.0.1:11434") in addresses
+    assert at("comfyui", "http://127.0.0.1:8188") in addresses
+    assert all(ENGINES[address.engine].remote for address in addresses)
+    assert all(at(preset.engine, f"http://127.0.0.1:{preset.listens.port}") in addresses for preset in PRESETS.values())
+
+
+def test_containers_are_found_by_the_port_that_their_program_has_inside() -> None:
+    containers = [
+        ("chat (docker)", "0.0.0.0:11500->11434/tcp, [::]:11500->11434/tcp"),
+        ("pictures (podman)", "192.168.1.4:9000->8188/tcp"),
+        ("web (docker)", "0.0.0.0:80->80/tcp, 443/tcp"),
+        ("closed (podman)", ""),
     ]
+
+    addresses = list_addresses(PRESETS, listeners=(), containers=containers)
+
+    assert at("ollama", "http://127.0.0.1:11500", container="chat (docker)") in addresses
+    assert at("comfyui", "http://192.168.1.4:9000", container="pictures (podman)") in addresses
+    assert len(addresses) == len(set(list_usual_addresses())) + 2
+
+
+def test_server_in_a_container_on_its_usual_port_is_asked_once_and_has_its_name() -> None:
+    containers = [("chat (docker)", "127.0.0.1:11434->11434/tcp")]
+
+    addresses = list_addresses(PRESETS, listeners=(), containers=containers)
+
+    assert [address.container for address in addresses if address.url.endswith(":11434")] == ["chat (docker)"]
+
+
+def test_programs_that_listen_on_other_ports_are_found(tmp_path: Path) -> None:
+    checkout = a_comfyui(tmp_path / "elsewhere")
+    listeners = [
+        Listener(host="127.0.0.1", port=9188, program="python", folder=str(checkout)),
+        Listener(host="127.0.0.1", port=9434, program="ollama", folder="/"),
+        Listener(host="127.0.0.1", port=5000, program="python", folder="/"),
+    ]
+
+    addresses = list_addresses(PRESETS, listeners=listeners, containers=())
+
+    others = {address for address in addresses if address not in list_usual_addresses()}
+    assert others == {at("comfyui", "http://127.0.0.1:9188"), at("ollama", "http://127.0.0.1:9434")}
+
+
+def test_comfyui_in_its_usual_folders_and_ollama_on_the_path_can_be_started(tmp_path: Path) -> None:
+    a_comfyui(tmp_path / "comfy" / "ComfyUI")
+
+    installed = list_installed(PRESETS, home=tmp_path, find_program=lambda name: "/bin/x" if name == "ollama" else None)
+
+    assert [(program.preset.name, program.folder) for program in installed] == [
+        ("comfyui", "~/comfy/ComfyUI"),
+        ("ollama", None),
+    ]
+
+
+def test_file_proposes_to_run_what_is_installed_unless_its_engine_answers_already() -> None:
+    installed = [
+        InstalledProgram(preset=PRESETS["comfyui"], folder="~/ComfyUI"),
+        InstalledProgram(preset=PRESETS["comfyui"], folder="/opt/ComfyUI"),
+        InstalledProgram(preset=PRESETS["ollama"]),
+    ]
+    servers = choose_servers([SERVERS[0]], installed)
+
+    text = write_first_file(MachineFacts(name="desk", gpus=(CARD,)), servers, None, name="new.yaml")
+
+    engines = load(text, filename="new.yaml", find_gpu=find_gpu).engines
+    (comfyui,), (ollama,) = engines["comfyui"].instances, engines["ollama"].instances
+    assert comfyui.url is None
+    assert comfyui.run is not None
+    assert (comfyui.run.preset, comfyui.run.folder, comfyui.gpu) == ("comfyui", "~/ComfyUI", 0)
+    assert ollama.url == "http://127.0.0.1:11434"
+
+
+def test_containers_are_listed_by_the_programs_on_the_path(tmp_path: Path) -> None:
+    """The doubles print what docker 20.10 and podman 4.3 print for the template, according to their manual pages."""
+    for name, line in (("docker", r"chat\t0.0.0.0:11434->11434/tcp"), ("podman", r"pictures\t")):
+        program = tmp_path / name
+        program.write_text(f'#!/bin/sh\nprintf "{line}\\n"\n', encoding="utf-8")
+        program.chmod(0o755)
+
+    containers = list_containers(lambda name: str(tmp_path / name))
+
+    assert containers == (("chat (docker)", "0.0.0.0:11434->11434/tcp"), ("pictures (podman)", ""))
+
+
+def test_container_program_that_fails_or_is_not_there_has_no_containers(tmp_path: Path) -> None:
+    program = tmp_path / "docker"
+    program.write_text("#!/bin/sh\necho cannot connect to the daemon >&2; exit 1\n", encoding="utf-8")
+    program.chmod(0o755)
+
+    assert list_containers(lambda name: str(program) if name == "docker" else None) == ()
 
 
 @pytest.mark.parametrize(

@@ -42,15 +42,16 @@ def register(app: typer.Typer) -> None:
 def init(file: NewFile = None, yes: NoQuestions = False, dry_run: DryRun = False) -> None:
     """Look at this machine, and write its first cluster file.
 
-    GPUs, processor, memory and drives are read. Ollama, ComfyUI and servers that speak OpenAI's API are found where
-    they answer on their usual ports. At a terminal it asks for the little that a machine does not report: the power
-    supply, the price of power. With --dry-run the file is printed, and not written.
+    GPUs, processor, memory and drives are read. Servers of engines are found where they answer: on their usual ports,
+    on others that their programs listen on, in containers of docker and podman. ComfyUI in its usual folders and Ollama
+    on the path are proposed as servers that Corral runs. At a terminal it asks for the little that a machine does not
+    report: the power supply, the price of power. With --dry-run the file is printed, and not written.
     """
     import asyncio
 
     from corral.files import write_whole
     from corral.operations.cluster_file import USUAL_NAME
-    from corral.operations.first_file import find_servers, list_usual_addresses, write_first_file
+    from corral.operations.first_file import find_proposals, write_first_file
     from corral.operations.inventory import collect_facts
     from corral.telemetry.inventory import take_inventory
 
@@ -58,7 +59,7 @@ def init(file: NewFile = None, yes: NoQuestions = False, dry_run: DryRun = False
     if not dry_run:
         _refuse_existing(file)
     facts = collect_facts(take_inventory())
-    servers = asyncio.run(find_servers(list_usual_addresses()))
+    servers = asyncio.run(find_proposals())
     for line in _describe(facts, servers):
         terminal.note(f"found  {line}")
     electricity: Electricity | None = None
@@ -95,7 +96,10 @@ def _describe(facts: MachineFacts, servers: tuple[FoundServer, ...]) -> Iterator
         yield f"GPU {gpu.index}: {gpu.model or gpu.driver_name or 'unknown model'}"
     yield f"{facts.cpu_model or 'processor of unknown model'}, {facts.cpu_cores or 'unknown'} cores"
     for server in servers:
-        yield f"{server.engine} at {server.url}"
+        if server.url is None:
+            yield f"{server.engine}{f' in {server.folder}' if server.folder else ''}: Corral runs it"
+        else:
+            yield f"{server.engine} at {server.url}{f', container {server.container}' if server.container else ''}"
 
 
 def read_watts(answer: str) -> int:
