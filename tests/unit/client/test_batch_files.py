@@ -163,7 +163,9 @@ def test_a_part_of_an_outputs_name_can_be_decided_by_its_task() -> None:
     speaks = "tasks:\n- {name: a, engine: openai, model: m, inputs: {kind: speak, prompt: hi}}\n"
     takes = "- {{name: b, engine: whisper, model: m, files: {{audio: a/{}}}}}\n"
 
-    assert problems(speaks + takes.format("speech.flac")) == []
+    batch = read(speaks + takes.format("speech.flac")).batch
+
+    assert batch.body["tasks"][1]["files"]["audio"]["output"] == "speech.flac"
     assert [code for code, _ in problems(speaks + takes.format("spoken.flac"))] == ["batchfile.unknown_output"]
 
 
