@@ -127,6 +127,7 @@ _PROBLEMS = {
     "submission.duplicate_name": "Two tasks of the submission have one name.",
     "submission.empty": "There is no task in it.",
     "submission.inputs_too_large": "A task's inputs are too large; upload a file instead.",
+    "submission.no_tariff": "A batch waits for cheap power, and the cluster file has no tariff.",
     "submission.notify": "No entry of `notify` in the cluster file has that name and is for batches.",
     "submission.webhook": "The batch cannot have that webhook.",
     "submission.needs_itself": "A task needs itself.",

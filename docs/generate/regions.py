@@ -46,6 +46,7 @@ _RULES = {
     Rule.NO_FIT: "No slot has the memory, or no node has as many slots, even when idle.",
     Rule.QUEUE_PAUSED: "The queue is paused.",
     Rule.OWNER_LIMIT: "The owner runs as many tasks of the queue as the cluster file allows.",
+    Rule.CHEAP_HOURS: "It waits for the hours in which power is cheapest, and its deadline allows that.",
     Rule.SLOTS_CLOSED: "The slots that could run it are paused, draining or unhealthy.",
     Rule.OUTSIDE_HOURS: "Its queue, or the slots that could run it, are outside of their hours.",
     Rule.CLOSES_SOON: "A slot could run it, and its hours or those of the queue end before the task should.",
@@ -67,6 +68,7 @@ _BOUNDS = {
     "model_stay": "How long a model that a person used can keep batch tasks waiting, however often it is used again.",
     "affinity_delay": "How long a model's turn lasts while others wait; half of their wait if that is longer.",
     "node_wish": "How much later a task can end for its preferred node.",
+    "cheap_hours": "When power is cheapest (`electricity.tariff`).",
     "deadline_slack": "With less slack than this a batch with a deadline goes first of its owner's, whatever it needs.",
     "unknown_before_closing": "What must be left of the hours for a task of which nothing was measured; half of an "
     "opening that is shorter than twice that.",
@@ -143,6 +145,8 @@ def scheduling_bounds() -> str:
 
 
 def _shown(value: object) -> str:
+    if value is None:
+        return "not set"
     return format_duration(value.total_seconds()) if isinstance(value, timedelta) else f"{value:g}"
 
 

@@ -11,10 +11,11 @@ a time that it shows twice is the first of the two. So a span over such a night 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -110,6 +111,38 @@ def make_hours(days: Mapping[str, tuple[Span, ...]], *, zone: str, interrupt: bo
         for day in members
     ]
     return Hours(spans=tuple(spans), zone=zone, interrupt=interrupt)
+
+
+def find_lowest(priced: Sequence[tuple[float, Hours]], *, otherwise: float) -> Hours | None:
+    """Find when the price is lowest: that of the first hours that are open, else `otherwise`; None where it is one.
+
+    All the hours are of one zone, and there are some.
+    """
+    week = _WEEK * DAY_MINUTES
+    bounds = {0, week, *(day * DAY_MINUTES for day in range(_WEEK))}
+    windows: list[tuple[float, list[tuple[int, int]]]] = []
+    for price, hours in priced:
+        spans = [
+            (day * DAY_MINUTES + begin, day * DAY_MINUTES + end)
+            for day, spans in enumerate(hours.spans)
+            for begin, end in spans
+        ]
+        spans += [(begin - week, end - week) for begin, end in spans if end > week]  # Sunday's go on on Monday
+        bounds |= {minute for span in spans for minute in span if 0 < minute < week}
+        windows.append((price, spans))
+    prices = {
+        (begin, end): next((price for price, spans in windows if any(a <= begin < b for a, b in spans)), otherwise)
+        for begin, end in pairwise(sorted(bounds))
+    }
+    lowest = min(prices.values())
+    if lowest == max(prices.values()):
+        return None
+    cheap: list[list[Span]] = [[] for _ in DAYS]
+    for (begin, end), price in prices.items():
+        if price == lowest:
+            day = begin // DAY_MINUTES
+            cheap[day].append((begin - day * DAY_MINUTES, end - day * DAY_MINUTES))
+    return Hours(spans=tuple(map(tuple, cheap)), zone=priced[0][1].zone)
 
 
 def find_machine_zone() -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, time, timedelta
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -275,6 +275,10 @@ class BatchFields(Fields):
         default=None,
         description="When it should be done: a time of the clock, `07:00`, or an instant. Where little time is left "
         "for it, its tasks go first.",
+    )
+    when: Literal["cheap"] | None = Field(
+        default=None,
+        description="`cheap`: its tasks wait for the hours of the lowest price of power, as far as `by` allows.",
     )
     labels: Labels = Field(default_factory=dict[str, str])
 

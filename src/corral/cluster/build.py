@@ -14,7 +14,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any, cast, get_origin
 
-from corral.cluster import machine_shapes, receiver_shapes, receivers, run_shapes, run_values, values, yields
+from corral.cluster import machine_shapes, prices, receiver_shapes, receivers, run_shapes, run_values, values, yields
 from corral.cluster import shape as shapes
 from corral.cluster.document import YamlPath
 from corral.cluster.fields import FOREVER
@@ -26,11 +26,13 @@ from corral.hours import Hours, find_machine_zone, make_hours
 KINDS: Mapping[type[Shape], type] = {
     shapes.ClusterShape: values.Cluster,
     machine_shapes.DiskShape: values.Disk,
-    shapes.ElectricityShape: values.Electricity,
+    shapes.ElectricityShape: prices.Electricity,
     shapes.EngineShape: values.EngineSettings,
     shapes.ExposureShape: values.Exposure,
     machine_shapes.GpuShape: values.Gpu,
     machine_shapes.HoursShape: Hours,
+    machine_shapes.WeekShape: Hours,
+    shapes.TariffShape: prices.TariffWindow,
     shapes.InstanceShape: values.Instance,
     shapes.KubernetesShape: values.Kubernetes,
     shapes.LayoutShape: values.Layout,
@@ -56,7 +58,15 @@ KINDS: Mapping[type[Shape], type] = {
 """The kind of value that each shape becomes; other shapes only group fields of the shape around them."""
 
 COMPUTED = frozenset(
-    {"EngineSettings.name", "Gpu.is_unified", "Hours.spans", "Hours.zone", "Layout.name", "Workload.seconds"}
+    {
+        "EngineSettings.name",
+        "Gpu.is_unified",
+        "Hours.interrupt",
+        "Hours.spans",
+        "Hours.zone",
+        "Layout.name",
+        "Workload.seconds",
+    }
 )
 """Fields without a key of their own: they are made in `_COMPLETING`."""
 
@@ -140,9 +150,10 @@ def _complete_engine(builder: _Builder, shape: shapes.EngineShape, at: YamlPath)
     return {"name": name, "enabled": enabled}
 
 
-def _complete_hours(builder: _Builder, shape: machine_shapes.HoursShape, at: YamlPath) -> _Fields:
+def _complete_hours(builder: _Builder, shape: machine_shapes.WeekShape, at: YamlPath) -> _Fields:
     hours = make_hours(shape.days, zone=builder.zone)
-    return {"spans": hours.spans, "zone": hours.zone}
+    interrupt = isinstance(shape, machine_shapes.HoursShape) and shape.interrupt
+    return {"spans": hours.spans, "zone": hours.zone, "interrupt": interrupt}
 
 
 def _complete_target(builder: _Builder, shape: receiver_shapes.NotifyTargetShape, at: YamlPath) -> _Fields:
@@ -196,6 +207,7 @@ _COMPLETING: Mapping[type[Shape], Callable[[_Builder, Any, YamlPath], _Fields]] 
     shapes.EngineShape: _complete_engine,
     machine_shapes.GpuShape: _complete_gpu,
     machine_shapes.HoursShape: _complete_hours,
+    machine_shapes.WeekShape: _complete_hours,
     shapes.LayoutShape: _complete_layout,
     machine_shapes.NodeShape: _complete_node,
     receiver_shapes.NotifyTargetShape: _complete_target,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
@@ -34,8 +34,8 @@ class Shape(BaseModel):
     model_config = ConfigDict(extra="forbid", alias_generator=to_camel, frozen=True)
 
 
-class HoursShape(Shape):
-    """When tasks can start, by the days of a week; the narrowest name counts for a day, and a day without is closed.
+class WeekShape(Shape):
+    """Hours by the days of a week; the narrowest name counts for a day, and a day without has none.
 
     A span belongs to the day on which it begins: Friday's `22:00-17:00` ends on Saturday.
     """
@@ -50,12 +50,6 @@ class HoursShape(Shape):
     friday: DayHours | None = Field(None, description="Of this day.")
     saturday: DayHours | None = Field(None, description="Of this day.")
     sunday: DayHours | None = Field(None, description="Of this day.")
-    interrupt: bool = Field(
-        False,
-        strict=True,
-        description="Whether a task that still runs at the end is interrupted and goes back to the queue. Without it, "
-        "a task starts only if it is expected to end before, and one that is late goes on to its end.",
-    )
 
     @property
     def days(self) -> dict[str, DayHours]:
@@ -64,10 +58,21 @@ class HoursShape(Shape):
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     @model_validator(mode="after")
-    def _check_days(self) -> HoursShape:
+    def _check_days(self) -> Self:
         if not any(self.days.values()):
-            raise wrong("no day has hours, so nothing would ever start", 'write hours, such as daily: "22:00-07:00"')
+            raise wrong("no day has hours, so they would never begin", 'write hours, such as daily: "22:00-07:00"')
         return self
+
+
+class HoursShape(WeekShape):
+    """When tasks can start, by the days of a week."""
+
+    interrupt: bool = Field(
+        False,
+        strict=True,
+        description="Whether a task that still runs at the end is interrupted and goes back to the queue. Without it, "
+        "a task starts only if it is expected to end before, and one that is late goes on to its end.",
+    )
 
 
 class OthersUseShape(Shape):

@@ -36,6 +36,7 @@ from corral.cluster.machine_shapes import (
     HoursShape,
     NodeShape,
     Shape,
+    WeekShape,
 )
 from corral.cluster.receiver_shapes import NotifyTargetShape, WebhooksShape
 from corral.cluster.run_shapes import RunShape
@@ -377,10 +378,25 @@ class WorkloadShape(Shape):
     per_night: Count | None = Field(None, description="Tasks that are wanted in a night. Left out: as many as fit.")
 
 
+Price = Annotated[float, Field(ge=0, le=100)]
+
+
+class TariffShape(Shape):
+    """Hours in which power has another price."""
+
+    price_per_kwh: Price = Field(description="The price of a kilowatt hour in these hours.")
+    hours: WeekShape = Field(description="The hours.")
+
+
 class ElectricityShape(Shape):
     """The price of power."""
 
-    price_per_kwh: Annotated[float, Field(ge=0, le=100)] = Field(description="The price of a kilowatt hour.")
+    price_per_kwh: Price = Field(description="The price of a kilowatt hour.")
+    tariff: tuple[TariffShape, ...] = Field(
+        (),
+        description="Hours with other prices; of those that overlap the first counts. Batches can wait for the lowest "
+        "price: `when: cheap`.",
+    )
     currency: Name = Field("EUR", description="Its currency.")
 
 

@@ -12,6 +12,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Protocol
 
+from corral.cluster.prices import Electricity
 from corral.cluster.receivers import NotifyTarget, Webhooks
 from corral.cluster.run_values import Run
 from corral.cluster.yields import YieldTo
@@ -372,14 +373,6 @@ class Workload:
     """The product of one task: `image`."""
     per_night: int | None = None
     """Tasks that are wanted in a night; None is as many as fit."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Electricity:
-    """The price of power."""
-
-    price_per_kwh: float
-    currency: str = "EUR"
 
 
 class LayoutKind(StrEnum):

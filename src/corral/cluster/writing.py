@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from corral.cluster.editing import spelling
-from corral.cluster.values import Disk, Electricity
+from corral.cluster.prices import Electricity
+from corral.cluster.values import Disk
 from corral.units import Bytes
 
 _DASH, _KEYS, _ITEMS = 2, 4, 6

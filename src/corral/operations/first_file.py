@@ -10,7 +10,7 @@ from typing import cast
 
 import aiohttp
 
-from corral.cluster.values import Electricity
+from corral.cluster.prices import Electricity
 from corral.cluster.writing import FoundServer, MachineFacts, write_file
 from corral.engine_kinds import ENGINES
 from corral.operations.cluster_file import FileText, check_cluster

@@ -148,6 +148,8 @@ def _list_settings(before: Cluster, after: Cluster) -> Iterator[str]:
         yield from _list_changes(f"queues.{queue}", before.queues.get(queue), after.queues.get(queue))
     yield from _list_named("nodes", *(_find_yields(cluster) for cluster in (before, after)))
     yield from _list_changes("retention", before.retention, after.retention)
+    if before.electricity != after.electricity:
+        yield from _list_changes("electricity", before.electricity, after.electricity)
     yield from _list_changes("server", before.server, after.server)
     alone = (replace(cluster.webhooks, receivers=()) for cluster in (before, after))
     yield from _list_changes("webhooks", *alone)

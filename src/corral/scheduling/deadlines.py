@@ -9,6 +9,10 @@ Urgent batch tasks count as promoted (`ordering`): they go before all other batc
 start first before others, and share the time evenly with interactive tasks while both wait. Between owners fair share
 decides as before. So a deadline costs others no more than a batch that has waited for an hour, and an owner who gives
 everything a deadline gains nothing from it. In a queue whose order is fifo nothing is urgent.
+
+A batch that waits for cheap power (`when: cheap`) starts nothing at other times while cheap hours alone are enough:
+if its tasks, run in these only, would be done by the deadline less half an hour. Where they are not enough, or how long
+its tasks take is unknown, it runs until they are; without a deadline it waits for them.
 """
 
 from __future__ import annotations
@@ -33,6 +37,8 @@ class Deadline:
     """When `ready_at` was estimated."""
     ready_at: datetime | None
     """When they would be done at the earliest; None where that is unknown."""
+    ready_cheap_at: datetime | None = None
+    """When they would be done in the cheapest hours alone; None where that is unknown or not asked for."""
 
     @property
     def need(self) -> timedelta | None:
@@ -49,6 +55,10 @@ class Deadline:
         if now >= self.by:
             return False
         return self.slack is None or self.need is None or self.slack < max(least, self.need)
+
+    def allows_cheap(self, now: datetime, least: timedelta) -> bool:
+        """Whether they can wait for cheap hours; once the deadline has passed, there is no haste any more."""
+        return now >= self.by or (self.ready_cheap_at is not None and self.ready_cheap_at <= self.by - least)
 
     @property
     def latest_start(self) -> datetime:

@@ -71,12 +71,14 @@ def estimate(
     now: datetime,
     *,
     by: datetime | None = None,
+    within: Hours | None = None,
 ) -> Estimate:
     """Estimate when all of this and what runs would be done at the earliest.
 
-    Unknown where for one kind nothing was measured, or no open slot runs it, and the end where there is no work at all.
+    Nothing of it runs outside of the hours `within`. Unknown where for one kind nothing was measured, or no slot runs
+    it, and the end where there is no work at all.
     """
-    layout = _Layout(places, queues, durations, now)
+    layout = _Layout(places, queues, durations, now, within)
     ends = layout.lay_out(waiting)
     if ends is None:
         return Estimate(seen_at=now, ends_at=None, done_by=None)
@@ -107,7 +109,9 @@ class _Layout:
         queues: Mapping[str, Queue],
         durations: Mapping[DurationKey, float],
         now: datetime,
+        within: Hours | None,
     ) -> None:
+        self._within = within
         self._places = places
         self._queues = queues
         self._durations = durations
@@ -164,7 +168,9 @@ class _Layout:
 
     def _find_openings(self, place: Hours | None, queue: Hours | None) -> _Openings:
         if (place, queue) not in self._openings:
-            self._openings[place, queue] = _Openings([hours for hours in (place, queue) if hours], self._now)
+            self._openings[place, queue] = _Openings(
+                [hours for hours in (place, queue, self._within) if hours], self._now
+            )
         return self._openings[place, queue]
 
 

@@ -185,6 +185,8 @@ def _explain_held_back(place: Place, task: QueuedTask, outcome: Outcome) -> str:
         return f"free, but queue {task.queue} is paused"
     if room.is_limited(task):
         return f"free, but {task.owner} runs {room.count_running(task)} tasks of queue {task.queue}"
+    if outcome.openings.waits_for_cheap(task):
+        return f"free, but {outcome.openings.describe_cheap()}"
     if closing := outcome.openings.describe_closing(place, task):
         return f"free, but {closing}, and the task is expected to take longer"
     if task.gpus > 1:
@@ -215,6 +217,8 @@ def describe_rule(rule: Rule, snapshot: Snapshot, task: QueuedTask, outcome: Out
             return f"queue {task.queue} is paused"
         case Rule.OWNER_LIMIT:
             return _describe_owner_limit(task, outcome)
+        case Rule.CHEAP_HOURS:
+            return outcome.openings.describe_cheap()
         case Rule.SLOTS_CLOSED:
             return _describe_closed(task, list_usable_places(task, outcome.room))
         case Rule.OUTSIDE_HOURS:
@@ -423,7 +427,7 @@ class _Play:
     def __init__(self, snapshot: Snapshot) -> None:
         self.room = Room(snapshot)
         self._expectations = Expectations(snapshot.durations, snapshot.bounds)
-        self._openings = Openings(self.room, self._expectations, snapshot.bounds)
+        self._openings = Openings(self.room, self._expectations, snapshot.bounds, snapshot.deadlines)
         self._wish = snapshot.bounds.node_wish
         self._ends: dict[SlotId, datetime] = {place.id: self.room.ends_at(place) for place in self.room.places}
 

@@ -7,7 +7,7 @@ simulator both decide through this class, so that a forecast rests on what produ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from typing import NamedTuple
 from corral.scheduling import durations, fairness
 from corral.scheduling.backlog import Backlog
 from corral.scheduling.deadlines import Deadline, DeadlineId
+from corral.scheduling.estimating import WaitingWork, estimate
 from corral.scheduling.explaining import explain
 from corral.scheduling.giving_up import is_resident
 from corral.scheduling.model_use import ModelUses
@@ -135,6 +136,28 @@ class Judgement:
         shared = self._processor_time.end(assignment.task, at)
         had_s = sum(shared) + seconds * (places - len(shared))
         self._fair = fairness.settle(self._fair, owner, assignment.expected_s * places, had_s)
+
+    def estimate_deadline(
+        self,
+        by: datetime,
+        waiting: Sequence[WaitingWork],
+        places: Collection[Place],
+        queues: Mapping[str, Queue],
+        now: datetime,
+        *,
+        waits_for_cheap: bool,
+    ) -> Deadline:
+        """Estimate when what is left of something with a deadline would be done, if all of it went first."""
+        if not waiting:
+            return Deadline(by=by, seen_at=now, ready_at=now, ready_cheap_at=now)
+        known = self._history.expected
+        cheap = self._bounds.cheap_hours if waits_for_cheap else None
+        return Deadline(
+            by=by,
+            seen_at=now,
+            ready_at=estimate(waiting, places, queues, known, now).ends_at,
+            ready_cheap_at=cheap and estimate(waiting, places, queues, known, now, within=cheap).ends_at,
+        )
 
     def assign(
         self,

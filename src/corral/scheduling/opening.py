@@ -7,10 +7,12 @@ opening that is shorter than two. Hours that interrupt what still runs at their 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from corral.hours import Hours, OpenSpan
+from corral.scheduling.deadlines import Deadline, DeadlineId
 from corral.scheduling.durations import Expectations
 from corral.scheduling.room import Room
 from corral.scheduling.values import Place, PolicyBounds, QueuedTask
@@ -22,16 +24,40 @@ _MOST_ROUNDS = 32
 class Openings:
     """The hours of one decision."""
 
-    def __init__(self, room: Room, expectations: Expectations, bounds: PolicyBounds) -> None:
+    def __init__(
+        self,
+        room: Room,
+        expectations: Expectations,
+        bounds: PolicyBounds,
+        deadlines: Mapping[DeadlineId, Deadline],
+    ) -> None:
         self._room = room
         self._expectations = expectations
         self._unknown = bounds.unknown_before_closing
+        self._cheap = bounds.cheap_hours
+        self._is_cheap = self._cheap is None or self._cheap.is_open(room.now)
+        self._deadlines = deadlines
+        self._least = bounds.deadline_slack
         self._queues: dict[str, OpenSpan | None] = {}
 
     def is_queue_open(self, queue: str) -> bool:
         """Whether a queue is within its hours; without any it always is."""
         opening = self._find_queue_opening(queue)
         return opening is not None and opening.opens_at <= self._room.now
+
+    def waits_for_cheap(self, task: QueuedTask) -> bool:
+        """Whether a task waits for the hours of the cheapest power: they are not now, and its deadline allows it."""
+        if not task.waits_for_cheap or self._is_cheap:
+            return False
+        deadline = None if task.deadline is None else self._deadlines.get(task.deadline)
+        return deadline is None or deadline.allows_cheap(self._room.now, self._least)
+
+    def describe_cheap(self) -> str:
+        """Print when power is cheapest next."""
+        assert self._cheap is not None, "only where there are such hours can a task wait for them"
+        opening = self._cheap.find_opening(self._room.now)
+        begins = "" if opening is None else self._cheap.describe_instant(opening.opens_at, self._room.now)
+        return f"power is cheaper from {begins or 'an unknown time'}, and it waits for that"
 
     def list_open(self, places: Iterable[Place], task: QueuedTask) -> list[Place]:
         """List those of the places that are within their hours, while the queue of the task is within its own."""
@@ -50,6 +76,8 @@ class Openings:
     def find_start(self, place: Place, task: QueuedTask, at: datetime) -> datetime | None:
         """Find when a task could start on a place, not before `at`; None where no opening of a week is long enough."""
         hours = [hours for hours in (place.hours, self._room.queue(task.queue).hours) if hours is not None]
+        if self._cheap is not None and self.waits_for_cheap(task):
+            hours.append(replace(self._cheap, interrupt=True))  # only its beginning counts
         for _ in range(_MOST_ROUNDS):
             start: datetime | None = at
             for own in hours:

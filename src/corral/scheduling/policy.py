@@ -139,7 +139,7 @@ class _Round:
             bounds=snapshot.bounds,
             passed_since=snapshot.passed_since,
         )
-        self._openings = Openings(self._room, self._expectations, snapshot.bounds)
+        self._openings = Openings(self._room, self._expectations, snapshot.bounds, snapshot.deadlines)
         self._reservations = Reservations(self._room, self._expectations, self._wishes, self._openings)
         self._choosing = Choosing(self._room, self._expectations, self._wishes, allows=self._allows)
         self._account = Account(snapshot.fair)
@@ -209,6 +209,8 @@ class _Round:
         tasks: Sequence[QueuedTask] = self._snapshot.tasks
         if self._started:
             tasks = [task for task in tasks if task.id not in self._started]
+        if self._snapshot.bounds.cheap_hours is not None:
+            tasks = [task for task in tasks if not self._openings.waits_for_cheap(task)]
         demand_of = _demand_with_model if self._room.table.listing or self._room.stays.until else _demand
         one_of_each = dict(zip(map(demand_of, tasks), tasks, strict=True))
         without = {demand for demand, task in one_of_each.items() if not self._has_a_place(task)}
@@ -340,6 +342,8 @@ def find_rule(task: QueuedTask, room: Room, openings: Openings, passed: frozense
         return impossible
     if room.is_limited(task):
         return Rule.OWNER_LIMIT
+    if openings.waits_for_cheap(task):
+        return Rule.CHEAP_HOURS
     usable = [place for place in list_usable_places(task, room) if place.gate_for(task.engine) is Gate.OPEN]
     if not has_node_with(usable, task.gpus):
         return Rule.SLOTS_CLOSED

@@ -51,6 +51,8 @@ class Demand:
     """The node that it would rather run on; how much time that can cost is bounded (`corral.scheduling.wishes`)."""
     deadline: DeadlineId | None = None
     """The batch that it belongs to, where that has a deadline."""
+    waits_for_cheap: bool = False
+    """Whether it waits for the hours in which power is cheapest, as far as its deadline allows."""
     share: Share = Share.MEMORY
     """The share that it asks for; unknown needs compute alone too (`find_share`)."""
 
@@ -215,6 +217,8 @@ class PolicyBounds:
     """How long a model that a person used can keep batch tasks waiting, however often it is used again."""
     model_wait: timedelta = timedelta(days=1)
     """How long a task waits for a model that no server has, before it fails: a night, and the day after it."""
+    cheap_hours: Hours | None = None
+    """When power is cheapest; None where it has one price."""
     deadline_slack: timedelta = timedelta(minutes=30)
     """With less slack than this a batch with a deadline is urgent, whatever it needs; see `deadlines`."""
     unknown_duration_s: float = 60.0
@@ -308,6 +312,8 @@ class Rule(StrEnum):
     NO_FIT = "no_fit"
     QUEUE_PAUSED = "queue_paused"
     OWNER_LIMIT = "owner_limit"
+    CHEAP_HOURS = "cheap_hours"
+    """It waits for cheaper power, and its deadline allows that."""
     SLOTS_CLOSED = "slots_closed"
     OUTSIDE_HOURS = "outside_hours"
     """Its queue, or the slots that could run it, are outside of their hours."""

@@ -301,4 +301,5 @@ def make_yields(cluster: Cluster) -> dict[SlotId, YieldTo]:
 
 def make_policy_bounds(cluster: Cluster) -> PolicyBounds:
     """Return the policy's bounds as the cluster file sets them."""
-    return PolicyBounds(promote_after=cluster.promote_after, model_wait=cluster.model_wait)
+    cheap = None if cluster.electricity is None else cluster.electricity.find_cheap_hours()
+    return PolicyBounds(promote_after=cluster.promote_after, model_wait=cluster.model_wait, cheap_hours=cheap)

@@ -9,7 +9,6 @@ import structlog
 
 from corral.errors import Problem
 from corral.scheduling.deadlines import LOOK_EVERY_S, Deadline
-from corral.scheduling.estimating import estimate
 from corral.scheduling.judgement import Judgement
 from corral.tasks.alarms import Alarms
 from corral.tasks.picture import Picture
@@ -57,12 +56,14 @@ class DeadlineKeeper:
         self._alarms.show(ALARM, _describe(missed) if missed else None)
 
     def _estimate(self, deadline: OpenDeadline, now: datetime) -> Deadline:
-        picture = self._picture
-        ready_at = now
-        if deadline.waiting:
-            expected = self._judgement.history.expected
-            ready_at = estimate(deadline.waiting, picture.table, picture.queues, expected, now).ends_at
-        return Deadline(by=deadline.by, seen_at=now, ready_at=ready_at)
+        return self._judgement.estimate_deadline(
+            deadline.by,
+            deadline.waiting,
+            self._picture.table,
+            self._picture.queues,
+            now,
+            waits_for_cheap=deadline.waits_for_cheap,
+        )
 
     def _is_missed(self, batch: int, now: datetime) -> bool:
         deadline = self._judgement.deadlines[batch]

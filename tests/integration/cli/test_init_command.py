@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 
 from corral.cli.commands.init import read_price, read_watts
 from corral.cluster import load
-from corral.cluster.values import Electricity
+from corral.cluster.prices import Electricity
 from corral.cluster.writing import FoundServer, InstalledGpu, MachineFacts
 from corral.engine_kinds import ENGINES
 from corral.hardware.catalogue import find_gpu

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from corral.cluster.prices import Electricity, TariffWindow
+from corral.hours import make_hours
 from corral.scheduling.estimating import Estimate, WaitingWork
 from corral.server.services import Services
+from corral.tasks.store.dispatching import read_ready_tasks_after
 from doubles import queue_life
 from doubles.serving import Serving, serving
 
@@ -90,3 +93,19 @@ async def test_a_retry_has_no_deadline(api: Serving, services: Services) -> None
     await queue_life.fail(services.pool, made["tasks"][0]["id"])
     again = (await api.post(f"/corral/v1/batches/{made['batch']['id']}/retry")).json
     assert again["batch"]["by"] is None
+
+
+async def test_a_batch_waits_for_cheap_power_only_where_there_are_prices(services: Services) -> None:
+    asked = {"name": "night", "when": "cheap", "tasks": [{"engine": "sleep", "inputs": {"seconds": 0}}]}
+    async with serving(services) as api:
+        answer = (await api.post("/corral/v1/batches", asked)).json
+        assert [problem["code"] for problem in answer["error"]["problems"]] == ["submission.no_tariff"]
+    night = TariffWindow(price_per_kwh=0.2, hours=make_hours({"daily": ((0, 360),)}, zone="UTC"))
+    tariff = Electricity(price_per_kwh=0.3, tariff=(night,))
+    cluster = replace(services.in_effect.cluster, electricity=tariff)
+    in_effect = replace(services.in_effect, cluster=cluster)  # pyright: ignore[reportArgumentType]  a double, a dataclass
+    async with serving(replace(services, in_effect=in_effect)) as api:
+        batch = (await api.post("/corral/v1/batches", asked)).json["batch"]
+        assert (await api.get(f"/corral/v1/batches/{batch['id']}")).json["when"] == "cheap"
+    (ready,) = await read_ready_tasks_after(services.pool, 0, 9)
+    assert (ready.task.waits_for_cheap, ready.task.deadline) == (True, None)

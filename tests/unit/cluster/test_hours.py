@@ -47,7 +47,7 @@ def test_a_gpu_has_its_own_hours_or_those_of_its_node_and_a_queue_has_its_own() 
     ("before", "after", "what"),
     [
         ("Europe/Berlin", "Europe/Berln", "there is no time zone 'Europe/Berln'"),
-        ('daily: "00:00-24:00"', "daily: closed", "no day has hours, so nothing would ever start"),
+        ('daily: "00:00-24:00"', "daily: closed", "no day has hours, so they would never begin"),
         ("22:00-17:00", "22-17", "not the hours of a day: '22-17'"),
         ("22:00-17:00", "22:00-25:00", "not the hours of a day: '22:00-25:00'"),
         ('"23:00-06:00"', "2300", "the hours of a day are text, not a number"),

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corral.cluster.values import Electricity, Gpu, Node
+from corral.cluster.prices import Electricity
+from corral.cluster.values import Gpu, Node
 from corral.figures import Figure, Origin
 from corral.hardware.power import Connector, Judgement, NodePower, Verdict, compute_power, find_models
 from corral.hardware.power.supply import STANDARD_SIZES_W

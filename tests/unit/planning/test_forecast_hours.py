@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
+
 from corral.cluster import load
 from corral.planning.forecast import Forecast, forecast_workload
 from corral.planning.forecast.batches import Job, forecast_batch
@@ -63,3 +65,24 @@ def test_a_batch_over_closed_hours_ends_after_the_next_opening() -> None:
     forecast = forecast_batch(cluster, jobs, (), start=NOON)
     assert forecast.makespan is not None
     assert forecast.makespan.value == 24.5 * 3600 + 30  # 60 images on this day, one on the next
+
+
+TARIFF = """
+electricity:
+  pricePerKwh: 0.40
+  tariff: [{pricePerKwh: 0.20, hours: {daily: "23:00-03:00"}}]
+"""
+
+
+def test_a_night_costs_what_power_costs_in_its_hours() -> None:
+    open_ = 'powerLimit: 200, hours: {daily: "19:00-07:00"}'
+    forecast = night_of(open_, TARIFF)  # eight hours from 19:00: half of them at half the price
+    assert forecast.cost_each is not None
+    assert forecast.energy_each is not None
+    assert forecast.cost_each.value == pytest.approx(forecast.energy_each.value / 1000 * 0.30, rel=1e-3)
+    assert "the tariff weighed by the energy of each of its hours" in forecast.cost_each.source
+
+
+def test_without_hours_a_night_begins_with_the_cheap_ones() -> None:
+    forecast = night_of("powerLimit: 200", TARIFF)
+    assert "the night begins on Fri 2026-03-06 23:00, when the next hours begin" in forecast.assumed

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from corral.cluster.values import QueueOrder
+from corral.hours import make_hours
 from corral.scheduling.deadlines import Deadline, Verdict, judge
+from corral.scheduling.durations import History, observe
+from corral.scheduling.explaining import explain
 from corral.scheduling.policy import decide
-from corral.scheduling.values import FairShare, Priority, Queue, TaskClass
+from corral.scheduling.simulator import simulate
+from corral.scheduling.simulator.values import Arrival, Trace
+from corral.scheduling.values import (
+    Decision,
+    DurationKey,
+    FairShare,
+    PolicyBounds,
+    Priority,
+    Queue,
+    Rule,
+    TaskClass,
+)
 from doubles.scheduling_values import NOW, a_place, a_queued, a_snapshot, ago
 
 HOUR = timedelta(hours=1)
@@ -97,3 +112,73 @@ def test_a_fifo_queue_goes_by_age_alone():
 )
 def test_whether_a_deadline_is_met_is_judged(deadline, after_all, verdict):
     assert judge(deadline, after_all, NOW, LEAST) is verdict
+
+
+# --- cheap power ----------------------------------------------------------------------------------------------------
+
+CHEAP = make_hours({"daily": ((22 * 60, 30 * 60),)}, zone="UTC")
+"""22:00 to 06:00; it is noon."""
+BOUNDS = PolicyBounds(cheap_hours=CHEAP)
+
+
+def waiting(deadline: Deadline | None, **changes) -> Decision:
+    task = a_queued(waits_for_cheap=True, deadline=None if deadline is None else 7)
+    deadlines = {} if deadline is None else {7: deadline}
+    return decide(a_snapshot([task], [a_place()], bounds=BOUNDS, deadlines=deadlines, **changes))
+
+
+def test_a_task_that_waits_for_cheap_power_starts_within_its_hours_alone():
+    decision = waiting(None)
+    assert decision.waiting == {1: Rule.CHEAP_HOURS}
+    night = waiting(None, now=NOW + 10 * HOUR)
+    assert [start.task for start in night.assignments] == [1]
+
+
+def test_it_starts_at_once_where_cheap_hours_alone_are_too_late():
+    cheap_end = NOW + 18 * HOUR
+    in_time = replace(a_deadline(19 * HOUR, 6 * HOUR), ready_cheap_at=cheap_end)
+    assert waiting(in_time).waiting == {1: Rule.CHEAP_HOURS}
+    for late in (
+        replace(a_deadline(18 * HOUR, 6 * HOUR), ready_cheap_at=cheap_end),
+        replace(a_deadline(19 * HOUR, 6 * HOUR), ready_cheap_at=None),
+    ):
+        assert [start.task for start in waiting(late).assignments] == [1]
+
+
+def test_its_explanation_says_from_when_power_is_cheaper():
+    snapshot = a_snapshot([a_queued(waits_for_cheap=True)], [a_place()], bounds=BOUNDS)
+    explanation = explain(snapshot, 1)
+    assert (explanation.rule, explanation.summary) == (
+        Rule.CHEAP_HOURS,
+        "power is cheaper from 22:00, and it waits for that",
+    )
+    assert explanation.slots == {"node/gpu0": "free, but power is cheaper from 22:00, and it waits for that"}
+    assert explanation.may_start_at == NOW + 10 * HOUR
+
+
+def test_others_have_the_slot_meanwhile():
+    tasks = a_queued(1, waits_for_cheap=True), a_queued(2, queued_at=ago(1))
+    assert [start.task for start in decide(a_snapshot(tasks, [a_place()], bounds=BOUNDS)).assignments] == [2]
+
+
+def test_a_batch_runs_in_cheap_hours_and_as_much_before_as_its_deadline_asks_for():
+    """Ten hours of work, eight cheap hours until the deadline: two hours and the margin run at once."""
+    trace = Trace(
+        arrivals=tuple(
+            Arrival(id=number, at_s=0, owner="ada", engine="llama", model="m", seconds={"*": 600}, deadline=7,
+                    waits_for_cheap=True)
+            for number in range(60)
+        ),
+        places=(a_place(),),
+        history=observe(History(), DurationKey("llama", "m", "RTX 4090"), 600.0),
+        bounds=BOUNDS,
+        deadlines={7: NOW + 18 * HOUR},
+        start=NOW,
+    )  # fmt: skip
+    run = simulate(trace)
+    assert run.unfinished == ()
+    assert max(span.until_s for span in run.spans) <= 18 * 3600
+    dear = sum(
+        span.until_s - span.from_s for span in run.spans if not CHEAP.is_open(NOW + timedelta(seconds=span.from_s))
+    )
+    assert 2 * 3600 <= dear <= 3 * 3600

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -56,6 +56,10 @@ Notify = Annotated[
     list[str] | None,
     typer.Option("--notify", metavar="NAME", help="Notify this entry of the cluster file's `notify` (repeatable)."),
 ]
+When = Annotated[
+    Literal["cheap"] | None,
+    typer.Option("--when", help="`cheap`: wait for the hours of the lowest price of power, as far as `--by` allows."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -72,6 +76,7 @@ def submit(
     webhook: Webhook = None,
     notify: Notify = None,
     by: By = None,
+    when: When = None,
     url: Url = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -90,8 +95,8 @@ def submit(
     if node is not None or prefer_node is not None:
         read = replace(read, batch=read.batch.with_everywhere({"node": node, "prefer_node": prefer_node}))
     read = replace(read, batch=read.batch.with_receivers(webhook, notify or ()))
-    if by is not None:
-        read = replace(read, batch=replace(read.batch, body={**read.batch.body, "by": by}))
+    timing = {key: value for key, value in (("by", by), ("when", when)) if value is not None}
+    read = replace(read, batch=replace(read.batch, body={**read.batch.body, **timing}))
     if dry_run:
         put_batch_file(read.batch, key=key, as_json=as_json)
         return

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from enum import Enum
 
-from corral.cluster.values import Electricity, Gpu, Node
+from corral.cluster.prices import Electricity
+from corral.cluster.values import Gpu, Node
 from corral.figures import Figure, Origin, computed
 from corral.hardware.catalogue import GpuModel, resolve_gpu
 from corral.hardware.power import limits, supply, wiring

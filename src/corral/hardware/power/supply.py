@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from corral.cluster.values import Electricity, Node
+from corral.cluster.prices import Electricity
+from corral.cluster.values import Node
 from corral.figures import Figure, computed
 from corral.hardware.power.efficiency import find_efficiency
 from corral.hardware.power.values import SUGGESTION, SUPPLY, TRANSIENTS, Draw, Judgement, Verdict

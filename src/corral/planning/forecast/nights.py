@@ -5,31 +5,26 @@ after the night does not count for it. A night of very many short tasks is playe
 
 Where slots have hours, the night begins when the next of them begin, and later nights at the same time of the days
 that follow; what is closed in a night does nothing in it.
-
-A GPU that works draws what its maker or its limit allows, which is the most that it can: the figure is an upper bound
-for the GPU. The draw of an idle GPU is in no catalogue, and is left out.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from math import ceil
 
-from corral.cluster.values import Cluster, Node, Workload
+from corral.cluster.values import Cluster, Workload
 from corral.figures import Figure, Origin, computed
-from corral.hardware.power import compute_power, find_models
-from corral.hours import format_instant
+from corral.hours import Hours, format_instant
+from corral.planning.forecast.consumption import compute_consumption, find_price, look_up_power
 from corral.planning.forecast.values import Forecast, Scenario, summarise_simulated_waits
 from corral.planning.forecast.workload_slots import WorkloadSlots, find_workload_slots
 from corral.planning.placement.values import Plan
 from corral.scheduling.durations import ANY, History
-from corral.scheduling.simulator import Outcome, PlayedNights, Watts, simulate_nights, summarise
+from corral.scheduling.simulator import Outcome, PlayedNights, simulate_nights, summarise
 from corral.scheduling.simulator.values import START, Arrival, Load, Run, Trace
 from corral.scheduling.values import DurationKey, Owner, Place
-from corral.work import SlotId
 
 OWNER = Owner("night")
 MOST_TASKS = 20_000
@@ -40,9 +35,6 @@ _GOLDEN = 0.618_033_988_749_895
 without a generator, the same for everybody."""
 _PLAIN = Scenario()
 _DAYS_OF_A_WEEK = 7
-
-_WH = 1000
-_MOST_NAMES = 4
 
 
 def forecast_workload(
@@ -78,7 +70,7 @@ def forecast_workload(
     unknown = _list_lacking(workload, workload_slots, seconds, scenario)
     if unknown:
         return replace(asked, unknown=unknown)
-    begins_at = _find_beginning(workload_slots, now)
+    begins_at = _find_beginning(workload_slots, cluster, now)
     return _play(cluster, workload, workload_slots, asked, scenario, nights, begins_at, played)
 
 
@@ -100,24 +92,37 @@ def _play(
     outcome = summarise(trace, run, span_s=window_s, watts=power.gpus)
     several = None if nights == 1 else outcome.finished + _count_finished(runs, window_s)
     forecast = _summarise(asked, trace, run, outcome, several=several)
-    used = compute_consumption(cluster, power, outcome, workload.unit)
+    price = find_price(cluster, trace, run, power, window_s, start=begins_at or trace.start)
+    used = compute_consumption(cluster, power, outcome, workload.unit, price=price)
     return replace(
         forecast,
         energy=used.energy and _scale(used.energy, asked.night_s / window_s),
         energy_each=used.energy_each,
         cost_each=used.cost_each,
         unknown=used.unknown,
-        assumed=(*_note_loading(workload, scenario), *_note_beginning(workload_slots, begins_at), *used.assumed),
+        assumed=(
+            *_note_loading(workload, scenario),
+            *_note_beginning(workload_slots, cluster, begins_at),
+            *used.assumed,
+        ),
     )
 
 
-def _find_beginning(workload_slots: WorkloadSlots, now: datetime) -> datetime | None:
-    """When the next hours of the queue or of a slot begin; None where there are none, or they do not begin."""
+def _list_hours(workload_slots: WorkloadSlots, cluster: Cluster) -> list[Hours]:
+    """The hours of the queue and the slots; without any, those in which power is cheapest."""
+    holders = (workload_slots.queue, *workload_slots.slots)
+    hours = [holder.hours for holder in holders if holder.hours is not None]
+    cheap = None if cluster.electricity is None else cluster.electricity.find_cheap_hours()
+    return hours or ([] if cheap is None else [cheap])
+
+
+def _find_beginning(workload_slots: WorkloadSlots, cluster: Cluster, now: datetime) -> datetime | None:
+    """When the next hours begin; None where there are none, or they do not begin."""
     beginnings: list[datetime] = []
-    for holder in (workload_slots.queue, *workload_slots.slots):
-        opening = None if holder.hours is None else holder.hours.find_opening(now)
-        if opening is not None and opening.opens_at <= now and holder.hours is not None:  # a night is not half over
-            opening = None if opening.closes_at is None else holder.hours.find_opening(opening.closes_at)
+    for hours in _list_hours(workload_slots, cluster):
+        opening = hours.find_opening(now)
+        if opening is not None and opening.opens_at <= now:  # a night is not half over
+            opening = None if opening.closes_at is None else hours.find_opening(opening.closes_at)
         if opening is not None:
             beginnings.append(opening.opens_at)
     return min(beginnings, default=None)
@@ -128,11 +133,10 @@ def _begin(trace: Trace, begins_at: datetime | None, night: int) -> Trace:
     return trace if begins_at is None else replace(trace, start=begins_at + timedelta(days=night % _DAYS_OF_A_WEEK))
 
 
-def _note_beginning(workload_slots: WorkloadSlots, begins_at: datetime | None) -> Iterator[str]:
-    holders = (workload_slots.queue, *workload_slots.slots)
-    hours = next((holder.hours for holder in holders if holder.hours is not None), None)
-    if begins_at is not None and hours is not None:
-        yield f"the night begins on {format_instant(begins_at, hours.zone)}, when the next hours begin"
+def _note_beginning(workload_slots: WorkloadSlots, cluster: Cluster, begins_at: datetime | None) -> Iterator[str]:
+    if begins_at is not None:
+        zone = _list_hours(workload_slots, cluster)[0].zone
+        yield f"the night begins on {format_instant(begins_at, zone)}, when the next hours begin"
 
 
 def find_seconds(workload: Workload, slots: Sequence[Place], history: History | None) -> Mapping[str, Figure]:
@@ -292,98 +296,3 @@ def _scale(figure: Figure, factor: float) -> Figure:
 
 def _compute_percent(part: float, outcome: Outcome) -> Figure:
     return computed(100 * part, "%", f"busy {part * outcome.span_s:.6g} s of {outcome.span_s:.6g} s")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Consumption:
-    """A night's electricity; None where a GPU's power is unknown or there is no tariff."""
-
-    energy: Figure | None
-    energy_each: Figure | None
-    cost_each: Figure | None
-    unknown: tuple[str, ...] = ()
-    assumed: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Power:
-    """The watts of some slots and of the machines that they are in."""
-
-    gpus: Mapping[SlotId, Watts]
-    machines: Mapping[str, Figure]
-    efficiency: Figure | None
-    """% of the supply that loses the most, at full load; None without a machine."""
-    unknown: tuple[str, ...]
-
-
-def look_up_power(cluster: Cluster, slots: tuple[Place, ...]) -> Power:
-    """Look up what the GPUs of these slots draw, and the rest of their nodes."""
-    gpus: dict[SlotId, Watts] = {}
-    machines: dict[str, Figure] = {}
-    efficiencies: list[Figure] = []
-    nodes = [node for node in cluster.nodes if any(slot.node == node.name for slot in slots)]
-    models = find_models(nodes)
-    for node in nodes:
-        power = compute_power(node, models, electricity=cluster.electricity, night=cluster.night)
-        machines[node.name] = power.other
-        efficiencies.append((power.limited or power.full).efficiency)
-        for gpu in power.gpus:
-            if drawn := gpu.limit or gpu.tgp:
-                gpus[_name_slot(node, gpu.index)] = Watts(busy=drawn.value)
-    lacking = [slot.id for slot in slots if slot.id not in gpus]
-    unknown = (f"energy: the draw of {', '.join(lacking)} is unknown",) if lacking else ()
-    least = min(efficiencies, key=lambda figure: figure.value, default=None)
-    return Power(gpus=gpus, machines=machines, efficiency=least, unknown=unknown)
-
-
-def compute_consumption(cluster: Cluster, power: Power, outcome: Outcome, unit: str) -> Consumption:
-    """Work out the electricity of a night from what was busy how long."""
-    if outcome.energy_wh is None:
-        return Consumption(energy=None, energy_each=None, cost_each=None, unknown=power.unknown)
-    hours = outcome.span_s / 3600
-    others = sum(figure.value for figure in power.machines.values())
-    total_wh = outcome.energy_wh + others * hours
-    formula = f"{outcome.energy_wh:.0f} Wh of GPUs while they work + {others:g} W of machines x {hours:g} h"
-    if power.efficiency is not None:
-        total_wh *= 100 / power.efficiency.value
-        formula = f"({formula}) / {power.efficiency.value:g} % ({power.efficiency.source})"
-    energy_each = (
-        computed(total_wh / outcome.finished, "Wh", f"({formula}) / {outcome.finished}") if outcome.finished else None
-    )
-    return Consumption(
-        energy=computed(total_wh / _WH, "kWh", formula),
-        energy_each=energy_each,
-        cost_each=_compute_cost(cluster, energy_each, unit),
-        unknown=() if cluster.electricity else (f"cost of one {unit}: the cluster file has no electricity price",),
-        assumed=(*_list_assumed(power.machines), *_list_assumed_efficiency(power.efficiency)),
-    )
-
-
-def _list_assumed_efficiency(efficiency: Figure | None) -> Iterator[str]:
-    if efficiency is not None and efficiency.origin is Origin.ASSUMED:
-        yield f"{efficiency.value:g} % of what the wall gives comes out of a supply: {efficiency.source}"
-
-
-def _list_assumed(machines: Mapping[str, Figure]) -> Iterator[str]:
-    """Say once what was assumed of several machines."""
-    nodes: defaultdict[Figure, list[str]] = defaultdict(list)
-    for node, figure in machines.items():
-        if figure.origin is Origin.ASSUMED:
-            nodes[figure].append(node)
-    for figure, named in nodes.items():
-        shown = ", ".join(named[:_MOST_NAMES]) + (
-            f" and {len(named) - _MOST_NAMES} more" if named[_MOST_NAMES:] else ""
-        )
-        yield f"{figure.value:g} W in addition to the GPUs, for each of {shown}: {figure.source}"
-
-
-def _compute_cost(cluster: Cluster, energy_each: Figure | None, unit: str) -> Figure | None:
-    tariff = cluster.electricity
-    if tariff is None or energy_each is None:
-        return None
-    formula = f"{energy_each.value:.4g} Wh for one {unit} x {tariff.price_per_kwh:g} {tariff.currency}/kWh"
-    return computed(energy_each.value / _WH * tariff.price_per_kwh, tariff.currency, formula)
-
-
-def _name_slot(node: Node, index: int) -> SlotId:
-    return SlotId(f"{node.name}/gpu{index}")

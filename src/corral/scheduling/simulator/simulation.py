@@ -11,7 +11,7 @@ out. Each decision costs what the policy costs; everything else is O(log n) per 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,6 +19,8 @@ from heapq import heappop, heappush
 from math import inf
 
 from corral.scheduling.backlog import Backlog
+from corral.scheduling.deadlines import DeadlineId
+from corral.scheduling.estimating import WaitingWork
 from corral.scheduling.judgement import CANDIDATES, Judgement
 from corral.scheduling.policy import decide
 from corral.scheduling.simulator.attempts import SECOND, Attempt, Processors
@@ -42,6 +44,9 @@ PATIENCE_S = 86_400.0
 
 _WEEKS_S = 9 * 86_400.0
 """Where for so long (a week, with a day at either end) nothing happens but that hours begin and end, nothing will."""
+
+_LOOK_EVERY_S = 300.0
+"""How often deadlines are looked at; the dispatcher does it every half minute, and a night of that costs much here."""
 
 _ENDS, _LEAVES, _RETURNS, _WAKES, _ASKS = range(5)
 """Kinds of events, in the order in which those of one instant happen."""
@@ -83,7 +88,11 @@ class _Simulation:
         self._queues = trace.queues
         self._bounds = trace.bounds
         self._policy = policy
+        self._deadlines = trace.deadlines
+        if trace.deadlines and wake_every_s is None:
+            wake_every_s = _LOOK_EVERY_S
         self._wake_us = None if wake_every_s is None else max(1, _to_us(wake_every_s))
+        self._look_us = 0
         self._judgement = Judgement(trace.bounds, history=trace.history, policy=policy)
         self._places = SimulatedPlaces(trace.places, unknown_s=trace.bounds.unknown_duration_s)
         self._backlog = Backlog()
@@ -99,6 +108,8 @@ class _Simulation:
         self._hours = {
             hours for holder in (*trace.places, *trace.queues.values()) if (hours := holder.hours) is not None
         }
+        if trace.bounds.cheap_hours is not None:
+            self._hours.add(trace.bounds.cheap_hours)
         self._hours_us = self._find_next_hours()
         self._last_event_us = 0
         for outage in trace.outages:
@@ -230,12 +241,35 @@ class _Simulation:
         free = self._places.count_free()
         if not free or not self._backlog:
             return
+        self._look_at_deadlines()
         assignments = self._judgement.assign(self._backlog, self._places.table, self._queues, free, self._now)
         for assignment in assignments:
             self._start(assignment)
         if self._judgement.ask_again_at is not None:
             self._agenda.add(_to_us((self._judgement.ask_again_at - self._began).total_seconds()), _ASKS)
         self._enter_wake(started=bool(assignments))
+
+    def _look_at_deadlines(self) -> None:
+        """Estimate anew when what has a deadline would be done, now and then, as the dispatcher does."""
+        if not self._deadlines or self._now_us < self._look_us:
+            return
+        self._look_us = self._now_us + _to_us(_LOOK_EVERY_S)
+        waiting: defaultdict[DeadlineId, list[QueuedTask]] = defaultdict(list)
+        for task in self._backlog:
+            if task.deadline is not None:
+                waiting[task.deadline].append(task)
+        self._judgement.deadlines = {
+            name: self._judgement.estimate_deadline(
+                self._deadlines[name],
+                _count_kinds(tasks),
+                self._places.table,
+                self._queues,
+                self._now,
+                waits_for_cheap=tasks[0].waits_for_cheap,
+            )
+            for name, tasks in waiting.items()
+            if name in self._deadlines
+        }
 
     def _start(self, assignment: Assignment) -> None:
         task = self._backlog.remove(assignment.task)
@@ -317,6 +351,14 @@ def _is_moved(event: _Event) -> bool:
     """Whether it is the end of an attempt that ends at another time by now, or has ended."""
     at_us, _, _, what = event
     return isinstance(what, Attempt) and (what.ended or what.until_us != at_us)
+
+
+def _count_kinds(tasks: Iterable[QueuedTask]) -> list[WaitingWork]:
+    counts = Counter((task.queue, task.engine, task.model, task.node) for task in tasks for _ in range(task.gpus))
+    return [
+        WaitingWork(queue=queue, engine=engine, model=model, node=node, count=count)
+        for (queue, engine, model, node), count in counts.items()
+    ]
 
 
 def _to_us(seconds: float) -> int:

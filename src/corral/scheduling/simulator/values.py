@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from corral.scheduling.deadlines import DeadlineId
 from corral.scheduling.durations import History
 from corral.scheduling.values import Decision, Demand, Place, PolicyBounds, Queue, Snapshot
 from corral.units import Bytes
@@ -69,6 +70,8 @@ class Trace:
     history: History = field(default_factory=History)
     """Durations measured before the trace starts; the simulator goes on measuring."""
     bounds: PolicyBounds = field(default_factory=PolicyBounds)
+    deadlines: Mapping[DeadlineId, datetime] = field(default_factory=dict[DeadlineId, datetime])
+    """When what has a deadline should be done."""
     start: datetime = START
     """The instant of second 0, which decides what the hours of places and queues mean."""
     slowdown: Mapping[SlotId, float] = field(default_factory=dict[SlotId, float])

@@ -98,6 +98,7 @@ def prepare(submission: Submission, rules: SubmissionRules, cluster: Cluster) ->
     submission = with_digest(submission)  # of what was asked: the cluster file can be another when it is asked again
     tasks = (fill_in_nodes(task, cluster) for task in submission.tasks)
     batch = _set_deadline(submission.batch, cluster, datetime.now(UTC))
+    _require_cheap_hours(batch, cluster)
     submission = replace(submission, batch=batch, tasks=tuple(_add_destinations(tasks, submission.batch, cluster)))
     if problems := list(check_folder_names(submission)):
         raise SubmissionError(problems)
@@ -119,6 +120,20 @@ def _set_deadline(batch: BatchFields | None, cluster: Cluster, now: datetime) ->
         )
         raise SubmissionError([problem])
     return batch.model_copy(update={"by": by})
+
+
+def _require_cheap_hours(batch: BatchFields | None, cluster: Cluster) -> None:
+    """Return when power has a lower price at some hours, or the batch does not wait for it. Raises: SubmissionError."""
+    if batch is None or batch.when is None:
+        return
+    if cluster.electricity is None or cluster.electricity.find_cheap_hours() is None:
+        problem = Problem(
+            code="submission.no_tariff",
+            what="there are no cheap hours to wait for: power has one price in the cluster file",
+            where="when",
+            hint="give `electricity` in the cluster file a `tariff`, or leave `when` out",
+        )
+        raise SubmissionError([problem])
 
 
 def _add_destinations(tasks: Iterable[TaskSpec], batch: BatchFields | None, cluster: Cluster) -> Iterator[TaskSpec]:

@@ -25,6 +25,7 @@ class OpenDeadline:
     name: str
     owner: str
     by: datetime
+    waits_for_cheap: bool
     is_noted: bool
     """Whether the story says already that it cannot be met."""
     waiting: list[WaitingWork] = field(default_factory=list[WaitingWork])
@@ -39,7 +40,8 @@ async def read_open_deadlines(pool: Queries, batches: Collection[int] | None = N
     """Return the batches with a deadline that are not done, all or of these, with what is left of each."""
     rows = await pool.fetch(
         """
-        select b.id, b.name, b.owner, b.by, b.by_missed_at is not null as noted, t.queue, t.engine, t.model, t.node,
+        select b.id, b.name, b.owner, b.by, b.by_missed_at is not null as noted, b."when" is not null as cheap,
+          t.queue, t.engine, t.model, t.node,
           t.state in ('waiting', 'queued') as waits, count(*) as tasks, sum(t.gpus) as slots
         from batches b join tasks t on t.batch_id = b.id
         where b.by is not null and t.finished_at is null
@@ -58,7 +60,12 @@ async def read_open_deadlines(pool: Queries, batches: Collection[int] | None = N
         tasks[id] += row["tasks"]
         if id not in deadlines:
             deadlines[id] = OpenDeadline(
-                batch=id, name=row["name"], owner=row["owner"], by=row["by"], is_noted=row["noted"]
+                batch=id,
+                name=row["name"],
+                owner=row["owner"],
+                by=row["by"],
+                waits_for_cheap=row["cheap"],
+                is_noted=row["noted"],
             )
         if row["waits"]:
             waiting[id] += row["tasks"]

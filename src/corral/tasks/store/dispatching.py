@@ -85,7 +85,8 @@ class LostJob:
 
 _READY = """
 select t.id, t.owner, t.queue, t.engine, t.model, t.class, t.priority, t.gpus, t.state, t.avoid_slots,
-  t.refused_slots, t.node, t.prefer_node, b.id as deadline,
+  t.refused_slots, t.node, t.prefer_node, case when b.by is not null then b.id end as deadline,
+  b."when" is not null as waits_for_cheap,
   coalesce(t.queued_at, now()) as queued_at,
   greatest(t.memory, m.bytes) as memory,
   greatest(0, extract(epoch from greatest(t.ready_at, case when t.state = 'waiting' then t.not_before end) - now()))
@@ -97,7 +98,7 @@ select t.id, t.owner, t.queue, t.engine, t.model, t.class, t.priority, t.gpus, t
   coalesce(h.slots, '{}') as returns_to
 from tasks t
 left join holds h on h.task_id = t.id
-left join batches b on b.id = t.batch_id and b.by is not null
+left join batches b on b.id = t.batch_id and (b.by is not null or b."when" is not null)
 left join lateral (
   select max(bytes) as bytes from measured_memory m where m.engine = t.engine and m.model = t.model
 ) m on true
@@ -158,6 +159,7 @@ def _read_ready(row: Row) -> Ready:
         node=row["node"],
         prefer_node=row["prefer_node"],
         deadline=row["deadline"],
+        waits_for_cheap=row["waits_for_cheap"],
         prefer_slot=row["prefer_slot"],
         returns_to=tuple(map(SlotId, row["returns_to"])),
         share=_find_share(row["engine"], row["memory"]),
