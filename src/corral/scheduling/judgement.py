@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from corral.scheduling import durations, fairness
@@ -42,6 +42,8 @@ from corral.work import SlotId, TaskClass
 
 CANDIDATES = 512
 """How many queued tasks one decision looks at; see `corral.scheduling.backlog` for why that is enough."""
+_AT_ANY_TIME = datetime(1970, 1, 2, tzinfo=UTC)
+"""An instant for questions to whose answer none matters; hours can be looked up around it."""
 
 
 class _Started(NamedTuple):
@@ -213,7 +215,7 @@ class Judgement:
         self, backlog: Backlog, places: PlaceTable, queues: Mapping[str, Queue], *, now: float
     ) -> Iterator[QueuedTask]:
         """Find tasks that have waited for their model as long as they can; `now` is in seconds of a monotonic clock."""
-        room = Room(Snapshot(now=datetime.min, tasks=(), places=places, queues=queues))
+        room = Room(Snapshot(now=_AT_ANY_TIME, tasks=(), places=places, queues=queues))
         return self._model_waits.find_given_up(backlog, room, wait_s=self._bounds.model_wait.total_seconds(), now=now)
 
     def describe_model_wait(self) -> str:

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from corral.hours import make_hours
 from corral.scheduling.backlog import Backlog
 from corral.scheduling.judgement import Judgement
 from corral.scheduling.place_table import PlaceTable
@@ -40,6 +41,18 @@ def test_decisions_that_end_early_start_the_same_tasks_as_one(most_starts: int) 
     whole = started(most_starts=None)
     assert len(whole) == 24
     assert {task for task, _ in started(most_starts=most_starts)} == {task for task, _ in whole}
+
+
+def test_tasks_without_their_model_are_found_while_slots_have_hours() -> None:
+    place = a_place(
+        engines=frozenset({"ollama"}),
+        models={"ollama": frozenset({"small"})},
+        hours=make_hours({"daily": ((0, 60),)}, zone="Europe/Berlin"),
+    )
+    judgement, table = Judgement(PolicyBounds(model_wait=timedelta(hours=1))), PlaceTable([place])
+    backlog = Backlog([a_queued(1, engine="ollama", model="large")])
+    assert list(judgement.find_given_up(backlog, table, {}, now=0.0)) == []
+    assert [task.id for task in judgement.find_given_up(backlog, table, {}, now=7200.0)] == [1]
 
 
 def test_decision_ends_after_so_many_assignments() -> None:
