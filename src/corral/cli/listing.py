@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from corral.cli import terminal
 from corral.units import format_bytes, format_duration
@@ -167,7 +168,8 @@ def put_batches(batches: Sequence[Json], *, as_json: bool) -> None:
 def _format_deadline(batch: Json) -> str:
     if not batch.get("by"):  # a server of an earlier version knows no deadlines
         return ""
-    return f"{format_clock(batch['by'])} {batch['deadline']['verdict'].replace('_', ' ')}"
+    deadline: Json = batch["deadline"]
+    return f"{format_clock(batch['by'], zone=deadline['time_zone'])} {deadline['verdict'].replace('_', ' ')}"
 
 
 def describe_deadline(batch: Json) -> str | None:
@@ -175,12 +177,17 @@ def describe_deadline(batch: Json) -> str | None:
     deadline: Json = batch.get("deadline")
     if deadline is None:
         return None
-    by, ready = format_clock(batch["by"]), format_clock(deadline["ready_at"])
+    zone = deadline["time_zone"]
+    by, ready, start, after_all = (
+        format_clock(text, zone=zone)
+        for text in (batch["by"], deadline["ready_at"], deadline["latest_start"], deadline["ready_after_all"])
+    )
     match deadline["verdict"]:
         case "in_time":
-            return f"by {by}: in time, ready about {ready} if it goes first, {_name_end(deadline)} after all that waits"
+            return (
+                f"by {by}: in time, ready about {ready} if it goes first, {after_all or 'later'} after all that waits"
+            )
         case "tight":
-            start = format_clock(deadline["latest_start"])
             return f"by {by}: tight, ready about {ready} if it goes first; from {start} no slack is left"
         case "late":
             tasks = f"{deadline['done_by']} of {batch['task_count']} tasks"
@@ -191,10 +198,6 @@ def describe_deadline(batch: Json) -> str | None:
             return f"by {by}: missed" + (f", done at {ready}" if batch["done"] else "")
         case _:
             return f"by {by}: unknown, since no task like these was measured yet, or no open slot runs them"
-
-
-def _name_end(deadline: Json) -> str:
-    return format_clock(deadline["ready_after_all"]) or "later"
 
 
 def put_caution(accepted: Json) -> None:
@@ -241,11 +244,11 @@ def format_ago(text: Json, *, now: datetime | None = None) -> str:
     return f"{format_duration(seconds)} ago" if seconds >= 0 else f"in {format_duration(-seconds)}"
 
 
-def format_clock(text: Json, *, now: datetime | None = None) -> str:
-    """Print an instant of the HTTP API as the clock here shows it, with its day where it is not within one."""
+def format_clock(text: Json, *, zone: str | None = None, now: datetime | None = None) -> str:
+    """Print an instant of the HTTP API as clocks of a zone, or here, show it; with its day beyond one from now."""
     if not isinstance(text, str):
         return ""
-    local = datetime.fromisoformat(text).astimezone()
+    local = datetime.fromisoformat(text).astimezone(None if zone is None else ZoneInfo(zone))
     is_near = abs(local - (now or datetime.now(UTC))) < timedelta(days=1)
     return f"{local:%H:%M}" if is_near else f"{local:%a %d %b %H:%M}"
 

@@ -12,8 +12,8 @@ from corral.cluster.values import Cluster
 from corral.engine_kinds import ENGINES, EngineKind
 from corral.engines.inputs import check_inputs, find_model_name
 from corral.errors import Problem
-from corral.hours import find_machine_zone
 from corral.requests import BatchFields, TaskFields, fill_in, find_deadline, get_values, select
+from corral.server.api.deadlines import find_zone
 from corral.server.api.instances import require_instances
 from corral.server.api.requests import BatchAsked, BatchTaskAsked, TaskAsked
 from corral.server.api.state import ApiState
@@ -109,8 +109,7 @@ def _set_deadline(batch: BatchFields | None, cluster: Cluster, now: datetime) ->
     """Make an instant of a batch's deadline. Raises: SubmissionError where that has passed."""
     if batch is None or batch.by is None:
         return batch
-    zone = cluster.time_zone or find_machine_zone()
-    by = find_deadline(batch.by, now, zone)
+    by = find_deadline(batch.by, now, find_zone(cluster))
     if by <= now:
         problem = Problem(
             code="submission.deadline_passed",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from corral.cluster.values import Cluster
+from corral.hours import find_machine_zone
 from corral.operations.status import list_waiting
 from corral.scheduling.deadlines import Deadline, Verdict, judge
 from corral.scheduling.values import PolicyBounds
@@ -17,14 +19,20 @@ from corral.tasks.values import Batch
 _LEAST = PolicyBounds().deadline_slack
 
 
+def find_zone(cluster: Cluster) -> str:
+    """Find the zone in which times of the clock are meant."""
+    return cluster.time_zone or find_machine_zone()
+
+
 async def find_deadlines(services: Services, batches: Sequence[Batch]) -> Mapping[int, DeadlineOut]:
     """Find out how those of the batches stand that have a deadline."""
     timed = [batch for batch in batches if isinstance(batch.by, datetime)]
     if not timed:
         return {}
+    zone = find_zone(services.cluster)
     ended = [batch.id for batch in timed if batch.done]
     ends = await read_last_ends(services.pool, ended)
-    answers = {batch.id: _describe_end(batch, ends.get(batch.id)) for batch in timed if batch.done}
+    answers = {batch.id: _describe_end(batch, ends.get(batch.id), zone) for batch in timed if batch.done}
     opened = await read_open_deadlines(services.pool, [batch.id for batch in timed if not batch.done])
     if opened:
         work = list_waiting(await read_open_work(services.pool))
@@ -34,7 +42,7 @@ async def find_deadlines(services: Services, batches: Sequence[Batch]) -> Mappin
     return answers
 
 
-def _describe_end(batch: Batch, ended_at: datetime | None) -> DeadlineOut:
+def _describe_end(batch: Batch, ended_at: datetime | None, zone: str) -> DeadlineOut:
     assert isinstance(batch.by, datetime), "only batches with a deadline are described"
     is_met = ended_at is None or ended_at <= batch.by
     return DeadlineOut(
@@ -43,6 +51,7 @@ def _describe_end(batch: Batch, ended_at: datetime | None) -> DeadlineOut:
         ready_after_all=ended_at,
         latest_start=None,
         done_by=None,
+        time_zone=zone,
     )
 
 
@@ -62,4 +71,5 @@ def _describe_open(services: Services, left: OpenDeadline, after_all: datetime |
         ready_after_all=after_all,
         latest_start=None if deadline.need is None else deadline.latest_start,
         done_by=done,
+        time_zone=find_zone(services.cluster),
     )

@@ -122,6 +122,7 @@ class DeadlineOut(Answer):
     ready_after_all: datetime | None = Field(description="when all that waits now is done; null where it is unknown")
     latest_start: datetime | None = Field(description="from then on it cannot be in time; null where that is unknown")
     done_by: int | None = Field(description="tasks of it that can have ended by then; null where that is unknown")
+    time_zone: str = Field(description="the zone in which the deadline's time of the clock is meant")
 
 
 class BatchOut(BatchFields, Answer):
