@@ -222,8 +222,6 @@ class EngineError(CorralError):
     code: ClassVar[str] = "engine.failed"
     kind: ClassVar[Kind] = Kind.UNAVAILABLE
     scope: ClassVar[FailureScope] = FailureScope.ATTEMPT
-    out_of_memory: ClassVar[bool] = False
-    """Whether memory was missing: where others took it meanwhile, the attempt is lost, not failed."""
 
     def __init__(
         self, what: str, *, where: str | None = None, hint: str | None = None, files: tuple[OutputFile, ...] = ()

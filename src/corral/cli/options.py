@@ -48,6 +48,7 @@ SlotNames = Annotated[
     typer.Argument(metavar="SLOT...", help="Slots such as `node/gpu0/llama`, or devices such as `node/gpu0`."),
 ]
 SlotName = Annotated[str, typer.Argument(metavar="SLOT", help="A slot such as `node/gpu0/llama`.")]
+DeviceNames = Annotated[list[str], typer.Argument(metavar="GPU...", help="Devices such as `node/gpu0`.")]
 QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's name.")]
 ModelName = Annotated[
     str,

@@ -26,6 +26,11 @@ class HandedOver:
     at_once: bool = False
     """Whether tasks are interrupted rather than awaited."""
 
+    @property
+    def to(self) -> str:
+        """For people: `programs of ada, by hand`."""
+        return f"programs of {self.by}, by hand"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Yielding:
@@ -33,8 +38,8 @@ class Yielding:
 
     programs: tuple[Program, ...] = ()
     """Those that have it; none where it is unknown, or given by hand."""
-    by: str | None = None
-    """The user who gave it by hand; None where its rule did."""
+    handed_over: HandedOver | None = None
+    """Where a user gave it by hand; None where its rule did."""
     since: datetime
     seen_at: datetime
     """When the reason for it was seen last."""
@@ -46,8 +51,8 @@ class Yielding:
     @property
     def to(self) -> str:
         """For people: `game.x86_64 (9.8 GiB)`, `programs of ada, by hand`."""
-        if self.by is not None:
-            return f"programs of {self.by}, by hand"
+        if self.handed_over is not None:
+            return self.handed_over.to
         return describe_programs(self.programs) or "programs that cannot be seen"
 
 
@@ -75,10 +80,10 @@ def decide(
     While it `is_lent`, programs outside of Corral have their turn there: then only programs that are named count.
     """
     if handed_over is not None and (handed_over.until is None or now < handed_over.until):
-        return replace(state, yielding=_yield_by_hand(handed_over, rule, now))
+        return replace(state, yielding=yield_by_hand(handed_over, rule, now))
     if rule is None:
         return YieldState()
-    before = state.yielding if state.yielding is not None and state.yielding.by is None else None
+    before = state.yielding if state.yielding is not None and state.yielding.handed_over is None else None
     if use is None or use.problem is not None:
         return replace(state, yielding=before)
     if is_lent:
@@ -139,10 +144,11 @@ def _differ(before: tuple[Program, ...], after: tuple[Program, ...], total: int 
     )
 
 
-def _yield_by_hand(handed_over: HandedOver, rule: YieldTo | None, now: datetime) -> Yielding:
+def yield_by_hand(handed_over: HandedOver, rule: YieldTo | None, now: datetime) -> Yielding:
+    """Return the yield of a GPU that a user gave to other programs; `rule` says how long tasks can go on."""
     patience = timedelta(0) if handed_over.at_once else rule and rule.interrupt_after
     return Yielding(
-        by=handed_over.by,
+        handed_over=handed_over,
         since=handed_over.since,
         seen_at=now,
         until=handed_over.until,

@@ -28,6 +28,14 @@ from corral.tasks.values import StoredFile
 from corral.work import Engine, EngineError, FailureScope, Json, OutputFile, Produced, Reporter, TaskInvalidError, Work
 
 MAX_VALUES_BYTES = 1024 * 1024
+_NO_MEMORY = re.compile(
+    r"out.?of.?(device.?)?memory|insufficient memory|(failed|unable) to allocate|cudaMalloc failed|ALLOC_FAILED"
+    r"|Allocation on device",
+    re.IGNORECASE,
+)
+"""The words of CUDA and CTranslate2 (`out of memory`), cuBLAS (`CUBLAS_STATUS_ALLOC_FAILED`), PyTorch
+(`OutOfMemoryError`), ComfyUI (`Allocation on device`), ggml (`failed to allocate`, `cudaMalloc failed`), Vulkan
+(`ErrorOutOfDeviceMemory`) and Ollama (`more system memory` is the computer's, and is not among them)."""
 MOST_PROBLEMS = 20
 """Of one failure, that are kept in full: a person reads them in a terminal."""
 
@@ -57,6 +65,7 @@ class Failure:
     scope: FailureScope
     avoid_slot: bool = False
     out_of_memory: bool = False
+    """Whether a GPU's memory was missing, in the words of its library."""
     cut_off: bool = False
     """Whether the attempt was stopped before its engine was done."""
 
@@ -183,7 +192,7 @@ def make_failure(error: CorralError) -> Failure:
         problem=problem,
         scope=scope,
         avoid_slot=scope is FailureScope.SLOT,
-        out_of_memory=isinstance(error, EngineError) and error.out_of_memory,
+        out_of_memory=_NO_MEMORY.search(problem.what) is not None,
     )
 
 

@@ -23,6 +23,7 @@ from corral.tasks.lifecycle import AttemptLost, GivenUp, StartTimeReached
 from corral.tasks.picture import Picture
 from corral.tasks.ready_tasks import ReadyTasks
 from corral.tasks.store import dispatching, story
+from corral.tasks.store.controls import find_handed_over
 from corral.tasks.store.pool import Pool
 from corral.tasks.store.reading import list_cancelled
 from corral.tasks.store.transitions import TaskChange
@@ -166,7 +167,7 @@ class Reconciler:
         self._gates_due = False
         gates = await dispatching.read_gates(self._pool)
         self._picture.slots.note_gates({SlotId(name): gate for (kind, name), gate in gates.items() if kind == "slot"})
-        self._picture.handed_over = await dispatching.read_handed_over(self._pool)
+        self._picture.handed_over = await find_handed_over(self._pool)
         self._picture.refresh()
         for name, queue in self._picture.queues.items():
             paused = gates.get(("queue", name)) is Gate.PAUSED

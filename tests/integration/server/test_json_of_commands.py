@@ -164,6 +164,14 @@ OF_THE_QUEUE = {
     "holds list": Row(arguments=("holds", "list"), method="GET", path="/holds"),
     "holds show": Row(arguments=("holds", "show", "7"), method="GET", path="/holds/7"),
     "holds release": Row(arguments=("holds", "release", "7"), method="DELETE", path="/holds/7?grace=20"),
+    "slots yield": Row(
+        arguments=("slots", "yield", "node/cpu0"),
+        path="/slots/yield",
+        body={"devices": ["node/cpu0"], "for_s": None, "now": False},
+    ),
+    "slots take-back": Row(
+        arguments=("slots", "take-back", "node/cpu0"), path="/slots/take-back", body={"devices": ["node/cpu0"]}
+    ),
     "queues list": Row(arguments=("queues", "list"), method="GET", path="/queues"),
     "queues pause": Row(arguments=("queues", "pause", "small"), path="/queues/small/pause"),
     "queues resume": Row(arguments=("queues", "resume", "small"), path="/queues/small/resume"),

@@ -352,3 +352,32 @@ async def test_every_route_is_described(api: Serving) -> None:
         for status in refused:
             schema = operation["responses"][status]["content"]["application/json"]["schema"]
             assert schema == {"$ref": "#/components/schemas/ErrorOut"}
+
+
+async def test_gpu_is_given_to_other_programs_for_a_time_and_taken_back(api: Serving, services: Services) -> None:
+    services.board.show_slots(lambda: (GROUP,))
+
+    given = (await api.post("/corral/v1/slots/yield", {"devices": ["node/gpu0"], "for_s": 7200})).json
+    listed = (await api.get("/corral/v1/slots")).json
+    back = (await api.post("/corral/v1/slots/take-back", {"devices": ["node/gpu0"]})).json
+    log = (await api.get("/corral/v1/audit")).json["items"]
+
+    yields = given["devices"][0]["yields"]
+    assert yields["to"] == "programs of local, by hand"
+    assert datetime.fromisoformat(yields["until"]) - datetime.fromisoformat(yields["since"]) == timedelta(hours=2)
+    assert listed["devices"][0]["yields"] == yields
+    assert {(slot["gate"], slot["gate_reason"]) for slot in listed["items"]} == {
+        ("draining", "yields to programs of local, by hand")
+    }
+    assert back["devices"][0]["yields"] is None
+    assert {slot["gate"] for slot in back["items"]} == {"open"}
+    assert [entry["action"] for entry in log] == ["device_taken_back", "device_handed_over"]
+
+
+async def test_device_that_does_not_exist_is_not_given_away(api: Serving, services: Services) -> None:
+    services.board.show_slots(lambda: (GROUP,))
+
+    refused = await api.post("/corral/v1/slots/yield", {"devices": ["node/gpu1"]})
+
+    assert refused.status == 404
+    assert refused.json["error"]["problems"][0]["where"] == "devices"

@@ -35,11 +35,6 @@ PLAYED = replace(IDLE, used=Bytes(13 * GIB), programs=(GAME,))
 AT_ONCE = YieldTo(programs=("game.x86_64",), interrupt_after=timedelta(0), quiet=timedelta(0))
 
 
-class MemoryError_(EngineError):
-    code = "engine.out_of_memory"
-    out_of_memory = True
-
-
 class Bench:
     """A dispatcher with one GPU, whose engine goes on only when the test says so."""
 
@@ -160,7 +155,7 @@ async def test_attempt_that_ran_out_of_memory_while_others_took_it_is_lost_and_n
             return Produced()
         bench.look(PLAYED)
         bench.look(IDLE)
-        raise MemoryError_("CUDA error: out of memory")
+        raise EngineError("CUDA error: out of memory")
 
     bench.engine.script = run_out
     bench.look(IDLE)
@@ -175,7 +170,7 @@ async def test_attempt_that_ran_out_of_memory_while_others_took_it_is_lost_and_n
 async def test_attempt_that_ran_out_of_memory_by_itself_is_a_failed_one(bench: Bench) -> None:
     async def run_out(work: Work, report: Reporter) -> Produced:
         bench.look(replace(IDLE, used=Bytes(20 * GIB), own=Bytes(19 * GIB)))
-        raise MemoryError_("CUDA error: out of memory")
+        raise EngineError("CUDA error: out of memory")
 
     bench.engine.script = run_out
     bench.look(IDLE)

@@ -11,20 +11,28 @@ import typer
 
 from corral.cli import terminal
 from corral.cli.listing import format_ago, format_clock
-from corral.cli.options import AsJson, DataDir, DryRun, SlotName, SlotNames, Url, Yes, make_example, make_group
+from corral.cli.options import (
+    AsJson,
+    DataDir,
+    DeviceNames,
+    DryRun,
+    SlotName,
+    SlotNames,
+    Url,
+    Yes,
+    make_example,
+    make_group,
+)
 from corral.client.api import Api
 from corral.client.connection import call_server
-from corral.units import format_bytes
+from corral.units import format_bytes, list_some, parse_duration
 from corral.work import Json
 
 _FOLLOW_S = 0.5
 """Between two looks at a log that is followed."""
 
 NAME = "slots"
-app = make_group(
-    "List devices and their slots, read their logs, and pause, resume or drain them.",
-    example_command="corral slots list",
-)
+app = make_group("List devices and slots, pause or drain them, or give them away.", example_command="corral slots list")
 
 
 @app.command("list", epilog=make_example("corral slots list"))
@@ -102,6 +110,58 @@ def _put_log(answer: Json, *, as_json: bool) -> None:
         terminal.put(line)
 
 
+@app.command("yield", epilog=make_example("corral slots yield node/gpu0 --for 2h"))
+def yield_(
+    devices: DeviceNames,
+    lasts: Annotated[
+        str | None,
+        typer.Option("--for", metavar="DURATION", help="Give it for so long: 2h. Default: until it is taken back."),
+    ] = None,
+    now: Annotated[bool, typer.Option("--now", help="Interrupt tasks at once; they are tried again later.")] = False,
+    url: Url = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Give GPUs to other programs, such as a game.
+
+    Nothing starts there, and models are given up. Tasks that run go on to their end, or for the GPU's `interruptAfter`.
+    """
+    for_s = None if lasts is None else parse_duration(lasts).total_seconds()
+    asked = {"devices": list(devices), "for_s": for_s, "now": now}
+    _change_devices("yield", asked, url=url, data_dir=data_dir, as_json=as_json, dry_run=dry_run)
+
+
+@app.command("take-back", epilog=make_example("corral slots take-back node/gpu0"))
+def take_back(
+    devices: DeviceNames, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False
+) -> None:
+    """Take GPUs back that were given to other programs with `yield`."""
+    asked = {"devices": list(devices)}
+    _change_devices("take-back", asked, url=url, data_dir=data_dir, as_json=as_json, dry_run=dry_run)
+
+
+def _change_devices(
+    verb: Literal["yield", "take-back"],
+    asked: Json,
+    *,
+    url: str | None,
+    data_dir: Path | None,
+    as_json: bool,
+    dry_run: bool,
+) -> None:
+    """Ask the server to give devices away or take them back, and print how they are. Raises: RemoteError."""
+    if dry_run:
+        terminal.note(f"would {verb} {', '.join(asked['devices'])}")
+        return
+    answer = call_server(url, data_dir, lambda api: api.post(f"/corral/v1/slots/{verb}", asked))
+    if as_json:
+        terminal.put_json(answer)
+        return
+    for device in answer["devices"]:
+        terminal.put(f"{device['id']}: {_format_yield(device) or 'takes tasks'}")
+
+
 def _change_gates(
     slots: Sequence[str],
     verb: Literal["pause", "resume", "drain"],
@@ -126,18 +186,45 @@ def _change_gates(
 
 def _put_slots(answer: Json) -> None:
     devices = [
-        (device["id"], device["model"], _format_size(device["memory"]), _format_size(device["capacity"]))
+        (
+            device["id"],
+            device["model"],
+            _format_size(device["memory"]),
+            _format_size(device["capacity"]),
+            _format_others(device),
+        )
         for device in answer["devices"]
     ]
-    terminal.put_table(("device", "model", "memory", "for tasks"), devices, empty="no devices")
+    columns = ("device", "model", "memory", "for tasks", "other programs")
+    terminal.put_table(columns, devices, empty="no devices", expendable=("other programs",))
     if devices:
         terminal.put("")
     columns = ("slot", "gate", "in memory", "task", "ends", "held by")
     rows = [_make_row(slot) for slot in answer["items"]]
     terminal.put_table(columns, rows, empty="no slots", expendable=("ends", "in memory", "held by"))
+    for device in answer["devices"]:
+        for note in filter(None, (_format_yield(device), device.get("blind"))):
+            terminal.note(f"{device['id']}: {note}")
     for slot in answer["items"]:
         for note in _list_notes(slot):
             terminal.note(f"{slot['id']}: {note}")
+
+
+def _format_yield(device: Json) -> str:
+    """Say who has a device: `yields to: game.x86_64 (9.8 GiB) since 19:02`; empty where tasks can."""
+    given = device.get("yields")  # a server of an earlier version does not report it
+    if not given:
+        return ""
+    until = f" until {format_clock(given['until'])}" if given["until"] else ""
+    return f"yields to: {given['to']} since {format_clock(given['since'])}{until}"
+
+
+def _format_others(device: Json) -> str:
+    programs: Json = device.get("programs") or []
+    names = [
+        program["name"] + (f" ({format_bytes(program['memory'])})" if program["memory"] else "") for program in programs
+    ]
+    return list_some(names, most=2)
 
 
 def _list_notes(slot: Json) -> Iterator[str]:

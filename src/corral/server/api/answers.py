@@ -6,6 +6,7 @@ The policy's reason for a queued task is taken from the dispatcher.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from urllib.parse import quote
 
@@ -16,20 +17,26 @@ from corral.server.api.schemas import (
     BatchOut,
     DeadlineOut,
     DeliveriesOut,
-    DeviceOut,
     ExplanationOut,
-    HoldOut,
     OutputOut,
     ProblemOut,
     ProgressOut,
+    StoryEventOut,
+    TaskOut,
+)
+from corral.server.api.slot_schemas import (
+    DeviceOut,
+    HoldOut,
+    ProgramOut,
     ResidentOut,
     RunningOut,
     SlotOut,
     Slots,
-    StoryEventOut,
-    TaskOut,
+    YieldOut,
 )
-from corral.slots.values import DeviceSpec, Hold, PlaceView, SlotView, find_gate, find_hours_around
+from corral.slots.device_use import DeviceUse
+from corral.slots.values import Hold, PlaceView, SlotView, find_gate, find_hours_around
+from corral.slots.yielding import HandedOver, yield_by_hand
 from corral.tasks.board import Progress
 from corral.tasks.lifecycle import TERMINAL, TaskState
 from corral.tasks.store.deliveries import OpenDelivery
@@ -110,15 +117,30 @@ def describe_slots(
 ) -> Slots:
     """Describe devices and slots; `gates` are those that people set, which the dispatcher has perhaps not seen yet."""
     listed = list(places)
-    devices = {place.device.name: place.device for place in listed}
+    devices = {place.device.name: place for place in listed}
     return Slots(
-        devices=[_describe_device(device) for device in devices.values()],
+        devices=[_describe_device(place) for place in devices.values()],
         items=[_describe_slot(place, slot, gates, progress, now) for place in listed for slot in place.slots],
     )
 
 
-def _describe_device(device: DeviceSpec) -> DeviceOut:
+def add_handed_over(place: PlaceView, handed_over: HandedOver | None) -> PlaceView:
+    """Show a device that was given to other programs by hand, or taken back, before the dispatcher has seen it."""
+    seen = place.yielding
+    if handed_over is not None:
+        if seen is not None and seen.handed_over == handed_over:
+            return place
+        return replace(place, yielding=yield_by_hand(handed_over, None, handed_over.since))
+    return place if seen is None or seen.handed_over is None else replace(place, yielding=None)
+
+
+def _describe_device(place: PlaceView) -> DeviceOut:
+    device, use, yielding = place.device, place.use or DeviceUse(), place.yielding
     return DeviceOut(
+        own=use.own,
+        programs=[ProgramOut(name=program.name, user=program.user, memory=program.memory) for program in use.programs],
+        blind=use.blind,
+        yields=None if yielding is None else YieldOut(to=yielding.to, since=yielding.since, until=yielding.until),
         id=device.name,
         node=device.node,
         provider=device.provider,
@@ -135,6 +157,8 @@ def _describe_slot(
     spec, facts = slot.spec, place.facts
     opens_at, closes_at = find_hours_around(facts, now)
     gate, reason = _judge_gate(slot.gate, facts.gate_reason, find_gate(spec, gates))
+    if place.yielding is not None and not facts.gate_reason:
+        gate, reason = Gate.DRAINING, f"yields to {place.yielding.to}"
     running = facts.running if facts.running is not None and facts.running.engine == spec.engine else None
     return SlotOut(
         id=spec.id,

@@ -122,6 +122,20 @@ class SlotsAsked(Asked):
     )
 
 
+class HandOverAsked(Asked):
+    """GPUs that are given to programs outside of Corral."""
+
+    devices: list[Word] = Field(min_length=1, max_length=MAX_SLOTS, description="`node/gpu0`")
+    for_s: Seconds | None = Field(default=None, description="for how long; until they are taken back when left out")
+    now: bool = Field(default=False, description="interrupt tasks at once; they are tried again later")
+
+
+class TakeBackAsked(Asked):
+    """GPUs that take tasks again."""
+
+    devices: list[Word] = Field(min_length=1, max_length=MAX_SLOTS, description="`node/gpu0`")
+
+
 class CheckAsked(Asked):
     """A task that instances are compared with."""
 

@@ -12,7 +12,6 @@ from corral.requests import BatchFields, PriorityWord, TaskFields
 from corral.scheduling.deadlines import Verdict
 from corral.scheduling.values import Gate
 from corral.server.auth import Role
-from corral.slots.values import HoldKind
 from corral.tasks.lifecycle import TaskState
 from corral.work import TaskClass
 
@@ -234,75 +233,6 @@ class UploadDeleted(Answer):
         description="bytes of the disk that are free now; 0 where others name the file, or it is younger than an hour "
         "and is removed by the next collection"
     )
-
-
-class ResidentOut(Answer):
-    """A model in a slot's memory."""
-
-    model: str
-    memory: int | None = Field(description="bytes; null when unknown")
-
-
-class RunningOut(Answer):
-    """The task that a slot's engine works on."""
-
-    task: int
-    owner: str
-    model: str | None
-    started_at: datetime
-    expected_end: datetime | None
-
-
-class HoldOut(Answer):
-    """A hold: until it ends, nothing else runs on any slot of the group."""
-
-    kind: HoldKind
-    owner: str
-    label: str
-    since: datetime
-    task: int | None
-
-
-class DeviceOut(Answer):
-    """A GPU, or a share of a processor."""
-
-    id: str
-    node: str
-    provider: str = Field(description="the provider of the memory; devices with the same one share it")
-    model: str
-    memory: int | None = Field(description="bytes that it has; null when unknown")
-    capacity: int | None = Field(description="bytes that tasks can use")
-    foreign: int | None = Field(description="bytes that other programs held at the start; null when unknown")
-
-
-class SlotOut(Answer):
-    """One engine's place on a device."""
-
-    id: str
-    device: str
-    group: str = Field(description="slots of one group are occupied one at a time")
-    node: str
-    device_model: str
-    engine: str
-    instance: str | None
-    gate: Gate
-    gate_reason: str
-    problem: str | None = Field(description="why the engine does not work; null when it does")
-    opens_at: datetime | None = Field(description="when its hours begin; null within them, and without any")
-    closes_at: datetime | None = Field(description="when its hours end next; null where they do not")
-    resident: list[ResidentOut]
-    computes_on: str | None = Field(description="devices that hold its models, as its engine reports them")
-    caution: str | None = Field(description="why that is not the slot's device, and what to do; null when it is")
-    running: RunningOut | None
-    held: HoldOut | None
-    progress: ProgressOut | None
-
-
-class Slots(Answer):
-    """Devices and their slots, as the dispatcher saw them last."""
-
-    devices: list[DeviceOut]
-    items: list[SlotOut]
 
 
 class HeldDevice(Answer):

@@ -33,6 +33,8 @@ class Action(StrEnum):
     TOKEN_REVOKED = "token_revoked"
     QUEUE_GATE_SET = "queue_gate_set"
     SLOT_GATE_SET = "slot_gate_set"
+    DEVICE_HANDED_OVER = "device_handed_over"
+    DEVICE_TAKEN_BACK = "device_taken_back"
     TASK_CANCELLED = "task_cancelled"
     BATCH_CANCELLED = "batch_cancelled"
     HOLD_TAKEN = "hold_taken"

@@ -1,4 +1,4 @@
-"""What people set next to tasks: the gates of queues and slots.
+"""What people set next to tasks: the gates of queues and slots, and devices that are handed over to other programs.
 
 A gate is open, paused (starts nothing) or draining (for a queue: takes nothing new). A device's gate is that of its
 slots that have none of their own. A change of a gate is appended to the story, which wakes the dispatcher.
@@ -7,12 +7,15 @@ slots that have none of their own. A change of a gate is appended to the story, 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import timedelta
 from enum import StrEnum
 
 from corral.scheduling.values import Gate
+from corral.slots.yielding import HandedOver
 from corral.tasks.store import story
 from corral.tasks.store.audit import Act, append_act
 from corral.tasks.store.pool import Pool, Queries
+from corral.work import SlotId
 
 
 class Gated(StrEnum):
@@ -66,3 +69,52 @@ async def set_gates(
         data = [{"kind": kind.value, "name": name, "gate": gate.value} for name in changed]
         await story.append(writing, [story.Entry(kind="gate_changed", data=entry) for entry in data])
         return bool(changed)
+
+
+async def find_handed_over(pool: Queries) -> dict[SlotId, HandedOver]:
+    """Return the devices that users gave to other programs and whose time is not over, by name."""
+    rows = await pool.fetch(
+        "select device, owner, since, until, at_once from handed_over where until is null or until > now()"
+    )
+    return {
+        SlotId(row["device"]): HandedOver(
+            by=row["owner"], since=row["since"], until=row["until"], at_once=row["at_once"]
+        )
+        for row in rows
+    }
+
+
+async def hand_over(pool: Pool, devices: Collection[str], lasts: timedelta | None, *, at_once: bool, act: Act) -> None:
+    """Give devices to other programs from now on, in one transaction; of one that is given away, the rest changes."""
+    async with story.open_writing(pool) as writing:
+        await writing.connection.execute(
+            """
+            insert into handed_over (device, owner, until, at_once)
+            select device, $2, now() + $3::interval, $4 from unnest($1::text[]) as device
+            on conflict (device) do update set
+              owner = excluded.owner, until = excluded.until, at_once = excluded.at_once,
+              since = case when handed_over.until <= now() then now() else handed_over.since end
+            """,
+            sorted(devices),
+            act.owner,
+            lasts,
+            at_once,
+        )
+        await append_act(writing.connection, act)
+        await story.append(writing, [_note_gate(device, "yields") for device in sorted(devices)])
+
+
+async def take_back(pool: Pool, devices: Collection[str], *, act: Act) -> bool:
+    """Take devices back; return whether one of them was given away."""
+    async with story.open_writing(pool) as writing:
+        rows = await writing.connection.fetch(
+            "delete from handed_over where device = any($1::text[]) returning device", sorted(devices)
+        )
+        if rows:
+            await append_act(writing.connection, act)
+        await story.append(writing, [_note_gate(row["device"], "taken back") for row in rows])
+        return bool(rows)
+
+
+def _note_gate(device: str, gate: str) -> story.Entry:
+    return story.Entry(kind="gate_changed", data={"kind": "device", "name": device, "gate": gate})

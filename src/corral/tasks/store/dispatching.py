@@ -9,7 +9,6 @@ from uuid import UUID
 
 from corral.engine_kinds import ENGINES
 from corral.scheduling.values import DurationKey, Gate, Priority, QueuedTask, Share, TaskClass
-from corral.slots.yielding import HandedOver
 from corral.tasks.lifecycle import TaskState
 from corral.tasks.store import story
 from corral.tasks.store.leading import require_lead
@@ -276,17 +275,6 @@ async def read_gates(pool: Queries) -> dict[tuple[str, str], Gate]:
     """Return every gate that was set, as (`slot` or `queue`, name); of devices, too: see `slots.values.find_gate`."""
     rows = await pool.fetch("select kind, name, gate from gates")
     return {(row["kind"], row["name"]): Gate(row["gate"]) for row in rows}
-
-
-async def read_handed_over(pool: Queries) -> dict[SlotId, HandedOver]:
-    """Return the devices that users gave to other programs, by name; some can be past their time."""
-    rows = await pool.fetch("select device, owner, since, until, at_once from handed_over")
-    return {
-        SlotId(row["device"]): HandedOver(
-            by=row["owner"], since=row["since"], until=row["until"], at_once=row["at_once"]
-        )
-        for row in rows
-    }
 
 
 async def read_durations(pool: Queries) -> tuple[tuple[DurationKey, float], ...]:

@@ -1,10 +1,10 @@
-"""Devices and slots: what holds them and what they have in memory, and their gates."""
+"""Devices and slots: what holds them and what they have in memory, their gates, and who has a GPU."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, ClassVar
 
 from fastapi import Query
@@ -18,15 +18,15 @@ from corral.server.api.auditing import describe_act
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import LongWord
-from corral.server.api.requests import SlotsAsked
+from corral.server.api.requests import HandOverAsked, SlotsAsked, TakeBackAsked
 from corral.server.api.routing import make_router
-from corral.server.api.schemas import Slots
+from corral.server.api.slot_schemas import Slots
 from corral.server.api.state import Admin, ApiState, Here, Viewer
 from corral.server.api.wired import answer, describe_answers
 from corral.server.auth import Caller
 from corral.slots.values import PlaceView
 from corral.tasks.store.audit import Action
-from corral.tasks.store.controls import Gated, find_gates, set_gates
+from corral.tasks.store.controls import Gated, find_gates, find_handed_over, hand_over, set_gates, take_back
 from corral.work import SlotId
 
 MOST_LOG_LINES = 10_000
@@ -94,12 +94,47 @@ async def drain_slots(asked: SlotsAsked, api: Here, caller: Admin) -> Slots:
     return await _set_gates(api, caller, asked.slots, Gate.DRAINING)
 
 
+@router.post("/yield", summary="Give GPUs to other programs", responses=declare_refusals(400, 404, 413))
+async def yield_devices(asked: HandOverAsked, api: Here, caller: Admin) -> Slots:
+    """Give devices to programs outside of Corral: nothing starts there, and models are given up.
+
+    What runs ends first, or after the `interruptAfter` of the device. It is stored: a server that starts anew knows it.
+    """
+    _require_devices(asked.devices, api)
+    lasts = None if asked.for_s is None else timedelta(seconds=asked.for_s)
+    act = describe_act(caller, Action.DEVICE_HANDED_OVER, ", ".join(sorted(asked.devices)), for_s=asked.for_s)
+    await hand_over(api.services.pool, asked.devices, lasts, at_once=asked.now, act=act)
+    return await _show_devices(api, asked.devices)
+
+
+@router.post("/take-back", summary="Take GPUs back", responses=declare_refusals(400, 404, 413))
+async def take_devices_back(asked: TakeBackAsked, api: Here, caller: Admin) -> Slots:
+    """Let devices that were given to other programs by hand take tasks again; `yieldTo` of the file stays in effect."""
+    _require_devices(asked.devices, api)
+    act = describe_act(caller, Action.DEVICE_TAKEN_BACK, ", ".join(sorted(asked.devices)))
+    await take_back(api.services.pool, asked.devices, act=act)
+    return await _show_devices(api, asked.devices)
+
+
+def _require_devices(names: Collection[str], api: ApiState) -> None:
+    _check_known(names, {place.device.name for place in api.services.board.places}, where="devices")
+
+
+async def _show_devices(api: ApiState, names: Collection[str]) -> Slots:
+    everything = await describe_slots(api)
+    return Slots(
+        devices=[device for device in everything.devices if device.id in names],
+        items=[slot for slot in everything.items if slot.device in names],
+    )
+
+
 async def describe_slots(api: ApiState) -> Slots:
     """Describe every device and slot, with the gates of this moment."""
     services = api.services
     gates = await find_gates(services.pool, Gated.SLOT)
+    handed_over = await find_handed_over(services.pool)
     return answers.describe_slots(
-        services.board.places,
+        [answers.add_handed_over(place, handed_over.get(place.device.name)) for place in services.board.places],
         {SlotId(name): gate for name, gate in gates.items()},
         services.board.progress,
         datetime.now(UTC),
@@ -131,13 +166,13 @@ def _list_covered(places: Collection[PlaceView]) -> Mapping[str, set[str]]:
     return covered
 
 
-def _check_known(names: Collection[str], known: Collection[str]) -> None:
+def _check_known(names: Collection[str], known: Collection[str], *, where: str = "slots") -> None:
     empty = "wait until the server has looked at its slots" if not known else None
     problems = [
         Problem(
             code=SlotMissingError.code,
             what=f"there is no slot or device {name!r}",
-            where="slots",
+            where=where,
             hint=empty or did_you_mean(name, known),
         )
         for name in names

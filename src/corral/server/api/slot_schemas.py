@@ -1,0 +1,100 @@
+"""Devices and slots as the API answers them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from corral.scheduling.values import Gate
+from corral.server.api.schemas import Answer, ProgressOut
+from corral.slots.values import HoldKind
+
+
+class ResidentOut(Answer):
+    """A model in a slot's memory."""
+
+    model: str
+    memory: int | None = Field(description="bytes; null when unknown")
+
+
+class RunningOut(Answer):
+    """The task that a slot's engine works on."""
+
+    task: int
+    owner: str
+    model: str | None
+    started_at: datetime
+    expected_end: datetime | None
+
+
+class HoldOut(Answer):
+    """A hold: until it ends, nothing else runs on any slot of the group."""
+
+    kind: HoldKind
+    owner: str
+    label: str
+    since: datetime
+    task: int | None
+
+
+class ProgramOut(Answer):
+    """A program outside of Corral that uses a GPU."""
+
+    name: str
+    user: str | None = Field(description="null when unknown")
+    memory: int | None = Field(description="bytes; null where the driver does not report it")
+
+
+class YieldOut(Answer):
+    """Programs outside of Corral that have a GPU now."""
+
+    to: str = Field(description="for people: `game.x86_64 (9.8 GiB)`")
+    since: datetime
+    until: datetime | None = Field(description="null where it depends on the programs")
+
+
+class DeviceOut(Answer):
+    """A GPU, or a share of a processor."""
+
+    id: str
+    node: str
+    provider: str = Field(description="the provider of the memory; devices with the same one share it")
+    model: str
+    memory: int | None = Field(description="bytes that it has; null when unknown")
+    capacity: int | None = Field(description="bytes that tasks can use")
+    foreign: int | None = Field(description="bytes that other programs hold; null when unknown")
+    own: int | None = Field(description="bytes that Corral's own processes hold; null when unknown")
+    programs: list[ProgramOut] = Field(description="programs outside of Corral that use it, the largest first")
+    blind: str | None = Field(description="why Corral's own memory is unknown; null when it is not")
+    yields: YieldOut | None = Field(description="who has it now; null when tasks can")
+
+
+class SlotOut(Answer):
+    """One engine's place on a device."""
+
+    id: str
+    device: str
+    group: str = Field(description="slots of one group are occupied one at a time")
+    node: str
+    device_model: str
+    engine: str
+    instance: str | None
+    gate: Gate
+    gate_reason: str
+    problem: str | None = Field(description="why the engine does not work; null when it does")
+    opens_at: datetime | None = Field(description="when its hours begin; null within them, and without any")
+    closes_at: datetime | None = Field(description="when its hours end next; null where they do not")
+    resident: list[ResidentOut]
+    computes_on: str | None = Field(description="devices that hold its models, as its engine reports them")
+    caution: str | None = Field(description="why that is not the slot's device, and what to do; null when it is")
+    running: RunningOut | None
+    held: HoldOut | None
+    progress: ProgressOut | None
+
+
+class Slots(Answer):
+    """Devices and their slots, as the dispatcher saw them last."""
+
+    devices: list[DeviceOut]
+    items: list[SlotOut]
