@@ -26,7 +26,7 @@ from corral.notifications import outbox, people, pictures, webhooks
 from corral.notifications.conditions import Condition, ConditionWatch, list_conditions
 from corral.notifications.deriving import derive
 from corral.notifications.happenings import Happening, list_messages
-from corral.notifications.outbox import Failure, Message
+from corral.notifications.outbox import Channel, Failure, Message
 from corral.notifications.receiving import ReceiverGoneError, find_endpoint, find_origin, find_target, show_receiver
 from corral.notifications.texts import Sender, compose
 from corral.notifications.webhooks import WebhookError
@@ -42,7 +42,8 @@ log = structlog.get_logger()
 ALARM = "notifications"
 _LOST = (*CONNECTION_LOST, DatabaseUnavailableError, asyncpg.PostgresError)
 _MOST_LANES = 32
-"""At the same time; further ones have their turn when a lane is done."""
+"""For webhooks of batches, at the same time; further servers have their turn when a lane is done. Receivers of the
+cluster file have lanes next to them, so that no user of the queue can hold them up."""
 _STUCK_AFTER = 4
 """Tries: half a minute or more."""
 _AT_A_TIME = 50
@@ -171,16 +172,18 @@ class Notifier:
                 del self._lanes[name]
                 lane.result()
         cluster = self._cluster()
-        by_origin: defaultdict[str, list[Message]] = defaultdict(list)
+        by_lane: defaultdict[str, list[Message]] = defaultdict(list)
         for message in await outbox.list_heads(self._pool):
-            by_origin[find_origin(message, cluster)].append(message)
-        for origin, heads in by_origin.items():
-            self._start_lane(origin, lambda heads=heads: self._run_webhooks(heads, epoch))
-        for name in await outbox.list_due_targets(self._pool):
-            self._start_lane(f"notify {name}", lambda name=name: self._notify(name, epoch))
+            by_lane[f"{message.channel} {find_origin(message, cluster)}"].append(message)
+        for name, heads in by_lane.items():
+            self._start_lane(name, lambda heads=heads: self._run_webhooks(heads, epoch))
+        for target in await outbox.list_due_targets(self._pool):
+            self._start_lane(f"{Channel.NOTIFY} {target}", lambda target=target: self._notify(target, epoch))
 
     def _start_lane(self, name: str, run: Callable[[], Coroutine[None, None, None]]) -> None:
-        if name not in self._lanes and len(self._lanes) < _MOST_LANES:
+        of_batches = [lane for lane in self._lanes if lane.startswith(Channel.BATCH_WEBHOOK)]
+        is_full = name.startswith(Channel.BATCH_WEBHOOK) and len(of_batches) >= _MOST_LANES
+        if name not in self._lanes and not is_full:
             self._lanes[name] = asyncio.create_task(_end_with_lead(run()), name=f"lane {name}")
 
     async def _run_webhooks(self, heads: Sequence[Message], epoch: int) -> None:

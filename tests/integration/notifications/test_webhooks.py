@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import replace
 
 from aiohttp import web
 
@@ -18,7 +20,7 @@ from corral.tasks.store.transitions import TaskChange, apply
 from doubles.queue_life import fail, succeed
 from doubles.webhook_receiver import Receiver
 
-from .conftest import Post
+from .conftest import QUICK, Post
 
 ALL_SENT = "select not exists (select from outbox where sent_at is null)"
 
@@ -98,6 +100,22 @@ async def test_a_receiver_that_hangs_holds_up_no_other(post: Post, receiver: Rec
     async with asyncio.timeout(5):
         await other.wait_for(lambda seen: len(seen.taken) == 1)
     assert len(receiver.arrived) < 10  # one at a time, for a second each
+
+
+async def test_users_whose_receivers_hang_hold_up_no_receiver_of_the_file(post: Post, receiver: Receiver) -> None:
+    post.use(receivers=(WebhookReceiver(name="ci", url=receiver.url, when=(Occasion.BATCH_ENDED,)),))
+    async with AsyncExitStack() as stack:
+        batches: list[int] = []
+        for _ in range(40):  # more servers than lanes for batches
+            server = await asyncio.start_server(lambda *_: asyncio.sleep(3600), "127.0.0.1", 0)
+            stack.callback(server.close)
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+            batch, (task,) = await post.submit(webhook=url)
+            batches.append(batch)
+            await succeed(post.pool, task)
+        post.start(replace(QUICK, webhook_s=20.0))
+        await receiver.wait_for(lambda seen: len(seen.taken) == len(batches))
+    assert receiver.list_taken() == [("batch.ended", batch) for batch in batches]
 
 
 async def test_a_receiver_that_is_gone_is_given_up_at_once(post: Post, receiver: Receiver) -> None:
