@@ -96,7 +96,7 @@ def _make_row(instance: Json, model: Json) -> tuple[object, ...]:
         model["name"],
         format_bytes(model["size"]) if model["size"] else "",
         model["quantization"],
-        format_bytes(loaded["size"]) if loaded.get("size") else "",
+        format_bytes(loaded["size"]) if loaded.get("size") else "yes" if loaded else "",
         format_bytes(loaded["on_gpu"]) if loaded.get("on_gpu") is not None else "",
         format_ago(loaded.get("until")),
     )

@@ -23,6 +23,7 @@ from corral.engines.http.errors import (
     ServerOutOfMemoryError,
     ServerUnreachableError,
 )
+from corral.engines.openai.drawing import LARGEST_DRAWING
 from corral.engines.openai.engine import OpenAi
 from corral.engines.openai.errors import CallMissingError
 from corral.engines.openai.inputs import OpenAiOptions
@@ -229,6 +230,15 @@ async def test_images_are_changed_by_a_text_and_a_mask(
         ("image[]", ("den.png", b"den")),
         ("mask", ("mask.png", b"mask")),
     ]
+
+
+async def test_an_answer_larger_than_any_drawing_is_given_up(
+    server: OpenAiDouble, engine: OpenAi, reports: KeptReports, tmp_path: Path
+) -> None:
+    server.images = [{"b64_json": "A" * LARGEST_DRAWING}]
+
+    with pytest.raises(ServerAnswerError, match="larger than"):
+        await engine.run(asked(tmp_path, "flux", kind="draw", prompt="a fox"), reports)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,15 @@ from corral.engines.http.errors import (
     ServerUnreachableError,
     shorten,
 )
-from corral.engines.http.reading import LONGEST_REFUSAL, Fail, read_events, read_json, read_lines, read_message
+from corral.engines.http.reading import (
+    LARGEST_ANSWER,
+    LONGEST_REFUSAL,
+    Fail,
+    read_events,
+    read_json,
+    read_lines,
+    read_message,
+)
 from corral.engines.narrowing import as_object, as_text, strip_credentials
 from corral.engines.unreachable import describe_failure
 from corral.work import EngineError, Json
@@ -124,10 +132,15 @@ class ServerClient:
         except TimeoutError as error:
             raise self._describe_failure(path, error) from error
 
-    async def ask(self, path: str, body: Body, *, note: Callable[[str], None]) -> dict[str, Json]:
-        """Post and get one whole answer; `note` gets a few words for what is waited for. Raises: EngineError."""
+    async def ask(
+        self, path: str, body: Body, *, note: Callable[[str], None], bound: int = LARGEST_ANSWER
+    ) -> dict[str, Json]:
+        """Post and get one whole answer of at most `bound` bytes; `note` gets a few words for what is waited for.
+
+        Raises: EngineError.
+        """
         async with self._open_pieces(path, body, note, self._timings.stall_s) as (_, pieces):
-            return as_object(await read_json(pieces, self.make_answer_error))
+            return as_object(await read_json(pieces, self.make_answer_error, bound=bound))
 
     @asynccontextmanager
     async def stream(

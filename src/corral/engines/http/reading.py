@@ -13,9 +13,8 @@ from corral.engines.http.errors import describe_page, is_page, shorten
 from corral.engines.narrowing import as_list, as_object, as_text
 from corral.work import EngineError, Json
 
-LARGEST_ANSWER = 512 * 2**20
-"""Bytes of one answer; the embeddings of `embedding.PIECE_TEXTS` texts of 8,192 numbers each are 12 MiB, ten images of
-4 megapixels at most 160."""
+LARGEST_ANSWER = 64 * 2**20
+"""Bytes of one answer; the embeddings of `embedding.PIECE_TEXTS` texts of 8,192 numbers each are 12 MiB."""
 SMALL_ANSWER = 2**20
 """Bytes that are parsed at once; more of them take longer than the event loop should wait."""
 LARGEST_LINE = 16 * 2**20

@@ -12,6 +12,8 @@ from corral.engines.http.reading import read_events, read_json
 from corral.engines.narrowing import as_list, as_number, as_object, as_text
 from corral.work import EngineError, Json, TaskInvalidError
 
+LARGEST_ANSWER = 512 * 2**20
+"""Bytes; the vectors of one piece of `embed` stay far below."""
 _LARGEST_REFUSAL = 2**20
 _LOOK_S = 2.0
 _IDLE_LOOK_S = 0.05
@@ -46,7 +48,7 @@ class LlamaClient:
     async def ask(self, path: str, body: dict[str, Json]) -> dict[str, Json]:
         """Post, and get one whole answer. Raises: EngineError, ConnectionLostError."""
         async with self._post(path, body) as response:
-            return as_object(await read_json(response.content.iter_any(), _fail))
+            return as_object(await read_json(response.content.iter_any(), _fail, bound=LARGEST_ANSWER))
 
     async def look(self, path: str) -> Json:
         """Get what the server says of itself. Raises: ConnectionLostError when it does not."""

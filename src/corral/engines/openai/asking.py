@@ -9,13 +9,16 @@ from pathlib import Path
 import aiohttp
 
 from corral.engines.http.client import Body, MakeForm, ServerClient
+from corral.engines.http.reading import LARGEST_ANSWER
 from corral.engines.openai.errors import translate_event
 from corral.work import Json
 
 
-async def ask(client: ServerClient, path: str, body: Body, note: Callable[[str], None]) -> dict[str, Json]:
+async def ask(
+    client: ServerClient, path: str, body: Body, note: Callable[[str], None], *, bound: int = LARGEST_ANSWER
+) -> dict[str, Json]:
     """Post and get one whole answer; some servers answer 200 to a request that they refuse. Raises: EngineError."""
-    answer = await client.ask(path, body, note=note)
+    answer = await client.ask(path, body, note=note, bound=bound)
     if answer.get("error"):
         raise translate_event(answer, where=client.url)
     return answer

@@ -16,6 +16,8 @@ from corral.engines.openai.requests import EDITS, PATHS, list_drawing_fields, ma
 from corral.engines.outputs import write_bytes
 from corral.work import Json, OutputFile, Produced, Reporter, Work
 
+LARGEST_DRAWING = 256 * 2**20
+"""Bytes of one answer: ten images of 4 megapixels as PNG, in base64, are at most 160 MiB."""
 _BEGINNINGS = ((b"\x89PNG\r\n\x1a\n", "png"), (b"\xff\xd8\xff", "jpeg"), (b"RIFF", "webp"))
 """The first bytes of a format (PNG, third edition, 5.2; JPEG's SOI marker; WebP's container)."""
 
@@ -26,9 +28,9 @@ async def draw(client: ServerClient, inputs: OpenAiInputs, work: Work, report: R
     note, model = partial(report.progress, None), work.model or ""
     if inputs.images:
         form = make_form(list_drawing_fields(inputs, model), _list_files(inputs, work.files))
-        answer = await ask(client, EDITS, form, note)
+        answer = await ask(client, EDITS, form, note, bound=LARGEST_DRAWING)
     else:
-        answer = await ask(client, PATHS["draw"], make_drawing_request(inputs, model), note)
+        answer = await ask(client, PATHS["draw"], make_drawing_request(inputs, model), note, bound=LARGEST_DRAWING)
     images = [as_object(image) for image in as_list(answer.get("data"))]
     if not images:
         raise client.make_answer_error("the server answered without an image")
