@@ -172,6 +172,7 @@ class Choosing:
             task.prefer_node,
             task.share,
             task.task_class,
+            task.lasts_s,
         )
         ranking = self._rankings.get(demand)
         if ranking is None:

@@ -77,6 +77,8 @@ class Expectations:
 
     def of(self, task: QueuedTask, device_model: str) -> float:
         """Seconds that the task is expected to take on a device model; charged to its owner per place."""
+        if task.lasts_s is not None:
+            return task.lasts_s
         key = (task.engine, task.model, device_model)
         seconds = self._seconds.get(key)
         if seconds is None:
@@ -95,7 +97,9 @@ class Expectations:
         return expect_seconds
 
     def find(self, task: QueuedTask, device_model: str) -> float | None:
-        """Seconds as `of` has them, where they rest on a measurement; None where they do not."""
+        """Seconds as `of` has them, where they were asked for or measured; None where they were not."""
+        if task.lasts_s is not None:
+            return task.lasts_s
         return find_measured(self._durations, DurationKey(task.engine, task.model, device_model))
 
     def measured(self, task: QueuedTask, device_model: str) -> float | None:

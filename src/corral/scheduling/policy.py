@@ -56,6 +56,7 @@ _shape: Callable[[QueuedTask], _Shape] = attrgetter(
     "avoid_slots",
     "refused_slots",
     "share",
+    "lasts_s",
     "task_class",
 )
 """The properties that decide whether a free place can run the task; all tasks of one shape can run, or none."""

@@ -55,6 +55,8 @@ class Demand:
     """Whether it waits for the hours in which power is cheapest, as far as its deadline allows."""
     share: Share = Share.MEMORY
     """The share that it asks for; unknown needs compute alone too (`find_share`)."""
+    lasts_s: float | None = None
+    """Seconds that it lasts, where that is asked for and not measured: a program that has its GPU for so long."""
 
 
 def copy_demand(task: Demand) -> dict[str, Any]:  # of every field's own type

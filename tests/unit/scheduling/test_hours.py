@@ -96,6 +96,14 @@ def test_a_task_that_no_opening_is_long_enough_for_says_what_to_do():
     assert explanation.may_start_at is None
 
 
+def test_a_task_that_says_how_long_it_lasts_is_believed():
+    place = a_place(hours=daily(8, 14))
+    assert placed(decide(a_snapshot([a_queued(lasts_s=2 * HOUR)], [place]))) == {1: ("node/gpu0",)}
+    decision = decide(a_snapshot([a_queued(lasts_s=2 * HOUR + 1), a_queued(2)], [place]))
+    assert placed(decision) == {2: ("node/gpu0",)}
+    assert decision.waiting == {1: Rule.CLOSES_SOON}
+
+
 def test_a_slot_without_hours_is_used_next_to_a_closed_one():
     places = [a_place("node/a", hours=daily(22, 7)), a_place("node/b")]
     assert placed(decide(a_snapshot([a_queued(1), a_queued(2)], places))) == {1: ("node/b",)}

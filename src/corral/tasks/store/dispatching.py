@@ -94,7 +94,7 @@ select t.id, t.owner, t.queue, t.engine, t.model, t.class, t.priority, t.gpus, t
     (select e.data -> 'slots' ->> 0 from events e
      where e.task_id = t.id and e.kind = 'leased' order by e.id desc limit 1)
   end as prefer_slot,
-  coalesce(h.slots, '{}') as returns_to
+  coalesce(h.slots, '{}') as returns_to, extract(epoch from h.lasts)::double precision as lasts_s
 from tasks t
 left join holds h on h.task_id = t.id
 left join batches b on b.id = t.batch_id and (b.by is not null or b."when" is not null)
@@ -158,6 +158,7 @@ def _read_ready(row: Row) -> Ready:
         node=row["node"],
         prefer_node=row["prefer_node"],
         deadline=row["deadline"],
+        lasts_s=row["lasts_s"],
         waits_for_cheap=row["waits_for_cheap"],
         prefer_slot=row["prefer_slot"],
         returns_to=tuple(map(SlotId, row["returns_to"])),
