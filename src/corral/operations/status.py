@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from corral.scheduling.deadlines import Verdict
 from corral.scheduling.estimating import Estimator, WaitingWork
 from corral.scheduling.values import Gate, RunningTask
 from corral.slots.values import PlaceView, SlotView, find_gate, find_hours_around
@@ -126,6 +127,19 @@ class SlotStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeadlineStatus:
+    """A batch with a deadline that is not done."""
+
+    batch: int
+    name: str
+    owner: str
+    by: datetime
+    verdict: Verdict
+    open: int
+    """Its tasks that have not ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Alarm:
     """One thing that needs a person."""
 
@@ -164,6 +178,8 @@ class StatusAnswer:
     queues: tuple[QueueStatus, ...]
     slots: tuple[SlotStatus, ...]
     """Those that work first, then those with a problem."""
+    deadlines: tuple[DeadlineStatus, ...]
+    """The earliest first."""
     alarms: tuple[Alarm, ...]
 
 
@@ -191,6 +207,7 @@ class Observed:
     names: Mapping[int, NamedTask]
     """Of the tasks that run, by their ids; as `progress`."""
     progress: Mapping[int, Advance]
+    deadlines: Sequence[DeadlineStatus]
     alarms: Sequence[Alarm]
     """Those that parts of the server raised."""
 
@@ -217,6 +234,7 @@ def describe(seen: Observed, estimate: Estimator) -> StatusAnswer:
         expected_end=estimate(list_waiting(seen.work)).ends_at,
         queues=queues,
         slots=slots,
+        deadlines=tuple(sorted(seen.deadlines, key=lambda deadline: (deadline.by, deadline.batch))),
         alarms=(*seen.alarms, *judge(seen.disk, seen.data_dir, queues, slots)),
     )
 

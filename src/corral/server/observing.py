@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from corral import __version__
-from corral.operations.status import Alarm, Observed, measure_disk
-from corral.scheduling.values import Gate
+from corral.operations.status import Alarm, DeadlineStatus, Observed, list_waiting, measure_disk
+from corral.scheduling.deadlines import Deadline, judge
+from corral.scheduling.values import Gate, PolicyBounds
 from corral.server.auth import Caller
 from corral.server.services import Services
 from corral.tasks.store.controls import Gated, find_gates
-from corral.tasks.store.overview import measure_database, read_names, read_open_work
+from corral.tasks.store.deadlines import read_open_deadlines
+from corral.tasks.store.overview import OpenWork, measure_database, read_names, read_open_work
 from corral.work import SlotId
 
 
@@ -20,6 +23,7 @@ async def observe(services: Services, caller: Caller) -> Observed:
     pool, places = services.pool, services.board.places
     running = [place.facts.running.task for place in places if place.facts.running is not None]
     gates = await find_gates(pool, Gated.SLOT)
+    now, work = datetime.now(UTC), await read_open_work(pool)
     return Observed(
         name=services.cluster.name,
         version=__version__,
@@ -34,13 +38,35 @@ async def observe(services: Services, caller: Caller) -> Observed:
         queues=list(services.cluster.queues),
         queue_gates=await find_gates(pool, Gated.QUEUE),
         slot_gates={SlotId(name): Gate(gate) for name, gate in gates.items()},
-        work=await read_open_work(pool),
+        work=work,
         places=places,
-        now=datetime.now(UTC),
+        now=now,
         names=await read_names(pool, running),
         progress=services.board.progress,
+        deadlines=await _observe_deadlines(services, work, now),
         alarms=[
             Alarm(code=alarm.name, what=alarm.what, hint=alarm.hint or "run `corral doctor`")
             for alarm in services.alarms.raised
         ],
     )
+
+
+async def _observe_deadlines(services: Services, work: Sequence[OpenWork], now: datetime) -> list[DeadlineStatus]:
+    """Look at the batches with a deadline, and judge whether each will be in time."""
+    opened = (await read_open_deadlines(services.pool)).values()
+    after_all = services.estimate(list_waiting(work)).ends_at if opened else None
+    deadlines: list[DeadlineStatus] = []
+    for left in opened:
+        ready_at = services.estimate(left.waiting).ends_at if left.waiting else now
+        deadline = Deadline(by=left.by, seen_at=now, ready_at=ready_at)
+        deadlines.append(
+            DeadlineStatus(
+                batch=left.batch,
+                name=left.name,
+                owner=left.owner,
+                by=left.by,
+                verdict=judge(deadline, after_all, now, PolicyBounds().deadline_slack),
+                open=left.tasks,
+            )
+        )
+    return deadlines

@@ -111,3 +111,12 @@ async def test_a_batch_waits_for_cheap_power_only_where_there_are_prices(service
         assert (await api.get(f"/corral/v1/batches/{batch['id']}")).json["when"] == "cheap"
     (ready,) = await read_ready_tasks_after(services.pool, 0, 9)
     assert (ready.task.waits_for_cheap, ready.task.deadline) == (True, None)
+
+
+async def test_the_status_has_open_batches_with_deadlines_the_earliest_first(services: Services) -> None:
+    async with serving(replace(services, estimate=an_estimator(HOUR))) as api:
+        later = await submit(api, ahead(20 * HOUR))
+        sooner = await submit(api, ahead(2.5 * HOUR))
+        status = (await api.get("/corral/v1/status")).json
+    listed = [(deadline["batch"], deadline["verdict"], deadline["open"]) for deadline in status["deadlines"]]
+    assert listed == [(sooner["batch"]["id"], "late", 4), (later["batch"]["id"], "in_time", 4)]

@@ -46,7 +46,12 @@ def status(url: Url = None, data_dir: DataDir = None, verbose: Verbose = False, 
         terminal.put_json(answer)
         return
     screen = ONE_SCREEN if terminal.count_columns() is not None and not verbose else EVERYTHING
-    terminal.put_fields([("server", _describe_server(answer)), ("queue", _describe_work(answer))])
+    lines = [("server", _describe_server(answer)), ("queue", _describe_work(answer))]
+    if deadlines := _describe_deadlines(answer):
+        lines.append(("due", deadlines))
+    if hours := _describe_hours(answer["slots"]):
+        lines.append(("hours", hours))
+    terminal.put_fields(lines)
     _put_alarms(answer["alarms"], screen)
     terminal.put("")
     _put_queues(answer["queues"], screen)
@@ -77,6 +82,26 @@ def _describe_work(answer: Json) -> str:
     end = format_ago(answer["expected_end"])
     parts.append("end unknown" if not end else f"done {end} at the earliest" if end.startswith("in ") else "done soon")
     return ", ".join(parts)
+
+
+def _describe_deadlines(answer: Json) -> str:
+    """Print the batches with a deadline; a server of an earlier version knows none."""
+    return ", ".join(
+        f"batch {deadline['batch']} by {format_clock(deadline['by'])} {deadline['verdict'].replace('_', ' ')}"
+        for deadline in answer.get("deadlines", ())
+    )
+
+
+def _describe_hours(slots: Sequence[Json]) -> str:
+    """Print until when devices are open, or closed; a server of an earlier version knows no hours."""
+    devices = {"/".join(slot["id"].split("/")[:2]): slot for slot in slots}
+    return ", ".join(
+        f"{device} opens {format_clock(slot['opens_at'])}"
+        if slot["opens_at"]
+        else f"{device} until {format_clock(slot['closes_at'])}"
+        for device, slot in sorted(devices.items())
+        if slot.get("opens_at") or slot.get("closes_at")
+    )
 
 
 def _put_alarms(alarms: Sequence[Json], screen: Screen) -> None:
