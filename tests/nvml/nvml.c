@@ -2,7 +2,7 @@
  *
  * Built by the tests with the system's compiler, put first on LD_LIBRARY_PATH, and loaded by nvidia-ml-py, which does not
  * know the difference. CORRAL_TEST_NVML chooses the machine: `twins` (two RTX 5070 Ti), `mixed` (RTX 5090 and RTX 4090),
- * `lost` (two RTX 5070 Ti, the second fell off the bus), `shared` (one GB10, whose memory the driver does not give),
+ * `single` (one RTX 4090), `lost` (two RTX 5070 Ti, the second fell off the bus), `shared` (one GB10, whose memory the driver does not give),
  * `mismatch` (driver upgraded, old kernel module), `unloaded` (no kernel module).
  *
  * CORRAL_TEST_NVML_LOAD chooses what the cards do while they are watched; a card's time goes on by one step with each
@@ -77,6 +77,9 @@ static const Machine machines[] = {
      {{"NVIDIA GeForce RTX 5090", "GPU-55555555-5555-4555-8555-555555555555", 32607 * MIB, 2 * MIB, 12, 0, 575000, 38, 0, 0,
        400000, 600000, 575000, 5, 16},
       {"NVIDIA GeForce RTX 4090", "GPU-44444444-4444-4444-8444-444444444444", 24564 * MIB, 1 * MIB, 8, 9, 400000, 35, 0, 0,
+       150000, 600000, 450000, 4, 16}}},
+    {"single", SUCCESS, 1,
+     {{"NVIDIA GeForce RTX 4090", "GPU-44444444-4444-4444-8444-444444444444", 24564 * MIB, 1 * MIB, 8, 9, 400000, 35, 0, 0,
        150000, 600000, 450000, 4, 16}}},
     {"lost", SUCCESS, 2,
      {RTX_5070_TI("GPU-11111111-1111-4111-8111-111111111111", 512, 0),
