@@ -21,11 +21,12 @@ if __name__ == "__main__":
 from doubles.comfyui import LOADED, ComfyDouble
 from doubles.nvml_library import build_library, machine, write_state
 from doubles.ollama import OllamaDouble
+from doubles.ollama_models import SIZE
 
 TOTAL_MIB = 24_564
 """As nvml.c has it for the machine `single`."""
 DRIVER_MIB = 1
-CHAT_MIB = 5 * 1024
+
 MIB = 2**20
 _LOOK_S = 0.05
 
@@ -83,7 +84,7 @@ async def _serve(folder: Path, name: str, port: int) -> None:
         if name == "comfyui"
         else OllamaDouble(port=port, seconds_per_token=seconds / 100)
     )
-    size = LOADED // MIB if name == "comfyui" else CHAT_MIB
+    size = (LOADED if name == "comfyui" else SIZE) // MIB
     async with double:
         while True:
             hold(folder, size if double.loaded else 0)
