@@ -80,11 +80,15 @@ class Notifier:
         cluster: Callable[[], Cluster],
         epoch: Callable[[], int | None],
         environ: Mapping[str, str] = os.environ,
+        is_installed: Callable[[], bool] = people.is_installed,
         waits: Waits = Waits(),
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`cluster` is the file in effect; `epoch` is that of the lead, and None while another server leads."""
+        """`cluster` is the file in effect; `epoch` is that of the lead, and None while another server leads.
+
+        `is_installed` is whether apprise is here.
+        """
         self._pool = pool
         self._artifacts = artifacts
         self._board = board
@@ -92,6 +96,7 @@ class Notifier:
         self._cluster = cluster
         self._epoch = epoch
         self._environ = environ
+        self._is_installed = is_installed
         self._waits = waits
         self._monotonic = monotonic
         self._now = now
@@ -238,7 +243,7 @@ class Notifier:
             zone = cluster.time_zone or find_machine_zone()
             text = compose(Sender(name=cluster.name, link=cluster.server.link, zone=zone), messages)
             picture = await pictures.find_picture(self._pool, self._artifacts, messages)
-            await people.notify(url, text, picture, try_s=self._waits.notify_s)
+            await people.notify(url, text, picture, try_s=self._waits.notify_s, is_installed=self._is_installed)
         except CorralError as error:
             if isinstance(error, LeadLostError | DatabaseUnavailableError):
                 raise
@@ -274,7 +279,7 @@ class Notifier:
         self._looked_at = self._monotonic()
         async with outbox.open_outbox(self._pool, epoch) as connection:
             await outbox.remove_past(connection)
-        if self._cluster().notify and not people.is_installed():
+        if self._cluster().notify and not self._is_installed():
             self._alarms.ring(ALARM, "no notification can be sent: apprise is not installed", hint=people.MISSING_HINT)
             return
         standings = await outbox.list_standings(self._pool)

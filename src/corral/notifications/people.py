@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -61,7 +61,14 @@ def read_url(target: NotifyTarget, environ: Mapping[str, str]) -> str:
     return url
 
 
-async def notify(url: str, text: Text, picture: Picture | None = None, *, try_s: float = TRY_S) -> None:
+async def notify(
+    url: str,
+    text: Text,
+    picture: Picture | None = None,
+    *,
+    try_s: float = TRY_S,
+    is_installed: Callable[[], bool] = is_installed,
+) -> None:
     """Send a notification once. Raises: NotifyError."""
     if not is_installed():
         raise NotifyError("apprise is not installed", hint=MISSING_HINT)

@@ -47,6 +47,7 @@ class Post:
         self.artifacts.prepare()
         self.board = Board()
         self.alarms = Alarms()
+        self.is_installed = True
         self.now = datetime(2026, 11, 29, 12, tzinfo=UTC)
         self._running: asyncio.Task[None] | None = None
 
@@ -60,6 +61,7 @@ class Post:
             cluster=lambda: self.cluster,
             epoch=lambda: self.epoch,
             environ=self.environ,
+            is_installed=lambda: self.is_installed,
             waits=waits,
             now=lambda: self.now,
         )

@@ -15,7 +15,7 @@ from corral.cluster.receivers import Batches, NotifyTarget, Occasion
 from corral.cluster.values import ServerRules
 from corral.hours import make_hours
 from corral.notifications.notifier import ALARM
-from corral.notifications.people import NotifyError, notify
+from corral.notifications.people import MISSING_HINT, NotifyError, notify
 from corral.notifications.texts import Text
 from corral.tasks.values import StoredFile
 from corral.units import Bytes
@@ -148,6 +148,18 @@ async def test_a_variable_that_is_not_set_is_an_alarm_with_its_name(post: Post, 
         while ALARM not in {alarm.name for alarm in post.alarms.raised}:  # noqa: ASYNC110 (the outbox raises it)
             await asyncio.sleep(0.02)
     assert "the environment variable PHONE_URL is not set" in post.alarms.raised[0].what
+
+
+async def test_without_apprise_an_alarm_says_what_to_install_and_nothing_is_lost(post: Post, phone: Service) -> None:
+    post.is_installed = False
+    _, (task,) = await post.submit()
+    post.start()
+    await succeed(post.pool, task)
+    await post.wait_until("select bool_or(problem like '%pip install ''corral[notify]''%') from outbox")
+    (alarm,) = post.alarms.raised
+    assert (alarm.name, alarm.hint) == (ALARM, MISSING_HINT)
+    post.is_installed = True
+    await phone.wait_for(1)
 
 
 async def test_ntfy_gets_a_title_and_a_text() -> None:
