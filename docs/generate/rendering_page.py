@@ -1,7 +1,7 @@
 """The reference of what is rendered from which field: each field of a sample is changed, and files that change named.
 
 So the page cannot say what the code does not do. Names of the sample's layouts, nodes and services stand as `<layout>`,
-`<node>` and `<workload>`.
+`<node>` and `<workload>`, those of instances as `<engine>-<instance>`.
 """
 
 from __future__ import annotations
@@ -168,6 +168,8 @@ def _names(sample: Any) -> dict[str, str]:
         for placement in content["services"].values():
             names |= {placement[key]: "<workload>" for key in ("pod", "name") if key in placement}
         names[layout] = "<layout>"
+    for engine, settings in sample["engines"].items():
+        names |= {f"{engine}-{instance['name']}": "<engine>-<instance>" for instance in settings["instances"]}
     return names | {service["name"]: "<workload>" for service in sample["services"]}
 
 

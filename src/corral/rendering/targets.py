@@ -12,6 +12,7 @@ from corral.rendering.alloy import render_alloy
 from corral.rendering.compose.projects import list_left_out, render_projects
 from corral.rendering.grafana import render_grafana
 from corral.rendering.installation import Installation, resolve_installations
+from corral.rendering.instances import list_unit_notes, render_instance_projects, render_instance_units
 from corral.rendering.k3s import render_configurations
 from corral.rendering.kubernetes.manifests import render_base, render_overlay
 from corral.rendering.kubernetes.notes import list_notes
@@ -65,7 +66,12 @@ TARGETS: tuple[Target, ...] = (
         for_all=render_configurations,
         needs_kubernetes=True,
     ),
-    Target(name="systemd", summary="the server without Kubernetes, and power limits of GPUs", for_all=render_units),
+    Target(
+        name="systemd",
+        summary="the server without Kubernetes, servers of instances, and power limits of GPUs",
+        for_all=lambda installations: {**render_units(installations), **render_instance_units(installations)},
+        notes=list_unit_notes,
+    ),
     Target(name="prometheus", summary="scrape jobs, recording rules, alerts", for_all=render_prometheus),
     Target(name="grafana", summary="dashboards, and the files that provision them", for_all=render_grafana),
     Target(name="alloy", summary="logs of pods and machines, shipped to Loki", for_all=render_alloy),
@@ -73,8 +79,9 @@ TARGETS: tuple[Target, ...] = (
     Target(name="nginx", summary="the page and the services behind it, for nginx", per_layout=render_nginx),
     Target(
         name="compose",
-        summary="a Compose file for each machine, without Kubernetes",
+        summary="a Compose file for each machine, without Kubernetes, and one for servers of instances",
         per_layout=render_projects,
+        for_all=render_instance_projects,
         notes=list_left_out,
     ),
 )
