@@ -37,7 +37,7 @@ class Device:
     capacity: float = inf
     """Bytes; infinite when unknown."""
     held: int = 0
-    """Bytes that cannot be had: of busy places and unhealthy ones."""
+    """Bytes that cannot be had: of busy places and unhealthy ones, and what was measured beyond that."""
 
 
 @dataclass(slots=True)
@@ -147,7 +147,7 @@ class PlaceTable(Collection[Place]):
     def _put_in(self, place: Place) -> None:
         device = self.devices.setdefault(place.device, Device())
         device.places[place.id] = place
-        device.held += _count_held(place)
+        device.held += _count_held(place) + place.excess
         device.capacity = _find_capacity(device.places.values())
         if place.running is not None:
             self._start(place, place.running)
@@ -206,7 +206,7 @@ class PlaceTable(Collection[Place]):
         device = self.devices[place.device]
         del device.places[place.id]
         if device.places:
-            device.held -= _count_held(place)
+            device.held -= _count_held(place) + place.excess
             device.capacity = _find_capacity(device.places.values())
         else:
             del self.devices[place.device]
@@ -271,10 +271,8 @@ def is_idle(place: Place) -> bool:
     return place.running is None and place.gate is not Gate.UNHEALTHY
 
 
-def _count_held(place: Place) -> int:
-    """Bytes that a place holds and does not give up: its residents, and what runs beyond the model it runs on."""
-    if is_idle(place):
-        return 0
+def count_accounted(place: Place) -> int:
+    """Bytes that a place accounts for: its residents, and what runs beyond the model it runs on."""
     running = place.running
     own = others = 0
     for resident in place.resident:
@@ -283,6 +281,11 @@ def _count_held(place: Place) -> int:
         else:
             others += resident.memory or 0
     return others + max(own, (running.memory or 0) if running is not None else 0)
+
+
+def _count_held(place: Place) -> int:
+    """Bytes that a place holds and does not give up."""
+    return 0 if is_idle(place) else count_accounted(place)
 
 
 def _find_capacity(places: Iterable[Place]) -> float:

@@ -133,6 +133,8 @@ class Place:
     """The GPU's catalogue model, or `cpu`; durations are measured per device model."""
     capacity: Bytes | None = None
     """Memory of the device that tasks can use: total less what others hold; None when unknown."""
+    excess: int = 0
+    """Bytes of the device that Corral's own processes hold beyond what its places account for; on one of them alone."""
     others: str = ""
     """The programs outside of Corral that hold memory of the device, for people: `game.x86_64 (9.8 GiB)`."""
     engines: frozenset[str]

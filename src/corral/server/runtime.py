@@ -114,7 +114,7 @@ async def _serve(
     def read_anew() -> LocalCluster:
         return localize(read_cluster(settings), data_dir=data_dir, locate=weights.path, holds=book, directory=directory)
 
-    book = make_hold_book(pool, board)
+    book = make_hold_book(pool, board, lambda device: dispatcher.devices.look_at(device))
     local = localize(cluster, data_dir=data_dir, locate=weights.path, holds=book, directory=directory)
     for problem in local.problems:
         log.warning("machine_differs_from_cluster_file", what=problem.what, where=problem.where, hint=problem.hint)

@@ -91,6 +91,7 @@ class PlaceState:
         """The programs outside of Corral that have its device now."""
         self.use: DeviceUse | None = None
         """The newest look at its device; None where there was none."""
+        self._excess = 0
         self._to_empty = False
         self._to_restart = False
         self._states: dict[str, SlotState] = {}
@@ -210,11 +211,15 @@ class PlaceState:
 
     # --- its device ---------------------------------------------------------------------------------------------------
 
-    def note_look(self, use: DeviceUse, foreign: Bytes | None) -> bool:
-        """Note a look at the device, and what others hold of it; return whether that matters to the policy."""
+    def note_look(self, use: DeviceUse, foreign: Bytes | None, excess: int) -> bool:
+        """Note a look at the device, what others hold of it, and what Corral holds beyond what places account for.
+
+        Return whether that matters to the policy.
+        """
         self.use = use
-        if not is_step(self.device.foreign, foreign, use.total):
+        if not is_step(self.device.foreign, foreign, use.total) and not is_step(self._excess, excess, use.total):
             return False
+        self._excess = excess
         self.device = replace(self.device, foreign=foreign)
         self._wanted_device = replace(self._wanted_device, foreign=foreign)
         return True
@@ -319,6 +324,7 @@ class PlaceState:
             processor=self.device.processor,
             device_model=self.device.model,
             capacity=self.device.capacity,
+            excess=self._excess,
             others=describe_programs(self.use.programs) if self.use is not None and self.device.foreign else "",
             engines=frozenset(name for name, state in states if state.problem is None),
             engine_problems={name: state.problem for name, state in states if state.problem},

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from corral.scheduling.place_table import count_accounted
 from corral.scheduling.values import Gate, Place
 from corral.slots.closing import close_engines
 from corral.slots.device_use import DeviceUse
@@ -183,7 +184,10 @@ class Registry:
                 foreign = places[0].device.foreign
             elif foreign is not None:
                 foreign = Bytes(max(0, foreign - sum(size or 0 for size in lent)))
-            changed += [place for place in places if place.note_look(use, foreign)]
+            excess = _measure_excess(use, [place.to_place() for place in places])
+            changed += [
+                place for number, place in enumerate(places) if place.note_look(use, foreign, 0 if number else excess)
+            ]
         return changed
 
     # --- facts -------------------------------------------------------------------------------------------------------
@@ -237,6 +241,16 @@ class Registry:
 async def _check(place: PlaceState, engine: str, changed: Callable[[PlaceState], None], now: float) -> None:
     if await place.check(engine, now=now):
         changed(place)
+
+
+def _measure_excess(use: DeviceUse, places: Sequence[Place]) -> int:
+    """Return the bytes that Corral's own processes hold beyond what is accounted for; 0 while nothing runs there.
+
+    Then all can be given up but contexts of idle servers, which must not keep the only task that needs them waiting.
+    """
+    if use.own is None or all(place.running is None for place in places):
+        return 0
+    return max(0, use.own - sum(map(count_accounted, places)))
 
 
 async def _restart(place: PlaceState, changed: Callable[[PlaceState], None]) -> None:

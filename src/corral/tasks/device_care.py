@@ -66,6 +66,14 @@ class DeviceCare:
         """Set where a look is wanted before its time."""
         return self._room.look_asked
 
+    async def look_at(self, device: str) -> DeviceUse | None:
+        """Look again at a GPU, by the name that engines have for it; None where this server does not look at it."""
+        places = [place for place in self._slots if place.device.visible == device]
+        if not places or not self._room.is_watched:
+            return None
+        await self._room.look_again()
+        return places[0].use
+
     @property
     def has_gpus(self) -> bool:
         """Whether a device of a place is a GPU of this machine."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from corral.errors import Problem
-from corral.scheduling.values import Place
+from corral.scheduling.place_table import count_accounted
 from corral.slots.device_use import LEAST_STEP, DeviceUse, describe_programs
 from corral.slots.place import PlaceState
 from corral.slots.registry import Registry
@@ -52,7 +52,8 @@ class DeviceRoom:
         self._slots = slots
         self._follows: set[Follow] = set()
         self._looked = asyncio.Event()
-        self._watches = False
+        self.is_watched = False
+        """Whether there was a look."""
 
     @contextmanager
     def follow(self, places: Sequence[PlaceState]) -> Generator[Follow]:
@@ -67,7 +68,7 @@ class DeviceRoom:
 
     def note_look(self, seen: Mapping[SlotId, DeviceUse]) -> None:
         """Take one look at the devices."""
-        self._watches = True
+        self.is_watched = True
         self._looked.set()
         self._looked = asyncio.Event()
         for follow in self._follows:
@@ -87,15 +88,19 @@ class DeviceRoom:
         for follow in self._follows:
             follow.slept = True
 
-    async def find_lack(self, places: Sequence[PlaceState], memory: Bytes | None) -> Problem | None:
-        """Look again just before a start; return why its memory is not there any more, or None."""
-        if not self._watches or memory is None or all(place.device.visible is None for place in places):
-            return None
+    async def look_again(self) -> None:
+        """Wait for a fresh look; without one in time, the last one stands."""
         looked = self._looked
         self.look_asked.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_DEADLINE_S):
                 await looked.wait()
+
+    async def find_lack(self, places: Sequence[PlaceState], memory: Bytes | None) -> Problem | None:
+        """Look again just before a start; return why its memory is not there any more, or None."""
+        if not self.is_watched or memory is None or all(place.device.visible is None for place in places):
+            return None
+        await self.look_again()
         return next((lack for place in places if (lack := self._find_lack(place, places, memory))), None)
 
     def _find_lack(self, place: PlaceState, places: Sequence[PlaceState], memory: Bytes) -> Problem | None:
@@ -103,7 +108,7 @@ class DeviceRoom:
         if use is None or use.own is None or use.total is None or use.problem is not None:
             return None
         others = [other for other in self._slots if other.device.provider == place.device.provider]
-        busy = sum(_count_held(other.to_place()) for other in others if other not in places and other.holds)
+        busy = sum(count_accounted(other.to_place()) for other in others if other not in places and other.holds)
         foreign = use.measure_foreign(sum(other.count_reported(use.located)[0] for other in others), all_reported=0)
         room = min(use.total - (foreign or 0), place.device.limit or use.total) - busy
         if memory <= room:
@@ -115,9 +120,3 @@ class DeviceRoom:
             + (f" next to {whose}" if whose else ""),
             hint="it starts when there is room; `yieldTo` of a GPU says which programs go before tasks",
         )
-
-
-def _count_held(place: Place) -> int:
-    """Bytes that a busy place holds: the models in its memory, or what its task was measured to take."""
-    running = place.running.memory if place.running is not None else None
-    return max(running or 0, sum(resident.memory or 0 for resident in place.resident))

@@ -42,8 +42,9 @@ class Bench:
         self.yard = yard
         self.go_on = asyncio.Event()
         self.engine = ScriptedEngine(self._wait, name="llama")
+        self.speech = ScriptedEngine(name="whisper")
         self.dispatcher: Dispatcher = yard.start()
-        wanted = make_gpu_slots(self.engine)
+        wanted = make_gpu_slots(self.engine, self.speech)
         devices = tuple(replace(device, visible=UUID, memory=Bytes(24 * GIB)) for device in wanted.devices)
         self.dispatcher.change_slots(Wanted(devices=devices, slots=wanted.slots))
         self._looking: asyncio.Task[None] | None = None
@@ -72,8 +73,8 @@ class Bench:
         if self._looking is not None:
             self._looking.cancel()
 
-    async def submit(self, memory: int | None = None) -> int:
-        task = a_task("a", engine="llama", memory=None if memory is None else Bytes(memory))
+    async def submit(self, memory: int | None = None, *, engine: str = "llama") -> int:
+        task = a_task("a", engine=engine, memory=None if memory is None else Bytes(memory))
         return (await submit(self.yard.pool, a_submission(task), queued_limits={})).tasks[0]
 
     def explain(self, task: int) -> tuple[Rule | None, str]:
@@ -105,7 +106,7 @@ async def until(holds: Callable[[], bool]) -> None:
 @pytest.fixture
 async def bench(yard: Yard) -> AsyncIterator[Bench]:
     bench = Bench(yard)
-    await yard.shown(lambda places: all("llama" in place.engines for place in places))
+    await yard.shown(lambda places: all(place.engines for place in places))
     yield bench
     bench.close()
 
@@ -122,6 +123,25 @@ async def test_memory_that_others_take_is_not_given_to_tasks_and_comes_back(benc
     (ended,) = await bench.yard.ended(waits)
 
     assert explained == "it needs 16.0 GiB and the only slot for it has 11.0 GiB next to game.x86_64 (12.0 GiB)"
+    assert ended.state is TaskState.SUCCEEDED
+
+
+async def test_memory_that_a_task_takes_beyond_what_it_declared_is_not_given_to_the_next(bench: Bench) -> None:
+    bench.look(IDLE)
+    greedy = await bench.submit(4 * GIB)
+    await bench.yard.until(lambda task: task.state is TaskState.RUNNING, greedy)
+    bench.look(replace(IDLE, used=Bytes(15 * GIB), own=Bytes(14 * GIB)))
+
+    waits = await bench.submit(12 * GIB, engine="whisper")
+    await until(lambda: bench.explain(waits)[0] is Rule.SLOTS_BUSY)
+    reason = bench.explain(waits)[1]
+    bench.answer_starts(replace(IDLE, used=Bytes(5 * GIB), own=Bytes(4 * GIB)))
+    bench.look(replace(IDLE, used=Bytes(5 * GIB), own=Bytes(4 * GIB)))
+    (ended,) = await bench.yard.ended(waits)
+    bench.go_on.set()
+    await bench.yard.ended(greedy)
+
+    assert reason == "busy slots of the same devices leave less than the 12.0 GiB it needs"
     assert ended.state is TaskState.SUCCEEDED
 
 
