@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from corral.scheduling.explaining import explain
-from corral.scheduling.model_use import LONGEST_STAY, SHORTEST_STAY, UNKNOWN_STAY, ModelUses, find_loss
+from corral.scheduling.model_use import LONGEST_STAY, SHORTEST_STAY, UNKNOWN_STAY, ModelUses, find_loss, find_stays
 from corral.scheduling.policy import decide
 from corral.scheduling.simulator import simulate
 from corral.scheduling.simulator.values import Load, Trace
@@ -208,7 +208,7 @@ def test_batch_that_fits_next_to_a_model_that_stays_takes_the_device_from_one_th
 
 
 def test_model_that_kept_batch_tasks_waiting_for_the_bound_stays_no_longer_however_often_it_is_used() -> None:
-    kept = {("chat", "chat-model"): ago(601)}
+    kept = {("chat", "chat-model"): ago(301)}
     assert list_given_up(a_snapshot([NEWCOMER], FULL, uses=USED, kept_since=kept)) == ["chat-model"]
     decision = decide(a_snapshot([NEWCOMER], FULL, uses=USED, kept_since=kept))
     assert decision.kept_since == {}, "what was given up begins anew"
@@ -276,6 +276,23 @@ def test_model_stays_for_most_gaps_between_a_persons_requests_within_bounds(gaps
         use(uses, at)
     assert uses[WORK].stays_until == at + SECOND + stay
     assert stay <= LONGEST_STAY
+
+
+@pytest.mark.parametrize(
+    ("gaps", "load_s", "stay_s"),
+    [
+        ([], 9.0, 18.0),
+        ([20.0] * 4, 9.0, 20.0),
+        ([20.0] * 4, 3.0, 0.0),
+        ([5.0, 5.0, 5.0, 300.0], 9.0, 5.0),
+        ([5.0] * 9 + [40.0], 30.0, 40.0),
+        ([3_600.0] * 5 + [300.0] * 3, 9.0, 0.0),
+    ],
+)
+def test_on_an_idle_device_a_model_stays_for_gaps_that_are_worth_their_loads(
+    gaps: list[float], load_s: float, stay_s: float
+) -> None:
+    assert find_stays(gaps, load_s)[1] == timedelta(seconds=stay_s)
 
 
 def test_batch_makes_no_model_stay() -> None:
