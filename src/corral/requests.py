@@ -101,7 +101,7 @@ def _read_instant(value: object) -> datetime:
 _CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 
 
-def _read_by(value: object) -> datetime | str:
+def read_by(value: object) -> datetime | str:
     """Read an instant, or keep a time of the clock (`07:00`) for `find_deadline`."""
     if isinstance(value, str) and _CLOCK.fullmatch(value.strip()):
         return value.strip()
@@ -171,7 +171,7 @@ Instant = Annotated[
 """RFC 3339 with an offset; kept in UTC."""
 By = Annotated[
     datetime | str,
-    BeforeValidator(_read_by),
+    BeforeValidator(read_by),
     WithJsonSchema(
         {
             "anyOf": [

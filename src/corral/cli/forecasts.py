@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from corral.cli import terminal
 from corral.cli.figure_text import format_figure, shorten_names
+from corral.cli.listing import format_clock
 from corral.units import format_duration
 
 if TYPE_CHECKING:
@@ -173,6 +174,9 @@ def put_batch(forecast: BatchForecast, *, as_json: bool) -> None:
     tasks = terminal.format_count(forecast.tasks, "task")
     takes = "an unknown time" if forecast.makespan is None else format_duration(forecast.makespan.value)
     terminal.put(f"{tasks}: {takes}")
+    if forecast.by is not None and forecast.done_by is not None:
+        done = f"{forecast.done_by.value:g} of {tasks}"
+        terminal.put(f"by {format_clock(forecast.by.isoformat())}: {done} done")
     terminal.put_fields(
         [
             ("loads", format_figure(forecast.loads)),

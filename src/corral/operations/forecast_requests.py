@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import inf
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
@@ -17,6 +17,7 @@ from corral.errors import CorralError, Kind, Problem, ProblemsError, did_you_mea
 from corral.operations.cluster_file import FileText
 from corral.planning.forecast import Scenario
 from corral.planning.forecast.workload_slots import list_gpu_slots
+from corral.requests import By
 from corral.scheduling.simulator.values import Outage
 from corral.units import UnitError, parse_duration
 from corral.work import SlotId
@@ -80,6 +81,10 @@ class BatchForecastAsked:
     cluster: FileText
     tasks: tuple[Mapping[str, JsonValue], ...]
     """As `POST /corral/v1/batches` takes them, each with its name."""
+    by: By | None = None
+    """When it should be done, as in a batch."""
+    when: Literal["cheap"] | None = None
+    """`cheap`: it waits for the hours of the lowest price of power, as far as `by` allows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

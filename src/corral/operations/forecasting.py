@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
 from corral.cluster.values import Cluster, Workload
 from corral.engine_kinds import SLEEP
-from corral.errors import CorralError, Kind
+from corral.errors import CorralError, Kind, Problem
 from corral.figures import Figure
 from corral.files import write_whole
+from corral.hours import find_machine_zone
 from corral.operations.cluster_file import check_cluster
 from corral.operations.forecast_requests import (
     BatchForecastAsked,
     ForecastAsked,
+    ForecastAskedError,
     ReplayAsked,
     describe_request,
     read_request,
@@ -28,6 +30,7 @@ from corral.planning.forecast.batches import BatchFigures, BatchForecast, Job, f
 from corral.planning.forecast.page import draw_run, make_page
 from corral.planning.forecast.replay import Ended, PlayFigures, Replay, replay
 from corral.planning.forecast.workload_slots import list_gpu_slots
+from corral.requests import find_deadline
 from corral.scheduling.durations import History, observe
 from corral.scheduling.values import DurationKey, Priority, TaskClass
 from corral.units import Bytes
@@ -161,10 +164,16 @@ def read_history(tasks: Sequence[Json], cluster: Cluster) -> History:
 
 
 def play_batch(asked: BatchForecastAsked) -> BatchForecast:
-    """Forecast a batch that is submitted now. Raises: ClusterFileError."""
+    """Forecast a batch that is submitted now. Raises: ClusterFileError, ForecastAskedError."""
     planned = plan_layouts(PlanAsked(cluster=asked.cluster))
-    jobs = [_read_job(task) for task in asked.tasks]
-    return forecast_batch(planned.file.cluster, jobs, planned.plans, start=datetime.now(UTC))
+    cluster, now = planned.file.cluster, datetime.now(UTC)
+    if asked.when is not None and (cluster.electricity is None or cluster.electricity.find_cheap_hours() is None):
+        what = "there are no cheap hours to wait for: power has one price in the cluster file"
+        hint = "give `electricity` in the cluster file a `tariff`, or leave `when` out"
+        raise ForecastAskedError([Problem(code=ForecastAskedError.code, what=what, where="when", hint=hint)])
+    by = None if asked.by is None else find_deadline(asked.by, now, cluster.time_zone or find_machine_zone())
+    jobs = [replace(_read_job(task), waits_for_cheap=asked.when is not None) for task in asked.tasks]
+    return forecast_batch(cluster, jobs, planned.plans, start=now, by=by)
 
 
 def answer_batch(forecast: BatchForecast) -> BatchFigures:

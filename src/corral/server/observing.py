@@ -13,9 +13,12 @@ from corral.scheduling.values import Gate, PolicyBounds
 from corral.server.auth import Caller
 from corral.server.services import Services
 from corral.tasks.store.controls import Gated, find_gates
-from corral.tasks.store.deadlines import read_open_deadlines
+from corral.tasks.store.deadlines import OpenDeadline, read_open_deadlines
 from corral.tasks.store.overview import OpenWork, measure_database, read_names, read_open_work
 from corral.work import SlotId
+
+LEAST_SLACK = PolicyBounds().deadline_slack
+"""Of a deadline that is not tight."""
 
 
 async def observe(services: Services, caller: Caller) -> Observed:
@@ -51,21 +54,27 @@ async def observe(services: Services, caller: Caller) -> Observed:
     )
 
 
+def estimate_open(services: Services, left: OpenDeadline, now: datetime) -> tuple[Deadline, int | None]:
+    """Estimate when what is left of a batch would be done, and how many of its slots by the deadline."""
+    alone = services.estimate(left.waiting, by=left.by)
+    ready_at = alone.ends_at if left.waiting else now
+    return Deadline(by=left.by, seen_at=now, ready_at=ready_at), alone.done_by
+
+
 async def _observe_deadlines(services: Services, work: Sequence[OpenWork], now: datetime) -> list[DeadlineStatus]:
     """Look at the batches with a deadline, and judge whether each will be in time."""
     opened = (await read_open_deadlines(services.pool)).values()
     after_all = services.estimate(list_waiting(work)).ends_at if opened else None
     deadlines: list[DeadlineStatus] = []
     for left in opened:
-        ready_at = services.estimate(left.waiting).ends_at if left.waiting else now
-        deadline = Deadline(by=left.by, seen_at=now, ready_at=ready_at)
+        deadline, _ = estimate_open(services, left, now)
         deadlines.append(
             DeadlineStatus(
                 batch=left.batch,
                 name=left.name,
                 owner=left.owner,
                 by=left.by,
-                verdict=judge(deadline, after_all, now, PolicyBounds().deadline_slack),
+                verdict=judge(deadline, after_all, now, LEAST_SLACK),
                 open=left.tasks,
             )
         )

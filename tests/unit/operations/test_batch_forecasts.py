@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from corral.operations.cluster_file import FileText
-from corral.operations.forecast_requests import BatchForecastAsked
+from corral.operations.forecast_requests import BatchForecastAsked, ForecastAskedError
 from corral.operations.forecasting import play_batch
 
 CLUSTER = """\
@@ -26,6 +28,18 @@ def test_a_batch_is_played_on_the_nodes_that_its_tasks_ask_for(fields: dict[str,
     forecast = play_batch(BatchForecastAsked(cluster=FileText(text=CLUSTER), tasks=tasks))
     assert forecast.run is not None
     assert {place.partition("/")[0] for span in forecast.run.spans for place in span.places} == nodes
+
+
+def test_a_batch_says_how_much_of_it_is_done_by_its_deadline() -> None:
+    tasks = tuple({"name": f"t{n}", "engine": "sleep", "inputs": {"seconds": 3600}} for n in range(6))
+    by = datetime.now(UTC) + timedelta(hours=2.5)
+    forecast = play_batch(BatchForecastAsked(cluster=FileText(text=CLUSTER), tasks=tasks, by=by))
+    assert (forecast.by, forecast.done_by and forecast.done_by.value) == (by, 4)
+
+
+def test_a_batch_waits_for_no_cheap_power_where_there_is_one_price() -> None:
+    with pytest.raises(ForecastAskedError, match="no cheap hours"):
+        play_batch(BatchForecastAsked(cluster=FileText(text=CLUSTER), tasks=(), when="cheap"))
 
 
 def test_a_batch_for_a_node_without_slots_says_that_it_never_starts() -> None:

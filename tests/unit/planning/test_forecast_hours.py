@@ -86,3 +86,11 @@ def test_a_night_costs_what_power_costs_in_its_hours() -> None:
 def test_without_hours_a_night_begins_with_the_cheap_ones() -> None:
     forecast = night_of("powerLimit: 200", TARIFF)
     assert "the night begins on Fri 2026-03-06 23:00, when the next hours begin" in forecast.assumed
+
+
+def test_a_batch_that_waits_for_cheap_power_is_played_in_its_hours() -> None:
+    cluster = load(FILE.replace(", HOURS", "").replace("QUEUES", TARIFF), filename="cluster.yaml")
+    forecast = forecast_batch(cluster, [Job(name="t", engine="comfyui", waits_for_cheap=True)], (), start=NOON)
+    assert forecast.run is not None
+    (span,) = forecast.run.spans
+    assert span.from_s == 11 * 3600  # from noon to eleven in the evening

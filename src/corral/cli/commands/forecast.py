@@ -161,10 +161,19 @@ def _forecast_batch(cluster: Path | None, batch: Path, gantt: Path | None, conve
     from corral.operations.cluster_file import read_cluster_file
     from corral.operations.forecast_requests import BatchForecastAsked
     from corral.operations.forecasting import play_batch, write_batch
+    from corral.requests import read_by
 
     read = open_batch_file(batch, convert).batch
     tasks = tuple(task.body for task in read.tasks)
-    forecast_of_batch = play_batch(BatchForecastAsked(cluster=read_cluster_file(cluster), tasks=tasks))
+    by, when = read.body.get("by"), read.body.get("when")
+    forecast_of_batch = play_batch(
+        BatchForecastAsked(
+            cluster=read_cluster_file(cluster),
+            tasks=tasks,
+            by=None if by is None else read_by(by),
+            when=when,
+        )
+    )
     if gantt is not None:
         write_batch(forecast_of_batch, read.name, gantt)
         terminal.note(f"wrote {gantt}")

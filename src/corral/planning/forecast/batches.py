@@ -17,6 +17,9 @@ from corral.scheduling.simulator import Outcome, simulate, summarise
 from corral.scheduling.simulator.values import START, Arrival, Load, Run, Trace
 from corral.scheduling.values import Demand, Owner, PolicyBounds, copy_demand
 
+_DEADLINE = 1
+"""Names the deadline of the batch in its trace, which has no other."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job(Demand):
@@ -42,6 +45,10 @@ class BatchFigures:
     occupancy: Mapping[str, Figure] | None = None
     loads: Figure | None = None
     swaps: Figure | None = None
+    by: datetime | None = None
+    """When it should be done."""
+    done_by: Figure | None = None
+    """Tasks that have ended by then."""
     unknown: tuple[str, ...] = ()
     """What keeps the batch from being forecast, or tasks of it from ending."""
     assumed: tuple[str, ...] = ()
@@ -62,9 +69,15 @@ def forecast_batch(
     *,
     history: History | None = None,
     start: datetime = START,
+    by: datetime | None = None,
 ) -> BatchForecast:
-    """Play a batch from its submission to its end; it is submitted at `start`, which matters where there are hours."""
+    """Play a batch from its submission to its end; it is submitted at `start`, which matters where there are hours.
+
+    It should be done `by` an instant, where that is given.
+    """
     jobs = [_fill_in_nodes(job, cluster) for job in jobs]
+    if by is not None:
+        jobs = [replace(job, deadline=_DEADLINE) for job in jobs]
     slots = list_slots_for(cluster, (job.engine for job in jobs), plans)
     models = sorted({slot.device_model for slot in slots})
     tables = {(job.engine, job.model): find_durations(cluster, job.engine, job.model, models, history) for job in jobs}
@@ -76,11 +89,21 @@ def forecast_batch(
         places=slots,
         queues=make_queues(cluster, slots),
         loads=_list_loads(cluster, jobs),
-        bounds=PolicyBounds(promote_after=cluster.promote_after),
+        bounds=PolicyBounds(
+            promote_after=cluster.promote_after,
+            cheap_hours=None if cluster.electricity is None else cluster.electricity.find_cheap_hours(),
+        ),
+        deadlines={} if by is None else {_DEADLINE: by},
         start=start,
     )
     run = simulate(trace)
-    return _summarise(jobs, trace, run, summarise(trace, run), _list_assumed(cluster, jobs))
+    forecast = _summarise(jobs, trace, run, summarise(trace, run), _list_assumed(cluster, jobs))
+    return forecast if by is None else replace(forecast, by=by, done_by=_count_done(run, (by - start).total_seconds()))
+
+
+def _count_done(run: Run, left_s: float) -> Figure:
+    done = sum(span.until_s <= left_s for span in run.spans if not span.lost)
+    return computed(done, "", f"tasks that end within {left_s:g} s")
 
 
 def _fill_in_nodes(job: Job, cluster: Cluster) -> Job:

@@ -8,15 +8,13 @@ from datetime import UTC, datetime
 from corral.cluster.values import Cluster
 from corral.hours import find_machine_zone
 from corral.operations.status import list_waiting
-from corral.scheduling.deadlines import Deadline, Verdict, judge
-from corral.scheduling.values import PolicyBounds
+from corral.scheduling.deadlines import Verdict, judge
 from corral.server.api.schemas import DeadlineOut
+from corral.server.observing import LEAST_SLACK, estimate_open
 from corral.server.services import Services
 from corral.tasks.store.deadlines import OpenDeadline, read_last_ends, read_open_deadlines
 from corral.tasks.store.overview import read_open_work
 from corral.tasks.values import Batch
-
-_LEAST = PolicyBounds().deadline_slack
 
 
 def find_zone(cluster: Cluster) -> str:
@@ -57,17 +55,15 @@ def _describe_end(batch: Batch, ended_at: datetime | None, zone: str) -> Deadlin
 
 def _describe_open(services: Services, left: OpenDeadline, after_all: datetime | None, tasks: int) -> DeadlineOut:
     now = datetime.now(UTC)
-    alone = services.estimate(left.waiting, by=left.by)
-    ready_at = alone.ends_at if left.waiting else now
-    deadline = Deadline(by=left.by, seen_at=alone.seen_at, ready_at=ready_at)
+    deadline, done_slots = estimate_open(services, left, now)
     done = None
-    if alone.done_by is not None and now < left.by:  # as much of the tasks as of the slots that they take
+    if done_slots is not None and now < left.by:  # as much of the tasks as of the slots that they take
         slots = sum(work.count for work in left.waiting)
-        share = alone.done_by / slots if slots else 1.0
+        share = done_slots / slots if slots else 1.0
         done = tasks - left.waiting_tasks + int(left.waiting_tasks * share)
     return DeadlineOut(
-        verdict=judge(deadline, after_all, now, _LEAST),
-        ready_at=ready_at,
+        verdict=judge(deadline, after_all, now, LEAST_SLACK),
+        ready_at=deadline.ready_at,
         ready_after_all=after_all,
         latest_start=None if deadline.need is None else deadline.latest_start,
         done_by=done,
