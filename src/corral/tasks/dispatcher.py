@@ -286,6 +286,7 @@ class Dispatcher:
 
     async def _stand_by(self) -> bool:
         """While another leads, look after the attempts that still run here; return whether to go on waiting."""
+        self._hours.keep()
         await self._reconciler.stop_cancelled()
         await self._collect()
         if self._begun or self._picture.unwritten:
