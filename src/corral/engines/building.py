@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from corral.engine_kinds import ENGINES
 from corral.engines.credentials import Credentials
-from corral.engines.environments.finding import Environments, install_command
+from corral.engines.environments.finding import Environments
 from corral.engines.inputs import load_options, load_reference, read_options
 from corral.engines.local.engine import Launch, LocalEngine
 from corral.engines.machine_share import Device, MachineShare
@@ -57,7 +57,7 @@ def build(
             "gpu": device.gpu is not None,
             "threads": threads,
             "options": settings.model_dump(mode="json"),
-            "hint": install_command(kind),
+            "hint": environments.write_command(kind),
         },
         log=BoundedLog(share.name_log(name)),
     )

@@ -42,7 +42,8 @@ def plan_environment(data_dir: Path, engine: str, variant: str | None) -> Enviro
     """Look at what would be installed; blocks while the driver answers. Raises: NoEnvironmentError."""
     kind = _find_kind(engine)
     environment = choose_environment(kind, variant)
-    installed = Environments(data_dir / ENGINES_FOLDER).read(kind.name)
+    environments = Environments(data_dir / ENGINES_FOLDER)
+    installed = environments.read(kind.name)
     same = (environment.variant, compute_digest(environment))
     return EnvironmentPlan(
         kind=kind,
@@ -50,7 +51,7 @@ def plan_environment(data_dir: Path, engine: str, variant: str | None) -> Enviro
         packages=sum(1 for line in read_lock(environment).splitlines() if "==" in line),
         is_current=installed is not None and (installed.variant, installed.digest) == same,
         in_use=installed,
-        caution=find_problem(kind, environment, list_cards(find_all_gpus())),
+        caution=find_problem(kind, environment, list_cards(find_all_gpus()), environments),
     )
 
 

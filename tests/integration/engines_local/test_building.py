@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from corral.data_dir import default_data_dir
 from corral.engine_kinds import ENGINES, WHISPER, EngineKind
 from corral.engines.building import Device, build
-from corral.engines.environments.finding import Environments, install_command
+from corral.engines.environments.finding import Environments
 from corral.errors import ProblemsError
 from corral.processes.bounded_log import BoundedLog
 from doubles.lending import LoneBook
@@ -43,8 +44,13 @@ def test_wrong_options_are_all_named_before_anything_starts(logs: Path) -> None:
     assert {problem.where for problem in raised.value.problems} == {"options.contextSize", "options.gpuLayer"}
 
 
-def test_install_command_builds_the_environment_of_the_engine() -> None:
-    assert install_command(WHISPER) == "corral engines install whisper"
+def test_install_command_builds_the_environment_where_this_corral_looks_for_it() -> None:
+    usual, other = Environments(default_data_dir() / "engines"), Environments(Path("/srv/corral/engines"))
+
+    assert usual.write_command(WHISPER) == "corral engines install whisper"
+    assert other.write_command(WHISPER, "cuda") == (
+        "corral engines install whisper --variant cuda --data-dir /srv/corral"
+    )
 
 
 def test_log_keeps_what_came_last_and_never_grows_past_its_limit(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from corral.engine_kinds import PIPER, WHISPER, Kernels
+from corral.engines.environments.finding import Environments
 from corral.engines.environments.judging import Card, find_problem, runs_on
 
 CPU, CUDA = WHISPER.environments
@@ -33,7 +34,7 @@ def test_code_runs_from_its_oldest_card_on_and_on_newer_ones_if_the_driver_can_c
 
 
 def test_a_card_that_is_too_old_is_named_with_what_the_library_needs() -> None:
-    problem = find_problem(WHISPER, CUDA, [OLD, BLACKWELL])
+    problem = find_problem(WHISPER, CUDA, [OLD, BLACKWELL], Environments())
 
     assert problem is not None
     assert "CTranslate2 does not run on NVIDIA GeForce GTX 970 (5.2)" in problem.what
@@ -41,7 +42,7 @@ def test_a_card_that_is_too_old_is_named_with_what_the_library_needs() -> None:
 
 
 def test_libraries_for_the_processor_are_not_enough_where_a_card_could_compute() -> None:
-    problem = find_problem(WHISPER, CPU, [BLACKWELL])
+    problem = find_problem(WHISPER, CPU, [BLACKWELL], Environments())
 
     assert problem is not None
     assert problem.fix == "corral engines install whisper --variant cuda"
@@ -59,4 +60,4 @@ def test_libraries_for_the_processor_are_not_enough_where_a_card_could_compute()
     ],
 )
 def test_nothing_is_wrong_where_all_is_well_or_unknown(kind: object, environment: object, cards: object) -> None:
-    assert find_problem(kind, environment, cards) is None  # type: ignore[arg-type]  # the rows are of these types
+    assert find_problem(kind, environment, cards, Environments()) is None  # type: ignore[arg-type]  # the rows are of these types

@@ -6,5 +6,6 @@ environment of its own (`corral engines install`), and its worker process is sta
 
 Belongs here: building an environment, finding it, what its libraries need of a GPU.
 Does not belong here: which engines have one (`corral.engine_kinds`), starting a worker (`corral.engines.local`).
-May import: `corral.engine_kinds`, `corral.files`, `corral.processes`, `corral.work`, `corral.errors`.
+May import: `corral.data_dir`, `corral.engine_kinds`, `corral.files`, `corral.processes`, `corral.work`,
+`corral.errors`.
 """

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +20,7 @@ from typing import Any, cast
 from uuid import uuid4
 
 import corral
+from corral.data_dir import default_data_dir
 from corral.engine_kinds import EngineKind
 from corral.work import EngineUnavailableError
 
@@ -78,18 +80,25 @@ class Environments:
                 link_code(installed.folder)
             except OSError as error:
                 what = f"the environment of {kind.name} cannot be used: {error.strerror}"
-                raise EngineUnavailableError(what, where=str(installed.folder), hint=install_command(kind)) from error
+                hint = self.write_command(kind)
+                raise EngineUnavailableError(what, where=str(installed.folder), hint=hint) from error
             nvidia = find_packages(installed.folder) / "nvidia"
             return Interpreter(python=str(installed.python), nvidia=(nvidia,) if nvidia.is_dir() else ())
         if kind.library is not None and find_spec(kind.library) is None:
             what = f"the {kind.name} engine is not installed: no library {kind.library!r}"
-            raise EngineUnavailableError(what, hint=install_command(kind))
+            raise EngineUnavailableError(what, hint=self.write_command(kind))
         return Interpreter(python=sys.executable, nvidia=list_own_nvidia())
 
-
-def install_command(kind: EngineKind) -> str:
-    """Return the command that installs what the engine needs."""
-    return f"corral engines install {kind.name}"
+    def write_command(self, kind: EngineKind, variant: str | None = None) -> str:
+        """Write the command that installs what an engine needs where this Corral finds it."""
+        data_dir = None if self.folder is None else self.folder.parent
+        return " ".join(
+            (
+                f"corral engines install {kind.name}",
+                *(() if variant is None else (f"--variant {variant}",)),
+                *(() if data_dir in (None, default_data_dir()) else (f"--data-dir {shlex.quote(str(data_dir))}",)),
+            )
+        )
 
 
 def list_own_nvidia() -> tuple[Path, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from corral.engine_kinds import EngineEnvironment, EngineKind, Kernels
-from corral.engines.environments.finding import Environments, install_command
+from corral.engines.environments.finding import Environments
 from corral.engines.environments.installing import compute_digest
 from corral.engines.machine_share import Examination
 from corral.work import EngineUnavailableError
@@ -33,14 +33,16 @@ def examine_environment(kind: EngineKind, environments: Environments, cards: Seq
     built = f"an environment of its own ({installed.variant}, {installed.packages} packages)"
     environment = next((known for known in kind.environments if known.variant == installed.variant), None)
     if environment is None or compute_digest(environment) != installed.digest:
-        fix = f"{install_command(kind)} --variant {installed.variant}"
+        fix = environments.write_command(kind, installed.variant)
         return Examination(what=f"{built}, built from another locked file than this version of Corral has", fix=fix)
-    if (problem := find_problem(kind, environment, cards)) is not None:
+    if (problem := find_problem(kind, environment, cards, environments)) is not None:
         return Examination(what=f"{built}; {problem.what}", fix=problem.fix)
     return Examination(what=built)
 
 
-def find_problem(kind: EngineKind, environment: EngineEnvironment, cards: Sequence[Card]) -> Examination | None:
+def find_problem(
+    kind: EngineKind, environment: EngineEnvironment, cards: Sequence[Card], environments: Environments
+) -> Examination | None:
     """Return why an environment is not the one for the GPUs of this machine; None where all is well or unknown."""
     if not cards:
         return None
@@ -49,7 +51,7 @@ def find_problem(kind: EngineKind, environment: EngineEnvironment, cards: Sequen
         if other is None or not any(runs_on(other.kernels, card) for card in cards):
             return None
         what = f"it has no libraries for {', '.join(sorted({card.name for card in cards}))}"
-        return Examination(what=what, fix=f"{install_command(kind)} --variant {other.variant}")
+        return Examination(what=what, fix=environments.write_command(kind, other.variant))
     refused = [card for card in cards if runs_on(environment.kernels, card) is False]
     if not refused:
         return None

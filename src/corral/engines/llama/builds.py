@@ -26,7 +26,7 @@ def look_for_builds(environments: Environments) -> Installed:
         builtin = make_builtin(environments.require(LLAMA).python)
     except EngineUnavailableError:
         builtin = None
-    return Installed(find_program=shutil.which, builtin=builtin)
+    return Installed(find_program=shutil.which, builtin=builtin, install=environments.write_command(LLAMA))
 
 
 def check_program(program: Program) -> None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corral.engine_kinds import LLAMA
-from corral.engines.environments.finding import install_command
 from corral.engines.llama.inputs import LlamaOptions
 from corral.processes.server import HOST
 from corral.work import EngineUnavailableError
@@ -63,6 +62,8 @@ class Installed:
     """Finds a program by name or path, as `shutil.which` does."""
     builtin: Program | None
     """The server out of `xllamacpp`, where that is installed."""
+    install: str = f"corral engines install {LLAMA.name}"
+    """The command that installs it."""
 
 
 def make_builtin(python: str) -> Program:
@@ -89,7 +90,7 @@ def choose_program(options: LlamaOptions, installed: Installed, *, gpu: bool) ->
     if installed.builtin is not None:
         return installed.builtin
     what = "the llama engine is not installed: no library 'xllamacpp', and no 'llama-server' on PATH"
-    raise EngineUnavailableError(what, hint=install_command(LLAMA))
+    raise EngineUnavailableError(what, hint=installed.install)
 
 
 def _make_server(path: str) -> Program:
