@@ -45,6 +45,8 @@ KINDS: Mapping[type[Shape], type] = {
     shapes.QueueShape: values.QueueSettings,
     shapes.RetentionShape: values.Retention,
     shapes.RouteShape: values.Route,
+    run_shapes.ComposeShape: run_values.Compose,
+    run_shapes.ContainerShape: run_values.Container,
     run_shapes.RunShape: run_values.Run,
     shapes.SecretShape: values.SecretKey,
     shapes.ServerShape: values.ServerRules,

@@ -13,7 +13,7 @@ from corral.cluster.destinations import check_pattern, is_plain_path
 from corral.cluster.document import Document, YamlPath
 from corral.cluster.machine_shapes import GpuShape, NodeShape, Shape
 from corral.cluster.preset_checks import find_preset_problems
-from corral.cluster.run_shapes import RunShape
+from corral.cluster.run_shapes import RUN_KINDS, RunShape, find_kind_problems
 from corral.cluster.secrecy import is_secret
 from corral.cluster.shape import (
     ClusterShape,
@@ -256,17 +256,22 @@ def _check_way(engine: str, instance: InstanceShape, at: YamlPath, references: R
 
 
 def _check_run(engine: str, run: RunShape, at: YamlPath, references: References) -> None:
-    kinds = [kind for kind in ("preset", "command") if references.is_written((*at, kind))]
+    kinds = [kind for kind in RUN_KINDS if references.is_written((*at, kind))]
     if not kinds and not _has_unknown_key(RunShape, at, references):
-        what, hint = "`run` does not say what to start", "add `preset: NAME`, or `command: [program, argument]`"
+        what, hint = (
+            "`run` does not say what to start",
+            "add `preset: NAME`, `command: [program, argument]` or `container: {image: NAME}`",
+        )
         references.document.report("cluster.missing_key", what, at=at, hint=hint)
     if len(kinds) > 1:
-        what = f"`run` has both {' and '.join(f'`{kind}`' for kind in kinds)}"
+        what = f"`run` starts several things: {', '.join(f'`{kind}`' for kind in kinds)}"
         references.report_conflict(what, (*at, kinds[-1]), "keep one of them")
     references.check_known(run.preset, list_presets(), "preset", (*at, "preset"))
     if run.preset in list_presets():
         for key, what, hint in find_preset_problems(engine, run):
             references.report_conflict(what, (*at, key), hint)
+    for key, what, hint in find_kind_problems(engine, run):
+        references.report_conflict(what, (*at, key) if references.is_written((*at, key)) else at, hint)
     if run.always and run.idle is not None:
         what = "a server that always runs is never idle"
         references.report_conflict(what, (*at, "idle"), "keep one of `always` and `idle`")

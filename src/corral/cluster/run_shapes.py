@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic.alias_generators import to_camel
 
 from corral.cluster.fields import (
     AbsolutePath,
@@ -20,6 +22,7 @@ from corral.cluster.fields import (
     wrong,
 )
 from corral.cluster.machine_shapes import Shape
+from corral.engine_kinds import ENGINES
 
 
 def _split_command(value: object) -> object:
@@ -38,6 +41,28 @@ Command = Annotated[
 ]
 
 
+ContainerProgram = Literal["docker", "podman"]
+
+
+class ComposeShape(Shape):
+    """A service of a Compose file; the file gets its port and GPU as `${CORRAL_PORT}` and `${CORRAL_GPU}`."""
+
+    file: FilePath = Field(description="The Compose file.")
+    service: Text = Field(description="The service in it; those that it depends on are not started.")
+    program: ContainerProgram = Field("docker", description="The program that has the command `compose`.")
+
+
+class ContainerShape(Shape):
+    """A container of an image, removed when it ends."""
+
+    image: Text = Field(description="The image; pull it beforehand: a start waits no longer than `readyWithin`.")
+    program: ContainerProgram = Field("docker", description="The program that runs it.")
+    port: Port | None = Field(
+        None, description="The port on which it listens within the container. Default: the engine's usual one."
+    )
+    volumes: tuple[Text, ...] = Field((), description="Folders that it gets: `/home/ada/models:/models`.")
+
+
 class RunShape(Shape):
     """How Corral runs an instance's server itself: started when a task needs it, ended whole."""
 
@@ -50,7 +75,16 @@ class RunShape(Shape):
         description="A program of this machine and its arguments, as a list or as a shell would read them; no shell "
         "runs. `{port}` is the port that it must listen on, at 127.0.0.1.",
     )
-    arguments: tuple[Text, ...] = Field((), description="More arguments, after the command's own or the preset's.")
+    systemd: Text | None = Field(
+        None,
+        description="A unit of systemd: of Corral's user, or of the system where Corral runs as root. The unit says "
+        "itself which GPU it uses; `port` is the one on which it listens.",
+    )
+    compose: ComposeShape | None = Field(None, description="A service of a Compose file.")
+    container: ContainerShape | None = Field(None, description="A container of an image.")
+    arguments: tuple[Text, ...] = Field(
+        (), description="More arguments, after those of the command, the preset or the image."
+    )
     folder: FilePath | None = Field(
         None,
         description="The folder that it runs in; of a preset, the one that has the program. Default: the user's home.",
@@ -76,3 +110,22 @@ class RunShape(Shape):
     always: bool = Field(
         False, strict=True, description="Start it with Corral, and again whenever it ends; it is never idle."
     )
+
+
+RUN_KINDS = ("preset", "command", "systemd", "compose", "container")
+"""The keys of which `run` has one."""
+
+
+def find_kind_problems(engine: str, run: RunShape) -> Iterator[tuple[str, str, str]]:
+    """Yield the key, the problem and the hint of what a unit, a service or a container cannot have, or must have."""
+    if run.systemd is not None and run.port is None:
+        yield "port", f"the port of the unit {run.systemd!r} is not named", "add `port`, on which the unit listens"
+    fixed = ("arguments", "env", "env_from") if run.systemd else ("arguments",) if run.compose else ()
+    for key in fixed:
+        if getattr(run, key):
+            what = f"`{to_camel(key)}` of a {'unit' if run.systemd else 'service'} is in its own file"
+            yield to_camel(key), what, "write it there"
+    if run.container is not None and run.container.port is None and engine in ENGINES:
+        program = ENGINES[engine].program
+        if program is None or program.port is None:
+            yield "container", f"the port within a container of {engine} is not known", "add `port` to `container`"

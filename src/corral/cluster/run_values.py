@@ -11,6 +11,27 @@ READY_WITHIN = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Compose:
+    """A service of a Compose file."""
+
+    file: str
+    service: str
+    program: str = "docker"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """A container of an image."""
+
+    image: str
+    program: str = "docker"
+    port: int | None = None
+    """The port within it; None is the engine's usual one."""
+    volumes: tuple[str, ...] = ()
+    """`/home/ada/models:/models`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """A server that Corral starts when it is needed, and ends whole."""
 
@@ -18,6 +39,10 @@ class Run:
     """The name of a program in `corral.presets`; None where `command` says what to start."""
     command: tuple[str, ...] = ()
     """A program of this machine and its arguments; `{port}` in them is the port."""
+    systemd: str | None = None
+    """A unit of systemd."""
+    compose: Compose | None = None
+    container: Container | None = None
     arguments: tuple[str, ...] = ()
     """More arguments, after the command's own."""
     folder: str | None = None

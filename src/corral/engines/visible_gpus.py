@@ -22,6 +22,7 @@ VARIABLES = (
 )
 _ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _INTEL = "0x8086"
+_AMD = "0x1002"
 _CARD = re.compile(r"card\d+")
 
 
@@ -58,6 +59,21 @@ def list_visible(gpus: Sequence[str], *, root: Path = Path("/")) -> dict[str, st
             else {}
         ),
     }
+
+
+def list_device_files(gpu: str | None, *, root: Path = Path("/")) -> tuple[str, ...]:
+    """Return the files by which a container has a GPU of AMD or Intel: its render node, and for AMD the one of KFD.
+
+    Without such a GPU, or where the kernel does not name its render node, there are none. `root` has /dev and /sys.
+    """
+    if gpu is None or not is_address(gpu):
+        return ()
+    node = root / "dev/dri/by-path" / f"pci-{gpu}-render"
+    if not node.exists():
+        return ()
+    is_amd = _read_text(root / "sys/bus/pci/devices" / gpu / "vendor") == _AMD
+    files = (node.resolve(), *((root / "dev/kfd",) if is_amd else ()))
+    return tuple(f"/{file.relative_to(root.resolve())}" for file in files)
 
 
 def _find_numbers(addresses: Sequence[str], listed: Sequence[str]) -> list[int]:

@@ -42,6 +42,11 @@ class BoundedLog:
         self._unfinished = b""
 
     @property
+    def path(self) -> Path:
+        """The file of its newest part."""
+        return self._path
+
+    @property
     def tail(self) -> tuple[str, ...]:
         """The last lines that are not empty, oldest first; long ones are cut."""
         last = make_printable(self._unfinished)

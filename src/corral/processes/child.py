@@ -84,6 +84,11 @@ class ChildProcess:
         return self._process.returncode is None and self._ending is None
 
     @property
+    def was_killed(self) -> bool:
+        """Whether it ended by SIGKILL, and so without doing anything more."""
+        return self._process.returncode == -signal.SIGKILL
+
+    @property
     def pid(self) -> int:
         """Its process id, which is the id of its process group too."""
         return self._process.pid

@@ -1,13 +1,15 @@
-"""Keeps one program below Corral: `python -m corral.processes.keeper <grace in seconds> <program> <argument>...`.
+"""Keeps one program below Corral: `python -m corral.processes.keeper <grace in seconds> <clean-up> <program>...`.
 
 It adopts whatever the program leaves behind, and ends all of it when its standard input ends (Corral has gone, however
 it died) or when it gets SIGTERM. The program gets SIGTERM first, and SIGKILL after the grace. The keeper ends as the
-program did, so that Corral sees how that was. It is a process of its own, because only a parent sees what a program
-leaves, and because Corral cannot clean up after its own SIGKILL.
+program did, so that Corral sees how that was. A container that a program has others run does not descend from it: the
+clean-up, commands as JSON, ends that. It is a process of its own, because only a parent sees what a program leaves, and
+because Corral cannot clean up after its own SIGKILL.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import signal
@@ -18,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from corral.processes.kernel import adopt_orphans, be_killed_before_the_server, leave_as
+from corral.processes.outside import clean_up
 from corral.processes.programs import Programs
 
 
@@ -27,7 +30,7 @@ def main() -> None:
     adopt_orphans()
     programs = Programs()
     process = programs.start(
-        sys.argv[2:],
+        sys.argv[3:],
         environment=os.environ,
         cwd=Path.cwd(),
         stdin=subprocess.DEVNULL,
@@ -41,6 +44,7 @@ def main() -> None:
     ends.get()
     _stop(process, grace_s=float(sys.argv[1]))
     programs.end_all()
+    clean_up(json.loads(sys.argv[2]))
     leave_as(process.wait())
 
 

@@ -8,6 +8,7 @@ reason.
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ import aiohttp
 from corral.errors import CorralError, Kind
 from corral.processes.bounded_log import BoundedLog
 from corral.processes.child import ChildProcess
+from corral.processes.outside import COMMAND_S, Commands, clean_up, forget, note
 from corral.processes.restarts import History, OutOfUse, RestartRules, add_end, decide_start
 
 HOST = "127.0.0.1"
@@ -50,6 +52,10 @@ class ServerProgram:
     """Where it runs; None is where this process does."""
     stop_grace_s: float = 2.0
     """Between SIGTERM and SIGKILL."""
+    clean_up: Commands = ()
+    """Ends what the program has others do for it, and what was left of that, before each start and after each end."""
+    log_command: tuple[str, ...] | None = None
+    """Prints what the server prints, where the program does not."""
 
 
 class ServerStartError(CorralError):
@@ -89,6 +95,7 @@ class Server:
         self._turn = asyncio.Lock()
         self._history = History()
         self._process: ChildProcess | None = None
+        self._logger: ChildProcess | None = None
         self._stopped: ChildProcess | None = None
         self._url = ""
         self._ready_at: float | None = None
@@ -161,7 +168,7 @@ class Server:
         self._ready_at = None
         if process is not None:
             self._stopped = process
-            await process.end(grace_s=self._program.stop_grace_s + _END_MARGIN_S)
+            await self._end(process, grace_s=self._program.stop_grace_s)
 
     async def _note_end(self) -> None:
         if self._process is None or not self.has_ended:
@@ -170,7 +177,20 @@ class Server:
         now = asyncio.get_running_loop().time()
         self._history = add_end(self._history, ready_at=self._ready_at, now=now, rules=self._rules)
         self._ready_at = None
-        await process.end()
+        await self._end(process)
+
+    async def _end(self, process: ChildProcess, *, grace_s: float = 0.0) -> None:
+        """End a process, what it left with others, and what reads its log."""
+        commands, logger = self._program.clean_up, self._logger
+        margin_s = _END_MARGIN_S + len(commands) * COMMAND_S if grace_s or commands else 0.0
+        await process.end(grace_s=grace_s + margin_s)
+        if commands:
+            if process.was_killed:
+                await asyncio.to_thread(clean_up, commands)
+            forget(self._log.path)
+        if logger is not None:
+            self._logger = None
+            await logger.end()
 
     def _decide_start(self) -> float:
         """Return from when on it can be started. Raises: ServerOutOfUseError."""
@@ -183,27 +203,31 @@ class Server:
     async def _start(self, within_s: float, waiting: Callable[[float], None]) -> str:
         program = self._program
         port = await self._find_port()
-        keeper = (sys.executable, "-P", "-m", "corral.processes.keeper", f"{program.stop_grace_s:g}")
         environment = await asyncio.to_thread(program.environment, port)
-        process = await ChildProcess.start(
-            (*keeper, *program.command(port)), environment, self._log, folder=program.folder
-        )
+        if program.clean_up:
+            await asyncio.to_thread(clean_up, program.clean_up)
+            note(self._log.path, program.clean_up)
+        command = (*_name_keeper(program.stop_grace_s, program.clean_up), *program.command(port))
+        process = await ChildProcess.start(command, environment, self._log, folder=program.folder)
+        if program.log_command is not None:
+            command = (*_name_keeper(0.0), *program.log_command)
+            self._logger = await ChildProcess.start(command, environment, self._log, folder=program.folder)
         self._process, self._url = process, f"http://{HOST}:{port}"
         try:
             async with asyncio.timeout(within_s):
                 await self._wait_until_ready(process, waiting)
         except TimeoutError as error:
-            await process.end(grace_s=program.stop_grace_s + _END_MARGIN_S)
+            await self._end(process, grace_s=program.stop_grace_s)
             what = f"{program.name} was not ready within {within_s:g}s: {self._list_last_lines()}"
             raise ServerLateError(what, where=self._url + program.health_path) from error
         except asyncio.CancelledError:  # not a failure of the server
             self._process, self._stopped = None, process
             process.kill()
-            await process.end()
+            await self._end(process)
             raise
         except BaseException:
             process.kill()
-            await process.end()
+            await self._end(process)
             raise
         self._ready_at = asyncio.get_running_loop().time()
         return self._url
@@ -247,6 +271,12 @@ class Server:
 
     def _list_last_lines(self) -> str:
         return "; ".join(self._log.tail[-4:]) or "it printed nothing"
+
+
+def _name_keeper(grace_s: float, commands: Commands = ()) -> tuple[str, ...]:
+    """Return the command of a keeper, to which that of its program is added."""
+    noted = json.dumps([list(command) for command in commands])
+    return (sys.executable, "-P", "-m", "corral.processes.keeper", f"{grace_s:g}", noted)
 
 
 def _choose_port() -> int:

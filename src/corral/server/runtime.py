@@ -28,6 +28,7 @@ from corral.engines.surveying import Surveyor
 from corral.notifications.notifier import Notifier
 from corral.operations.reloading import LocalCluster
 from corral.processes.leftovers import sweep
+from corral.processes.outside import end_left
 from corral.server import presence
 from corral.server.api import create_app, end_streams
 from corral.server.connections import make_server_config, raise_descriptor_limit
@@ -242,7 +243,7 @@ def _clear_leftovers(data_dir: Path) -> None:
     """Remove what a server that was killed left: engine processes, and folders of attempts."""
     logs = data_dir / "logs"
     logs.mkdir(exist_ok=True)
-    ended = sweep(logs)
+    ended = sweep(logs) + end_left(logs)
     if ended:
         log.info("leftover_processes_ended", count=ended)
     shutil.rmtree(data_dir / "scratch", ignore_errors=True)

@@ -36,7 +36,12 @@ def test_preset_is_read_with_its_folder_and_arguments() -> None:
         ("comfyui", "{preset: comfyuu, folder: /x}", "there is no preset 'comfyuu'", "did you mean `comfyui`"),
         ("comfyui", "{preset: comfyui}", "the folder of ComfyUI is not named", "add `folder: ~/ComfyUI`"),
         ("comfyui", "{preset: ollama}", "Ollama is not a server of comfyui", "engines: {ollama: {instances: [...]}}"),
-        ("ollama", "{preset: ollama, command: [ollama]}", "has both `preset` and `command`", "keep one of them"),
+        (
+            "ollama",
+            "{preset: ollama, command: [ollama]}",
+            "starts several things: `preset`, `command`",
+            "keep one of them",
+        ),
         ("ollama", "{folder: /x}", "does not say what to start", "add `preset: NAME`"),
         ("openai", "{preset: vllm}", "vLLM is started without `MODEL`", "add `arguments: [...]` with `MODEL`"),
     ],

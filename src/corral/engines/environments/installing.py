@@ -42,7 +42,7 @@ from corral.processes.leftovers import MARK, make_mark
 
 _LOCK_FILE = ".lock"
 _LOG_FILE = "install.log"
-_KEEPER = ("-P", "-m", "corral.processes.keeper", "2")
+_KEEPER = ("-P", "-m", "corral.processes.keeper", "2", "[]")
 """Ends uv when this process ends, however that is; two seconds for it to finish a file."""
 
 

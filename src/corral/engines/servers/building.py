@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import psutil
@@ -17,8 +18,8 @@ from corral.engines.llama.vulkan import VISIBLE, VulkanDevice, choose_devices, l
 from corral.engines.machine_share import drop_secrets
 from corral.engines.servers.directory import Directory
 from corral.engines.servers.engine import InstanceServer, ListingInstanceServer
-from corral.engines.servers.recipe import Recipe, fill_environment, fill_port, make_recipe
-from corral.engines.visible_gpus import list_visible
+from corral.engines.servers.recipe import Recipe, Surroundings, fill_environment, fill_port, make_recipe
+from corral.engines.visible_gpus import list_device_files, list_visible
 from corral.processes.bounded_log import BoundedLog
 from corral.processes.leftovers import MARK, make_mark
 from corral.processes.restarts import RestartRules
@@ -28,6 +29,7 @@ from corral.work import Engine
 
 LOGS_FOLDER = "servers"
 """Below the folder of logs."""
+_OWNER_DIGITS = 8
 _STOP_GRACE_S = 10.0
 """Between SIGTERM and SIGKILL: what a server writes out, and what it started, ends in order; docker's own grace."""
 
@@ -47,14 +49,15 @@ def build_instance_server(
     Raises: ProblemsError when the engine's options are wrong.
     """
     assert instance.run is not None, "its slot is made for what Corral runs"
-    recipe = make_recipe(
-        ENGINES[settings.name],
-        instance.name,
-        instance.run,
+    here = Surroundings(
         home=Path.home(),
-        has_gpu=gpu is not None,
+        owner=sha256(os.fsencode(log_dir.resolve())).hexdigest()[:_OWNER_DIGITS],
+        gpu=gpu,
+        gpu_files=list_device_files(gpu),
+        is_root=os.geteuid() == 0,
         exists=lambda program: shutil.which(program) is not None,
     )
+    recipe = make_recipe(ENGINES[settings.name], instance.name, instance.run, here)
     program = ServerProgram(
         name=recipe.title,
         command=lambda port: fill_port(recipe.make_command(), port),
@@ -63,6 +66,8 @@ def build_instance_server(
         port=recipe.port,
         folder=recipe.folder,
         stop_grace_s=_STOP_GRACE_S,
+        clean_up=recipe.clean_up,
+        log_command=recipe.log_command,
     )
 
     def make_adapter(url: str) -> Engine:
@@ -75,7 +80,7 @@ def build_instance_server(
         recipe,
         server,
         make_adapter,
-        measure_memory=measure_main_memory if gpu is None else lambda _: None,
+        measure_memory=measure_main_memory if gpu is None and recipe.is_process else lambda _: None,
     )
     directory.enter(settings.name, instance.name, engine)
     return engine
@@ -105,8 +110,8 @@ def make_environment(
     return {
         **drop_secrets(base),
         "PYTHONUNBUFFERED": "1",  # so that what it prints is in the log when it ends
-        **list_visible(() if gpu is None else (gpu,)),
-        **list_vulkan(gpu, find_devices),
+        **(list_visible(() if gpu is None else (gpu,)) if recipe.is_process else {}),
+        **(list_vulkan(gpu, find_devices) if recipe.is_process else {}),
         **fill_environment(recipe, port),
         **{name: credentials.read_secret(variable) for name, variable in recipe.secrets.items()},
         MARK: make_mark(log_dir),
