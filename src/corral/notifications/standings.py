@@ -85,7 +85,10 @@ class TrialAnswer:
 
 def describe(cluster: Cluster, standings: Sequence[Standing], now: datetime) -> ReceiversAnswer:
     """Describe the receivers of the cluster file, and others for which there are messages."""
-    known = {(standing.channel, standing.receiver): standing for standing in standings}
+    known: dict[tuple[Channel, str], Standing] = {}
+    for standing in standings:  # the URLs of one server are one receiver: their paths are not shown
+        shown = (standing.channel, show_receiver(standing.receiver))
+        known[shown] = standing if shown not in known else _join(known[shown], standing)
     items = [
         _describe(channel, name, when, known.pop((channel, name), None), _find_quiet_end(channel, name, cluster, now))
         for channel, name, when in _list_receivers(cluster)
@@ -125,6 +128,21 @@ async def _try(channel: Channel, name: str, cluster: Cluster, environ: Mapping[s
     return Trial(name=name, channel=channel, problem=None, hint=None)
 
 
+def _join(first: Standing, second: Standing) -> Standing:
+    both = (first, second)
+    return Standing(
+        channel=first.channel,
+        receiver=first.receiver,
+        pending=first.pending + second.pending,
+        oldest_at=min(filter(None, (standing.oldest_at for standing in both)), default=None),
+        next_at=min(filter(None, (standing.next_at for standing in both)), default=None),
+        tries=max(first.tries, second.tries),
+        problem=first.problem or second.problem,
+        sent_at=max(filter(None, (standing.sent_at for standing in both)), default=None),
+        given_up=first.given_up + second.given_up,
+    )
+
+
 def _list_receivers(cluster: Cluster) -> Iterator[tuple[Channel, str, tuple[Occasion, ...]]]:
     for target in cluster.notify:
         yield Channel.NOTIFY, target.to, target.when
@@ -147,7 +165,7 @@ def _describe(
     quiet_until: datetime | None,
 ) -> ReceiverAnswer:
     return ReceiverAnswer(
-        name=show_receiver(name),
+        name=name,
         channel=channel,
         when=when,
         pending=0 if standing is None else standing.pending,
