@@ -1,4 +1,4 @@
-"""Conditions of the server that are worth a message when they begin: a full disk, a slot that does not work. Pure.
+"""Conditions that are worth a message when they begin: a full disk, slots that do not work, GPUs that yield. Pure.
 
 What was reported is stored, so that a server that starts again does not report it again. A condition has to last a
 little before it is reported, and to be gone a little before it can be reported anew: engines start again by themselves.
@@ -27,12 +27,19 @@ class Condition:
 
 
 def list_conditions(alarms: Iterable[Alarm], places: Iterable[PlaceView]) -> Iterator[Condition]:
-    """List what holds now, of alarms and slots."""
+    """List what holds now, of alarms and slots; a device that has several places is listed with each."""
     for alarm in alarms:
         if alarm.name == disk.ALARM:
             data: dict[str, Json] = {"what": alarm.what, "hint": alarm.hint}
             yield Condition(name=alarm.name, occasion=Occasion.DISK_LOW, data=data)
     for place in places:
+        if place.yielding is not None:
+            data = {
+                "device": place.device.name,
+                "to": place.yielding.to,
+                "since": place.yielding.since.isoformat(),
+            }
+            yield Condition(name=f"yield/{place.device.name}", occasion=Occasion.SLOT_YIELDS, data=data)
         if place.use is not None and place.use.problem is not None:
             device = place.device.name
             data = {"slot": device, "reason": f"the GPU cannot be used: {place.use.problem}"}

@@ -19,8 +19,8 @@ from corral.work import Json
 LINES = 500
 """Read in one transaction."""
 _ENDED = "('succeeded', 'failed', 'cancelled')"
-_LINES = {"forecast_missed": Occasion.FORECAST_MISSED, "slot_yields": Occasion.SLOT_YIELDS}
-"""Kinds of lines that are worth a message by themselves."""
+_MISSED = "forecast_missed"
+"""The kind of the line of a batch whose deadline cannot be met any more."""
 
 
 async def derive(pool: Pool, epoch: int, cluster: Cluster) -> int:
@@ -33,7 +33,8 @@ async def derive(pool: Pool, epoch: int, cluster: Cluster) -> int:
         horizon = await story.read_horizon(connection)
         lines = await _read_lines(connection, cursor, horizon)
         end = lines[-1]["id"] if len(lines) == LINES else max(horizon, cursor)
-        happenings = [_describe_line(line) for line in lines if line["kind"] in _LINES or line["state"] == "failed"]
+        happenings = [_describe_miss(line) for line in lines if line["kind"] == _MISSED]
+        happenings += [_describe_failure(line) for line in lines if line["state"] == "failed"]
         batches = sorted({line["batch_id"] for line in lines if line["batch_id"] is not None})
         happenings += await _list_ended(connection, batches, end, every=wants_every_batch(cluster))
         messages: list[NewMessage] = []
@@ -52,25 +53,19 @@ async def _read_lines(connection: Connection, after: int, up_to: int) -> Sequenc
           coalesce(e.data->'error', t.error) as error, t.name, t.engine, t.owner,
           b.name as batch_name, b.webhook, b.notify
         from events e left join tasks t on t.id = e.task_id left join batches b on b.id = e.batch_id
-        where e.id > $1 and e.id <= $2 and (e.data->>'state' in {_ENDED} or e.kind = any($3))
+        where e.id > $1 and e.id <= $2 and (e.data->>'state' in {_ENDED} or e.kind = $3)
         order by e.id limit {LINES}
         """,
         after,
         up_to,
-        list(_LINES),
+        _MISSED,
     )
 
 
-def _describe_line(line: Row) -> Happening:
-    occasion = _LINES.get(line["kind"])
-    if occasion is None:
-        return _describe_failure(line)
-    if occasion is Occasion.SLOT_YIELDS:
-        data = {name: line["data"].get(name) for name in ("device", "to", "since")}
-        return Happening(occasion=occasion, key=f"line/{line['id']}", at=line["at"], data=data)
+def _describe_miss(line: Row) -> Happening:
     data = {name: line["data"].get(name) for name in ("by", "ready_at", "open")}
     return Happening(
-        occasion=occasion,
+        occasion=Occasion.FORECAST_MISSED,
         key=f"batch/{line['batch_id']}/forecast_missed",
         at=line["at"],
         batch=line["batch_id"],

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from aiohttp import web
 
 from builders import a_task
 from corral.cluster.receivers import Occasion, WebhookReceiver
 from corral.errors import Problem
+from corral.slots.device_use import Program
+from corral.slots.yielding import Yielding
 from corral.tasks.lifecycle import GivenUp
-from corral.tasks.store import story
 from corral.tasks.store.deadlines import note_missed, read_open_deadlines
 from corral.tasks.store.leading import take_lead
 from corral.tasks.store.pool import connect
 from corral.tasks.store.transitions import TaskChange, apply
 from doubles.queue_life import fail, succeed
+from doubles.slots_shown import a_place_view
 from doubles.webhook_receiver import Receiver
 
 from .conftest import QUICK, Post
@@ -240,11 +243,22 @@ async def test_a_deadline_that_cannot_be_met_is_reported_for_its_batch(post: Pos
     assert await post.pool.fetchval("select count(*) from outbox") == 1
 
 
-async def test_a_gpu_that_yields_is_reported_to_those_who_want_that(post: Post, receiver: Receiver) -> None:
+async def test_a_gpu_that_yields_is_reported_once_however_often_the_server_starts(
+    post: Post, receiver: Receiver
+) -> None:
     post.use(receivers=(WebhookReceiver(name="ci", url=receiver.url, when=(Occasion.SLOT_YIELDS,)),))
-    post.start()
-    data = {"device": "desk/gpu0", "to": "game.x86_64 (9.8 GiB)", "since": "2026-11-29T19:02:00+00:00"}
-    async with story.open_writing(post.pool) as writing:
-        await story.append(writing, [story.Entry(kind="slot_yields", data=data)])
-    await receiver.wait_for(lambda seen: len(seen.taken) == 1)
-    assert (receiver.taken[0][1]["type"], receiver.taken[0][1]["data"]) == ("slot.yields", data)
+    since = datetime(2026, 11, 29, 19, 2, tzinfo=UTC)
+    yielding = Yielding(programs=(Program(name="game.x86_64"),), since=since, seen_at=since)
+    post.board.show_slots(lambda: (replace(a_place_view("llama", device="desk/gpu0"), yielding=yielding),))
+    for _ in range(3):
+        post.start()
+        await post.wait_until("select exists (select from outbox_conditions)")
+        await post.wait_until(ALL_SENT)
+        await post.kill()
+    ((_, message),) = receiver.taken
+    assert message["type"] == "slot.yields"
+    assert message["data"] == {
+        "device": "desk/gpu0",
+        "to": "game.x86_64",
+        "since": "2026-11-29T19:02:00+00:00",
+    }
