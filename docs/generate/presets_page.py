@@ -21,7 +21,7 @@ def render() -> str:
 
 
 _OPENING = """`run: {preset: NAME}` of an instance starts one of these programs.
-[Engines](../concepts/engines.md#servers-that-corral-runs) has what else `run` takes.
+[The guide](../guides/run-your-servers.md) shows how.
 *Started* means that this version was started through Corral, on a machine without a GPU, and ran a task. *From its
 documentation* means that it was read about, and not started.
 
