@@ -403,7 +403,7 @@ def estimate_start(snapshot: Snapshot, task: QueuedTask) -> datetime | None:
     """Estimate when the task starts, if nothing else arrives; None when nothing open could run it."""
     play = _Play(snapshot)
     line = Line(
-        [queued for queued in snapshot.tasks if not play.room.queue(queued.queue).paused],
+        [queued for queued in snapshot.tasks if play.is_before(queued, task)],
         account=Account(snapshot.fair),
         queues=snapshot.queues,
         bounds=snapshot.bounds,
@@ -436,6 +436,13 @@ class _Play:
         if find_share(task, place) is Share.MEMORY:
             return self._ends[place.id]
         return max(self._ends[other.id] for other in self.room.list_side_by_side(place))
+
+    def is_before(self, queued: QueuedTask, task: QueuedTask) -> bool:
+        """Whether a task can take a place before another: what waits for its own hours is not in the way until then."""
+        return not self.room.queue(queued.queue).paused and (not self._is_held(queued) or self._is_held(task))
+
+    def _is_held(self, task: QueuedTask) -> bool:
+        return self._openings.waits_for_cheap(task) or not self._openings.is_queue_open(task.queue)
 
     def find_first_free(self, task: QueuedTask) -> list[Place]:
         """The places of one node that the task could have first; empty when no node could give them."""

@@ -25,7 +25,7 @@ from corral.scheduling.values import (
     Rule,
     TaskClass,
 )
-from doubles.scheduling_values import NOW, a_place, a_queued, a_snapshot, ago
+from doubles.scheduling_values import NOW, a_place, a_queued, a_running, a_snapshot, ago
 
 HOUR = timedelta(hours=1)
 LEAST = timedelta(minutes=30)
@@ -154,6 +154,13 @@ def test_its_explanation_says_from_when_power_is_cheaper():
     )
     assert explanation.slots == {"node/gpu0": "free, but power is cheaper from 22:00, and it waits for that"}
     assert explanation.may_start_at == NOW + 10 * HOUR
+
+
+def test_what_waits_for_cheap_power_is_not_in_the_way_of_others():
+    running = a_running(expected_end=NOW + HOUR)
+    tasks = a_queued(1, waits_for_cheap=True, queued_at=ago(99)), a_queued(2)
+    snapshot = a_snapshot(tasks, [a_place(running=running)], bounds=BOUNDS)
+    assert explain(snapshot, 2).may_start_at == NOW + HOUR
 
 
 def test_others_have_the_slot_meanwhile():
