@@ -181,7 +181,7 @@ def _change_gates(
         terminal.put_json(answer)
         return
     for slot in answer["items"]:
-        terminal.put(f"{slot['id']}: {_format_gate(slot)}")
+        terminal.put(f"{slot['id']}: {format_gate(slot)}")
 
 
 def _put_slots(answer: Json) -> None:
@@ -230,8 +230,6 @@ def _format_others(device: Json) -> str:
 def _list_notes(slot: Json) -> Iterator[str]:
     if slot["problem"]:
         yield slot["problem"]
-    if slot.get("closes_at") and not slot.get("opens_at"):
-        yield f"its hours end at {format_clock(slot['closes_at'])}"
     if place := slot.get("computes_on"):  # a server of an earlier version does not report it
         yield f"computes on {place}"
     if caution := slot.get("caution"):
@@ -243,14 +241,17 @@ def _make_row(slot: Json) -> tuple[object, ...]:
     held: Json = slot["held"] or {}
     by = f"{held['label']} of {held['owner']}" if held and held["owner"] else held.get("label")
     models = ", ".join(_format_model(model) for model in slot["resident"])
-    return (slot["id"], _format_gate(slot), models, running.get("task"), _format_end(running), by)
+    return (slot["id"], format_gate(slot), models, running.get("task"), _format_end(running), by)
 
 
-def _format_gate(slot: Json) -> str:
+def format_gate(slot: Json) -> str:
+    """Print whether a slot takes tasks, and from or until when."""
     if slot["gate"] == "open" and slot["problem"]:
         return "does not work"
     if slot["gate"] == "open" and slot.get("opens_at"):  # a server of an earlier version knows no hours
         return f"opens {format_clock(slot['opens_at'])}"
+    if slot["gate"] == "open" and slot.get("closes_at"):
+        return f"open until {format_clock(slot['closes_at'])}"
     return slot["gate"] + (f" ({slot['gate_reason']})" if slot["gate_reason"] else "")
 
 
