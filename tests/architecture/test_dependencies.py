@@ -16,6 +16,7 @@ from architecture.house import REPOSITORY
 USED_BY_NAME = {
     "httptools": "uvicorn's protocol of that name, which the server runs",
     "piper-tts": "a program of its own: its licence is another",
+    "tzdata": "zoneinfo's time zones, where the system has none",
 }
 """Distributions that no module of Corral imports, with the reason for each."""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from corral.engine_kinds import OLLAMA, OPENAI
 from corral.scheduling.explaining import explain
 from corral.scheduling.place_table import PlaceTable
 from corral.scheduling.policy import decide
@@ -38,18 +41,26 @@ def test_a_model_that_is_nowhere_keeps_only_its_own_tasks_waiting() -> None:
     assert decision.waiting == {1: Rule.MODEL_MISSING}
 
 
-def test_a_task_whose_model_is_nowhere_says_how_to_bring_it() -> None:
-    snapshot = a_snapshot([a_queued(1, model="large")], [a_server("b/llama", "small"), a_server("a/llama")])
+@pytest.mark.parametrize(
+    ("engine", "bring"),
+    [
+        (OLLAMA.name, "bring it there with `corral models pull large --on a/server`"),
+        (OPENAI.name, "install it on its server, or name one that `corral models list --on all` shows"),
+    ],
+)
+def test_a_task_whose_model_is_nowhere_says_how_to_bring_it(engine: str, bring: str) -> None:
+    servers = [
+        a_place(f"{node}/server", engines=frozenset({engine}), models={engine: frozenset(models)})
+        for node, models in (("b", {"small"}), ("a", set[str]()))
+    ]
 
-    explanation = explain(snapshot, 1)
+    explanation = explain(a_snapshot([a_queued(1, engine=engine, model="large")], servers), 1)
 
     assert explanation.rule is Rule.MODEL_MISSING
-    pull = "corral models pull large --on a/llama"
     assert explanation.summary == (
-        f"large is not on any of the 2 slots where llama runs; bring it there with `{pull}`;"
-        " this task fails after 24h 00m without it"
+        f"large is not on any of the 2 slots where {engine} runs; {bring}; this task fails after 24h 00m without it"
     )
-    assert explanation.slots == {"a/llama": "does not have large", "b/llama": "does not have large"}
+    assert explanation.slots == {"a/server": "does not have large", "b/server": "does not have large"}
     assert explanation.may_start_at is None
 
 

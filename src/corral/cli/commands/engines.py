@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NAME = "engines"
 app = make_group(
-    "Install engines, and compare workflows with the instances that run them.",
+    "Install engines, and compare workflows with instances.",
     example_command="corral engines install whisper",
 )
 

@@ -21,7 +21,7 @@ Receiver = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Try this
 
 @app.command("list", epilog=make_example("corral notify list"))
 def list_(url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List receivers, how many messages wait for each, and the problem of its last try.
+    """List receivers, with their waiting messages and the last problem.
 
     They are `notify` and `webhooks` of the cluster file, and the webhooks of batches.
     """

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -23,10 +22,12 @@ from corral.cli.options import (
     make_example,
     make_group,
 )
-from corral.client.api import Api
 from corral.client.connection import call_server
 from corral.units import format_bytes, list_some, parse_duration
 from corral.work import Json
+
+if TYPE_CHECKING:
+    from corral.client.api import Api
 
 _FOLLOW_S = 0.5
 """Between two looks at a log that is followed."""
@@ -89,6 +90,7 @@ def logs(
     as_json: AsJson = False,
 ) -> None:
     """Print what the process of a slot's engine printed."""
+    import asyncio
 
     async def read(api: Api) -> None:
         answer = await api.get("/corral/v1/slots/logs", {"slot": slot, "lines": lines})
