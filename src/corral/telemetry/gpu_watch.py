@@ -77,13 +77,14 @@ class GpuWatch:
         """Look at every GPU; `now_s` is a clock that never jumps."""
         nvidia, problem = self._look_at_nvidia(now_s)
         kernel = self._look_at_kernel(now_s)
-        if any(use.processes for use in (*nvidia, *kernel)):
-            self._ownership.refresh(own)
+        pids = {process.pid for use in (*nvidia, *kernel) for process in use.processes or ()}
+        if pids:
+            self._ownership.refresh(own, pids, now_s)
         users = [
             *((use, self._tell_apart(use, own)) for use in nvidia),
             *((use, self._look_up(use, own)) for use in kernel),
         ]
-        self._ownership.forget_all_but({process.pid for use, _ in users for process in use.processes or ()})
+        self._ownership.forget_all_but(pids)
         return GpuLook(
             uses={use.identity: _make_device_use(use, whose) for use, whose in users if use.identity is not None},
             nvidia_problem=problem,

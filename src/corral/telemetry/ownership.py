@@ -22,6 +22,8 @@ from pathlib import Path, PurePosixPath
 from corral.processes.leftovers import MARK, is_of
 from corral.telemetry.machine import read_kernel_text
 
+LISTENERS_EVERY_S = 10.0
+"""The kernel takes some 9 ms for /proc/net/tcp, whatever is in it: as much as everything else of a look, many times."""
 _CONTAINER = re.compile(r"(?:docker|libpod|crio|cri-containerd|nerdctl)[-/]([0-9a-f]{64})|/([0-9a-f]{64})(?:/|$)")
 _FIRST_NAMESPACE = "pid:[4026531836]"
 """The machine's own process ids (PROC_PID_INIT_INO of include/linux/proc_ns.h)."""
@@ -75,6 +77,8 @@ class Ownership:
     """Where /proc is found."""
     _known: dict[int, tuple[str, Own, Process]] = field(default_factory=dict[int, tuple[str, Own, Process]])
     _listeners: Mapping[int, _Listener] = field(default_factory=dict[int, _Listener])
+    _listeners_due: float = 0.0
+    _ports: frozenset[int] = frozenset()
 
     @property
     def sees_the_machine(self) -> bool:
@@ -88,8 +92,14 @@ class Ownership:
         """Whether a process has one of the driver's files open; False where that cannot be read."""
         return any(target.startswith("/dev/nvidia") for target in self._list_open(pid))
 
-    def refresh(self, own: Own) -> None:
-        """Read who listens on the ports of instances; what is remembered of processes is read again if that changed."""
+    def refresh(self, own: Own, pids: Collection[int], now_s: float) -> None:
+        """Read who listens on the ports of instances, now and then and where one of these processes is new.
+
+        What is remembered of processes is read again if that changed. `now_s` never jumps.
+        """
+        if now_s < self._listeners_due and own.ports == self._ports and self._known.keys() >= set(pids):
+            return
+        self._listeners_due, self._ports = now_s + LISTENERS_EVERY_S, own.ports
         listeners = self._read_listeners(own.ports)
         if listeners != self._listeners:
             self._known.clear()

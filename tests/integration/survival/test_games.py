@@ -58,7 +58,8 @@ async def test_game_gets_the_gpu_and_the_night_goes_on_when_it_ends(tmp_path: Pa
             write_state(state, "used 0 10240", f"process 0 {game.pid} 9728 G 90", "busy 0 90")
             lost = await until(client, f"/corral/v1/tasks/{id}", lambda task: task["losses"] == 1)
             listed = await asyncio.to_thread(run, home, "slots", "list")
-            explained = await asyncio.to_thread(run, home, "tasks", "explain", str(id))
+            path = f"/corral/v1/tasks/{id}/explain"
+            explained = await until(client, path, lambda answer: answer["rule"] == "slots_closed")
             slots = await client.get("/corral/v1/slots")
             game.send_signal(signal.SIGKILL)
             game.wait()
@@ -75,7 +76,7 @@ async def test_game_gets_the_gpu_and_the_night_goes_on_when_it_ends(tmp_path: Pa
 
     assert (lost["state"], lost["attempts"], lost["error"]["code"]) == ("queued", 0, "attempt.yielded")
     assert re.search(r"desk/gpu0: yields to: game.x86_64 \(9\.5 GiB\) since \d\d:\d\d", listed.stderr), listed
-    assert "yields to game.x86_64 (9.5 GiB)" in explained.stdout
+    assert "yields to game.x86_64 (9.5 GiB)" in explained["summary"]
     assert slots["devices"][0]["programs"][0]["name"] == "game.x86_64"
     assert slots["devices"][0]["foreign"] == 10 * GIB
     assert (again["attempts"], back["attempts"]) == (0, 0)
