@@ -116,7 +116,7 @@ def test_choice_on_this_machine_is_the_processors_build_although_there_is_a_soft
 
 
 def test_doctor_says_that_a_gpu_is_unused_and_how_to_use_it() -> None:
-    assert examine_builds(has_gpu=False).fix is None
+    assert examine_builds(has_gpu=False, environments=Environments()).fix is None
     examination = examine_builds(has_gpu=True, environments=Environments())
     assert examination.what.endswith("sees no GPU, so its models are on the processor")
     assert "install a llama-server" in (examination.fix or "")
