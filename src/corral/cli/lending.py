@@ -14,6 +14,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 from typing import NoReturn, TypeVar
 from uuid import uuid4
@@ -93,30 +94,27 @@ async def _unless_interrupted(work: Awaitable[_T], signals: _Signals) -> _T:
 async def _run_program(holder: Holder, hold: Json, command: Sequence[str], signals: _Signals) -> int:
     mark = f"hold#{uuid4().hex}"
     environment = {**os.environ, **hold["environment"], MARK: mark}
-    passing, lifeline = os.pipe()
-    try:
-        keeper = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "corral.processes.lent", str(passing), f"{STOP_S:g}", *command),
-            env=environment,
-            pass_fds=(passing,),
-        )
-    except BaseException:
-        os.close(lifeline)
-        raise
-    finally:
-        os.close(passing)
-    try:
+    passing, kept = os.pipe()
+    with FileIO(kept, "wb") as lifeline:
+        try:
+            keeper = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "corral.processes.lent", str(passing), f"{STOP_S:g}", *command),
+                env=environment,
+                pass_fds=(passing,),
+            )
+        finally:
+            os.close(passing)
         code = await _keep_both(holder, keeper, lifeline, signals)
-    finally:
-        with suppress(OSError):  # closed where the hold was lost
-            os.close(lifeline)
     if code == -signal.SIGKILL:  # the keeper, perhaps: then nothing else ends what the program left
         await asyncio.to_thread(end_marked, mark, spare=os.getpid())
     return code
 
 
-async def _keep_both(holder: Holder, keeper: asyncio.subprocess.Process, lifeline: int, signals: _Signals) -> int:
-    """Renew the hold and pass signals on until the program has ended; return how it did."""
+async def _keep_both(holder: Holder, keeper: asyncio.subprocess.Process, lifeline: FileIO, signals: _Signals) -> int:
+    """Renew the hold and pass signals on until the program has ended; return how it did.
+
+    The lifeline is closed where the hold is lost.
+    """
     ending, keeping = asyncio.create_task(keeper.wait()), asyncio.create_task(holder.keep())
     waiting = asyncio.create_task(signals.get())
     try:
@@ -126,14 +124,13 @@ async def _keep_both(holder: Holder, keeper: asyncio.subprocess.Process, lifelin
             )
             if waiting.done():
                 number, from_terminal = waiting.result()
-                if not from_terminal:  # else the program has it already
+                if not from_terminal and not lifeline.closed:  # a terminal's has reached the program already
                     with suppress(OSError):
-                        os.write(lifeline, bytes([number]))
+                        lifeline.write(bytes([number]))
                 waiting = asyncio.create_task(signals.get())
-            if keeping.done() and lifeline >= 0 and not ending.done():
+            if keeping.done() and not lifeline.closed and not ending.done():
                 terminal.note(f"{describe_loss(keeping.result())}; the program gets {STOP_S:g} s to stop")
-                os.close(lifeline)
-                lifeline = -1
+                lifeline.close()
         return ending.result()
     finally:
         for task in (ending, keeping, waiting):
