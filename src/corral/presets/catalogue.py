@@ -132,11 +132,17 @@ def build_command(
 ) -> tuple[str, ...]:
     """Return the program and the arguments of a start on this machine, in which `{port}` is open.
 
-    `host` is the address to listen on, `folder` the instance's, `exists` reports whether a program can be run: a name
-    on the path, or a path.
+    `host` is the address to listen on, `folder` the instance's, `exists` reports whether something is there: a program
+    by its name on the path, or a file.
     Raises: PresetProgramError.
     """
     start = preset.start
+    if folder and start.needs_file is not None and not exists(f"{folder.rstrip('/')}/{start.needs_file}"):
+        raise PresetProgramError(
+            f"{preset.title} is not in {folder}: there is no {start.needs_file}",
+            where=f"preset {preset.name}",
+            hint="put the folder of its checkout in `folder`",
+        )
     candidates = [_fill(program, host, folder) for program in start.programs if folder or _FOLDER not in program]
     program = next((candidate for candidate in candidates if exists(candidate)), None)
     if program is None:

@@ -57,8 +57,15 @@ class _Server:
         return self.node.name if self.node is not None else "any"
 
     @property
+    def is_program(self) -> bool:
+        """Whether it is a program of the machine; units have these alone."""
+        return self.preset is not None or bool(self.run.command)
+
+    @property
     def image(self) -> str | None:
         """The image of its program; None where none is known."""
+        if self.run.container is not None:
+            return self.run.container.image
         program = ENGINES[self.engine].program
         if self.preset is None or program is None or program.image is None:
             return None
@@ -76,7 +83,7 @@ def render_instance_units(installations: tuple[Installation, ...]) -> Mapping[st
     return {
         f"systemd/{server.place}/{server.name}.service": _render_unit(installation, server)
         for server in _list_servers(installation.cluster)
-        if server.port is not None
+        if server.is_program and server.port is not None
     }
 
 
@@ -102,24 +109,24 @@ def list_unit_notes(installation: Installation) -> list[str]:
     return [
         f"No systemd unit has {server.name}, since its port is open: add `port` to its `run`."
         for server in _list_servers(installation.cluster)
-        if server.port is None
+        if server.is_program and server.port is None
     ]
 
 
 def _list_servers(cluster: Cluster) -> Iterator[_Server]:
-    """List the instances with `run`; those of a preset without a port get its own port and the next ones."""
+    """List the instances with `run`; those of a preset or an image without a port get its own and the next ones."""
     nodes = {node.name: node for node in cluster.nodes}
-    given: Counter[tuple[str | None, str]] = Counter()
+    given: Counter[tuple[str | None, int]] = Counter()
     for engine, settings in cluster.engines.items():
         for instance in settings.instances:
             if instance.run is None:
                 continue
             node = nodes.get(instance.node or "")
             preset = None if instance.run.preset is None else list_presets()[instance.run.preset]
-            port = instance.run.port
-            if port is None and preset is not None:
-                port = preset.listens.port + given[instance.node, preset.name]
-                given[instance.node, preset.name] += 1
+            port, usual = instance.run.port, _find_usual_port(engine, instance.run, preset)
+            if port is None and usual is not None:
+                port = usual + given[instance.node, usual]
+                given[instance.node, usual] += 1
             gpus = node.gpus or () if node is not None else ()
             yield _Server(
                 engine=engine,
@@ -130,6 +137,15 @@ def _list_servers(cluster: Cluster) -> Iterator[_Server]:
                 gpu=next((gpu for gpu in gpus if gpu.index == instance.gpu), None),
                 port=port,
             )
+
+
+def _find_usual_port(engine: str, run: Run, preset: Preset | None) -> int | None:
+    """Return the port on which its program listens by default; None where that is unknown."""
+    if preset is not None:
+        return preset.listens.port
+    program = ENGINES[engine].program
+    usual = program.port if program is not None else None
+    return (run.container.port or usual) if run.container is not None else None
 
 
 # --- systemd -----------------------------------------------------------------------------------------------------
@@ -235,30 +251,39 @@ def _render_project(installation: Installation, place: str, servers: list[_Serve
     project: dict[str, Json] = {
         "name": f"{name}-instances",
         "services": {server.name: _build_service(server) for server in servers},
-        "volumes": {server.name: {} for server in servers},
+        "volumes": {server.name: {} for server in servers if server.run.container is None},
     }
+    if not project["volumes"]:
+        del project["volumes"]
     return write_document(installation, escape_values(project), *notes)
 
 
 def _build_service(server: _Server) -> dict[str, Json]:
-    program = ENGINES[server.engine].program
-    assert program is not None, "it has an image"
     facts = find_image(server.image or "")
-    inside = server.preset.listens.port if server.preset is not None else server.port
+    inside = _find_usual_port(server.engine, server.run, server.preset)
     fields: dict[str, Json] = {
         "image": server.image,
+        "command": [word.replace(_PORT, str(inside)) for word in server.run.arguments],
         "restart": "unless-stopped",
         "init": True,
         "stop_grace_period": f"{_STOP_S}s",
         "environment": {name: value.replace(_PORT, str(inside)) for name, value in server.run.env.items()},
         "ports": [f"{_LOOPBACK}:{server.port}:{inside}"],
-        "volumes": [f"{server.name}:{program.data_path}"],
+        "volumes": _list_volumes(server),
         "healthcheck": {"test": list(facts.health)} if facts is not None and facts.health else None,
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
         **_hand_in_gpu(server),
     }
     return {key: value for key, value in fields.items() if value not in (None, [], {})}
+
+
+def _list_volumes(server: _Server) -> list[str]:
+    """List the folders of the cluster file, or a volume for what the program keeps."""
+    if server.run.container is not None:
+        return list(server.run.container.volumes)
+    program = ENGINES[server.engine].program
+    return [] if program is None else [f"{server.name}:{program.data_path}"]
 
 
 def _hand_in_gpu(server: _Server) -> dict[str, Json]:

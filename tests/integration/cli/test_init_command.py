@@ -220,15 +220,16 @@ def test_file_proposes_to_run_what_is_installed_unless_its_engine_answers_alread
 
 
 def test_containers_are_listed_by_the_programs_on_the_path(tmp_path: Path) -> None:
-    """The doubles print what docker 20.10 and podman 4.3 print for the template, according to their manual pages."""
-    for name, line in (("docker", r"chat\t0.0.0.0:11434->11434/tcp"), ("podman", r"pictures\t")):
+    """The doubles print what podman 4.3.1 printed for the template, and what docker-ps(1) of 20.10 says of docker."""
+    docker, podman = "0.0.0.0:11434->11434/tcp", "127.0.0.1:11500->11434/tcp, 0.0.0.0:8188->8188/tcp"
+    for name, ports in (("docker", docker), ("podman", podman)):
         program = tmp_path / name
-        program.write_text(f'#!/bin/sh\nprintf "{line}\\n"\n', encoding="utf-8")
+        program.write_text(f'#!/bin/sh\nprintf "chat\\t{ports}\\n"\n', encoding="utf-8")
         program.chmod(0o755)
 
     containers = list_containers(lambda name: str(tmp_path / name))
 
-    assert containers == (("chat (docker)", "0.0.0.0:11434->11434/tcp"), ("pictures (podman)", ""))
+    assert containers == (("chat (docker)", docker), ("chat (podman)", podman))
 
 
 def test_container_program_that_fails_or_is_not_there_has_no_containers(tmp_path: Path) -> None:

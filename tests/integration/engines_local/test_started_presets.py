@@ -89,8 +89,8 @@ async def test_program_that_is_not_here_is_reported_before_a_task(make_preset: M
     server = make_preset("comfyui", Run(preset="comfyui", folder=str(tmp_path / "gone")))
     alone = make_preset("openai", Run(preset="sd-server", arguments=("--model", "x.gguf")))
 
-    await server.check()  # its last resort is the interpreter on the path, which is here
-
+    with pytest.raises(EngineUnavailableError, match=r"ComfyUI is not in .*/gone"):
+        await server.check()
     with pytest.raises(EngineUnavailableError, match="server is not on this machine") as caught:
         await alone.check()
     assert caught.value.hint is not None

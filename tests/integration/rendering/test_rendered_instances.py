@@ -36,6 +36,10 @@ engines:
     instances:
       - {{name: desk, node: desk, gpu: 0, run: {{preset: ollama, env: {{PRICE: "5$"}}}}}}
       - {{name: slow, node: desk, run: {{preset: ollama}}}}
+      - name: boxed
+        node: desk
+        gpu: 1
+        run: {{container: {{image: "ollama/ollama:0.12.6", volumes: ["/srv/ollama:/root/.ollama"]}}, port: 11500}}
   openai:
     instances:
       - {{name: own, node: desk, run: {{command: [/bin/sleep, "{{port}}"], port: 9000, envFrom: {{HF_TOKEN: TOKEN}}}}}}
@@ -133,7 +137,10 @@ def test_compose_takes_the_servers_that_have_images(folder: Path, tmp_path: Path
     assert refuse(path) == ""
     checker = installed(LOCK, "check-jsonschema")
     subprocess.run([checker, "--builtin-schema", "vendor.compose-spec", path], check=True, capture_output=True)
-    assert services.keys() == {"ollama-desk", "ollama-slow"}
+    assert services.keys() == {"ollama-desk", "ollama-slow", "ollama-boxed"}
+    assert services["ollama-boxed"]["image"] == "ollama/ollama:0.12.6"
+    assert services["ollama-boxed"]["ports"] == ["127.0.0.1:11500:11434"]
+    assert services["ollama-boxed"]["volumes"] == ["/srv/ollama:/root/.ollama"]
     assert services["ollama-desk"]["ports"] == ["127.0.0.1:11434:11434"]
     assert services["ollama-slow"]["ports"] == ["127.0.0.1:11435:11434"]
     assert services["ollama-desk"]["environment"] == {"PRICE": "5$$"}

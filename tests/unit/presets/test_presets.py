@@ -17,7 +17,12 @@ def start(
     name: str, *, folder: str | None = None, arguments: tuple[str, ...] = (), there: Collection[str], gpu: bool = True
 ) -> tuple[str, ...]:
     return build_command(
-        PRESETS[name], host=HOST, folder=folder, arguments=arguments, has_gpu=gpu, exists=lambda path: path in there
+        PRESETS[name],
+        host=HOST,
+        folder=folder,
+        arguments=arguments,
+        has_gpu=gpu,
+        exists=lambda path: path in there or path.endswith("comfy/cli_args.py"),
     )
 
 
@@ -84,6 +89,11 @@ def test_arguments_of_the_instance_are_last() -> None:
 def test_ollama_has_its_address_in_a_variable() -> None:
     assert start("ollama", there={"ollama"}) == ("ollama", "serve")
     assert list_variables(PRESETS["ollama"], host=HOST) == {"OLLAMA_HOST": "127.0.0.1:{port}"}
+
+
+def test_folder_without_the_program_is_named() -> None:
+    with pytest.raises(PresetProgramError, match=r"ComfyUI is not in /x: there is no comfy/cli_args\.py"):
+        build_command(PRESETS["comfyui"], host=HOST, folder="/x", has_gpu=True, exists=lambda path: path == "python3")
 
 
 def test_program_that_is_not_on_the_machine_is_named_with_every_place() -> None:

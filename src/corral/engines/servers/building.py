@@ -55,7 +55,7 @@ def build_instance_server(
         gpu=gpu,
         gpu_files=list_device_files(gpu),
         is_root=os.geteuid() == 0,
-        exists=lambda program: shutil.which(program) is not None,
+        exists=lambda path: shutil.which(path) is not None or Path(path).is_file(),
     )
     recipe = make_recipe(ENGINES[settings.name], instance.name, instance.run, here)
     program = ServerProgram(

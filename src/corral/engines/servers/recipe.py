@@ -61,7 +61,7 @@ class Surroundings:
     """The files by which a container has a GPU of AMD or Intel."""
     is_root: bool = False
     exists: Callable[[str], bool] = field(default=lambda _: True)
-    """Reports whether a program can be run, by its name on the path or by its path."""
+    """Reports whether something is there: a program by its name on the path, or a file."""
 
 
 def make_recipe(kind: EngineKind, instance: str, run: Run, here: Surroundings) -> Recipe:
