@@ -1,22 +1,16 @@
-"""Why one task waits, in full: the rule in a sentence, every slot, and when it can start (`estimate_start`)."""
+"""Why one task waits, in full: the rule in a sentence, every slot, and when it can start (`starting`)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
 from typing import ClassVar
 
 from corral.engine_kinds import ENGINES
 from corral.errors import CorralError, Kind, Problem
 from corral.scheduling.affinity import find_patience
-from corral.scheduling.deadlines import list_urgent
-from corral.scheduling.durations import Expectations
-from corral.scheduling.fairness import Account
-from corral.scheduling.opening import Openings
-from corral.scheduling.ordering import Line
 from corral.scheduling.policy import Outcome, list_usable_places, resolve
-from corral.scheduling.reservation import group_by_node, take_side_by_side
 from corral.scheduling.room import Room
+from corral.scheduling.starting import estimate_start, list_open_gates
 from corral.scheduling.values import (
     Assignment,
     Explanation,
@@ -26,11 +20,8 @@ from corral.scheduling.values import (
     Rule,
     Share,
     Snapshot,
-    find_share,
 )
-from corral.scheduling.wishes import is_elsewhere
 from corral.units import format_bytes, format_duration, list_some
-from corral.work import SlotId
 
 _NO_START = frozenset(
     {Rule.NO_ENGINE, Rule.MODEL_MISSING, Rule.NODE_MISSING, Rule.NO_FIT, Rule.QUEUE_PAUSED, Rule.SLOTS_CLOSED}
@@ -222,7 +213,7 @@ def describe_rule(rule: Rule, snapshot: Snapshot, task: QueuedTask, outcome: Out
         case Rule.SLOTS_CLOSED:
             return _describe_closed(task, list_usable_places(task, outcome.room))
         case Rule.OUTSIDE_HOURS:
-            return outcome.openings.describe_opening(_list_open_gates(task, outcome.room), task)
+            return outcome.openings.describe_opening(list_open_gates(task, outcome.room), task)
         case Rule.CLOSES_SOON:
             return _describe_closing(task, outcome)
         case Rule.SLOTS_BUSY:
@@ -343,7 +334,7 @@ def _describe_gate(place: Place, engine: str) -> str:
 
 def _describe_closing(task: QueuedTask, outcome: Outcome) -> str:
     """Name what closes too soon, and what to do where no opening is long enough."""
-    openings, places = outcome.openings, _list_open_gates(task, outcome.room)
+    openings, places = outcome.openings, list_open_gates(task, outcome.room)
     within_hours = openings.list_open(places, task)
     lengths = [length for place in within_hours if (length := openings.find_length(place, task)) is not None]
     takes = (
@@ -356,13 +347,9 @@ def _describe_closing(task: QueuedTask, outcome: Outcome) -> str:
     return f"{takes}, and {list_some(sorted({openings.describe_closing(place, task) for place in within_hours}))}"
 
 
-def _list_open_gates(task: QueuedTask, room: Room) -> list[Place]:
-    return [place for place in list_usable_places(task, room) if place.gate_for(task.engine) is Gate.OPEN]
-
-
 def _describe_busy(task: QueuedTask, outcome: Outcome) -> str:
     room = outcome.room
-    places = outcome.openings.list_open(_list_open_gates(task, room), task)
+    places = outcome.openings.list_open(list_open_gates(task, room), task)
     left = format_duration(min((room.ready_at(place, task) - room.now).total_seconds() for place in places))
     alone = next((place for place in places if place.id in room.free and not room.can_compute(place, task)), None)
     if alone is not None:
@@ -397,97 +384,3 @@ def _describe_affinity(snapshot: Snapshot, task: QueuedTask, outcome: Outcome) -
 
 def _count_slots(number: int) -> str:
     return f"the {number} slots" if number != 1 else "the one slot"
-
-
-def estimate_start(snapshot: Snapshot, task: QueuedTask) -> datetime | None:
-    """Estimate when the task starts, if nothing else arrives; None when nothing open could run it."""
-    play = _Play(snapshot)
-    line = Line(
-        [queued for queued in snapshot.tasks if play.is_before(queued, task)],
-        account=Account(snapshot.fair),
-        queues=snapshot.queues,
-        bounds=snapshot.bounds,
-        now=snapshot.now,
-        urgent=list_urgent(snapshot.deadlines, snapshot.now, snapshot.bounds.deadline_slack),
-    )
-    while (head := line.find_head()) is not None:
-        places = play.find_first_free(head)
-        if head.id == task.id:
-            return play.estimate_start(head, places) if places else None
-        if places:
-            line.start(head, play.run(head, places) * len(places))
-        else:
-            line.remove(head)
-    return None
-
-
-class _Play:
-    """The places, and when each is free next; a task that computes alone takes its neighbours too."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self.room = Room(snapshot)
-        self._expectations = Expectations(snapshot.durations, snapshot.bounds)
-        self._openings = Openings(self.room, self._expectations, snapshot.bounds, snapshot.deadlines)
-        self._wish = snapshot.bounds.node_wish
-        self._ends: dict[SlotId, datetime] = {place.id: self.room.ends_at(place) for place in self.room.places}
-
-    def find_ready(self, place: Place, task: QueuedTask) -> datetime:
-        """When the task could have the place."""
-        if find_share(task, place) is Share.MEMORY:
-            return self._ends[place.id]
-        return max(self._ends[other.id] for other in self.room.list_side_by_side(place))
-
-    def is_before(self, queued: QueuedTask, task: QueuedTask) -> bool:
-        """Whether a task can take a place before another: what waits for its own hours is not in the way until then."""
-        return not self.room.queue(queued.queue).paused and (not self._is_held(queued) or self._is_held(task))
-
-    def _is_held(self, task: QueuedTask) -> bool:
-        return self._openings.waits_for_cheap(task) or not self._openings.is_queue_open(task.queue)
-
-    def find_first_free(self, task: QueuedTask) -> list[Place]:
-        """The places of one node that the task could have first; empty when no node could give them."""
-        open_places = [place for place in _list_open_gates(task, self.room) if self.find_start(place, task) is not None]
-        in_time = sorted(open_places, key=lambda place: (self.start_on(place, task), place.id))
-        sets = [take_side_by_side(places, task, self.room.capacity) for places in group_by_node(in_time).values()]
-        complete = [places_of_node for places_of_node in sets if places_of_node]
-        return min(complete, key=lambda places: self._rate(places[-1], task)) if complete else []
-
-    def find_start(self, place: Place, task: QueuedTask) -> datetime | None:
-        """When the task could start on the place, within its hours; None where these are too short."""
-        return self._openings.find_start(place, task, self.find_ready(place, task))
-
-    def start_on(self, place: Place, task: QueuedTask) -> datetime:
-        """When the task could start on a place whose hours are long enough."""
-        start = self.find_start(place, task)
-        assert start is not None, "places without such hours were left out before"
-        return start
-
-    def _rate(self, place: Place, task: QueuedTask) -> datetime:
-        """When the place is free; elsewhere than on the preferred node it counts as later (`wishes`)."""
-        return self.start_on(place, task) + (self._wish if is_elsewhere(place, task) else timedelta(0))
-
-    def estimate_start(self, task: QueuedTask, places: list[Place]) -> datetime:
-        """When the task has all the places, and its owner's limit leaves room."""
-        return max(self._estimate_limit_end(task), *(self.start_on(place, task) for place in places))
-
-    def _estimate_limit_end(self, task: QueuedTask) -> datetime:
-        """When the owner's running tasks leave room for one more; now, unless a limit holds it."""
-        room = self.room
-        if not room.is_limited(task):
-            return room.now
-        ends = [
-            room.ends_at(place)
-            for place in room.places
-            if place.running is not None and (place.running.queue, place.running.owner) == (task.queue, task.owner)
-        ]
-        return min(ends, default=room.now)
-
-    def run(self, task: QueuedTask, places: list[Place]) -> float:
-        """Let the task have the places, and return its expected seconds."""
-        seconds = max(self._expectations.of(task, place.device_model) for place in places)
-        end = max(self.start_on(place, task) for place in places) + timedelta(seconds=seconds)
-        for place in places:
-            is_alone = find_share(task, place) is not Share.MEMORY
-            taken = self.room.list_side_by_side(place) if is_alone else [place]
-            self._ends.update({other.id: end for other in taken})
-        return seconds

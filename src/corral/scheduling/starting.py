@@ -1,0 +1,120 @@
+"""When a waiting task would start, if nothing else arrived: the queue played forward in order, with expected durations.
+
+Every task takes the first place that it could have, within the hours of the place and the queue. Loading and turns of
+models are left out, so it is an estimate for people; nothing is decided by it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from corral.scheduling.deadlines import list_urgent
+from corral.scheduling.durations import Expectations
+from corral.scheduling.fairness import Account
+from corral.scheduling.opening import Openings
+from corral.scheduling.ordering import Line
+from corral.scheduling.policy import list_usable_places
+from corral.scheduling.reservation import group_by_node, take_side_by_side
+from corral.scheduling.room import Room
+from corral.scheduling.values import Gate, Place, QueuedTask, Share, Snapshot, find_share
+from corral.scheduling.wishes import is_elsewhere
+from corral.work import SlotId
+
+
+def list_open_gates(task: QueuedTask, room: Room) -> list[Place]:
+    """List the places that could run a task if they were idle and within their hours."""
+    return [place for place in list_usable_places(task, room) if place.gate_for(task.engine) is Gate.OPEN]
+
+
+def estimate_start(snapshot: Snapshot, task: QueuedTask) -> datetime | None:
+    """Estimate when the task starts, if nothing else arrives; None when nothing open could run it."""
+    play = _Play(snapshot)
+    line = Line(
+        [queued for queued in snapshot.tasks if play.is_before(queued, task)],
+        account=Account(snapshot.fair),
+        queues=snapshot.queues,
+        bounds=snapshot.bounds,
+        now=snapshot.now,
+        urgent=list_urgent(snapshot.deadlines, snapshot.now, snapshot.bounds.deadline_slack),
+    )
+    while (head := line.find_head()) is not None:
+        places = play.find_first_free(head)
+        if head.id == task.id:
+            return play.estimate_start(head, places) if places else None
+        if places:
+            line.start(head, play.run(head, places) * len(places))
+        else:
+            line.remove(head)
+    return None
+
+
+class _Play:
+    """The places, and when each is free next; a task that computes alone takes its neighbours too."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.room = Room(snapshot)
+        self._expectations = Expectations(snapshot.durations, snapshot.bounds)
+        self._openings = Openings(self.room, self._expectations, snapshot.bounds, snapshot.deadlines)
+        self._wish = snapshot.bounds.node_wish
+        self._ends: dict[SlotId, datetime] = {place.id: self.room.ends_at(place) for place in self.room.places}
+
+    def find_ready(self, place: Place, task: QueuedTask) -> datetime:
+        """When the task could have the place."""
+        if find_share(task, place) is Share.MEMORY:
+            return self._ends[place.id]
+        return max(self._ends[other.id] for other in self.room.list_side_by_side(place))
+
+    def is_before(self, queued: QueuedTask, task: QueuedTask) -> bool:
+        """Whether a task can take a place before another: what waits for its own hours is not in the way until then."""
+        return not self.room.queue(queued.queue).paused and (not self._is_held(queued) or self._is_held(task))
+
+    def _is_held(self, task: QueuedTask) -> bool:
+        return self._openings.waits_for_cheap(task) or not self._openings.is_queue_open(task.queue)
+
+    def find_first_free(self, task: QueuedTask) -> list[Place]:
+        """The places of one node that the task could have first; empty when no node could give them."""
+        open_places = [place for place in list_open_gates(task, self.room) if self.find_start(place, task) is not None]
+        in_time = sorted(open_places, key=lambda place: (self.start_on(place, task), place.id))
+        sets = [take_side_by_side(places, task, self.room.capacity) for places in group_by_node(in_time).values()]
+        complete = [places_of_node for places_of_node in sets if places_of_node]
+        return min(complete, key=lambda places: self._rate(places[-1], task)) if complete else []
+
+    def find_start(self, place: Place, task: QueuedTask) -> datetime | None:
+        """When the task could start on the place, within its hours; None where these are too short."""
+        return self._openings.find_start(place, task, self.find_ready(place, task))
+
+    def start_on(self, place: Place, task: QueuedTask) -> datetime:
+        """When the task could start on a place whose hours are long enough."""
+        start = self.find_start(place, task)
+        assert start is not None, "places without such hours were left out before"
+        return start
+
+    def _rate(self, place: Place, task: QueuedTask) -> datetime:
+        """When the place is free; elsewhere than on the preferred node it counts as later (`wishes`)."""
+        return self.start_on(place, task) + (self._wish if is_elsewhere(place, task) else timedelta(0))
+
+    def estimate_start(self, task: QueuedTask, places: list[Place]) -> datetime:
+        """When the task has all the places, and its owner's limit leaves room."""
+        return max(self._estimate_limit_end(task), *(self.start_on(place, task) for place in places))
+
+    def _estimate_limit_end(self, task: QueuedTask) -> datetime:
+        """When the owner's running tasks leave room for one more; now, unless a limit holds it."""
+        room = self.room
+        if not room.is_limited(task):
+            return room.now
+        ends = [
+            room.ends_at(place)
+            for place in room.places
+            if place.running is not None and (place.running.queue, place.running.owner) == (task.queue, task.owner)
+        ]
+        return min(ends, default=room.now)
+
+    def run(self, task: QueuedTask, places: list[Place]) -> float:
+        """Let the task have the places, and return its expected seconds."""
+        seconds = max(self._expectations.of(task, place.device_model) for place in places)
+        end = max(self.start_on(place, task) for place in places) + timedelta(seconds=seconds)
+        for place in places:
+            is_alone = find_share(task, place) is not Share.MEMORY
+            taken = self.room.list_side_by_side(place) if is_alone else [place]
+            self._ends.update({other.id: end for other in taken})
+        return seconds
