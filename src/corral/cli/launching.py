@@ -15,10 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import psutil
+
+from corral.cli.options import ROOT
 from corral.client.api import Api
 from corral.client.connection import Server, find_local_server
 from corral.client.remote_errors import RemoteError
-from corral.data_dir import SERVER_LOG, choose_data_dir, default_data_dir, prepare_data_dir
+from corral.data_dir import SERVER_LOG, Presence, choose_data_dir, default_data_dir, find_server, prepare_data_dir
 from corral.errors import CorralError, Kind
 
 START_S = 60.0
@@ -109,6 +112,54 @@ async def stop(running: Running) -> None:
             where=f"process {process.pid}",
             hint=f"look at its log, then `kill -9 {process.pid}`; the queue survives that",
         ) from error
+
+
+def stop_local_server(data_dir: Path) -> Presence | None:
+    """Ask the server of a data directory to stop, and return it when it has; None when none runs.
+
+    Raises: ServerStopError, also where it runs in a container of its own, or a service manager would start it again.
+    """
+    server = find_server(data_dir)
+    if server is None:
+        return None
+    try:
+        process = psutil.Process(server.pid)
+        if ROOT not in " ".join(process.cmdline()):
+            raise psutil.NoSuchProcess(server.pid)
+        if unit := _find_unit(server.pid):
+            raise ServerStopError(
+                f"the server is kept by {unit}, which would start it again",
+                where=f"process {server.pid}",
+                hint=f"stop the unit: `systemctl {'' if os.geteuid() == 0 else '--user '}stop {unit}`",
+            )
+        process.terminate()
+        process.wait(STOP_S)
+    except psutil.NoSuchProcess as error:
+        if find_server(data_dir) != server:
+            return server
+        raise ServerStopError(
+            "the server is not a process of this system", where=str(data_dir), hint="stop the container that it runs in"
+        ) from error
+    except psutil.AccessDenied as error:
+        raise ServerStopError(
+            "the server belongs to another user", where=f"process {server.pid}", hint="stop it as that user"
+        ) from error
+    except psutil.TimeoutExpired as error:
+        raise ServerStopError(
+            f"the server still runs {STOP_S:.0f} s after it was asked to stop",
+            where=f"process {server.pid}",
+            hint=f"look at its log, then `kill -9 {server.pid}`; the queue survives that",
+        ) from error
+    return server
+
+
+def _find_unit(pid: int) -> str | None:
+    """Return Corral's unit of systemd, where a process is in it."""
+    try:
+        groups = Path(f"/proc/{pid}/cgroup").read_text()
+    except OSError:
+        return None
+    return next((part for part in groups.strip().split("/") if part == f"{ROOT}.service"), None)
 
 
 def _spawn(data_dir: Path, cluster_file: Path | None) -> subprocess.Popen[bytes]:

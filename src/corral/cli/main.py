@@ -25,6 +25,7 @@ from corral.cli.commands import (
     batches,
     checklist,
     doctor,
+    down,
     engines,
     fit,
     forecast,
@@ -73,6 +74,7 @@ app = typer.Typer(
 )
 for single in (
     up,
+    down,
     run,
     submit,
     hold,
