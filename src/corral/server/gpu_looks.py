@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -38,16 +38,32 @@ SLEPT_S = 3.0
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
+def measure_sleep() -> float:
+    """Return the seconds for which the machine has been suspended since it started (clock_gettime(2))."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
 class GpuLooks:
     """Looks at GPUs for one server."""
 
-    def __init__(self, care: DeviceCare, watch: GpuWatch, read_own: Callable[[], Own], pool: Pool) -> None:
+    def __init__(
+        self,
+        care: DeviceCare,
+        watch: GpuWatch,
+        read_own: Callable[[], Awaitable[Own]],
+        pool: Pool,
+        *,
+        silent_after_s: float = SILENT_AFTER_S,
+        measure_sleep: Callable[[], float] = measure_sleep,
+    ) -> None:
         """`read_own` says by what this server's processes are known now."""
         self._care = care
         self._watch = watch
         self._read_own = read_own
         self._pool = pool
         self._pending: asyncio.Future[GpuLook] | None = None
+        self._silent_after_s = silent_after_s
+        self._measure_sleep = measure_sleep
         self._asleep_s = measure_sleep()
 
     async def run(self) -> None:
@@ -66,7 +82,7 @@ class GpuLooks:
                     await self._care.look_asked.wait()
 
     def _note_sleep(self) -> None:
-        before, self._asleep_s = self._asleep_s, measure_sleep()
+        before, self._asleep_s = self._asleep_s, self._measure_sleep()
         if self._asleep_s - before >= SLEPT_S:
             log.info("machine_slept", seconds=round(self._asleep_s - before))
             self._care.note_sleep(self._asleep_s - before)
@@ -75,10 +91,10 @@ class GpuLooks:
 
     async def _look(self) -> None:
         """Look once; one that does not come back is waited for by the next, and shown as the driver's silence."""
-        self._pending = self._pending or _start_thread(self._watch, self._read_own())
-        done, _ = await asyncio.wait({self._pending}, timeout=SILENT_AFTER_S)
+        self._pending = self._pending or _start_thread(self._watch, await self._read_own())
+        done, _ = await asyncio.wait({self._pending}, timeout=self._silent_after_s)
         if not done:
-            self._care.note_look({}, absent=f"the driver has not answered for {SILENT_AFTER_S:g} s")
+            self._care.note_look({}, absent=f"the driver has not answered for {self._silent_after_s:g} s")
             return
         finished, self._pending = self._pending, None
         look = finished.result()
@@ -110,15 +126,10 @@ def _start_thread(watch: GpuWatch, own: Own) -> asyncio.Future[GpuLook]:
     return future
 
 
-def measure_sleep() -> float:
-    """Return the seconds for which the machine has been suspended since it started (clock_gettime(2))."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+def describe_own(cluster: Cluster, logs: Path, directory: Directory, containers: frozenset[str]) -> Own:
+    """Return by what the processes of this server are known: its own, and those of instances here.
 
-
-def describe_own(cluster: Cluster, logs: Path, directory: Directory) -> Own:
-    """Return by what the processes of this server are known: its own, and those of instances here by their ports.
-
-    An instance that Corral runs is not always below it: a unit of systemd and a container are not.
+    An instance that Corral runs is not always below it: a unit of systemd is known by its port, a container by its id.
     """
     here = find_this_node(cluster.nodes, socket.gethostname())
     hosts = _LOOPBACK | {socket.gethostname()} | ({here.address} if here is not None and here.address else set[str]())
@@ -129,4 +140,4 @@ def describe_own(cluster: Cluster, logs: Path, directory: Directory) -> Own:
         if here is not None and instance.node == here.name and (url := directory.find_url(name, instance)) is not None
     ]
     ports = {url.port or {"http": 80, "https": 443}[url.scheme] for url in urls if url.hostname in hosts}
-    return Own(server=os.getpid(), logs=logs, ports=frozenset(ports))
+    return Own(server=os.getpid(), logs=logs, ports=frozenset(ports), containers=containers)

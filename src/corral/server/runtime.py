@@ -23,6 +23,7 @@ from fastapi import FastAPI
 
 from corral.cluster import Cluster
 from corral.data_dir import BACKUPS_FOLDER, Presence, models_dir, prepare_data_dir
+from corral.engines.servers.containers import ContainerList
 from corral.engines.servers.directory import Directory
 from corral.engines.surveying import Surveyor
 from corral.notifications.notifier import Notifier
@@ -60,6 +61,7 @@ from corral.tasks.store.audit import append_act
 from corral.tasks.store.pool import open_pool
 from corral.tasks.supervision import supervise
 from corral.telemetry.gpu_watch import GpuWatch
+from corral.telemetry.ownership import Own
 from corral.weights.store import Store
 
 log = structlog.get_logger()
@@ -171,9 +173,13 @@ async def _serve(
     keeping = asyncio.create_task(supervise("holds", book.run, alarms), name="holds")
     delivering = asyncio.create_task(supervise("deliveries", deliverer.run, alarms), name="deliveries")
     notifying = asyncio.create_task(supervise("outbox", notifier.run, alarms), name="outbox")
-    looks = GpuLooks(
-        dispatcher.devices, GpuWatch(), lambda: describe_own(in_effect.cluster, data_dir / "logs", directory), pool
-    )
+    containers = ContainerList(directory)
+
+    async def read_own() -> Own:
+        cluster = in_effect.cluster
+        return describe_own(cluster, data_dir / "logs", directory, await containers.list_ids(cluster))
+
+    looks = GpuLooks(dispatcher.devices, GpuWatch(), read_own, pool)
     looking = asyncio.create_task(supervise("gpu_looks", looks.run, alarms), name="gpu-looks")
     watched = asyncio.create_task(manager.keep_alive(), name="watchdog")
     try:

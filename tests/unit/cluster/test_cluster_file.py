@@ -13,6 +13,7 @@ import pytest
 from corral.cluster import Cluster, ClusterFileError, load
 from corral.cluster.run_values import Run
 from corral.cluster.values import Gpu, QueueOrder
+from corral.cluster.yields import OthersUse, YieldTo
 from corral.errors import Problem
 from corral.hardware.catalogue import find_gpu
 
@@ -140,6 +141,35 @@ def test_every_setting_of_a_server_that_corral_runs_reaches_the_values() -> None
     )
     assert least == Run(command=("comfy", "launch"), always=True)
     assert all(instance.url is None for instance in cluster.engines["comfyui"].instances)
+
+
+def test_every_setting_of_programs_that_go_first_reaches_the_values() -> None:
+    cluster = read(
+        HEAD
+        + dedent("""\
+        nodes:
+          - name: a
+            gpus:
+              - yieldTo:
+                  programs: [steam, game.x86_64]
+                  users: [eva]
+                  others: {above: 12.5%, for: 1m}
+                  interruptAfter: 30s
+                  quiet: 10m
+              - yieldTo: {others: {above: 20%}}
+        """)
+    )
+
+    every, least = (gpu.yield_to for gpu in cluster.nodes[0].gpus or ())
+
+    assert every == YieldTo(
+        programs=("steam", "game.x86_64"),
+        users=("eva",),
+        others=OthersUse(above=0.125, lasting=timedelta(minutes=1)),
+        interrupt_after=timedelta(seconds=30),
+        quiet=timedelta(minutes=10),
+    )
+    assert least == YieldTo(others=OthersUse(above=0.2))
 
 
 def test_anchors_and_merges_are_followed() -> None:
@@ -334,6 +364,9 @@ def test_a_mistake_is_explained_at_its_place(added: str, code: str, where: str, 
         ("{name: a, gpus: [{model: RTX 3060}]}", "ambiguous_reference", "2 GPU models", "`RTX 3060 12 GB` (12.0 GiB)"),
         ("{name: a, gpus: [{powerLimit: 0}]}", "bad_value", "1 to 100000 W", "watts"),
         ("{name: a, gpus: [{powerlimit: 9}]}", "unknown_key", "`powerlimit`", "did you mean `powerLimit`?"),
+        ("{name: a, gpus: [{yieldTo: {quiet: 1m}}]}", "conflict", "nothing that is named", "`programs`"),
+        ("{name: a, gpus: [{yieldTo: {others: {above: 20}}}]}", "bad_value", "from 1% to 99%, not 20", "20%"),
+        ("{name: a, gpus: [{yieldTo: {others: {for: 9s}}}]}", "missing_key", "`above` is missing", "add `above`"),
         ("{name: a, psu: {}}", "missing_key", "`watts` is missing", "add `watts`"),
         ("{name: a, address: 'h t'}", "bad_value", "host", "IP"),
         ("{name: a, cpu: {slots: -1}}", "bad_value", "at least 0", "at least 0"),

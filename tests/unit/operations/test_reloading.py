@@ -87,3 +87,22 @@ async def test_drain_of_an_earlier_reload_is_reported_until_its_task_has_ended()
     assert (dry_run.removed, dry_run.pending) == ((), (slot,))
     server.slots.release([place], hold)
     assert (await reload_cluster(server, lambda: empty, ReloadAsked(dry_run=True))).pending == ()
+
+
+async def test_programs_that_go_first_are_among_the_differences() -> None:
+    def with_gpu(gpu: str) -> Cluster:
+        text = f"apiVersion: corral/v1\nname: home\nnodes: [{{name: pc, gpus: [{gpu}]}}]\n"
+        return load(text, filename="home.yaml")
+
+    server = Server(with_gpu("{yieldTo: {programs: [steam]}}"))
+    edited = LocalCluster(cluster=with_gpu("{yieldTo: {programs: [steam, game], quiet: 1m}}"), wanted=Wanted())
+    removed = LocalCluster(cluster=with_gpu("{}"), wanted=Wanted())
+
+    changed = await reload_cluster(server, lambda: edited, ReloadAsked(dry_run=True))
+    gone = await reload_cluster(server, lambda: removed, ReloadAsked(dry_run=True))
+
+    assert changed.settings == (
+        "nodes.pc.gpus.0.yieldTo.programs: steam -> steam, game",
+        "nodes.pc.gpus.0.yieldTo.quiet: 5m 00s -> 1m 00s",
+    )
+    assert gone.settings == ("nodes.pc.gpus.0.yieldTo: removed",)
