@@ -219,7 +219,7 @@ class PolicyBounds:
     """How much later a task can end for its preferred node: as much as for a model in memory, which it is worth."""
     model_stay: timedelta = timedelta(minutes=5)
     """How long a model that a person used can keep batch tasks waiting, however often it is used again: with twice as
-    long, an agent waits nearly twice as long in the workload *one GPU* (`python -m benchmarks.policies`)."""
+    long, an agent waits half as long again in the workload *one GPU* (`python -m benchmarks.policies`)."""
     model_wait: timedelta = timedelta(days=1)
     """How long a task waits for a model that no server has, before it fails: a night, and the day after it."""
     cheap_hours: Hours | None = None

@@ -431,6 +431,7 @@ class Dispatcher:
         for number, attempt in enumerate(assigned, start=1):
             details = done.details.get(attempt.task.id)
             if details is None:  # it was cancelled or deleted before the lease was written
+                self._judgement.end(attempt.task.id, self._monotonic())
                 self._picture.vacate([attempt])
                 self._picture.wake.set()
             else:

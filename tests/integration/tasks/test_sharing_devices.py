@@ -9,11 +9,12 @@ from uuid import uuid4
 
 from builders import a_submission, a_task
 from corral.scheduling.values import Gate, Rule
+from corral.tasks.dispatcher import Timings
 from corral.tasks.lifecycle import Leased, TaskState
 from corral.tasks.store.submitting import submit
 from corral.tasks.store.transitions import Lease, TaskChange, apply
 from corral.units import Bytes
-from corral.work import Produced, Reporter, SlotId, Work
+from corral.work import Produced, Reporter, Resident, SlotId, TaskClass, Work
 from doubles.engines import ScriptedEngine
 from doubles.yard import make_gpu_slots
 
@@ -79,3 +80,18 @@ async def test_task_that_another_server_computes_alone_closes_every_slot_of_the_
     yard.start().change_slots(make_gpu_slots(both.chat, both.speech))
     await yard.shown(lambda slots: {slot.gate for slot in slots} == {Gate.UNHEALTHY})
     assert [view.facts.gate_reason for view in yard.board.places] == [f"task {id} holds it for another server"] * 2
+
+
+async def test_batch_starts_at_the_end_of_a_stay_although_nothing_else_happens(yard: Yard) -> None:
+    chat, speech = ScriptedEngine(name="llama"), ScriptedEngine(name="whisper")
+    chat.held = (Resident(model="m1", memory=Bytes(GIB)),)
+    dispatcher = yard.start(timings=Timings(safety_poll_s=3_600))
+    dispatcher.change_slots(make_gpu_slots(chat, speech))
+    question = a_task("a", engine="llama", model="m1", memory=Bytes(GIB), task_class=TaskClass.INTERACTIVE)
+    (first,) = (await submit(yard.pool, a_submission(question), queued_limits={})).tasks
+    await yard.ended(first)
+    large = a_task("b", engine="whisper", model="large", memory=Bytes(24 * GIB))
+    (second,) = (await submit(yard.pool, a_submission(large), queued_limits={})).tasks
+    (task,) = await yard.ended(second)
+    assert task.state is TaskState.SUCCEEDED
+    assert chat.held == (), "it was given up, once it had stayed for as long as two loads of a GiB should take"
