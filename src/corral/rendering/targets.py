@@ -9,10 +9,11 @@ from typing import ClassVar
 from corral.cluster.values import Cluster
 from corral.errors import CorralError, Kind
 from corral.rendering.alloy import render_alloy
+from corral.rendering.compose.instances import render_instance_projects
 from corral.rendering.compose.projects import list_left_out, render_projects
 from corral.rendering.grafana import render_grafana
 from corral.rendering.installation import Installation, resolve_installations
-from corral.rendering.instances import list_unit_notes, render_instance_projects, render_instance_units
+from corral.rendering.instance_units import list_unit_notes, render_instance_units
 from corral.rendering.k3s import render_configurations
 from corral.rendering.kubernetes.manifests import render_base, render_overlay
 from corral.rendering.kubernetes.notes import list_notes

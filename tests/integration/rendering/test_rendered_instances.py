@@ -34,7 +34,7 @@ engines:
       - {{name: right, node: desk, gpu: 1, run: {{preset: comfyui, folder: "{folder}", port: 9188}}}}
   ollama:
     instances:
-      - {{name: desk, node: desk, gpu: 0, run: {{preset: ollama, env: {{PRICE: "5$"}}}}}}
+      - {{name: desk, node: desk, gpu: 0, run: {{preset: ollama, env: {{PRICE: "5$"}}, envFrom: {{KEY: OLLAMA_KEY}}}}}}
       - {{name: slow, node: desk, run: {{preset: ollama}}}}
       - name: boxed
         node: desk
@@ -134,7 +134,8 @@ def test_compose_takes_the_servers_that_have_images(folder: Path, tmp_path: Path
     path.write_text(files["compose/instances/desk.yaml"])
     services: dict[str, Any] = yaml.safe_load(path.read_text())["services"]
 
-    assert refuse(path) == ""
+    assert refuse(path, variables={"OLLAMA_KEY": "x"}) == ""
+    assert "OLLAMA_KEY" in refuse(path)
     checker = installed(LOCK, "check-jsonschema")
     subprocess.run([checker, "--builtin-schema", "vendor.compose-spec", path], check=True, capture_output=True)
     assert services.keys() == {"ollama-desk", "ollama-slow", "ollama-boxed"}
@@ -143,7 +144,7 @@ def test_compose_takes_the_servers_that_have_images(folder: Path, tmp_path: Path
     assert services["ollama-boxed"]["volumes"] == ["/srv/ollama:/root/.ollama"]
     assert services["ollama-desk"]["ports"] == ["127.0.0.1:11434:11434"]
     assert services["ollama-slow"]["ports"] == ["127.0.0.1:11435:11434"]
-    assert services["ollama-desk"]["environment"] == {"PRICE": "5$$"}
+    assert services["ollama-desk"]["environment"] == {"PRICE": "5$$", "KEY": "${OLLAMA_KEY:?set it in .env}"}
     (device,) = services["ollama-desk"]["deploy"]["resources"]["reservations"]["devices"]
     assert device["device_ids"] == ["GPU-11111111-1111-4111-8111-111111111111"]
     assert "deploy" not in services["ollama-slow"]

@@ -100,7 +100,7 @@ def _render_project(
         services |= _build_services(installation, network, member)
     used = {storage.name: storage for member in members for storage in member.deployed.storage}
     volumes = containers.build_volumes(installation, node, used.values())
-    project: dict[str, Json] = {"name": _name_project(installation.cluster.name), "services": services}
+    project: dict[str, Json] = {"name": name_project(installation.cluster.name), "services": services}
     if volumes:
         project["volumes"] = volumes
     start = f"docker compose --file {node.name}.yaml"
@@ -145,6 +145,6 @@ def _list_notes(machines: Machines, units: Sequence[Unit], start: str) -> list[s
     return notes
 
 
-def _name_project(cluster: str) -> str:
+def name_project(cluster: str) -> str:
     """Name a project, with the characters that Compose accepts."""
     return re.sub(r"[^a-z0-9_-]+", "-", cluster.lower()).strip("-_") or "corral"
