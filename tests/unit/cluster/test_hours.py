@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from corral.cluster import Cluster, ClusterFileError, load
+from corral.hours import find_machine_zone
 
 FILE = """
 apiVersion: corral/v1
@@ -58,8 +63,15 @@ def test_wrong_hours_are_refused_with_what_was_seen(before: str, after: str, wha
     assert what in problems_of(FILE.replace(before, after))
 
 
-def test_without_a_zone_hours_are_in_that_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TZ", "America/New_York")
+def test_without_a_zone_hours_are_in_that_of_the_machine() -> None:
     hours = read(FILE.replace("timeZone: Europe/Berlin\n", "")).queues["night"].hours
     assert hours is not None
-    assert hours.zone == "America/New_York"
+    assert hours.zone == find_machine_zone()
+
+
+def test_the_zone_of_the_machine_is_the_one_of_its_environment() -> None:
+    # A program of its own: what is read of the machine is read once.
+    code = "from corral.hours import find_machine_zone; print(find_machine_zone())"
+    env = {**os.environ, "TZ": "America/New_York"}
+    printed = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
+    assert printed == "America/New_York\n"
