@@ -435,7 +435,12 @@ HOLD = EngineKind(
     any_gpu=True,
     held="corral.engines.hold.engine:HoldEngine",
     inputs="corral.engines.hold.inputs:HoldInputs",
-    values=(ValueRule(name="ended", summary="`released`, `expired` (not renewed in time) or `over` (its time was)"),),
+    values=(
+        ValueRule(
+            name="ended",
+            summary="`released`, `expired` (not renewed in time), `over` (its time was) or `closed` (hours were)",
+        ),
+    ),
 )
 CHATTERBOX = ServiceEngine(
     name="chatterbox",

@@ -346,6 +346,8 @@ class HoldEnd(StrEnum):
     """Its holder did not renew it in time."""
     OVER = "over"
     """The time was over for which it was asked."""
+    CLOSED = "closed"
+    """The hours of its devices or its queue are over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -370,6 +372,10 @@ class HoldBook(Protocol):
 
     async def wait_for_end(self, task: int) -> HoldEnd:
         """Return once the hold has ended."""
+        ...
+
+    def ask_back(self, task: int, because: HoldEnd) -> None:
+        """Ask the holder to stop: the hold ends a little later."""
         ...
 
 

@@ -69,3 +69,7 @@ class LoneBook:
         if task in self._endless:
             await asyncio.Event().wait()
         return HoldEnd.RELEASED
+
+    def ask_back(self, task: int, because: HoldEnd) -> None:
+        del because
+        self._endless -= {task}

@@ -174,9 +174,16 @@ def describe_wait(hold: Json) -> str:
     error: Json = hold["error"] or {}
     at = waits.get("may_start_at")
     left_s = (datetime.fromisoformat(at) - datetime.now(UTC)).total_seconds() if at else 0
-    expected = f"; about {format_duration(left_s)}" if left_s > 1 else ""
+    place = f"{_write_ordinal(waits['ahead'] + 1)} in line" if waits.get("ahead") is not None else ""
+    expected = f"about {format_duration(left_s)}" if left_s > 1 else ""
+    turn = ", ".join(filter(None, (place, expected)))
     reason = error.get("what") or waits.get("summary") or "the server has not looked at it yet"
-    return f"waiting   {reason}{expected}"
+    return f"waiting   {f'{turn}: ' if turn else ''}{reason}"
+
+
+def _write_ordinal(number: int) -> str:
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
 
 
 def describe_start(hold: Json) -> str:

@@ -155,6 +155,7 @@ def describe_loss(hold: Json) -> str:
     """Say why a hold has ended, or must end."""
     because = {
         "over": "its time is over",
+        "closed": "the hours of its GPUs or queue are over",
         "expired": "it was not renewed in time",
         "released": "it was given back",
         "cancelled": "it was cancelled",

@@ -75,7 +75,7 @@ def hold(
     cpu: bool = False,
     program: str | None = None,
     url: str | None = None,
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
 ) -> Hold:
     """Ask for GPUs of this machine, for the time of a `with` or `async with` block.
 
@@ -97,7 +97,8 @@ def hold(
         "machine": identify_machine(),
     }
     asked = {name: value for name, value in asked.items() if value is not None}
-    return Hold(asked, Holder(lambda: locate(url, data_dir)))
+    folder = None if data_dir is None else Path(data_dir)
+    return Hold(asked, Holder(lambda: locate(url, folder)))
 
 
 class Hold:

@@ -10,7 +10,7 @@ from corral.errors import CorralError, Kind, Problem
 from corral.scheduling.affinity import find_patience
 from corral.scheduling.policy import Outcome, list_usable_places, resolve
 from corral.scheduling.room import Room
-from corral.scheduling.starting import estimate_start, list_open_gates
+from corral.scheduling.starting import estimate_turn, list_open_gates
 from corral.scheduling.values import (
     Assignment,
     Explanation,
@@ -61,13 +61,15 @@ def explain(snapshot: Snapshot, task_id: int) -> Explanation:
     if start is not None:
         return _explain_start(snapshot, task, start)
     rule = outcome.find_rule(task)
+    ahead, at = (None, None) if rule in _NO_START else estimate_turn(snapshot, task)
     return Explanation(
         task=task_id,
         rule=rule,
         summary=describe_rule(rule, snapshot, task, outcome),
         slots={place.name_for(task.engine): _explain_place(place, task, outcome) for place in outcome.room.places},
         since=task.queued_at,
-        may_start_at=None if rule in _NO_START else estimate_start(snapshot, task),
+        may_start_at=at,
+        ahead=ahead,
     )
 
 

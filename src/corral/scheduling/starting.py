@@ -26,9 +26,13 @@ def list_open_gates(task: QueuedTask, room: Room) -> list[Place]:
     return [place for place in list_usable_places(task, room) if place.gate_for(task.engine) is Gate.OPEN]
 
 
-def estimate_start(snapshot: Snapshot, task: QueuedTask) -> datetime | None:
-    """Estimate when the task starts, if nothing else arrives; None when nothing open could run it."""
-    play = _Play(snapshot)
+def estimate_turn(snapshot: Snapshot, task: QueuedTask) -> tuple[int, datetime | None]:
+    """Count the tasks that go first on places that the task could have, and estimate when it starts.
+
+    That is if nothing else arrives; the start is None when nothing open could run it.
+    """
+    play, ahead = _Play(snapshot), 0
+    usable = {place.id for place in list_usable_places(task, play.room)}
     line = Line(
         [queued for queued in snapshot.tasks if play.is_before(queued, task)],
         account=Account(snapshot.fair),
@@ -40,12 +44,13 @@ def estimate_start(snapshot: Snapshot, task: QueuedTask) -> datetime | None:
     while (head := line.find_head()) is not None:
         places = play.find_first_free(head)
         if head.id == task.id:
-            return play.estimate_start(head, places) if places else None
+            return ahead, play.estimate_start(head, places) if places else None
         if places:
+            ahead += any(place.id in usable for place in places)
             line.start(head, play.run(head, places) * len(places))
         else:
             line.remove(head)
-    return None
+    return ahead, None
 
 
 class _Play:

@@ -388,3 +388,5 @@ class Explanation:
     since: datetime
     may_start_at: datetime | None
     """From the measured durations; None when nothing can be said."""
+    ahead: int | None = None
+    """Queued tasks that go first on slots that it could have; None when it cannot start without a person."""

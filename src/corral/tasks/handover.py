@@ -84,9 +84,9 @@ class Handover:
             wanted = Bytes(int((seen.total if capacity is None else capacity) - SLACK * seen.total))
         if free >= wanted:
             return None
-        holders = describe_programs(seen.programs)
-        by = f"; others hold the rest: {holders}" if holders else ""
-        return f"{format_bytes(free)} of {format_bytes(wanted)} are free{by}"
+        engines = f"Corral's engines ({format_bytes(seen.own)})" if seen.own else ""
+        holders = " and ".join(filter(None, (describe_programs(seen.programs), engines)))
+        return f"{format_bytes(free)} of {format_bytes(wanted)} are free" + (f"; held by {holders}" if holders else "")
 
 
 def _find_free(seen: DeviceUse) -> Bytes | None:

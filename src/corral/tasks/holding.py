@@ -50,6 +50,7 @@ class StoredHoldBook:
         self._clock = clock
         self._look_every_s = look_every_s
         self._grace = grace
+        self._asked_back: dict[int, HoldEnd] = {}
         self._waiting: dict[int, asyncio.Future[str]] = {}
         self._woken = asyncio.Event()
         self._looked_at: float | None = None
@@ -74,6 +75,11 @@ class StoredHoldBook:
         finally:
             del self._waiting[task]
 
+    def ask_back(self, task: int, because: HoldEnd) -> None:
+        """Ask the holder to stop; it has the grace to do so."""
+        self._asked_back[task] = because
+        self.wake()
+
     def wake(self) -> None:
         """Look at once: something was changed here."""
         self._woken.set()
@@ -92,10 +98,15 @@ class StoredHoldBook:
 
     async def _look(self) -> None:
         if self._leads():
-            looked_at, self._looked_at = self._looked_at, self._clock()
-            if looked_at is None or self._looked_at - looked_at > max(PATIENCE_S, IDLE_S) + self._look_every_s:
+            now = self._clock()
+            if self._looked_at is None or now - self._looked_at > max(PATIENCE_S, IDLE_S) + self._look_every_s:
                 await holds.renew_all(self._pool)
+            while self._asked_back:
+                task, because = next(iter(self._asked_back.items()))
+                await holds.ask_back(self._pool, task, self._grace, because=because)
+                del self._asked_back[task]
             await holds.cancel(self._pool, await holds.end_due(self._pool, self._grace), HoldEnd.EXPIRED)
+            self._looked_at = now  # only now: while looks fail, nothing could be renewed
         else:
             self._looked_at = None
         if self._waiting:

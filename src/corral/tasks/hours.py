@@ -15,7 +15,6 @@ import structlog
 from corral.hours import Hours
 from corral.scheduling.values import Queue
 from corral.slots.values import Wanted
-from corral.tasks.attempt_run import StopReason
 from corral.tasks.picture import Picture
 from corral.tasks.running import Attempt
 
@@ -49,7 +48,7 @@ class HoursKeeper:
         for attempt in picture.attempts.values():
             if any(hours.interrupt and not hours.is_open(now) for hours in self._list_hours_of(attempt)):
                 log.info("attempt_interrupted_by_hours", task=attempt.task.id, slots=list(attempt.slots))
-                attempt.stop.set(StopReason.CLOSED)
+                attempt.close()
 
     def count_seconds_left(self) -> float:
         """Count the seconds until hours begin or end; infinite where none do."""

@@ -25,7 +25,7 @@ from corral.tasks.lost_jobs import LostJobs
 from corral.tasks.ready_tasks import ReadyTasks
 from corral.tasks.running import Attempt
 from corral.tasks.store.transitions import TaskChange
-from corral.work import SlotId
+from corral.work import LendsDevices, SlotId
 
 
 class Picture:
@@ -145,6 +145,8 @@ class Picture:
         assert task is not None, "the policy assigns only tasks that it was given"
         places = tuple(self.slots[place] for place in assignment.places)
         started_at = datetime.now(UTC)
+        is_lent = isinstance(places[0].engine(task.engine), LendsDevices)
+        expected = timedelta(seconds=assignment.expected_s if task.lasts_s is None else task.lasts_s)
         running = RunningTask(
             task=task.id,
             owner=task.owner,
@@ -153,11 +155,17 @@ class Picture:
             model=task.model,
             memory=task.memory,
             started_at=started_at,
-            expected_end=started_at + timedelta(seconds=assignment.expected_s),
+            expected_end=None if is_lent and task.lasts_s is None else started_at + expected,
             share=task.share,
         )
         takes = self._find_taken(task, assignment.places)
-        hold = Hold(kind=HoldKind.TASK, owner=task.owner, label=f"task {task.id}", since=started_at, task=running)
+        hold = Hold(
+            kind=HoldKind.PROGRAM if is_lent else HoldKind.TASK,
+            owner=task.owner,
+            label=f"{'hold' if is_lent else 'task'} {task.id}",
+            since=started_at,
+            task=running,
+        )
         for place in places:
             place.hold(hold)
         self.update(places)

@@ -24,7 +24,7 @@ from corral.tasks.lifecycle import AttemptFailed, Event, Leased, Released, Start
 from corral.tasks.scratch import ScratchFolders
 from corral.tasks.store.dispatching import Details
 from corral.tasks.store.transitions import TaskChange
-from corral.work import FailureScope, LendsDevices, SlotId, Work
+from corral.work import FailureScope, HoldEnd, LendsDevices, SlotId, Work
 
 
 @dataclass(slots=True)
@@ -53,6 +53,14 @@ class Attempt:
     def goes_on_elsewhere(self) -> bool:
         """Whether its work does not end with this server."""
         return isinstance(self.place.engine(self.task.engine), LendsDevices)
+
+    def close(self) -> None:
+        """Stop it because hours are over: its task is queued again, and a program is asked to stop."""
+        engine = self.place.engine(self.task.engine)
+        if isinstance(engine, LendsDevices):
+            engine.book.ask_back(self.task.id, HoldEnd.CLOSED)
+        else:
+            self.stop.set(StopReason.CLOSED)
 
     @property
     def key(self) -> DurationKey:

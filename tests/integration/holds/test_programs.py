@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -214,3 +215,46 @@ async def test_what_cannot_be_had_is_refused_before_anybody_waits(
 
     assert (ended, error in said) == (code, True)
     assert (await client.get("/corral/v1/tasks"))["items"] == []
+
+
+COUNTER = """\
+import signal, time
+seen = []
+signal.signal(signal.SIGINT, lambda *_: seen.append(1))
+print("ready", flush=True)
+end = time.monotonic() + 2
+while time.monotonic() < end:
+    time.sleep(0.05)
+print("interrupts", len(seen), flush=True)
+"""
+
+
+async def test_key_of_a_terminal_reaches_the_program_once_and_what_is_typed_is_its_input(
+    client: PatientClient, folder: Path
+) -> None:
+    terminal, its_end = os.openpty()
+    command = (sys.executable, "-m", "corral", "hold", "--cpu", "--data-dir", str(folder / "data"), "--")
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        *("sh", "-c", 'read -r line; echo "read $line"; exec "$0" -c "$1"', sys.executable, COUNTER),
+        preexec_fn=lambda: os.login_tty(its_end),
+    )
+    os.close(its_end)
+    shown = ""
+
+    async def read_until(word: str) -> None:
+        nonlocal shown
+        async with asyncio.timeout(60):
+            while word not in shown:
+                shown += (await asyncio.to_thread(os.read, terminal, 4096)).decode()
+
+    await read_until("started")
+    os.write(terminal, b"a line\n")
+    await read_until("ready")
+    os.write(terminal, b"\x03")
+    await read_until("interrupts")
+    os.close(terminal)
+
+    assert "read a line" in shown
+    assert "interrupts 1" in shown
+    assert await process.wait() == 0

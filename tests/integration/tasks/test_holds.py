@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import pytest
 
 from builders import a_submission, a_task
 from corral.engine_kinds import HOLD
 from corral.engines.hold.engine import HoldEngine
+from corral.hours import DAY_MINUTES, DAYS, make_hours
 from corral.scheduling.values import Gate
 from corral.slots.values import DeviceSpec, Wanted
 from corral.tasks.holding import PATIENCE_S, StoredHoldBook
 from corral.tasks.lifecycle import TaskState
 from corral.tasks.store import holds, story
 from corral.tasks.store.controls import Gated, set_gate
+from corral.tasks.store.pool import Connections, Pool
 from corral.tasks.store.submitting import submit
 from corral.tasks.values import Task
 from corral.work import HoldTerms, SlotId
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from conftest import Yard
 
 CARD = SlotId("node/gpu0")
+_T = TypeVar("_T")
 
 
 @asynccontextmanager
@@ -66,7 +70,8 @@ async def granted(yard: Yard, *ids: int) -> list[holds.StoredHold]:
 
 
 async def list_kinds(yard: Yard, task: int) -> list[str]:
-    return [line.kind for line in await story.read(yard.pool, task=task)]
+    """List what is in a task's story, without its start: that is written when there is time for it."""
+    return [line.kind for line in await story.read(yard.pool, task=task) if line.kind != "started"]
 
 
 async def submit_other(yard: Yard) -> int:
@@ -95,8 +100,7 @@ async def test_released_hold_has_succeeded_and_its_card_goes_to_what_waits(yard:
     assert other.started_at is not None
     assert ended.finished_at is not None
     assert other.started_at >= ended.finished_at
-    kinds = await list_kinds(yard, hold)
-    assert [kind for kind in kinds if kind != "started"] == [  # a start is written when there is time for it
+    assert await list_kinds(yard, hold) == [
         "submitted",
         "leased",
         "hold_granted",
@@ -254,3 +258,64 @@ async def test_end_that_was_stored_before_a_crash_is_kept(yard: Yard) -> None:
         (ended,) = await yard.ended(hold)
 
     assert (ended.state, ended.result) == (TaskState.SUCCEEDED, {"ended": "released"})
+
+
+class PoolThatGoesAway(Pool):
+    """A pool whose database does not answer while `away` is set."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.away = False
+        self.refused = asyncio.Event()
+        super().__init__(cast("Connections", pool))  # it has what a pool of asyncpg has
+        self.acquire = lambda: self._require(pool.acquire)
+        self.execute = self._execute
+        self._asked = pool
+
+    async def _execute(self, query: str, *arguments: object) -> str:
+        return await self._require(lambda: self._asked.execute(query, *arguments))
+
+    def _require(self, ask: Callable[[], _T]) -> _T:
+        if self.away:
+            self.refused.set()
+            raise ConnectionRefusedError
+        return ask()
+
+
+async def test_time_in_which_the_database_was_away_does_not_count(yard: Yard) -> None:
+    pool, now = PoolThatGoesAway(yard.pool), [1000.0]
+    book = Ledger(pool, yard.board).make_book(clock=lambda: now[0])
+    async with looked_after(book):
+        yard.start(wanted=one_card(book))
+        hold = await take(yard)
+        await granted(yard, hold)
+        pool.away = True
+        for _ in range(3):  # each look fails, and the holder's renewals do
+            pool.refused.clear()
+            now[0] += PATIENCE_S
+            book.wake()
+            await pool.refused.wait()
+        await yard.pool.execute("update holds set expires_at = now() - interval '1 s'")
+        pool.away = False
+        book.wake()
+        await asyncio.sleep(0.3)
+
+        assert await holds.renew(yard.pool, hold)
+        await give_back(yard, book, hold)
+
+
+async def test_hours_that_are_over_ask_the_program_to_stop(yard: Yard) -> None:
+    book = Ledger(yard.pool, yard.board).make_book(grace=timedelta(seconds=1))
+    day = DAYS[(datetime.now(UTC) + timedelta(days=3)).weekday()]
+    closed = make_hours({day: ((0, DAY_MINUTES),)}, zone="UTC", interrupt=True)
+    async with looked_after(book):
+        dispatcher = yard.start(HoldEngine(book))
+        hold = await take(yard)
+        await granted(yard, hold)
+        wanted = yard.slots.wanted
+        dispatcher.change_slots(
+            replace(wanted, devices=tuple(replace(device, hours=closed) for device in wanted.devices))
+        )
+        (ended,) = await yard.ended(hold)
+
+    assert (ended.state, ended.result) == (TaskState.SUCCEEDED, {"ended": "closed"})
+    assert (await list_kinds(yard, hold))[-3:] == ["hold_ending", "hold_ended", "succeeded"]

@@ -56,9 +56,7 @@ async def test_memory_that_stays_taken_is_a_wait_with_the_name_of_its_holder() -
         await hand_over(card, 8 * GIB, wait_s=0.02)
 
     assert raised.value.scope is FailureScope.WAIT
-    assert raised.value.what == (
-        "after 0.02 s, 4.0 GiB of 8.0 GiB are free; others hold the rest: game.x86_64 (12.0 GiB)"
-    )
+    assert raised.value.what == ("after 0.02 s, 4.0 GiB of 8.0 GiB are free; held by game.x86_64 (12.0 GiB)")
 
 
 async def test_whole_card_is_all_that_others_outside_leave_but_for_the_contexts_of_idle_servers() -> None:

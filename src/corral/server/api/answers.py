@@ -272,6 +272,7 @@ def _explain_queued(task: Task, policy: Explanation | None, now: datetime) -> Ex
         slots={**policy.slots},
         since=policy.since,
         may_start_at=policy.may_start_at,
+        ahead=policy.ahead,
     )
 
 
@@ -307,5 +308,12 @@ def _make_explanation(
     task: Task, rule: str, summary: str, since: datetime, *, may_start_at: datetime | None = None
 ) -> ExplanationOut:
     return ExplanationOut(
-        task=task.id, state=task.state, rule=rule, summary=summary, slots={}, since=since, may_start_at=may_start_at
+        task=task.id,
+        state=task.state,
+        rule=rule,
+        summary=summary,
+        slots={},
+        since=since,
+        may_start_at=may_start_at,
+        ahead=None,
     )

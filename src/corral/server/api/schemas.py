@@ -196,6 +196,7 @@ class ExplanationOut(Answer):
     )
     since: datetime
     may_start_at: datetime | None
+    ahead: int | None = Field(description="queued tasks that go first on its slots; null when unknown")
 
 
 class UploadOut(Answer):

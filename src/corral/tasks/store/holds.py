@@ -117,7 +117,9 @@ async def renew_all(pool: Queries) -> None:
     await pool.execute("update holds set expires_at = greatest(expires_at, now() + ttl) where ended is null")
 
 
-async def ask_back(pool: Pool, task: int, grace: timedelta, *, act: Act | None = None) -> None:
+async def ask_back(
+    pool: Pool, task: int, grace: timedelta, *, because: HoldEnd = HoldEnd.RELEASED, act: Act | None = None
+) -> None:
     """Ask a holder to stop; the hold ends after `grace`, or at once without one. A hold that waits is cancelled."""
     async with story.open_writing(pool) as writing:
         end = "ended" if not grace else "ending"
@@ -128,15 +130,15 @@ async def ask_back(pool: Pool, task: int, grace: timedelta, *, act: Act | None =
               and h.granted_at is not null returning h.task_id
             """,
             task,
-            HoldEnd.RELEASED.value,
+            because.value,
             grace,
         )
         if changed:
             if act is not None:
                 await append_act(writing.connection, act)
-            await story.append(writing, [_describe_end(task, end, HoldEnd.RELEASED)])
+            await story.append(writing, [_describe_end(task, end, because)])
     if not changed:
-        await cancel(pool, [task], HoldEnd.RELEASED, act=act)
+        await cancel(pool, [task], because, act=act)
 
 
 async def end_due(pool: Pool, grace: timedelta) -> Sequence[int]:
@@ -193,7 +195,10 @@ async def list_ended(pool: Queries, tasks: Collection[int]) -> dict[int, str]:
 
 async def list_open(pool: Queries) -> list[int]:
     """Return the tasks of the holds that have not ended, the oldest first."""
-    rows = await pool.fetch("select task_id from holds where ended is null order by task_id")
+    rows = await pool.fetch(
+        "select h.task_id from holds h join tasks t on t.id = h.task_id"
+        " where h.ended is null and t.finished_at is null order by h.task_id"
+    )
     return [row["task_id"] for row in rows]
 
 

@@ -31,6 +31,8 @@ from corral.work import HoldTerms
 _NO_END_S = 1e9
 """The timeout of a task whose end its holder knows: 31 years, the longest that a task can have."""
 MOST_GRACE_S = 300
+_NAME_LENGTH = 200
+"""Of a task, in characters."""
 
 router = make_router("holds", prefix="/corral/v1/holds", route_class=StrictRoute)
 
@@ -122,7 +124,7 @@ def _make_task(asked: HoldAsked, node: str) -> TaskAsked:
     terms = _get_terms(asked)
     return TaskAsked.model_construct(
         _fields_set=None,
-        name=None,
+        name=asked.program[:_NAME_LENGTH] if asked.program and asked.program.isprintable() else None,
         engine=HOLD.name,
         inputs={
             "ttl_s": terms.ttl_s,
