@@ -129,7 +129,16 @@ def test_the_expected_start_counts_the_running_task_and_the_work_ahead():
     tasks = [a_queued(n, queued_at=ago(100 - n)) for n in (1, 2, 3)]
     place = a_place(running=a_running(expected_end=after(5)))
     explanation = explain(a_snapshot(tasks, [place], durations=durations), 3)
-    assert (explanation.since, explanation.may_start_at) == (ago(97), after(25))
+    assert (explanation.since, explanation.may_start_at, explanation.ahead) == (ago(97), after(25), 2)
+
+
+def test_only_tasks_that_could_have_the_same_slots_are_ahead():
+    nodes = ("node", "other", "node")
+    tasks = [a_queued(number, node=node, queued_at=ago(9 - number)) for number, node in enumerate(nodes, 1)]
+    busy = a_running(expected_end=after(5))
+    snapshot = a_snapshot(tasks, [a_place(f"{node}/gpu0", node=node, running=busy) for node in ("node", "other")])
+    assert [explain(snapshot, task).ahead for task in (1, 2, 3)] == [0, 0, 1]
+    assert explain(a_snapshot([a_queued(memory=gib(30))], [a_place()]), 1).ahead is None
 
 
 def test_nothing_is_said_about_the_start_where_a_person_must_act():
