@@ -40,6 +40,7 @@ def test_a_closed_folder_is_reported_and_the_rest_is_linted() -> None:
     with TemporaryDirectory(dir="/tmp") as name:
         top = Path(name)
         (top / "a.yaml").write_text(BAD)
+        (top / "a.yaml").chmod(0o644)  # whatever the umask is: a server that ran in this process before sets its own
         (top / "closed").mkdir()
         (top / "closed" / "b.yaml").write_text(BAD)
         top.chmod(0o755)
