@@ -40,7 +40,7 @@ async def url(request: pytest.FixtureRequest, models: Store, tmp_path: Path) -> 
             *BUILTIN.command,
             *list_arguments(loading, options, gpu=False, threads=1, port=port),
         ),
-        environment=lambda: make_environment({**os.environ, MARK: make_mark(tmp_path)}, key=KEY),
+        environment=lambda _port: make_environment({**os.environ, MARK: make_mark(tmp_path)}, key=KEY),
         health_path="/health",
         stop_grace_s=0.0,
     )
