@@ -16,6 +16,7 @@ from corral.cluster.run_values import Compose, Container, Run
 from corral.engines.servers.building import name_log
 from corral.processes.leftovers import sweep
 from corral.processes.outside import end_left
+from corral.work import Resident
 from doubles.container_daemon import ContainerDaemon
 from doubles.instance_servers import MakeServer
 from doubles.local_engines import running_below
@@ -53,7 +54,7 @@ async def test_server_is_started_and_ended_by_the_program_that_runs_it(
 
     async with server.use():
         assert len(daemon.running) == 1
-        assert await server.resident() == (), "its memory is unknown: it does not descend from Corral"
+        assert await server.resident() == (Resident(model="comfyui desk"),), "of unknown memory, outside of Corral"
     await server.kill()
 
     assert daemon.running == []

@@ -73,6 +73,17 @@ async def test_server_that_can_unload_goes_on_without_its_models(
     assert (itself.model, itself.memory is not None) == ("comfyui desk", True)
 
 
+async def test_server_on_a_gpu_that_names_no_model_is_there_to_be_stopped(make_server: MakeServer) -> None:
+    server = make_server(run_comfy(), gpu="GPU-8c1f")
+    async with server.use():
+        pass
+
+    assert await server.resident() == (Resident(model="comfyui desk"),)
+    await server.release()
+
+    assert server.url is None
+
+
 async def test_server_that_holds_no_model_is_stopped_for_its_own_memory(make_server: MakeServer, logs: Path) -> None:
     server = make_server(run_comfy())
     async with server.use():

@@ -196,7 +196,8 @@ class InstanceServer:
     async def resident(self) -> tuple[Resident, ...]:
         """Return what the running server has in memory: its models, and itself where it says of none.
 
-        The memory of a model that the server does not report is that of all its processes, as far as it is measured.
+        The memory of a model that the server does not report is that of all its processes, as far as it is measured;
+        a server whose memory is unknown is there to be stopped for a task that gets the whole device.
         """
         adapter = self.find_adapter()
         if adapter is None:
@@ -205,9 +206,9 @@ class InstanceServer:
         if len(held) > 1 or (held and held[0].memory is not None):
             return held
         memory = await asyncio.to_thread(self._measure_memory, self._server.pid)
-        if memory is None:
-            return held
-        return (replace(held[0], memory=memory),) if held else (Resident(model=self.title, memory=memory),)
+        return tuple(replace(resident, memory=memory) for resident in held) or (
+            Resident(model=self.title, memory=memory),
+        )
 
     async def check(self) -> None:
         """Return when the server works, or could be started. Raises: EngineUnavailableError."""
