@@ -86,9 +86,14 @@ class Timings:
 
 
 def open_session() -> aiohttp.ClientSession:
-    """Open a session without a deadline of its own, whose connections notice a host that is gone."""
+    """Open a session without a deadline of its own, whose connections notice a host that is gone.
+
+    Each request has a connection of its own: servers close kept ones at times of their own (llama-server now and then
+    right after an answer), maybe just as the next request leaves, and one that changes something is not sent again.
+    """
     return aiohttp.ClientSession(
-        timeout=aiohttp.ClientTimeout(total=None), connector=aiohttp.TCPConnector(socket_factory=_make_socket)
+        timeout=aiohttp.ClientTimeout(total=None),
+        connector=aiohttp.TCPConnector(socket_factory=_make_socket, force_close=True),
     )
 
 

@@ -32,7 +32,7 @@ class LlamaClient:
             headers={"Authorization": f"Bearer {key}"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_LOOK_S),  # the task's own time bounds an answer
             read_bufsize=2**20,
-            # llama-server closes a connection that was idle for some seconds, maybe just as the next request leaves.
+            # llama-server closes kept connections at times of its own, maybe just as the next request leaves.
             connector=aiohttp.TCPConnector(force_close=True),
         )
 
