@@ -129,8 +129,11 @@ def _explain_occupied(place: Place, task: QueuedTask, outcome: Outcome) -> str |
 def _describe_running(place: Place, room: Room) -> str:
     running = place.running
     assert running is not None, "only places where something runs are described"
-    ending = format_duration(max(0.0, (room.table.ends_at(running) - room.now).total_seconds()))
-    return f"task {running.task} of {running.owner}, expected to end in {ending}"
+    whose = f"task {running.task} of {running.owner}"
+    if running.expected_end is None:
+        return f"{whose}, whose end is unknown"
+    ending = format_duration(max(0.0, (running.expected_end - room.now).total_seconds()))
+    return f"{whose}, expected to end in {ending}"
 
 
 def _explain_neighbour(place: Place, task: QueuedTask, outcome: Outcome) -> str | None:

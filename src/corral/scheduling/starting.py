@@ -29,7 +29,8 @@ def list_open_gates(task: QueuedTask, room: Room) -> list[Place]:
 def estimate_turn(snapshot: Snapshot, task: QueuedTask) -> tuple[int, datetime | None]:
     """Count the tasks that go first on places that the task could have, and estimate when it starts.
 
-    That is if nothing else arrives; the start is None when nothing open could run it.
+    That is if nothing else arrives; the start is None when nothing open could run it, or what runs where it would go
+    has an unknown end: a program of a user.
     """
     play, ahead = _Play(snapshot), 0
     usable = {place.id for place in list_usable_places(task, play.room)}
@@ -44,13 +45,18 @@ def estimate_turn(snapshot: Snapshot, task: QueuedTask) -> tuple[int, datetime |
     while (head := line.find_head()) is not None:
         places = play.find_first_free(head)
         if head.id == task.id:
-            return ahead, play.estimate_start(head, places) if places else None
+            is_known = bool(places) and not any(_has_unknown_end(place) for place in places)
+            return ahead, play.estimate_start(head, places) if is_known else None
         if places:
             ahead += any(place.id in usable for place in places)
             line.start(head, play.run(head, places) * len(places))
         else:
             line.remove(head)
     return ahead, None
+
+
+def _has_unknown_end(place: Place) -> bool:
+    return place.running is not None and place.running.expected_end is None
 
 
 class _Play:

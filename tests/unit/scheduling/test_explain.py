@@ -132,6 +132,13 @@ def test_the_expected_start_counts_the_running_task_and_the_work_ahead():
     assert (explanation.since, explanation.may_start_at, explanation.ahead) == (ago(97), after(25), 2)
 
 
+def test_nothing_is_said_about_the_start_behind_a_program_without_an_end():
+    snapshot = a_snapshot([a_queued()], [a_place(running=a_running(expected_end=None))])
+    explanation = explain(snapshot, 1)
+    assert (explanation.may_start_at, explanation.ahead) == (None, 0)
+    assert [*explanation.slots.values()] == ["runs task 900 of bob, whose end is unknown"]
+
+
 def test_only_tasks_that_could_have_the_same_slots_are_ahead():
     nodes = ("node", "other", "node")
     tasks = [a_queued(number, node=node, queued_at=ago(9 - number)) for number, node in enumerate(nodes, 1)]
