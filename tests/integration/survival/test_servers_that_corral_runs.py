@@ -13,7 +13,6 @@ import pytest
 
 from chaos.client import PatientClient
 from chaos.kept import Kept, corral_up, keeping
-from corral.cli.main import run_command
 from corral.data_dir import find_server
 from doubles.local_engines import running_below
 
@@ -104,8 +103,20 @@ async def test_server_of_a_killed_corral_is_gone_and_its_task_is_done_by_the_nex
     assert running_below(data_dir / "logs") == []
 
 
+async def run_down(data_dir: Path) -> str:
+    """Run `corral down` in a process of its own, which is not the server's parent, and return what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "corral", "down", "--data-dir", str(data_dir)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    printed, _ = await process.communicate()
+    assert process.returncode == 0, printed
+    return printed.decode()
+
+
 async def test_corral_down_stops_the_server_and_all_that_it_started_and_running_tasks_are_queued_again(
-    short_folder: Path, cluster_file: Path, database_url: str, client: PatientClient, capsys: pytest.CaptureFixture[str]
+    short_folder: Path, cluster_file: Path, database_url: str, client: PatientClient
 ) -> None:
     data_dir = short_folder / "data"
     cluster_file.write_text(CLUSTER.replace('"0.5"', '"60"'))
@@ -123,13 +134,11 @@ async def test_corral_down_stops_the_server_and_all_that_it_started_and_running_
             await asyncio.sleep(0.05)
     url = (find_server(data_dir) or pytest.fail("it runs")).url
 
-    await asyncio.to_thread(run_command, ["down", "--data-dir", str(data_dir)])
+    assert await run_down(data_dir) == f"stopped  {url} (process {process.pid}), and all that it started\n"
 
-    assert capsys.readouterr().out.startswith(f"stopped  {url} (process {process.pid})")
     assert await process.wait() == 0
     assert running_below(data_dir / "logs") == []
-    await asyncio.to_thread(run_command, ["down", "--data-dir", str(data_dir)])
-    assert "no server runs" in capsys.readouterr().err
+    assert "no server runs" in await run_down(data_dir)
     again = corral_up(data_dir, cluster_file, short_folder / "server.log", env={"CORRAL_DATABASE_URL": database_url})
     async with keeping(again):
         await client.leading()
