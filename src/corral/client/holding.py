@@ -12,6 +12,8 @@ from contextlib import suppress
 from typing import ClassVar
 from uuid import uuid4
 
+import aiohttp
+
 from corral.client.api import Api
 from corral.client.connection import NoServerError, Server
 from corral.client.remote_errors import (
@@ -31,6 +33,8 @@ RENEW_S = 5.0
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.2, 1.0
 _RELEASE_S = 10.0
 """How long a server that is away is waited for to be given GPUs back; after that, it takes them back by itself."""
+_ASK_S = 10.0
+"""How long a lost answer is asked for again; a restart takes less."""
 _AWAY = (RemoteUnavailableError, RemoteDeniedError, NoServerError)
 """While a server restarts: no answer, no server, or one that has another token by now."""
 
@@ -61,10 +65,26 @@ class Holder:
         return await self.wait()
 
     async def ask(self, asked: Mapping[str, Json]) -> Json:
-        """Ask for a hold, and return it as it waits. Raises: RemoteError, NoServerError."""
-        api = await self._connect()
-        self.hold = await api.post(HOLDS, dict(asked), idempotency_key=uuid4().hex)
-        return self.hold
+        """Ask for a hold, and return it as it waits. Raises: RemoteError, NoServerError.
+
+        Where the answer was lost, it is asked for again: the hold can be there, and would get GPUs that nothing uses.
+        """
+        key, lost_at = uuid4().hex, None
+        now = asyncio.get_running_loop().time
+        while True:
+            try:
+                api = await self._connect()
+                self.hold = await api.post(HOLDS, dict(asked), idempotency_key=key)
+                return self.hold
+            except _AWAY as error:
+                await self.close()
+                if lost_at is None:
+                    if not _can_have_arrived(error):
+                        raise
+                    lost_at = now()
+                if now() - lost_at > _ASK_S:
+                    raise
+            await asyncio.sleep(_FIRST_LOOK_S)
 
     async def find(self, id: int) -> Json:
         """Go on with a hold that was asked for before. Raises: RemoteError, NoServerError."""
@@ -149,6 +169,11 @@ class Holder:
         self._denied_since = now if self._denied_since is None else self._denied_since
         if now - self._denied_since > TTL_S:
             self.hold = {**self.hold, "state": "ended", "because": error.what}
+
+
+def _can_have_arrived(error: CorralError) -> bool:
+    """Whether the server can have taken a request although this came of it."""
+    return isinstance(error, RemoteUnavailableError) and not isinstance(error.__cause__, aiohttp.ClientConnectorError)
 
 
 def describe_loss(hold: Json) -> str:

@@ -109,6 +109,18 @@ async def test_released_hold_has_succeeded_and_its_card_goes_to_what_waits(yard:
     ]
 
 
+async def test_hold_that_is_released_twice_is_not_cancelled(yard: Yard) -> None:
+    hold = await take(yard)
+    terms, slot = HoldTerms(ttl_s=60, for_s=None), SlotId(f"{CARD}/hold")
+    await holds.grant(yard.pool, holds.Grant(task=hold, terms=terms, slots=(slot,), devices=("card",)))
+
+    for _ in range(2):  # the second comes before the attempt has ended
+        await holds.ask_back(yard.pool, hold, timedelta())
+
+    assert await yard.pool.fetchval("select state from tasks where id = $1", hold) == "queued"
+    assert (await list_kinds(yard, hold)).count("hold_ended") == 1
+
+
 async def test_hold_that_is_not_renewed_is_taken_back(yard: Yard) -> None:
     book = Ledger(yard.pool, yard.board).make_book()
     async with looked_after(book):

@@ -120,7 +120,10 @@ async def renew_all(pool: Queries) -> None:
 async def ask_back(
     pool: Pool, task: int, grace: timedelta, *, because: HoldEnd = HoldEnd.RELEASED, act: Act | None = None
 ) -> None:
-    """Ask a holder to stop; the hold ends after `grace`, or at once without one. A hold that waits is cancelled."""
+    """Ask a holder to stop; the hold ends after `grace`, or at once without one.
+
+    A hold that waits is cancelled, and one that has ended stays as it is, though its attempt can end a moment later.
+    """
     async with story.open_writing(pool) as writing:
         end = "ended" if not grace else "ending"
         changed = await writing.connection.fetch(
@@ -137,7 +140,8 @@ async def ask_back(
             if act is not None:
                 await append_act(writing.connection, act)
             await story.append(writing, [_describe_end(task, end, because)])
-    if not changed:
+        has_ended = await writing.connection.fetchval("select ended is not null from holds where task_id = $1", task)
+    if not changed and not has_ended:
         await cancel(pool, [task], because, act=act)
 
 
