@@ -190,7 +190,7 @@ class PlaceState:
         """Whether a task can start here as far as gates and holds are concerned."""
         is_open = any(state.gate is Gate.OPEN for state in self._states.values())
         reasons = (self.trouble, self.device_problem, self.held_elsewhere, self.held_by_leaving, self.yielding)
-        return is_open and not self._holds and not any(reasons)
+        return is_open and not self._holds and not self._to_restart and not any(reasons)
 
     def list_drained(self) -> list[str]:
         """List the engines that take no more tasks, do not work, and still have models in memory."""
@@ -247,9 +247,9 @@ class PlaceState:
 
     async def restart_engines(self) -> None:
         """End the engines of this machine, whose work on a device that was away is lost; the next run starts them."""
-        self._to_restart = False
         states = list(self._states.values())
         await end_engines([state.engine for state in states if state.spec.port is None])
+        self._to_restart = False  # only now: nothing could start meanwhile
         for state in states:
             state.resident, state.computes_on, state.caution = (), None, None
 
@@ -369,6 +369,8 @@ class PlaceState:
             return Gate.UNHEALTHY, self.trouble
         if self.device_problem is not None:
             return Gate.UNHEALTHY, self.device_problem
+        if self._to_restart:
+            return Gate.UNHEALTHY, "its device was away, and its engines are ended first"
         if self.held_elsewhere is not None:
             return Gate.UNHEALTHY, self.held_elsewhere
         if self.held_by_leaving is not None:
@@ -414,7 +416,7 @@ class PlaceState:
 
     def list_due_checks(self, *, now: float) -> tuple[str, ...]:
         """Return the engines to check now; a held place's engines answer by working."""
-        if self._holds or self._retired or self.yielding is not None or self.device_problem is not None:
+        if self._holds or self._retired or self._to_restart or self.yielding is not None or self.device_problem:
             return ()
         return tuple(name for name, state in self._states.items() if state.check_due <= now)
 

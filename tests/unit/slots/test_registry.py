@@ -379,3 +379,25 @@ def test_slot_that_another_server_holds_closes_its_group_under_any_of_its_names(
         assert [place.is_free for place in registry] == [False, True], name
     registry.note_elsewhere({})
     assert registry.count_free() == 2
+
+
+async def test_place_whose_gpu_was_away_takes_nothing_before_its_engines_were_ended() -> None:
+    engine = ScriptedEngine(name="llama")
+    registry = Registry(wanted(replace(a_slot(made=engine), settings={})))
+    place = registry[GPU0]
+    await place.check("llama", now=0.0)
+    place.hold(TASK)
+    place.close_for("the GPU is lost")
+    place.close_for(None)  # it is back before what ran there has ended
+    await place.check("llama", now=0.0)  # as after an attempt that was cut off
+    registry.release([place], TASK)
+    free_at_once, gate_at_once = place.is_free, place.to_place().gate
+
+    async with watching(registry) as changed:
+        async with asyncio.timeout(10):
+            while not place.is_free:
+                await changed.wait()
+                changed.clear()
+
+    assert (free_at_once, gate_at_once) == (False, Gate.UNHEALTHY)
+    assert engine.kills == 1
