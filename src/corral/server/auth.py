@@ -78,7 +78,8 @@ def require(caller: Caller, role: Role) -> None:
     """Return when the caller has the role. Raises: RoleError."""
     if not caller.role.includes(role):
         raise RoleError(
-            f"{caller.owner!r} is a {caller.role}, and this needs a {role}", hint=f"use the token of a {role}"
+            f"{caller.owner!r} has the role {caller.role}, and this needs {role}",
+            hint=f"use a token with the role {role}",
         )
 
 

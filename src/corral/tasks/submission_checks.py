@@ -67,8 +67,8 @@ def _find_nothing(_: TaskSpec) -> Iterable[Problem]:
     return ()
 
 
-def check(submission: Submission, rules: SubmissionRules) -> None:
-    """Return when the submission can be stored. Raises: SubmissionError with every problem found."""
+def check(submission: Submission, rules: SubmissionRules, *, also: Iterable[Problem] = ()) -> None:
+    """Return when the submission can be stored. Raises: SubmissionError with every problem, those `also` known too."""
     sizes = _measure_all(submission)
     problems = [*_check_size(submission), *_check_names(submission), *_check_outputs(submission, rules)]
     problems.extend(() if submission.batch is None else _check_receivers(submission.batch, rules))
@@ -76,6 +76,7 @@ def check(submission: Submission, rules: SubmissionRules) -> None:
     for index, (task, size) in enumerate(zip(submission.tasks, sizes, strict=True)):
         problems.extend(_place(index, task, problem) for problem in _check_task(task, size, known, rules))
     problems.extend(_check_cycles(submission))
+    problems.extend(also)
     if problems:
         raise SubmissionError(problems)
 

@@ -120,3 +120,18 @@ async def test_the_status_has_open_batches_with_deadlines_the_earliest_first(ser
         status = (await api.get("/corral/v1/status")).json
     listed = [(deadline["batch"], deadline["verdict"], deadline["open"]) for deadline in status["deadlines"]]
     assert listed == [(sooner["batch"]["id"], "late", 4), (later["batch"]["id"], "in_time", 4)]
+
+
+async def test_all_that_is_wrong_with_a_batch_and_its_times_is_reported_at_once(api: Serving) -> None:
+    task = {"engine": "sleep", "inputs": {"seconds": 0}, "queue": "nowhere"}
+    asked = {"name": "night", "when": "cheap", "by": ahead(-HOUR), "notify": ["nobody"], "tasks": [task]}
+    problems = (await api.post("/corral/v1/batches", asked)).json["error"]["problems"]
+    codes = {"submission.unknown_queue", "submission.notify", "submission.deadline_passed", "submission.no_tariff"}
+    assert {problem["code"] for problem in problems} == codes
+
+
+async def test_a_time_that_cannot_be_read_is_refused_with_how_to_write_it(api: Serving) -> None:
+    asked = {"name": "night", "by": "25:00", "tasks": [{"engine": "sleep", "inputs": {"seconds": 0}}]}
+    (problem,) = (await api.post("/corral/v1/batches", asked)).json["error"]["problems"]
+    assert (problem["where"], problem["what"]) == ("by", "not an instant: '25:00'")
+    assert "07:00" in problem["hint"]

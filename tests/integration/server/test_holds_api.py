@@ -199,3 +199,13 @@ async def test_hold_that_was_cut_off_while_it_was_taken_counts_once_it_is_asked_
 
     assert (again.status, again.json["id"]) == (200, taken.json["id"])
     assert (await api.post(f"{HOLDS}/{taken.json['id']}/renew")).status == 200
+
+
+async def test_a_time_longer_than_a_hold_can_last_is_refused_where_it_was_written(api: Serving) -> None:
+    (problem,) = (await api.post(HOLDS, {"for": "400d"})).json["error"]["problems"]
+    assert problem["where"] == "for"
+
+
+async def test_a_hold_that_is_missing_is_refused_with_the_command_that_lists_holds(api: Serving) -> None:
+    refused = (await api.post(f"{HOLDS}/999/renew", {})).json["error"]
+    assert (refused["code"], refused["hint"]) == ("hold.missing", "`corral holds list` shows those that there are")

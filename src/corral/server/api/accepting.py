@@ -94,11 +94,10 @@ def _names_node(submission: Submission) -> bool:
 
 def prepare(submission: Submission, rules: SubmissionRules, cluster: Cluster) -> Submission:
     """Check a submission, and fill in what the cluster file says. Raises: SubmissionError with every problem."""
-    check(submission, rules)
+    batch = _set_deadline(submission.batch, cluster, datetime.now(UTC))
+    check(submission, rules, also=tuple(_find_time_problems(batch, cluster, datetime.now(UTC))))
     submission = with_digest(submission)  # of what was asked: the cluster file can be another when it is asked again
     tasks = (fill_in_nodes(task, cluster) for task in submission.tasks)
-    batch = _set_deadline(submission.batch, cluster, datetime.now(UTC))
-    _require_cheap_hours(batch, cluster)
     submission = replace(submission, batch=batch, tasks=tuple(_add_destinations(tasks, submission.batch, cluster)))
     if problems := list(check_folder_names(submission)):
         raise SubmissionError(problems)
@@ -106,33 +105,30 @@ def prepare(submission: Submission, rules: SubmissionRules, cluster: Cluster) ->
 
 
 def _set_deadline(batch: BatchFields | None, cluster: Cluster, now: datetime) -> BatchFields | None:
-    """Make an instant of a batch's deadline. Raises: SubmissionError where that has passed."""
+    """Make an instant of a batch's deadline."""
     if batch is None or batch.by is None:
         return batch
-    by = find_deadline(batch.by, now, find_zone(cluster))
-    if by <= now:
-        problem = Problem(
+    return batch.model_copy(update={"by": find_deadline(batch.by, now, find_zone(cluster))})
+
+
+def _find_time_problems(batch: BatchFields | None, cluster: Cluster, now: datetime) -> Iterator[Problem]:
+    """Yield a deadline that has passed, and a wait for cheap power where all power costs the same."""
+    if batch is None:
+        return
+    if isinstance(batch.by, datetime) and batch.by <= now:
+        yield Problem(
             code="submission.deadline_passed",
-            what=f"the deadline {by.isoformat()} has passed",
+            what=f"the deadline {batch.by.isoformat()} has passed",
             where="by",
             hint="give a later instant, or a time of the clock: 07:00 is the next one",
         )
-        raise SubmissionError([problem])
-    return batch.model_copy(update={"by": by})
-
-
-def _require_cheap_hours(batch: BatchFields | None, cluster: Cluster) -> None:
-    """Return when power has a lower price at some hours, or the batch does not wait for it. Raises: SubmissionError."""
-    if batch is None or batch.when is None:
-        return
-    if cluster.electricity is None or cluster.electricity.find_cheap_hours() is None:
-        problem = Problem(
+    if batch.when is not None and (cluster.electricity is None or cluster.electricity.find_cheap_hours() is None):
+        yield Problem(
             code="submission.no_tariff",
             what="there are no cheap hours to wait for: power has one price in the cluster file",
             where="when",
             hint="give `electricity` in the cluster file a `tariff`, or leave `when` out",
         )
-        raise SubmissionError([problem])
 
 
 def _add_destinations(tasks: Iterable[TaskSpec], batch: BatchFields | None, cluster: Cluster) -> Iterator[TaskSpec]:

@@ -196,6 +196,11 @@ def describe_invalid(details: Mapping[str, Any], body: object) -> Problem:  # An
             names = (*KNOWN_NAMES, *list_names())
             hint = did_you_mean(str(steps[-1]), names, otherwise="remove it; /openapi.json lists the names")
             return Problem(code="request.unknown_name", what=f"unknown name {steps[-1]!r}", where=where, hint=hint)
+        case "corral":  # a check of Corral's own, which says what to do
+            context = details["ctx"]
+            return Problem(
+                code="request.invalid_value", what=str(context["what"]), where=where, hint=str(context["hint"])
+            )
         case _:
             message = details["msg"].removeprefix("Value error, ")
             what = f"{message[:1].lower()}{message[1:]}; seen: {_shorten(details.get('input'))}"

@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from corral.engines.hold.inputs import DEFAULT_TTL_S
+from corral.engines.hold.inputs import DEFAULT_TTL_S, LONGEST_S
 from corral.requests import (
     BatchFields,
     Fields,
@@ -97,7 +97,10 @@ class HoldAsked(Fields):
         default=Priority.NORMAL, description="The order inside a class.", json_schema_extra={"default": "normal"}
     )
     for_s: Seconds | None = Field(
-        default=None, validation_alias="for", description="Take it back after this time in any case, such as `2h`."
+        default=None,
+        validation_alias="for",
+        le=LONGEST_S,
+        description="Take it back after this time in any case, such as `2h`.",
     )
     ttl_s: Seconds = Field(
         default=DEFAULT_TTL_S,

@@ -149,7 +149,7 @@ def _get_terms(asked: HoldAsked) -> HoldTerms:
 async def _find(api: ApiState, id: int) -> Task:
     tasks = await reading.get_tasks(api.services.pool, [id])
     if not tasks or tasks[0].engine != HOLD.name:
-        raise HoldMissingError(f"there is no hold {id}", hint="`corral hold list` shows those that there are")
+        raise HoldMissingError(f"there is no hold {id}", hint="`corral holds list` shows those that there are")
     return tasks[0]
 
 
