@@ -209,11 +209,11 @@ class Server:
             note(self._log.path, program.clean_up)
         command = (*_name_keeper(program.stop_grace_s, program.clean_up), *program.command(port))
         process = await ChildProcess.start(command, environment, self._log, folder=program.folder)
-        if program.log_command is not None:
-            command = (*_name_keeper(0.0), *program.log_command)
-            self._logger = await ChildProcess.start(command, environment, self._log, folder=program.folder)
         self._process, self._url = process, f"http://{HOST}:{port}"
         try:
+            if program.log_command is not None:
+                command = (*_name_keeper(0.0), *program.log_command)
+                self._logger = await ChildProcess.start(command, environment, self._log, folder=program.folder)
             async with asyncio.timeout(within_s):
                 await self._wait_until_ready(process, waiting)
         except TimeoutError as error:

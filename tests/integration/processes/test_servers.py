@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -106,6 +107,17 @@ async def test_cancelled_start_leaves_nothing(server: BuildServer, logs: Path) -
     with pytest.raises(asyncio.CancelledError):
         await starting
 
+    assert running_below(logs) == []
+
+
+async def test_server_whose_log_cannot_be_read_is_ended(logs: Path) -> None:
+    program = replace(make_program(logs, "daemon"), log_command=("not a program\0",))
+    built = Server(program, BoundedLog(logs / "small.log"))
+
+    with pytest.raises(ValueError, match="null byte"):
+        await built.ensure_ready(within_s=60)
+
+    assert not built.running
     assert running_below(logs) == []
 
 
