@@ -17,6 +17,8 @@ from corral.notifications.outbox import Channel, Standing
 from corral.notifications.receiving import find_receiver, find_target, show_receiver
 from corral.notifications.texts import Text
 
+ADD_RECEIVER = "add `notify` or `webhooks` to the cluster file and run `corral reload`"
+
 
 class ReceiverMissingError(CorralError):
     """There is no such receiver."""
@@ -106,9 +108,9 @@ async def try_receivers(cluster: Cluster, asked: TrialAsked, environ: Mapping[st
     if not receivers:
         names = [name for _, name, _ in _list_receivers(cluster)]
         if asked.name is None:
-            hint = "add `notify` or `webhooks` to the cluster file and run `corral reload`"
-            raise ReceiverMissingError("the cluster file has no receiver", hint=hint)
-        raise ReceiverMissingError(f"there is no receiver {asked.name!r}", hint=did_you_mean(asked.name, names))
+            raise ReceiverMissingError("the cluster file has no receiver", hint=ADD_RECEIVER)
+        hint = did_you_mean(asked.name, names, otherwise=None if names else ADD_RECEIVER)
+        raise ReceiverMissingError(f"there is no receiver {asked.name!r}", hint=hint)
     tried = await asyncio.gather(*(_try(channel, name, cluster, environ, now) for channel, name in receivers))
     return TrialAnswer(items=tuple(tried))
 

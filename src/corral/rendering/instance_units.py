@@ -50,7 +50,8 @@ def _render_unit(installation: Installation, server: InstanceServer) -> str:
         f"   and `url: http://{LOOPBACK}:{server.port}` in the place of `run`.",
     ]
     if server.preset is not None and len(server.preset.start.programs) > 1:
-        notes.append(f"Its program can be in one of several places: {', '.join(server.preset.start.programs)}")
+        places = ", ".join(server.preset.start.programs).replace("{folder}", server.run.folder or "FOLDER")
+        notes.append(f"If its program is not at the first of {places}: change ExecStart.")
     title = server.preset.title if server.preset is not None else server.engine
     return write_header(installation, *notes) + format_unit(
         (
@@ -70,7 +71,7 @@ def _list_service_settings(server: InstanceServer) -> Iterator[Setting]:
         yield "#", f"Put {', '.join(server.run.env_from)} in this file, readable by you alone (0600)."
         yield "EnvironmentFile", f"-{_UNIT_HOME}/.config/corral/{server.name}.env"
     if server.gpu is not None and find_maker(server.gpu) not in (NVIDIA, None):
-        yield "#", f"Hide the other GPUs from it: docs/concepts/gpus.md names the variables for {server.gpu.model}."
+        yield "#", f"Hide the other GPUs from it: docs/concepts/engines.md names the variables for {server.gpu.model}."
     yield "ExecStart", " ".join(_write_word(word) for word in _make_command(server))
     yield "Restart", "on-failure"
     yield "RestartSec", "5s"

@@ -110,7 +110,7 @@ def _check_reach(folder: Path, user: str) -> None:
             f"root starts PostgreSQL as the user {user}, who cannot enter {closed[0]}",
             where=str(folder.parent),
             hint=f"choose a --data-dir outside that folder, such as /var/lib/corral, let {user} in "
-            f"(`chmod o+x {closed[0]}`), or start Corral as the folder's owner",
+            f"(`chmod a+x {closed[0]}`), or start Corral as the folder's owner",
         )
 
 

@@ -198,7 +198,7 @@ def _explain_misplaced(instance: Instance, here: Node | None, devices: Collectio
         return Problem(
             code="machine.gpu_absent",
             what=f"its `run` is for {instance.node}/gpu{instance.gpu}, which was not found",
-            hint="run `corral doctor` to see what the driver reports",
+            hint="run `corral doctor` to see what the driver reports; without `gpu` it runs on the processor",
         )
     return None
 

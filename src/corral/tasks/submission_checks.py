@@ -31,6 +31,7 @@ MAX_TOTAL_NEEDS = 100_000
 """Needs of all tasks of a submission; settling them takes some 30 microseconds each."""
 _NAME_LENGTH = 200
 _LONGEST_ID = str(2**63 - 1)
+_ADD_TARGET = "add it under `notify` of the cluster file and run `corral reload`, or leave it out"
 
 EngineCheck = Callable[[TaskSpec], Iterable[Problem]]
 """Returns what is wrong with a task's engine, model and inputs; `where` is relative to the task: `inputs.seed`."""
@@ -175,7 +176,8 @@ def _check_receivers(batch: BatchFields, rules: SubmissionRules) -> Iterator[Pro
     targets = {target.to: target for target in rules.notify}
     for name in batch.notify:
         if name not in targets:
-            what, hint = f"there is no {name!r} under `notify` of the cluster file", did_you_mean(name, targets)
+            what = f"there is no {name!r} under `notify` of the cluster file"
+            hint = did_you_mean(name, targets, otherwise=None if targets else _ADD_TARGET)
             yield Problem(code="submission.notify", what=what, where="notify", hint=hint)
         elif not set(OF_TASKS) & set(targets[name].when):
             what = f"{name!r} gets no word of batches"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from corral.operations.cluster_file import read_cluster
 from corral.rendering.targets import Rendering, render_cluster
 from doubles.docker_compose import refuse
 from doubles.environments import installed
+from doubles.installed import REPOSITORY
 
 LOCK = Path(__file__).with_name("check-jsonschema.lock")
 FILE = """
@@ -120,6 +122,7 @@ def test_a_folder_in_the_home_directory_is_systemds_own_word_for_it() -> None:
 
     assert "WorkingDirectory=%h/ComfyUI\n" in unit
     assert "ExecStart=%h/ComfyUI/venv/bin/python main.py" in unit
+    assert "the first of ~/ComfyUI/venv/bin/python, ~/ComfyUI/.venv/bin/python, python3: change ExecStart" in unit
 
 
 def test_a_server_whose_port_is_open_has_no_unit_and_a_note(folder: Path) -> None:
@@ -148,3 +151,30 @@ def test_compose_takes_the_servers_that_have_images(folder: Path, tmp_path: Path
     (device,) = services["ollama-desk"]["deploy"]["resources"]["reservations"]["devices"]
     assert device["device_ids"] == ["GPU-11111111-1111-4111-8111-111111111111"]
     assert "deploy" not in services["ollama-slow"]
+
+
+def test_a_container_has_the_folder_of_models_that_its_variable_names(folder: Path, tmp_path: Path) -> None:
+    text = FILE.replace('env: {{PRICE: "5$"}}', 'env: {{OLLAMA_MODELS: /srv/models}}').format(folder=folder)
+    cluster = read_cluster(text, name="c.yaml").cluster
+    path = tmp_path / "desk.yaml"
+    files = render_cluster(cluster, source="c.yaml", text=text, only=("compose",)).files
+    path.write_text(files["compose/instances/desk.yaml"])
+    project: dict[str, Any] = yaml.safe_load(path.read_text())
+
+    assert refuse(path, variables={"OLLAMA_KEY": "x"}) == ""
+    assert project["services"]["ollama-desk"]["volumes"] == ["/srv/models:/srv/models"]
+    assert list(project["volumes"]) == ["ollama-slow"], "no volume is left that nothing uses"
+
+
+@pytest.mark.parametrize("model", ["RX 7900 XTX", "Arc A770"])
+def test_a_unit_points_to_the_page_that_has_the_variables_of_its_maker(folder: Path, model: str) -> None:
+    text = FILE.replace("model: RTX 4090, uuid: GPU-11111111-1111-4111-8111-111111111111", f"model: {model}")
+    cluster = read_cluster(text.format(folder=folder), name="c.yaml").cluster
+    unit = render_cluster(cluster, source="c.yaml", text=text, only=("systemd",)).files[
+        "systemd/desk/comfyui-left.service"
+    ]
+    page = re.search(r"Hide the other GPUs from it: (docs/\S+\.md) names the variables", unit)
+
+    assert page is not None
+    variable = "ROCR_VISIBLE_DEVICES" if model.startswith("RX") else "ONEAPI_DEVICE_SELECTOR"
+    assert variable in (REPOSITORY / page[1]).read_text()

@@ -128,7 +128,7 @@ def _put_hold(hold: Json) -> None:
     fields += [
         ("memory", "all" if hold["memory"] is None else format_bytes(hold["memory"])),
         ("granted", format_ago(hold["granted_at"])),
-        ("ends", format_ago(hold["ends_at"])),
+        ("ended", format_ago(hold["ended_at"])) if hold["ended_at"] else ("ends", format_ago(hold["ends_at"])),
         ("taken back", f"{format_ago(hold['expires_at'])}, unless renewed" if hold["expires_at"] else ""),
     ]
     terminal.put_fields([*fields, *hold["environment"].items()])

@@ -84,7 +84,7 @@ def render(
         terminal.put_json(_json(rendered, changed))
         return
     would = " (not really: --dry-run)" if dry_run else ""
-    terminal.put(f"{len(files)} files in {out}, {len(changed)} of them changed{would}")
+    terminal.put(f"{terminal.format_count(len(files), 'file')} in {out}, {len(changed)} of them changed{would}")
     rows = [(_describe_change(change), str(change.path)) for change in changed]
     if rows:
         terminal.put("")

@@ -42,7 +42,13 @@ def _render_project(installation: Installation, place: str, servers: list[Instan
     project: dict[str, Json] = {
         "name": f"{name_project(installation.cluster.name)}-instances",
         "services": {server.name: _build_service(server) for server in servers},
-        "volumes": {server.name: {} for server in servers if server.run.container is None},
+        "volumes": {
+            volume.partition(":")[0]: {}
+            for server in servers
+            if server.run.container is None
+            for volume in _list_volumes(server)
+            if volume.startswith(f"{server.name}:")
+        },
     }
     if not project["volumes"]:
         del project["volumes"]
@@ -78,9 +84,13 @@ def _list_arguments(server: InstanceServer) -> tuple[str, ...]:
 
 
 def _list_volumes(server: InstanceServer) -> list[str]:
-    """List the folders of the cluster file, or a volume for what the program keeps."""
+    """List the folders that the cluster file names, or a volume for what the program keeps."""
     if server.run.container is not None:
         return list(server.run.container.volumes)
+    facts = find_image(server.image or "")
+    kept = [server.run.env.get(name, "") for name in (facts.folder_variables if facts is not None else ())]
+    if folders := [folder for folder in kept if folder.startswith("/")]:
+        return [f"{folder}:{folder}" for folder in folders]  # a variable names the same folder in the container
     program = ENGINES[server.engine].program
     return [] if program is None else [f"{server.name}:{program.data_path}"]
 

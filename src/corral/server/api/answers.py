@@ -259,8 +259,12 @@ def _explain_waiting(task: Task, needs: Iterable[Task]) -> ExplanationOut:
 def _explain_queued(task: Task, policy: Explanation | None, now: datetime) -> ExplanationOut:
     since = task.queued_at or task.created_at
     if task.ready_at is not None and task.ready_at > now:
-        failures = task.attempts + task.losses
-        summary = f"it waits until {task.ready_at.isoformat()} after {failures} tries that went wrong"
+        tries = " and ".join(
+            f"{count} {ending} {'try' if count == 1 else 'tries'}"
+            for count, ending in ((task.attempts, "failed"), (task.losses, "interrupted"))
+            if count
+        )
+        summary = f"it waits until {task.ready_at.isoformat()}" + (f" after {tries}" if tries else "")
         return _make_explanation(task, "backoff", summary, since, may_start_at=task.ready_at)
     if policy is None:
         return _make_explanation(task, "undecided", "the dispatcher has not decided about it yet", since)
