@@ -154,7 +154,7 @@ def test_compose_takes_the_servers_that_have_images(folder: Path, tmp_path: Path
 
 
 def test_a_container_has_the_folder_of_models_that_its_variable_names(folder: Path, tmp_path: Path) -> None:
-    text = FILE.replace('env: {{PRICE: "5$"}}', 'env: {{OLLAMA_MODELS: /srv/models}}').format(folder=folder)
+    text = FILE.replace('env: {{PRICE: "5$"}}', "env: {{OLLAMA_MODELS: /srv/models}}").format(folder=folder)
     cluster = read_cluster(text, name="c.yaml").cluster
     path = tmp_path / "desk.yaml"
     files = render_cluster(cluster, source="c.yaml", text=text, only=("compose",)).files
