@@ -69,6 +69,15 @@ async def granted(yard: Yard, *ids: int) -> list[holds.StoredHold]:
             await asyncio.sleep(0.02)
 
 
+async def wait_for_row(yard: Yard, id: int) -> holds.StoredHold:
+    async with asyncio.timeout(30):
+        while True:
+            known = await holds.read(yard.pool, [id])
+            if id in known:
+                return known[id]
+            await asyncio.sleep(0.02)
+
+
 async def list_kinds(yard: Yard, task: int) -> list[str]:
     """List what is in a task's story, without its start: that is written when there is time for it."""
     return [line.kind for line in await story.read(yard.pool, task=task) if line.kind != "started"]
@@ -253,6 +262,23 @@ async def test_time_in_which_the_server_was_away_does_not_count(yard: Yard) -> N
         await asyncio.sleep(0.2)
         assert await holds.renew(yard.pool, hold)
         await give_back(yard, book, hold)
+
+
+async def test_hold_whose_row_a_crash_prevented_leaves_the_queue_unless_it_is_renewed(yard: Yard) -> None:
+    book = Ledger(yard.pool, yard.board).make_book()
+    asked = a_task("hold", engine=HOLD.name, inputs={"ttl_s": 7, "for_s": 3600})
+    (id,) = (await submit(yard.pool, a_submission(asked), queued_limits={})).tasks  # and then the server is killed
+    gate_was_set = await set_gate(yard.pool, Gated.QUEUE, "default", Gate.PAUSED)
+    async with looked_after(book):
+        yard.start(wanted=one_card(book))
+        known = await wait_for_row(yard, id)
+        await yard.pool.execute("update holds set expires_at = now() - interval '1 second'")
+        (ended,) = await yard.ended(id)
+
+    assert gate_was_set
+    assert known.ttl == timedelta(seconds=7)
+    assert await yard.pool.fetchval("select lasts from holds where task_id = $1", id) == timedelta(hours=1)
+    assert ended.state is TaskState.CANCELLED
 
 
 async def test_end_that_was_stored_before_a_crash_is_kept(yard: Yard) -> None:

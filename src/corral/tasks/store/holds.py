@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from corral.engine_kinds import HOLD
 from corral.tasks.lifecycle import CancelRequested
 from corral.tasks.store import story
 from corral.tasks.store.audit import Act, append_act
@@ -57,6 +58,19 @@ _ADD = """
 insert into holds (task_id, ttl, lasts, expires_at)
 values ($1, make_interval(secs => $2), make_interval(secs => $3), now() + make_interval(secs => $2))
 on conflict do nothing
+"""
+
+
+_TTL_S = 60.0
+"""Of a hold whose task does not say it; the engine's own default."""
+_ADD_MISSING = """
+insert into holds (task_id, ttl, lasts, expires_at)
+select id, ttl, lasts, now() + ttl from tasks, lateral (
+  select make_interval(secs => case when jsonb_typeof(inputs->'ttl_s') = 'number'
+      then greatest(1, least(86400, (inputs->>'ttl_s')::double precision)) else $2 end) as ttl,
+    make_interval(secs => case when jsonb_typeof(inputs->'for_s') = 'number'
+      then greatest(1, least(31536000, (inputs->>'for_s')::double precision)) end) as lasts
+) as terms where engine = $1 and finished_at is null on conflict do nothing
 """
 
 
@@ -113,8 +127,12 @@ async def renew(pool: Queries, task: int) -> bool:
 
 
 async def renew_all(pool: Queries) -> None:
-    """Give every hold its whole time again: the server was away, and nothing could be renewed."""
+    """Give every hold its whole time again: the server was away, and nothing could be renewed.
+
+    One whose task was stored, and whose row was not before the server was killed, gets its row.
+    """
     await pool.execute("update holds set expires_at = greatest(expires_at, now() + ttl) where ended is null")
+    await pool.execute(_ADD_MISSING, HOLD.name, _TTL_S)
 
 
 async def ask_back(
