@@ -62,8 +62,9 @@ async def test_what_hours_interrupt_goes_back_as_it_was_and_runs_when_they_begin
     dispatcher.change_slots(with_hours(wanted, closed_today(interrupt=True)))
     (task,) = await yard.until(lambda task: task.state is TaskState.QUEUED, id)
     assert (task.attempts, task.losses, task.error) == (0, 0, None)
-    explanation = dispatcher.explain(id)
-    assert explanation is not None
+    async with asyncio.timeout(30):  # the story is heard before the decision that follows it
+        while (explanation := dispatcher.explain(id)) is None:  # noqa: ASYNC110 (it has no event)
+            await asyncio.sleep(0.01)
     assert explanation.rule is Rule.OUTSIDE_HOURS
     (line,) = await story.read(yard.pool, kinds=("released",), limit=9)
     assert line.data["because"] == "the hours of node/cpu0/sleep or of queue default are over"
