@@ -29,7 +29,7 @@ _EXPENDABLE = ("loads", "cost each", "all nights", "energy", "busy")
 def put_forecasts(forecasts: Forecasts, *, explain: bool) -> None:
     """Print what each workload makes, a row for it, and one below for what was asked to be different."""
     if not forecasts.plain:
-        terminal.note("the cluster file has no workloads")
+        terminal.note("the cluster file has no `workloads`: add the tasks of a night, with how many and how long")
         return
     terminal.put_text(_answer(forecasts))
     terminal.put("")

@@ -141,6 +141,8 @@ def _make_answer(
 def _list_settings(before: Cluster, after: Cluster) -> Iterator[str]:
     if before.name != after.name:
         yield describe_change("name", before.name, after.name)
+    if before.time_zone != after.time_zone:
+        yield describe_change("timeZone", before.time_zone, after.time_zone)
     for name, engine in after.engines.items():  # also without a slot here, the server takes its tasks or refuses them
         if before.engines[name].enabled != engine.enabled:
             yield describe_change(f"engines.{name}.enabled", before.engines[name].enabled, engine.enabled)

@@ -218,7 +218,7 @@ def describe_change(name: str, before: object, after: object) -> str:
 
 
 def _show(value: object) -> str:
-    if value is None:
+    if value is None or value == ():
         return "not set"
     if isinstance(value, bool):
         return str(value).lower()  # as the cluster file writes it

@@ -129,6 +129,14 @@ async def test_what_this_machine_cannot_give_is_refused_with_every_reason(
     assert (await api.get("/corral/v1/tasks")).json["items"] == []
 
 
+async def test_time_that_cannot_be_read_is_refused_with_how_to_write_it(api: Serving) -> None:
+    refused = await api.post(HOLDS, {"for": "2x"})
+
+    (problem,) = refused.json["error"]["problems"]
+    assert (problem["where"], problem["what"]) == ("for", "not a duration: '2x'")
+    assert "such as 1h30m" in problem["hint"]
+
+
 async def test_program_of_this_machine_is_taken(api: Serving) -> None:
     assert (await api.post(HOLDS, {"machine": identify_machine(), "node": "node"})).status == 201
 

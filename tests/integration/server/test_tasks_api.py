@@ -11,9 +11,10 @@ import pytest
 from builders import a_submission, a_task
 from corral.cluster.destinations import Destination
 from corral.errors import Problem
+from corral.server.api.answers import explain
 from corral.server.services import Services
 from corral.tasks.lifecycle import Leased
-from corral.tasks.store import deliveries
+from corral.tasks.store import deliveries, reading
 from corral.tasks.store.submitting import submit
 from corral.tasks.store.transitions import Lease, TaskChange, apply
 from corral.work import SlotId
@@ -122,6 +123,23 @@ async def test_waiting_task_names_what_it_waits_for(api: Serving) -> None:
     why = (await api.get(f"/corral/v1/tasks/{second}/explain")).json
     assert why["rule"] == "needs"
     assert str(first) in why["summary"]
+
+
+@pytest.mark.parametrize(
+    ("attempts", "losses", "tries"),
+    [(0, 1, "1 interrupted try"), (2, 0, "2 failed tries"), (1, 2, "1 failed try and 2 interrupted tries")],
+)
+async def test_a_wait_between_tries_is_explained_by_how_they_ended(
+    api: Serving, services: Services, attempts: int, losses: int, tries: str
+) -> None:
+    id = await submitted(api)
+    stored = await reading.get_task(services.pool, id)
+    later = datetime.now(UTC) + timedelta(minutes=1)
+    task = stored.model_copy(update={"attempts": attempts, "losses": losses, "ready_at": later})
+
+    explained = explain(task, (), None, None, now=datetime.now(UTC))
+
+    assert (explained.rule, explained.summary) == ("backoff", f"it waits until {later.isoformat()} after {tries}")
 
 
 async def test_every_other_state_is_explained(api: Serving, services: Services) -> None:

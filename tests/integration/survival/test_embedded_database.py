@@ -135,13 +135,21 @@ async def test_folders_above_the_database_keep_their_modes(empty: Path) -> None:
             await database.start()
         assert f"chmod a+x {private}" in str(caught.value.hint)
         assert list(private.iterdir()) == []
-        private.chmod(0o711)  # what the hint says; `o+x` is not enough, since the process keeps the group of root
-        assert await answers(await database.start())
-        await database.stop()
     else:
         assert await answers(await database.start())
         await database.stop()
     assert private.stat().st_mode & 0o777 == 0o700
+
+
+async def test_the_hint_for_a_closed_folder_opens_it(empty: Path) -> None:
+    """Root's group counts for the user that runs PostgreSQL, so `o+x` alone would leave a folder of root closed."""
+    private = empty.parent / "private"
+    private.mkdir(mode=0o700)
+    private.chmod(0o711)  # as `chmod a+x` does
+    database = EmbeddedDatabase(private / "postgres")
+
+    assert await answers(await database.start())
+    await database.stop()
 
 
 async def test_a_data_directory_of_root_lets_in_its_group_alone(empty: Path) -> None:

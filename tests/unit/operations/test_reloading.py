@@ -62,13 +62,17 @@ async def test_differences_have_the_keys_of_the_cluster_file() -> None:
 server: {requireToken: true, limits: {perOwner: {streams: 3}}}
 retention: {tasks: 7d}
 scheduling: {promoteAfter: 2h, modelWait: 3h}
+timeZone: Europe/Berlin
+webhooks: {allowPrivate: [192.168.1.0/24]}
 """
     edited = LocalCluster(cluster=a_cluster("/a", more), wanted=Wanted())
     answer = await reload_cluster(server, lambda: edited, ReloadAsked(dry_run=True))
     assert answer.settings == (
+        "timeZone: not set -> Europe/Berlin",
         "retention.tasks: 30d 00h -> 7d 00h",
         "server.requireToken: false -> true",
         "server.limits.perOwner.streams: 32 -> 3",
+        "webhooks.allowPrivate: not set -> 192.168.1.0/24",
         "scheduling.promoteAfter: 1h 00m -> 2h 00m",
         "scheduling.modelWait: 24h 00m -> 3h 00m",
     )

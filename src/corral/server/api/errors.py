@@ -203,8 +203,12 @@ def describe_invalid(details: Mapping[str, Any], body: object) -> Problem:  # An
             )
         case _:
             message = details["msg"].removeprefix("Value error, ")
-            what = f"{message[:1].lower()}{message[1:]}; seen: {_shorten(details.get('input'))}"
-            return Problem(code="request.invalid_value", what=what, where=where)
+            seen = _shorten(details.get("input"))
+            ours = details["ctx"] if details["type"] == "corral" else None
+            shown = "" if ours is not None and seen in message else f"; seen: {seen}"
+            what = f"{message[:1].lower()}{message[1:]}{shown}"
+            hint = None if ours is None else ours["hint"]
+            return Problem(code="request.invalid_value", what=what, where=where, hint=hint)
 
 
 def _find_path(body: object, steps: Sequence[str | int], kind: str) -> str | None:
