@@ -11,12 +11,14 @@ import ipaddress
 import json
 import socket
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, ClassVar
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from corral import __version__
 from corral.cluster.networks import is_reachable
@@ -32,6 +34,10 @@ LONGEST_WAIT = timedelta(hours=1)
 _GONE = 410
 """The specification: the receiver wants no more of it."""
 _BUSY = (429, 503)
+_LOOK_UPS = 8
+"""Names that are looked up at the same time."""
+_threads = ThreadPoolExecutor(_LOOK_UPS, thread_name_prefix="webhook-names")
+LookUp = Callable[..., Sequence[tuple[Any, Any, int, str, tuple[Any, ...]]]]  # `socket.getaddrinfo`, and its answer
 _SUCCESS = range(200, 300)
 _REDIRECT = range(300, 400)
 
@@ -69,15 +75,22 @@ async def send(
     allowed: Collection[str],
     try_s: float = TRY_S,
     now: Callable[[], float] = time.time,
+    look_up: LookUp = socket.getaddrinfo,
 ) -> None:
-    """Send a message once; `name` is its id for the receiver. Raises: WebhookError."""
+    """Send a message once; `name` is its id for the receiver. Raises: WebhookError.
+
+    `look_up` finds addresses; it blocks, and can do so for longer than the try.
+    """
     headers = {
         **make_headers(name, int(now()), body, secrets),
         "Content-Type": "application/json",
         "User-Agent": f"Corral/{__version__}",
     }
     connector = aiohttp.TCPConnector(
-        socket_factory=partial(_make_socket, allowed=allowed), force_close=True, use_dns_cache=False
+        socket_factory=partial(_make_socket, allowed=allowed),
+        force_close=True,
+        use_dns_cache=False,
+        resolver=_Resolver(look_up),
     )
     try:
         async with (
@@ -112,6 +125,33 @@ def _read_wait(headers: Mapping[str, str]) -> timedelta | None:
     if not (seconds.isascii() and seconds.isdigit()):
         return None
     return min(timedelta(seconds=min(int(seconds), 10**6)), LONGEST_WAIT)
+
+
+class _Resolver(AbstractResolver):
+    """Looks names up in threads of its own: a name server that hangs keeps them, and none that the queue works in."""
+
+    def __init__(self, look_up: LookUp) -> None:
+        self._look_up = look_up
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        ask = partial(self._look_up, host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+        answers = await asyncio.get_running_loop().run_in_executor(_threads, ask)
+        return [
+            ResolveResult(
+                hostname=host,
+                host="%".join([target[0], *[str(scope) for scope in target[3:] if scope]]),  # IPv6 can have a scope
+                port=target[1],
+                family=kind,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for kind, _, protocol, _, target in answers
+        ]
+
+    async def close(self) -> None:
+        return
 
 
 class _InsideError(OSError):
