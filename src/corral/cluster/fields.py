@@ -174,7 +174,7 @@ def _check_environment_name(value: str) -> str:
     return value
 
 
-def _match_whole(pattern: str, kind: str, hint: str) -> Callable[[str], str]:
+def match_whole(pattern: str, kind: str, hint: str) -> Callable[[str], str]:
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
             raise wrong(f"not {kind}: {show_value(value)}", f"write {hint}")
@@ -223,29 +223,27 @@ _DURATION_PATTERN = r"^(\s*\d+(\.\d+)?\s*(ms|s|m|h|d|w))+\s*$"
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096, strict=True)]
 Name = Annotated[
     Text,
-    AfterValidator(_match_whole(NAME_PATTERN, "a name", "at most 63 letters, digits, `-`, `_`, `.`")),
+    AfterValidator(match_whole(NAME_PATTERN, "a name", "at most 63 letters, digits, `-`, `_`, `.`")),
     _describe_text(f"^{NAME_PATTERN}$"),
 ]
 Host = Annotated[
     Text,
-    AfterValidator(
-        _match_whole(r"[A-Za-z0-9:]([A-Za-z0-9:._-]{0,252})", "a host name or address", "a host name or IP")
-    ),
+    AfterValidator(match_whole(r"[A-Za-z0-9:]([A-Za-z0-9:._-]{0,252})", "a host name or address", "a host name or IP")),
     _describe_text(r"^[A-Za-z0-9:][A-Za-z0-9:._-]{0,252}$"),
 ]
 Url = Annotated[Text, AfterValidator(_check_url), _describe_text("^https?://[^@]+$", format="uri")]
 EnvironmentName = Annotated[Text, AfterValidator(_check_environment_name), _describe_text(f"^{_ENVIRONMENT_NAME}$")]
 GpuUuid = Annotated[
     Text,
-    AfterValidator(_match_whole(r"(GPU|MIG)-[0-9A-Za-z/-]{1,100}", "a GPU's UUID", "what `nvidia-smi -L` prints")),
+    AfterValidator(match_whole(r"(GPU|MIG)-[0-9A-Za-z/-]{1,100}", "a GPU's UUID", "what `nvidia-smi -L` prints")),
     _describe_text("^(GPU|MIG)-[0-9A-Za-z/-]{1,100}$"),
 ]
 AbsolutePath = Annotated[
     Text,
-    AfterValidator(_match_whole(r"/[^\x00]*", "an absolute path", "a path that starts with `/`")),
+    AfterValidator(match_whole(r"/[^\x00]*", "an absolute path", "a path that starts with `/`")),
     _describe_text("^/"),
 ]
-FilePath = Annotated[Text, AfterValidator(_match_whole(r"[^\x00]+", "a path", "a path without NUL")), _describe_text()]
+FilePath = Annotated[Text, AfterValidator(match_whole(r"[^\x00]+", "a path", "a path without NUL")), _describe_text()]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 Count = Annotated[int, Field(ge=1, le=100_000, strict=True)]
 Index = Annotated[int, Field(ge=0, le=255, strict=True)]
@@ -307,7 +305,7 @@ DayHours = Annotated[
 ZoneName = Annotated[Text, AfterValidator(_check_zone)]
 LabelKey = Annotated[
     Text,
-    AfterValidator(_match_whole(_LABEL_KEY, "a label's key", "`name` or `domain/name`")),
+    AfterValidator(match_whole(_LABEL_KEY, "a label's key", "`name` or `domain/name`")),
 ]
 LabelValue = Annotated[str, BeforeValidator(_check_label_value), _describe_text(maxLength=63)]
 EnvValue = Annotated[str, BeforeValidator(_check_env_value), _describe_text()]

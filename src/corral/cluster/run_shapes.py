@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from corral.cluster.fields import (
@@ -19,6 +20,7 @@ from corral.cluster.fields import (
     Name,
     Port,
     Text,
+    match_whole,
     wrong,
 )
 from corral.cluster.machine_shapes import Shape
@@ -34,8 +36,33 @@ def _split_command(value: object) -> object:
         raise wrong("the command's quotes do not close", "write it as a list: `[program, argument]`") from None
 
 
+def _require_time(value: timedelta) -> timedelta:
+    if not value:
+        raise wrong("no server is ready within no time", "write how long its start can take, such as 5m")
+    return value
+
+
+Argument = Annotated[Text, AfterValidator(match_whole(r"[^\x00]+", "an argument", "text without NUL"))]
+Operand = Annotated[
+    Text,
+    AfterValidator(
+        match_whole(r"[^\x00-][^\x00]*", "the name of an image or a service", "the name alone: options have no place")
+    ),
+]
+"""A word that a program is given by its place; one with `-` at its beginning would be an option."""
+UnitName = Annotated[
+    Text,
+    AfterValidator(match_whole(r"[A-Za-z0-9_][A-Za-z0-9_.:@\\-]*", "a unit's name", "its name alone: comfyui.service")),
+]
+VariableName = Annotated[
+    Text, AfterValidator(match_whole(r"[^=\x00]+", "a variable's name", "the name alone, its value after the colon"))
+]
+Folder = Annotated[
+    Text, AfterValidator(match_whole(r"(/|~(/|$))[^\x00]*", "an absolute path", "a path that starts with `/` or `~/`"))
+]
+StartTime = Annotated[Duration, AfterValidator(_require_time)]
 Command = Annotated[
-    tuple[Text, ...],
+    tuple[Argument, ...],
     BeforeValidator(_split_command),
     WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "items": {"type": "string"}}]}),
 ]
@@ -48,19 +75,19 @@ class ComposeShape(Shape):
     """A service of a Compose file; the file gets its port and GPU as `${CORRAL_PORT}` and `${CORRAL_GPU}`."""
 
     file: FilePath = Field(description="The Compose file.")
-    service: Text = Field(description="The service in it; those that it depends on are not started.")
+    service: Operand = Field(description="The service in it; those that it depends on are not started.")
     program: ContainerProgram = Field("docker", description="The program that has the command `compose`.")
 
 
 class ContainerShape(Shape):
     """A container of an image, removed when it ends."""
 
-    image: Text = Field(description="The image; pull it beforehand: a start waits no longer than `readyWithin`.")
+    image: Operand = Field(description="The image; pull it beforehand: a start waits no longer than `readyWithin`.")
     program: ContainerProgram = Field("docker", description="The program that runs it.")
     port: Port | None = Field(
         None, description="The port on which it listens within the container. Default: the engine's usual one."
     )
-    volumes: tuple[Text, ...] = Field((), description="Folders that it gets: `/home/ada/models:/models`.")
+    volumes: tuple[Argument, ...] = Field((), description="Folders that it gets: `/home/ada/models:/models`.")
 
 
 class RunShape(Shape):
@@ -75,24 +102,24 @@ class RunShape(Shape):
         description="A program of this machine and its arguments, as a list or as a shell would read them; no shell "
         "runs. `{port}` is the port that it must listen on, at 127.0.0.1.",
     )
-    systemd: Text | None = Field(
+    systemd: UnitName | None = Field(
         None,
         description="A unit of systemd: of Corral's user, or of the system where Corral runs as root. The unit says "
         "itself which GPU it uses; `port` is the one on which it listens.",
     )
     compose: ComposeShape | None = Field(None, description="A service of a Compose file.")
     container: ContainerShape | None = Field(None, description="A container of an image.")
-    arguments: tuple[Text, ...] = Field(
+    arguments: tuple[Argument, ...] = Field(
         (), description="More arguments, after those of the command, the preset or the image."
     )
-    folder: FilePath | None = Field(
+    folder: Folder | None = Field(
         None,
         description="The folder that it runs in; of a preset, the one that has the program. Default: the user's home.",
     )
-    env: dict[Text, EnvValue] = Field(
+    env: dict[VariableName, EnvValue] = Field(
         default_factory=dict, description="Environment variables, where `{port}` is the port too. Nothing secret."
     )
-    env_from: dict[Text, EnvironmentName] = Field(
+    env_from: dict[VariableName, EnvironmentName] = Field(
         default_factory=dict,
         description="Environment variables with secrets: the variable of the Corral server's own environment that "
         "holds each one's value.",
@@ -101,7 +128,7 @@ class RunShape(Shape):
     health_path: AbsolutePath | None = Field(
         None, description="The path that answers 200 when it is ready. Default: the preset's or the engine's."
     )
-    ready_within: Duration | None = Field(
+    ready_within: StartTime | None = Field(
         None, description="How long a start can take before it is ended as failed. Default: the preset's, or 5m."
     )
     idle: IdleFor | None = Field(
