@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from corral.cluster.run_values import Run
 from corral.cluster.values import Instance
 from corral.engines.servers.building import name_log
 from corral.engines.servers.directory import Directory
@@ -195,13 +196,13 @@ async def test_port_of_another_program_is_not_taken_for_the_server(
             await server.run(comfy_work(tmp_path), reports)
 
 
-async def test_program_that_is_not_there_is_named(make_server: MakeServer, tmp_path: Path) -> None:
-    absent = run_small(folder=str(tmp_path / "absent"))
+async def test_folder_that_is_not_there_is_named(make_server: MakeServer, tmp_path: Path) -> None:
+    absent = tmp_path / "absent"
 
-    with pytest.raises(EngineUnavailableError, match=r"cannot be started: .*absent") as caught:
-        async with make_server(absent).use():
+    with pytest.raises(EngineUnavailableError, match="the folder of comfyui desk is not there") as caught:
+        async with make_server(run_small(folder=str(absent))).use():
             pass
-    assert caught.value.hint == "correct its `run`"
+    assert (caught.value.where, "`folder` of its `run`" in str(caught.value.hint)) == (str(absent), True)
 
 
 async def test_closing_while_it_starts_leaves_nothing(
@@ -246,3 +247,18 @@ async def test_others_find_the_server_where_it_is_now(make_server: MakeServer, d
 
     await server.close()
     assert directory.find("comfyui", "desk") is None
+
+
+@pytest.mark.parametrize(
+    ("lacking", "code"),
+    [
+        (run_small(folder="/no/such/folder"), "instance.folder_missing"),
+        (run_small(env_from={"HF_TOKEN": "NOT_SET_ANYWHERE"}), "instance.secret_missing"),
+    ],
+)
+async def test_slot_of_a_server_that_lacks_what_it_needs_does_not_seem_to_work(
+    make_server: MakeServer, lacking: Run, code: str
+) -> None:
+    with pytest.raises(EngineUnavailableError) as caught:
+        await make_server(lacking).check()
+    assert caught.value.code == code

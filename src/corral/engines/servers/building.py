@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
 
@@ -25,7 +26,7 @@ from corral.processes.leftovers import MARK, make_mark
 from corral.processes.restarts import RestartRules
 from corral.processes.server import Server, ServerProgram
 from corral.units import Bytes
-from corral.work import Engine
+from corral.work import Engine, EngineUnavailableError
 
 LOGS_FOLDER = "servers"
 """Below the folder of logs."""
@@ -60,7 +61,7 @@ def build_instance_server(
     recipe = make_recipe(ENGINES[settings.name], instance.name, instance.run, here)
     program = ServerProgram(
         name=recipe.title,
-        command=lambda port: fill_port(recipe.make_command(), port),
+        command=lambda port: make_command(recipe, os.environ, port=port),
         environment=lambda port: make_environment(recipe, os.environ, gpu=gpu, port=port, log_dir=log_dir),
         health_path=recipe.health_path,
         port=recipe.port,
@@ -91,6 +92,24 @@ def name_log(log_dir: Path, engine: str, instance: str) -> Path:
     return log_dir / LOGS_FOLDER / f"{engine}-{instance}.log"
 
 
+class FolderMissingError(EngineUnavailableError):
+    """The folder in which the server of an instance runs is not there."""
+
+    code: ClassVar[str] = "instance.folder_missing"
+
+
+def make_command(recipe: Recipe, base: Mapping[str, str], *, port: int) -> tuple[str, ...]:
+    """Return the command of a start, where nothing that it needs is known to be missing.
+
+    Raises: FolderMissingError, SecretMissingError, PresetProgramError.
+    """
+    if not recipe.folder.is_dir():
+        hint = "make it, or correct `folder` of its `run` in the cluster file"
+        raise FolderMissingError(f"the folder of {recipe.title} is not there", where=str(recipe.folder), hint=hint)
+    _read_secrets(recipe, base)
+    return fill_port(recipe.make_command(), port)
+
+
 def make_environment(
     recipe: Recipe,
     base: Mapping[str, str],
@@ -106,16 +125,20 @@ def make_environment(
 
     Raises: SecretMissingError.
     """
-    credentials = Credentials(environment=base)
     return {
         **drop_secrets(base),
         "PYTHONUNBUFFERED": "1",  # so that what it prints is in the log when it ends
         **(list_visible(() if gpu is None else (gpu,)) if recipe.is_process else {}),
         **(list_vulkan(gpu, find_devices) if recipe.is_process else {}),
         **fill_environment(recipe, port),
-        **{name: credentials.read_secret(variable) for name, variable in recipe.secrets.items()},
+        **_read_secrets(recipe, base),
         MARK: make_mark(log_dir),
     }
+
+
+def _read_secrets(recipe: Recipe, base: Mapping[str, str]) -> dict[str, str]:
+    credentials = Credentials(environment=base)
+    return {name: credentials.read_secret(variable) for name, variable in recipe.secrets.items()}
 
 
 def list_vulkan(gpu: str | None, find_devices: Callable[[Mapping[str, str]], Sequence[VulkanDevice]]) -> dict[str, str]:
