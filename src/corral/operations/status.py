@@ -134,6 +134,8 @@ class DeadlineStatus:
     name: str
     owner: str
     by: datetime
+    time_zone: str
+    """The zone in which the deadline's time of the clock is meant."""
     verdict: Verdict
     open: int
     """Its tasks that have not ended."""

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from corral import __version__
+from corral.cluster.values import Cluster
+from corral.hours import find_machine_zone
 from corral.operations.status import Alarm, DeadlineStatus, Observed, list_waiting, measure_disk
 from corral.scheduling.deadlines import Deadline, judge
 from corral.scheduling.values import Gate, PolicyBounds
@@ -19,6 +21,11 @@ from corral.work import SlotId
 
 LEAST_SLACK = PolicyBounds().deadline_slack
 """Of a deadline that is not tight."""
+
+
+def find_zone(cluster: Cluster) -> str:
+    """Find the zone in which times of the clock are meant."""
+    return cluster.time_zone or find_machine_zone()
 
 
 async def observe(services: Services, caller: Caller) -> Observed:
@@ -74,6 +81,7 @@ async def _observe_deadlines(services: Services, work: Sequence[OpenWork], now: 
                 name=left.name,
                 owner=left.owner,
                 by=left.by,
+                time_zone=find_zone(services.cluster),
                 verdict=judge(deadline, after_all, now, LEAST_SLACK),
                 open=left.tasks,
             )

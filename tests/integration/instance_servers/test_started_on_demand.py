@@ -118,7 +118,7 @@ async def test_server_that_cannot_start_is_the_slots_trouble_until_it_is_out_of_
     for _ in range(QUICK.most_failures):
         with pytest.raises(EngineUnavailableError, match=r"did not start: .*no memory for the model") as caught:
             await server.run(work, reports)
-        assert "`corral slots logs`" in (caught.value.hint or "")
+        assert "`corral slots logs SLOT`" in (caught.value.hint or "")
     with pytest.raises(EngineUnavailableError, match=r"failed 2 times in a row: .*no memory for the model") as caught:
         await server.check()
     assert caught.value.scope is FailureScope.SLOT

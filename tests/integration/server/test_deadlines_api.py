@@ -114,12 +114,15 @@ async def test_a_batch_waits_for_cheap_power_only_where_there_are_prices(service
 
 
 async def test_the_status_has_open_batches_with_deadlines_the_earliest_first(services: Services) -> None:
-    async with serving(replace(services, estimate=an_estimator(HOUR))) as api:
+    cluster = replace(services.in_effect.cluster, time_zone="Asia/Tokyo")
+    in_effect = replace(services.in_effect, cluster=cluster)  # pyright: ignore[reportArgumentType]  a double, a dataclass
+    async with serving(replace(services, estimate=an_estimator(HOUR), in_effect=in_effect)) as api:
         later = await submit(api, ahead(20 * HOUR))
         sooner = await submit(api, ahead(2.5 * HOUR))
         status = (await api.get("/corral/v1/status")).json
     listed = [(deadline["batch"], deadline["verdict"], deadline["open"]) for deadline in status["deadlines"]]
     assert listed == [(sooner["batch"]["id"], "late", 4), (later["batch"]["id"], "in_time", 4)]
+    assert {deadline["time_zone"] for deadline in status["deadlines"]} == {"Asia/Tokyo"}
 
 
 async def test_all_that_is_wrong_with_a_batch_and_its_times_is_reported_at_once(api: Serving) -> None:

@@ -87,7 +87,8 @@ def _describe_work(answer: Json) -> str:
 def _describe_deadlines(answer: Json) -> str:
     """Print the batches with a deadline; a server of an earlier version knows none."""
     return ", ".join(
-        f"batch {deadline['batch']} by {format_clock(deadline['by'])} {deadline['verdict'].replace('_', ' ')}"
+        f"batch {deadline['batch']} by {format_clock(deadline['by'], zone=deadline.get('time_zone'))} "
+        + deadline["verdict"].replace("_", " ")
         for deadline in answer.get("deadlines", ())
     )
 

@@ -41,7 +41,7 @@ from corral.work import (
 )
 
 _KEPT_STARTS = 5
-_READ_LOG = "read all that it printed with `corral slots logs`"
+_READ_LOG = "read all that it printed with `corral slots logs SLOT`"
 _END_S = 1.0
 """Between a connection that broke and the end of its process, which says more."""
 

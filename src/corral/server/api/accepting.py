@@ -13,12 +13,12 @@ from corral.engine_kinds import ENGINES, EngineKind
 from corral.engines.inputs import check_inputs, find_model_name
 from corral.errors import Problem
 from corral.requests import BatchFields, TaskFields, fill_in, find_deadline, get_values, select
-from corral.server.api.deadlines import find_zone
 from corral.server.api.instances import require_instances
 from corral.server.api.requests import BatchAsked, BatchTaskAsked, TaskAsked
 from corral.server.api.state import ApiState
 from corral.server.api.strict_json import LOOP_BYTES
 from corral.server.auth import Caller, Role, RoleError
+from corral.server.observing import find_zone
 from corral.tasks.submission_checks import (
     SubmissionError,
     SubmissionRules,

@@ -5,21 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from corral.cluster.values import Cluster
-from corral.hours import find_machine_zone
 from corral.operations.status import list_waiting
 from corral.scheduling.deadlines import Verdict, judge
 from corral.server.api.schemas import DeadlineOut
-from corral.server.observing import LEAST_SLACK, estimate_open
+from corral.server.observing import LEAST_SLACK, estimate_open, find_zone
 from corral.server.services import Services
 from corral.tasks.store.deadlines import OpenDeadline, read_last_ends, read_open_deadlines
 from corral.tasks.store.overview import read_open_work
 from corral.tasks.values import Batch
-
-
-def find_zone(cluster: Cluster) -> str:
-    """Find the zone in which times of the clock are meant."""
-    return cluster.time_zone or find_machine_zone()
 
 
 async def find_deadlines(services: Services, batches: Sequence[Batch]) -> Mapping[int, DeadlineOut]:

@@ -59,7 +59,7 @@ def _find_problems(asked: HoldAsked, devices: Sequence[DeviceSpec]) -> Iterator[
         what = f"{nodes[0]!r} has GPUs, and its processor is lent only without any"
         yield Problem(code="hold.has_gpu", what=what, where="cpu", hint="leave `--cpu` out")
     if not gpus and not asked.cpu:
-        hint = "add `--cpu` to take a turn on its processor"
+        hint = "add `--cpu` (`cpu=True` in Python) to take a turn on its processor"
         yield Problem(code="hold.no_gpu", what=f"{nodes[0]!r} has no GPU", where="gpus", hint=hint)
     yield from _check_size(asked, devices)
 
