@@ -19,6 +19,7 @@ from corral.client.connection import NoServerError, Server
 from corral.client.remote_errors import (
     RemoteConflictError,
     RemoteDeniedError,
+    RemoteError,
     RemoteMissingError,
     RemoteUnavailableError,
 )
@@ -49,15 +50,22 @@ class HoldLostError(CorralError):
 class Holder:
     """One hold; `close` must follow."""
 
-    def __init__(self, find_server: Callable[[], Server], *, seen: Callable[[Json], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        find_server: Callable[[], Server],
+        *,
+        seen: Callable[[Json], None] = lambda _: None,
+        renew_s: float = RENEW_S,
+    ) -> None:
         """`seen` is called with the hold each time it was looked at while it waits."""
         self._find_server = find_server
         self._seen = seen
+        self._renew_s = renew_s
         self._api: Api | None = None
         self.hold: Json = None
         """As the server described it last; None before it was asked for."""
         self._renewed_at = 0.0
-        self._denied_since: float | None = None
+        self._refused_since: float | None = None
 
     async def take(self, asked: Mapping[str, Json]) -> Json:
         """Ask for a hold, and return it once it is granted. Raises: HoldLostError, RemoteError, NoServerError."""
@@ -101,7 +109,7 @@ class Holder:
             self._seen(self.hold)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.5, _LONGEST_LOOK_S)
-            if now() - self._renewed_at >= RENEW_S:
+            if now() - self._renewed_at >= self._renew_s:
                 self._renewed_at = now()
                 await self._look("POST", "/renew")
             else:
@@ -113,7 +121,7 @@ class Holder:
     async def keep(self) -> Json:
         """Renew until the program must stop, and return the hold as it is then."""
         while True:
-            await asyncio.sleep(RENEW_S)
+            await asyncio.sleep(self._renew_s)
             await self._look("POST", "/renew")
             if self.hold["state"] in ("ending", "ended"):
                 return self.hold
@@ -153,21 +161,24 @@ class Holder:
                     self.hold = await api.delete(where)
                 case _:
                     self.hold = await api.get(where)
-            self._denied_since = None
-        except _AWAY as error:
-            await self.close()
-            self._note_denial(error)
+            self._refused_since = None
         except (RemoteConflictError, RemoteMissingError) as error:
             self.hold = {**self.hold, "state": "ended", "because": error.what}
+        except (RemoteError, NoServerError) as error:
+            await self.close()
+            self._note_refusal(error)
 
-    def _note_denial(self, error: CorralError) -> None:
-        """Count a hold as lost that could not be renewed because its token is refused, not because of a restart."""
-        if not isinstance(error, RemoteDeniedError):
-            self._denied_since = None
+    def _note_refusal(self, error: CorralError) -> None:
+        """Count a hold as lost that could not be renewed for its whole time, and not because the server was away.
+
+        A single refusal, or a failure within the server, does not end a program.
+        """
+        if isinstance(error, RemoteUnavailableError | NoServerError):
+            self._refused_since = None
             return
         now = asyncio.get_running_loop().time()
-        self._denied_since = now if self._denied_since is None else self._denied_since
-        if now - self._denied_since > TTL_S:
+        self._refused_since = now if self._refused_since is None else self._refused_since
+        if now - self._refused_since > TTL_S:
             self.hold = {**self.hold, "state": "ended", "because": error.what}
 
 

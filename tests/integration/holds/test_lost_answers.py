@@ -50,3 +50,25 @@ async def test_server_that_cannot_be_reached_is_reported_at_once() -> None:
         await holder.close()
 
     assert len(looks) == 1
+
+
+async def test_program_keeps_its_gpus_when_one_renewal_fails_in_the_server() -> None:
+    states = iter(["failed", "ending"])
+
+    async def renew(_: web.Request) -> web.Response:
+        state = next(states)
+        if state == "failed":
+            return web.json_response({"error": {"code": "server.failed", "kind": "bug", "what": "a bug"}}, status=500)
+        return web.json_response({"id": 7, "state": state, "because": "over"})
+
+    app = web.Application()
+    app.router.add_post(f"{HOLDS}/7/renew", renew)
+    async with TestServer(app) as server:
+        holder = Holder(lambda: Server(url=str(server.make_url("")), token=None), renew_s=0.01)
+        holder.hold = {"id": 7, "state": "granted"}
+        try:
+            hold = await holder.keep()
+        finally:
+            await holder.close()
+
+    assert hold["because"] == "over"
