@@ -49,6 +49,15 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+@pytest.fixture(autouse=True)
+def keep_umask() -> Iterator[None]:
+    """Undo what a server that a test runs in its own process sets: files of later tests would be closed to others."""
+    before = os.umask(0)
+    os.umask(before)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A PostgreSQL server whose durability is off (tests kill processes, not the machine), with a migrated template."""

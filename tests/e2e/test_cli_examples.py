@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import copy
@@ -31,6 +32,7 @@ BATCH = {
     "tasks": [{"name": f"t{n}", "engine": "command", "inputs": {"argv": ["echo", f"word {n}"]}} for n in range(6)],
 }
 """Three of these make the numbers that examples use: tasks 17 and 18, batch 3."""
+INVALID = 2
 NO_SUCH_THING = 3
 UNAVAILABLE = 6
 ERRORS_FOUND = 1
@@ -38,12 +40,20 @@ CONFLICT = 4
 EXPECTED = {
     "corral lint examples/faulty/compose.yaml": ERRORS_FOUND,
     "corral up --cluster examples/edge.yaml": CONFLICT,
+    "corral hold --memory 8Gi -- python train.py": INVALID,
     "corral tasks cancel 17 18": CONFLICT,
     "corral batches retry 3": CONFLICT,
     "corral loadtest --duration 30m --load 'gpu-burn 1800'": UNAVAILABLE,
     "corral slots pause node/gpu0": NO_SUCH_THING,
     "corral slots resume node/gpu0": NO_SUCH_THING,
     "corral slots drain node/gpu0/llama --yes": NO_SUCH_THING,
+    "corral slots logs desk/gpu0/comfyui -f": NO_SUCH_THING,
+    "corral slots yield node/gpu0 --for 2h": NO_SUCH_THING,
+    "corral slots take-back node/gpu0": NO_SUCH_THING,
+    "corral holds show 7": NO_SUCH_THING,
+    "corral holds release 7": NO_SUCH_THING,
+    "corral holds logs 7": NO_SUCH_THING,
+    "corral notify test phone": NO_SUCH_THING,
     "corral models load llama3.2 --on ollama --keep 30m": NO_SUCH_THING,
     "corral models unload llama3.2 --on ollama": NO_SUCH_THING,
     "corral models place ./paint.safetensors --as loras/p.safetensors": NO_SUCH_THING,
@@ -53,8 +63,8 @@ EXPECTED = {
     "corral engines convert drawn.json --out portrait.json": NO_SUCH_THING,
 }
 """Examples that do not end with 0 here: a server runs already, all tasks have succeeded, there is neither a GPU nor
-an instance of Ollama or ComfyUI, nothing was uploaded or upgraded, and the file that is linted has mistakes on
-purpose."""
+an instance of Ollama or ComfyUI, no hold, no receiver of notifications, nothing was uploaded or upgraded, and the file
+that is linted has mistakes on purpose."""
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +72,8 @@ def home() -> Iterator[Path]:
     with a_home(models=asyncio.run(the_models())) as folder:
         (folder / "cluster.yaml").write_text(CLUSTER)
         (folder / "small.yaml").write_text(json.dumps(BATCH))
+        (folder / "bin").mkdir(exist_ok=True)
+        (folder / "bin" / "python").symlink_to(sys.executable)
         for name in ("portrait.json", "drawn.json"):
             copy(EXAMPLES / "portraits" / name, folder)
         server = start(folder, "up", "--cluster", "cluster.yaml", "--port", "0")
@@ -90,20 +102,40 @@ def examples(command: Any) -> Iterator[str]:  # typer's own types
 ALL = list(examples(get_command(app)))
 
 
-@pytest.mark.parametrize("example", ALL)
-def test_the_example_runs_as_it_stands(example: str, home: Path) -> None:
-    done = subprocess.run(
+STOPS = "corral down"
+
+
+def type_example(example: str, home: Path) -> subprocess.CompletedProcess[str]:
+    """Type an example as it stands."""
+    return subprocess.run(
         example.replace("corral", str(CORRAL), 1),
         shell=True,
         cwd=home,
-        env={"CORRAL_DATA_DIR": str(home / "data"), "PATH": "/usr/bin:/bin", "HOME": str(home)},
+        env={"CORRAL_DATA_DIR": str(home / "data"), "PATH": f"{home}/bin:/usr/bin:/bin", "HOME": str(home)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=300,
     )
 
+
+@pytest.mark.parametrize("example", [example for example in ALL if example != STOPS])
+def test_the_example_runs_as_it_stands(example: str, home: Path) -> None:
+    done = type_example(example, home)
+
     assert done.returncode == EXPECTED.get(example, 0), done.stderr
+
+
+def test_the_example_that_stops_the_server_runs_as_it_stands() -> None:
+    with a_home(models=asyncio.run(the_models())) as folder:
+        (folder / "cluster.yaml").write_text(CLUSTER)
+        with start(folder, "up", "--cluster", "cluster.yaml", "--port", "0") as server:
+            assert server.stderr is not None
+            while "listens on" not in (line := server.stderr.readline()):
+                assert line, "the server ended before it listened"
+            done = type_example(STOPS, folder)  # its parent, this process, has not asked yet how it ended
+            assert done.returncode == 0, done.stderr
+            assert server.wait(10) == 0
 
 
 @pytest.mark.parametrize(

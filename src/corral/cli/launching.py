@@ -10,7 +10,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -133,7 +135,7 @@ def stop_local_server(data_dir: Path) -> Presence | None:
                 hint=f"stop the unit: `systemctl {'' if os.geteuid() == 0 else '--user '}stop {unit}`",
             )
         process.terminate()
-        process.wait(STOP_S)
+        _wait_for_end(process)
     except psutil.NoSuchProcess as error:
         if find_server(data_dir) != server:
             return server
@@ -151,6 +153,16 @@ def stop_local_server(data_dir: Path) -> Presence | None:
             hint=f"look at its log, then `kill -9 {server.pid}`; the queue survives that",
         ) from error
     return server
+
+
+def _wait_for_end(process: psutil.Process) -> None:
+    """Return once it has ended, whether its parent has asked how or not. Raises: psutil.TimeoutExpired."""
+    deadline = time.monotonic() + STOP_S
+    with suppress(psutil.NoSuchProcess):
+        while process.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > deadline:
+                raise psutil.TimeoutExpired(STOP_S, process.pid)
+            time.sleep(_LOOK_S)
 
 
 def _find_unit(pid: int) -> str | None:

@@ -258,6 +258,9 @@ async def test_an_artifact_that_is_gone_is_a_problem_of_its_task_alone(place: Pl
         seen = await place.until(
             lambda seen: seen is not None and seen.problem is not None and seen.written == 1, batch
         )
+        async with asyncio.timeout(30):
+            while not place.alarms.raised:  # noqa: ASYNC110 (the problem is stored before the alarm is rung)
+                await asyncio.sleep(0.01)
     assert seen.problem is not None
     where = f"{place.share}/{batch}/fox"
     assert (seen.problem.code, seen.problem.where) == ("artifact.missing", where)
