@@ -86,11 +86,16 @@ async def test_llama_server_gives_its_memory_back_by_being_stopped(
 
 
 async def test_program_that_is_not_here_is_reported_before_a_task(make_preset: MakePreset, tmp_path: Path) -> None:
-    server = make_preset("comfyui", Run(preset="comfyui", folder=str(tmp_path / "gone")))
+    (tmp_path / "empty").mkdir()
+    gone, empty = (
+        make_preset("comfyui", Run(preset="comfyui", folder=str(tmp_path / name))) for name in ("gone", "empty")
+    )
     alone = make_preset("openai", Run(preset="sd-server", arguments=("--model", "x.gguf")))
 
-    with pytest.raises(EngineUnavailableError, match=r"ComfyUI is not in .*/gone"):
-        await server.check()
+    with pytest.raises(EngineUnavailableError, match=r"(?s)the folder of .* is not there.*/gone"):
+        await gone.check()
+    with pytest.raises(EngineUnavailableError, match=r"ComfyUI is not in .*/empty"):
+        await empty.check()
     with pytest.raises(EngineUnavailableError, match="server is not on this machine") as caught:
         await alone.check()
     assert caught.value.hint is not None
