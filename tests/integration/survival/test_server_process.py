@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import asyncpg
 import psutil
-import pytest
 
 from chaos.client import PatientClient
 from chaos.kept import Kept, corral_up, keeping
@@ -31,29 +29,6 @@ echo "corral: progress 0.5 the family is complete"
 wait
 """
 """A program with a child, a grandchild, and a daemon that has left its session."""
-
-
-@pytest.fixture
-def cluster_file(short_folder: Path) -> Path:
-    path = short_folder / "cluster.yaml"
-    path.write_text(CLUSTER)
-    return path
-
-
-@pytest.fixture
-async def server(short_folder: Path, cluster_file: Path, database_url: str) -> AsyncIterator[Kept]:
-    """A server on the tests' PostgreSQL, started again at once when it is killed."""
-    env = {"CORRAL_DATABASE_URL": database_url}
-    server = corral_up(short_folder / "data", cluster_file, short_folder / "server.log", env=env)
-    async with keeping(server):
-        yield server
-        await server.stop()
-
-
-@pytest.fixture
-async def client(short_folder: Path) -> AsyncIterator[PatientClient]:
-    async with PatientClient(short_folder / "data") as client:
-        yield client
 
 
 async def complete_family(client: PatientClient, data_dir: Path, task: int) -> list[psutil.Process]:

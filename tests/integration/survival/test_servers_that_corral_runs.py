@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,29 +30,6 @@ engines:
 """
 WORDS = " ".join(["word"] * 8)
 TALK = {"engine": "ollama", "model": "smol", "inputs": {"prompt": WORDS}, "name": "talk"}
-
-
-@pytest.fixture
-def cluster_file(short_folder: Path) -> Path:
-    path = short_folder / "cluster.yaml"
-    path.write_text(CLUSTER)
-    return path
-
-
-@pytest.fixture
-async def server(short_folder: Path, cluster_file: Path, database_url: str) -> AsyncIterator[Kept]:
-    """A server on the tests' PostgreSQL, started again at once when it is killed."""
-    env = {"CORRAL_DATABASE_URL": database_url}
-    server = corral_up(short_folder / "data", cluster_file, short_folder / "server.log", env=env)
-    async with keeping(server):
-        yield server
-        await server.stop()
-
-
-@pytest.fixture
-async def client(short_folder: Path) -> AsyncIterator[PatientClient]:
-    async with PatientClient(short_folder / "data") as client:
-        yield client
 
 
 def list_servers(data_dir: Path) -> list[psutil.Process]:

@@ -10,32 +10,11 @@ from textwrap import dedent
 
 import pytest
 
-from corral.cluster import Cluster, ClusterFileError, load
-from corral.cluster.run_values import Run
+from corral.cluster import load
 from corral.cluster.values import Gpu, QueueOrder
-from corral.cluster.yields import OthersUse, YieldTo
-from corral.errors import Problem
-from corral.hardware.catalogue import find_gpu
+from doubles.cluster_texts import HEAD, NODES, only_problem, problems, read
 
 GIB = 2**30
-HEAD = "apiVersion: corral/v1\nname: home\n"
-NODES = HEAD + "nodes:\n  - {name: one, gpus: [{model: RTX 4090}]}\n  - {name: two, gpus: []}\n"
-
-
-def read(text: str) -> Cluster:
-    return load(text, filename="cluster.yaml", find_gpu=find_gpu)
-
-
-def problems(text: str) -> tuple[Problem, ...]:
-    with pytest.raises(ClusterFileError) as caught:
-        read(text)
-    return caught.value.problems
-
-
-def only_problem(text: str) -> Problem:
-    errors = problems(text)
-    assert len(errors) == 1, "\n".join(str(problem) for problem in errors)
-    return errors[0]
 
 
 # What a file becomes
@@ -103,73 +82,6 @@ def test_every_setting_of_the_queue_reaches_the_values() -> None:
     assert (night.pool, night.order) == (("one/gpu0", "two", "one/cpu"), QueueOrder.FIFO)
     assert (night.max_running_per_owner, night.max_queued_per_owner) == (2, 50)
     assert set(cluster.queues) == {"night", "default"}
-
-
-def test_every_setting_of_a_server_that_corral_runs_reaches_the_values() -> None:
-    cluster = read(
-        NODES
-        + dedent("""\
-        engines:
-          comfyui:
-            instances:
-              - name: all
-                node: one
-                run:
-                  command: python main.py --port '{port}'
-                  arguments: [--lowvram]
-                  folder: ~/ComfyUI
-                  env: {LOG_LEVEL: debug}
-                  envFrom: {HF_TOKEN: HUGGING_FACE}
-                  port: 8188
-                  healthPath: /ready
-                  readyWithin: 2m
-                  idle: never
-              - {name: least, node: one, run: {command: [comfy, launch], always: true}}
-        """)
-    )
-    everything, least = (instance.run for instance in cluster.engines["comfyui"].instances)
-    assert everything == Run(
-        command=("python", "main.py", "--port", "{port}"),
-        arguments=("--lowvram",),
-        folder="~/ComfyUI",
-        env={"LOG_LEVEL": "debug"},
-        env_from={"HF_TOKEN": "HUGGING_FACE"},
-        port=8188,
-        health_path="/ready",
-        ready_within=timedelta(minutes=2),
-        idle=None,
-    )
-    assert least == Run(command=("comfy", "launch"), always=True)
-    assert all(instance.url is None for instance in cluster.engines["comfyui"].instances)
-
-
-def test_every_setting_of_programs_that_go_first_reaches_the_values() -> None:
-    cluster = read(
-        HEAD
-        + dedent("""\
-        nodes:
-          - name: a
-            gpus:
-              - yieldTo:
-                  programs: [steam, game.x86_64]
-                  users: [eva]
-                  others: {above: 12.5%, for: 1m}
-                  interruptAfter: 30s
-                  quiet: 10m
-              - yieldTo: {others: {above: 20%}}
-        """)
-    )
-
-    every, least = (gpu.yield_to for gpu in cluster.nodes[0].gpus or ())
-
-    assert every == YieldTo(
-        programs=("steam", "game.x86_64"),
-        users=("eva",),
-        others=OthersUse(above=0.125, lasting=timedelta(minutes=1)),
-        interrupt_after=timedelta(seconds=30),
-        quiet=timedelta(minutes=10),
-    )
-    assert least == YieldTo(others=OthersUse(above=0.2))
 
 
 def test_anchors_and_merges_are_followed() -> None:
@@ -253,104 +165,6 @@ def test_text_that_is_no_cluster_file_is_refused_at_its_place(
         ("engines: {ollama: {instances: [{name: i, url: 'http://u:secret@h'}]}}", "bad_value", "6:47", "user", "`@`"),
         ("engines: {ollama: {instances: [{name: i, url: 'http://h:99999'}]}}", "bad_value", "6:47", "URL", "port"),
         ("engines: {ollama: {instances: [{name: i, url: 'http://h', gpu: 0}]}}", "conflict", "6:64", "GPU", "`node`"),
-        ("engines: {ollama: {instances: [{name: i}]}}", "missing_key", "6:32", "neither `url` nor `run`", "add `url`"),
-        ("engines: {ollama: {instances: [{name: i, ulr: 'http://h'}]}}", "unknown_key", "6:42", "`ulr`", "`url`"),
-        (
-            "engines: {ollama: {instances: [{name: i, url: 'http://h', run: {command: a}}]}}",
-            "conflict",
-            "6:64",
-            "both `url` and `run`",
-            "keep `url`",
-        ),
-        ("engines: {ollama: {instances: [{name: i, run: {}}]}}", "missing_key", "6:47", "what to start", "`command:"),
-        ("engines: {ollama: {instances: [{name: i, run: {command: []}}]}}", "bad_value", "6:57", "at least 1", "at"),
-        ("engines: {ollama: {instances: [{name: i, run: {command: 'a \"b'}}]}}", "bad_value", "6:57", "quotes", "list"),
-        (
-            r'engines: {ollama: {instances: [{name: i, run: {command: [a, "b\0"]}}]}}',
-            "bad_value",
-            "6:61",
-            "an argument",
-            "without NUL",
-        ),
-        (
-            "engines: {ollama: {instances: [{name: i, run: {command: a, env: {'B=C': d}}}]}}",
-            "bad_value",
-            "6:66",
-            "a variable's name: 'B=C'",
-            "the name alone",
-        ),
-        (
-            "engines: {ollama: {instances: [{name: i, run: {command: a, folder: b/c}}]}}",
-            "bad_value",
-            "6:68",
-            "absolute path: 'b/c'",
-            "`/` or `~/`",
-        ),
-        (
-            "engines: {ollama: {instances: [{name: i, run: {command: a, readyWithin: 0s}}]}}",
-            "bad_value",
-            "6:73",
-            "within no time",
-            "such as 5m",
-        ),
-        (
-            "engines: {ollama: {instances: [{name: i, run: {container: {image: --privileged}}}]}}",
-            "bad_value",
-            "6:67",
-            "of an image or a service: '--privileged'",
-            "options have no place",
-        ),
-        (
-            "engines: {ollama: {instances: [{name: i, run: {systemd: ../a.service, port: 9}}]}}",
-            "bad_value",
-            "6:57",
-            "a unit's name: '../a.service'",
-            "comfyui.service",
-        ),
-        (
-            "engines: {ollama: {instances: [{name: i, run: {command: a, container: {image: a}}}]}}",
-            "conflict",
-            "6:71",
-            "starts several things: `command`, `container`",
-            "keep one",
-        ),
-        ("engines: {ollama: {instances: [{name: i, run: {systemd: a}}]}}", "conflict", "6:47", "port", "add `port`"),
-        (
-            "engines: {ollama: {instances: [{name: i, run: {systemd: a, port: 1, env: {A: b}}}]}}",
-            "conflict",
-            "6:74",
-            "`env` of a unit is in its own file",
-            "write it there",
-        ),
-        (
-            "engines: {ollama: {instances: [{name: i, run: {compose: {file: a, service: b}, arguments: [c]}}]}}",
-            "conflict",
-            "6:91",
-            "`arguments` of a service",
-            "write it there",
-        ),
-        (
-            "engines: {openai: {instances: [{name: i, run: {container: {image: a}}}]}}",
-            "conflict",
-            "6:59",
-            "the port within a container of openai is not known",
-            "`port` to `container`",
-        ),
-        (
-            "engines: {ollama: {instances: [{name: i, run: {command: a, always: true, idle: 5m}}]}}",
-            "conflict",
-            "6:80",
-            "never idle",
-            "keep one",
-        ),
-        (
-            "engines: {ollama: {instances: [{name: i, run: {command: a, port: 9}},"
-            " {name: j, run: {command: a, port: 9}}]}}",
-            "duplicate_name",
-            "6:105",
-            "'9'",
-            "own port",
-        ),
         ("storage: [{name: v, kind: local}]", "conflict", "6:11 storage[0]", "on a node", "add `node`"),
         ("storage: [{name: v, kind: nfs, node: one, server: h}]", "conflict", "6:51", "both", "keep one"),
         ("storage: [{name: v, kind: ephemeral, node: one}]", "conflict", "6:11", "ephemeral", "remove"),
@@ -454,15 +268,6 @@ def test_a_service_may_use_an_nfs_volume_of_any_node() -> None:
         services: [{name: s, node: two, storage: [v]}]
         """)
     assert read(text).services["s"].storage == ("v",)
-
-
-def test_secret_for_a_server_that_corral_runs_comes_from_the_environment() -> None:
-    run = "run: {command: a, env: {HF_TOKEN: hf_abcdefghijk}}"
-    problem = only_problem(f"{NODES}engines: {{ollama: {{instances: [{{name: i, {run}}}]}}}}\n")
-
-    assert problem.code == "cluster.secret"
-    assert problem.hint == "write `envFrom: {HF_TOKEN: HF_TOKEN}` instead, and set HF_TOKEN for the Corral server"
-    assert "hf_abc" not in str(problem)
 
 
 def test_secrets_in_settings_are_refused_and_not_shown() -> None:

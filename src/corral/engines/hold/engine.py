@@ -6,68 +6,25 @@ restart by the queue's own means. When it begins and when it ends is in the queu
 
 from __future__ import annotations
 
-import asyncio
-
 from corral.engine_kinds import HOLD
 from corral.engines.hold.inputs import HoldInputs
+from corral.engines.in_process import InProcessEngine
 from corral.engines.inputs import read_task_inputs
-from corral.work import (
-    EngineError,
-    EngineUnavailableError,
-    HoldBook,
-    HoldEnd,
-    HoldTerms,
-    Produced,
-    Reporter,
-    Resident,
-    Work,
-)
+from corral.work import HoldBook, HoldEnd, HoldTerms, Produced, Reporter, Work
 
 
-class HoldEngine:
+class HoldEngine(InProcessEngine):
     """Hands the devices of an attempt over, and keeps them until the hold has ended."""
 
     def __init__(self, book: HoldBook) -> None:
+        super().__init__(HOLD.name)
         self.book = book
-        self._lending: asyncio.Task[HoldEnd] | None = None
-        self._closed = False
-
-    @property
-    def name(self) -> str:
-        return HOLD.name
 
     async def run(self, work: Work, report: Reporter) -> Produced:
-        if self._closed:
-            raise EngineUnavailableError("the engine of holds is closed", hint="start the server again")
+        self._check_open()
         inputs = read_task_inputs(HoldInputs, work.inputs)
-        lending = self._lending = asyncio.create_task(
-            self._lend(work, HoldTerms(ttl_s=inputs.ttl_s, for_s=inputs.for_s), report)
-        )
-        try:
-            await asyncio.wait((lending,))
-            if lending.cancelled():
-                raise EngineError("the engine of holds was killed")
-            return Produced(values={"ended": lending.result().value})
-        finally:
-            lending.cancel()
-            self._lending = None
-
-    async def resident(self) -> tuple[Resident, ...]:
-        return ()
-
-    async def check(self) -> None:
-        return
-
-    async def release(self) -> None:
-        return
-
-    async def kill(self) -> None:
-        if self._lending is not None:
-            self._lending.cancel()
-
-    async def close(self) -> None:
-        self._closed = True
-        await self.kill()
+        ended = await self._run_killable(self._lend(work, HoldTerms(ttl_s=inputs.ttl_s, for_s=inputs.for_s), report))
+        return Produced(values={"ended": ended.value})
 
     async def _lend(self, work: Work, terms: HoldTerms, report: Reporter) -> HoldEnd:
         await self.book.hand_over(work, terms, report)

@@ -9,58 +9,26 @@ from __future__ import annotations
 import asyncio
 
 from corral.engine_kinds import SLEEP
+from corral.engines.in_process import InProcessEngine
 from corral.engines.inputs import read_task_inputs
 from corral.engines.sleep.inputs import SleepInputs
-from corral.work import EngineError, EngineUnavailableError, Produced, Reporter, Resident, Work
+from corral.work import Produced, Reporter, Work
 
 _STEP_S = 1.0
 """Time between two reports of progress; shorter sleeps make one report only."""
 
 
-class SleepingEngine:
+class SleepingEngine(InProcessEngine):
     """Sleeps for `inputs.seconds`."""
 
     def __init__(self) -> None:
-        self._sleep: asyncio.Task[None] | None = None
-        self._closed = False
-
-    @property
-    def name(self) -> str:
-        return SLEEP.name
+        super().__init__(SLEEP.name)
 
     async def run(self, work: Work, report: Reporter) -> Produced:
-        if self._closed:
-            raise EngineUnavailableError("the sleep engine is closed", hint="start the server again")
+        self._check_open()
         seconds = read_task_inputs(SleepInputs, work.inputs).seconds
-        await self._sleep_until_killed(seconds, report)
+        await self._run_killable(_sleep(seconds, report))
         return Produced(values={"slept_s": seconds})
-
-    async def resident(self) -> tuple[Resident, ...]:
-        return ()
-
-    async def check(self) -> None:
-        return
-
-    async def release(self) -> None:
-        return
-
-    async def kill(self) -> None:
-        if self._sleep is not None:
-            self._sleep.cancel()
-
-    async def close(self) -> None:
-        self._closed = True
-        await self.kill()
-
-    async def _sleep_until_killed(self, seconds: float, report: Reporter) -> None:
-        self._sleep = asyncio.create_task(_sleep(seconds, report))
-        try:
-            await asyncio.wait((self._sleep,))
-            if self._sleep.cancelled():
-                raise EngineError("the sleep engine was killed")
-        finally:
-            self._sleep.cancel()
-            self._sleep = None
 
 
 async def _sleep(seconds: float, report: Reporter) -> None:
