@@ -42,9 +42,12 @@ run: $(VENV)/.run $(if $(wildcard $(NVIDIA_GPUS)/*),$(VENV)/.cuda) ## Set up and
 # two per core (tests/conftest.py), for tests that wait for servers; `logical` is one, for pure code.
 PARALLEL := --maxprocesses 8 --dist worksteal
 
+# Tests of real processes share two cores with each other: up to five that fail beside others run once more alone, by
+# name and in sight, and what they do there counts.
 test: setup ## Set up and run every test
 	@sh tests/packages.sh
-	$(BIN)/pytest -n auto $(PARALLEL) -m "not alone"
+	$(BIN)/pytest -n auto $(PARALLEL) --maxfail 6 -m "not alone" || \
+	  { test $$? = 1 && echo "Once more, alone:" && $(BIN)/pytest --last-failed --last-failed-no-failures none -m "not alone"; }
 	$(BIN)/pytest -m alone
 
 test-fast: setup ## Run the tests of pure code, in under a minute

@@ -46,6 +46,12 @@ class HeldProgram:
                     left.append(process)
         return left
 
+    async def until_running(self, count: int, within_s: float = 30) -> None:
+        """Return once so many processes of the program run: a shell says "ready" before its children have started."""
+        async with asyncio.timeout(within_s):
+            while len(self.list_left()) < count:  # noqa: ASYNC110 (other processes)
+                await asyncio.sleep(0.05)
+
     async def until_gone(self, within_s: float = 30) -> None:
         """Return once nothing of the program runs."""
         async with asyncio.timeout(within_s):

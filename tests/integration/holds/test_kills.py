@@ -15,6 +15,9 @@ from corral.tasks.store.pool import Pool
 from doubles.held_programs import HeldProgram, type_hold
 
 KILLS = 20
+GRANTED = 3
+"""Holds that must have been granted by then; on a busy machine more kills pass until they are."""
+MOST_KILLS = 120
 AT_ONCE = 3
 """Commands that are kept going; one device means that the others wait."""
 WORD = "7471"
@@ -40,6 +43,11 @@ async def start_program(folder: Path) -> HeldProgram:
     return await type_hold(folder / "data", "--", "timeout", "2", "sh", "-c", alone, word=WORD)
 
 
+async def count_granted(pool: Pool) -> int:
+    """Count the holds that have had their turn."""
+    return await pool.fetchval("select count(*) from holds where granted_at is not null") or 0
+
+
 async def until_nothing_is_held(pool: Pool) -> None:
     async with asyncio.timeout(90):
         while await pool.fetchval(  # noqa: ASYNC110 (another process writes it)
@@ -54,7 +62,9 @@ async def test_random_kills_leave_no_hold_and_no_process(
     chance = random.Random(SEED)
     programs: list[HeldProgram] = []
     all_programs: list[HeldProgram] = []
-    for _ in range(KILLS):
+    for kill in range(MOST_KILLS):
+        if kill >= KILLS and await count_granted(pool) >= GRANTED:
+            break
         programs = [program for program in programs if program.process.returncode is None]
         while len(programs) < AT_ONCE:
             await client.leading()
@@ -76,7 +86,7 @@ async def test_random_kills_leave_no_hold_and_no_process(
     assert all_programs[0].list_left() == []
     assert not (folder / "overlaps").exists()
     assert await pool.fetchval("select count(*) from slot_leases") == 0
-    assert await pool.fetchval("select count(*) from holds where granted_at is not null") >= 3
+    assert await count_granted(pool) >= GRANTED
     assert (
         await pool.fetchval(
             "select coalesce(max(count), 0) from"
