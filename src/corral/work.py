@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
@@ -325,6 +326,44 @@ class StartsServer(Protocol):
 
     def take_waited(self, attempt: UUID) -> float:
         """Return the seconds that an attempt waited for a start, and forget them; 0 where the server ran."""
+        ...
+
+
+class Dialect(StrEnum):
+    """A protocol that a server speaks, and programs of users too."""
+
+    OPENAI = "openai"
+    """`/v1/...`."""
+    OLLAMA = "ollama"
+    """`/api/...`."""
+    COMFYUI = "comfyui"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A server that runs, and how it is asked."""
+
+    url: str
+    """Without a path of any dialect and without a `/` at its end: `http://127.0.0.1:11434`."""
+    dialects: frozenset[Dialect]
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    """To be sent with every request; they can hold a key."""
+    model: str | None = None
+    """The server's own word for the model; None where it takes any."""
+
+
+@runtime_checkable
+class HasEndpoint(Protocol):
+    """An engine whose server can be asked by others, in its own protocol, while they hold its slot."""
+
+    def reach(
+        self, model: str | None, note: Callable[[str], None], devices: tuple[str, ...] = ()
+    ) -> AbstractAsyncContextManager[Endpoint]:
+        """Lend the server, started where Corral starts it, and with the model where the engine itself loads it.
+
+        `note` is called with what is waited for, in a few words; `devices` are the GPUs of the slot, as in `Work`.
+        Raises: EngineError.
+        """
         ...
 
 

@@ -15,6 +15,7 @@ from corral.errors import Problem
 from corral.operations.reloading import ReloadAnswer, ReloadAsked
 from corral.scheduling.estimating import Estimator
 from corral.scheduling.values import Explanation
+from corral.slots.guests import GuestDesk
 from corral.tasks.alarms import Alarms
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
@@ -65,6 +66,8 @@ class Services:
     alarms: Alarms = field(default_factory=Alarms)
     directory: Directory = field(default_factory=Directory)
     """Where instances are, those included whose servers Corral runs."""
+    guests: GuestDesk | None = None
+    """Where requests of doors get their turns; None where the server gives none."""
     surveyor: Surveyor = field(default_factory=Surveyor)
     """Remembers the models and parts of the instances of engines."""
 

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from corral import __version__
+from corral.gateway.doors import Doors
 from corral.server.api.changes import Changes
 from corral.server.api.errors import answer_bug, handle_errors
 from corral.server.api.routes import (
@@ -41,6 +42,7 @@ from corral.server.api.routes import (
 from corral.server.api.routing import serve_routes
 from corral.server.api.state import MAX_UPLOAD, ApiState
 from corral.server.api.streams import HEARTBEAT_S
+from corral.server.doors.making import make_doors
 from corral.server.metrics import Metrics
 from corral.server.services import Services
 from corral.tasks.store.intake import Intake
@@ -89,6 +91,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
     )
     app.state.api = api
     handle_errors(app)
+    app.add_middleware(Doors, doors=make_doors(services))
     app.add_middleware(RequestContext, metrics=api.metrics)
     of_the_queue = (tasks, batches, events, files, uploads, slots, holds, queues, engines)
     administration = (tokens, notifications, audit, backup, server)

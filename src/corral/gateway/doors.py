@@ -1,0 +1,68 @@
+"""Finds the door of a request by its path, before Corral's own API sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from corral.gateway.asgi import Scope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visitor:
+    """Whom a request of a door speaks for."""
+
+    owner: str
+    can_submit: bool
+    """Whether it can have work done; without that it can look."""
+    is_admin: bool = False
+    key: str | None = None
+    """The name of its token; None for the local administrator and for listeners that ask for none."""
+
+
+class Doorman(Protocol):
+    """Knows visitors by the headers of their requests, and by the listener that they came through."""
+
+    async def admit(self, scope: Scope) -> Visitor:
+        """Return whom a request speaks for. Raises: CorralError of the kind DENIED."""
+        ...
+
+
+class Door(Protocol):
+    """An ASGI application for the paths of one protocol; it admits its visitors and writes errors in its own shape."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What it answers: whole paths, and all below those that end with `/`."""
+        ...
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:  # ASGI's callables, of any server
+        """Serve one request or websocket."""
+        ...
+
+
+class Doors:
+    """ASGI middleware: requests go to their door, all others on to the application behind it."""
+
+    def __init__(self, app: Any, doors: Iterable[Door]) -> None:  # an ASGI application, of any framework
+        """Of doors with the same path, the first has it; a longer path goes before a shorter one."""
+        self._app = app
+        self._whole: dict[str, Door] = {}
+        self._below: dict[str, Door] = {}
+        for door in doors:
+            for path in door.paths:
+                (self._below if path.endswith("/") and path != "/" else self._whole).setdefault(path, door)
+        self._longest_first = sorted(self._below, key=len, reverse=True)
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:  # ASGI's callables, of any server
+        """Serve one request."""
+        door = self.find(scope["path"]) if scope["type"] in ("http", "websocket") else None
+        await (self._app if door is None else door)(scope, receive, send)
+
+    def find(self, path: str) -> Door | None:
+        """Return the door that answers a path; None where none does."""
+        door = self._whole.get(path)
+        if door is not None:
+            return door
+        return next((self._below[prefix] for prefix in self._longest_first if path.startswith(prefix)), None)
