@@ -34,7 +34,7 @@ class Door(Protocol):
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """What it answers: whole paths, and all below those that end with `/`."""
+        """Its paths: whole ones, and all below those that end with `/`."""
         ...
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:  # ASGI's callables, of any server

@@ -26,7 +26,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestAsk:
-    """What a guest asks for."""
+    """The request of a guest."""
 
     owner: str
     choices: tuple[Choice, ...]
@@ -45,7 +45,7 @@ class GuestAsk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestWait:
-    """What a guest that waits is told, whenever that changes."""
+    """The state of a wait; a guest gets it whenever it changes."""
 
     ahead: int | None
     """How many go first; None when unknown."""
