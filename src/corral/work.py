@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import IntEnum, StrEnum
+from enum import Enum, IntEnum, StrEnum, auto
 from pathlib import Path
 from typing import Any, ClassVar, NewType, Protocol, runtime_checkable
 from uuid import UUID
@@ -329,14 +329,14 @@ class StartsServer(Protocol):
         ...
 
 
-class Dialect(StrEnum):
+class Dialect(Enum):
     """A protocol that a server speaks, and programs of users too."""
 
-    OPENAI = "openai"
+    OPENAI = auto()
     """`/v1/...`."""
-    OLLAMA = "ollama"
+    OLLAMA = auto()
     """`/api/...`."""
-    COMFYUI = "comfyui"
+    COMFYUI = auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
