@@ -14,7 +14,18 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any, cast, get_origin
 
-from corral.cluster import machine_shapes, prices, receiver_shapes, receivers, run_shapes, run_values, values, yields
+from corral.cluster import (
+    gateway_shapes,
+    gateway_values,
+    machine_shapes,
+    prices,
+    receiver_shapes,
+    receivers,
+    run_shapes,
+    run_values,
+    values,
+    yields,
+)
 from corral.cluster import shape as shapes
 from corral.cluster.document import YamlPath
 from corral.cluster.fields import FOREVER
@@ -29,6 +40,8 @@ KINDS: Mapping[type[Shape], type] = {
     shapes.ElectricityShape: prices.Electricity,
     shapes.EngineShape: values.EngineSettings,
     shapes.ExposureShape: values.Exposure,
+    gateway_shapes.FrontendShape: gateway_values.Frontend,
+    gateway_shapes.GatewayShape: gateway_values.Gateway,
     machine_shapes.GpuShape: values.Gpu,
     machine_shapes.HoursShape: Hours,
     machine_shapes.WeekShape: Hours,
@@ -37,6 +50,7 @@ KINDS: Mapping[type[Shape], type] = {
     shapes.KubernetesShape: values.Kubernetes,
     shapes.LayoutShape: values.Layout,
     machine_shapes.LineShape: values.Line,
+    gateway_shapes.ListenerShape: gateway_values.Listener,
     machine_shapes.NodeShape: values.Node,
     receiver_shapes.NotifyTargetShape: receivers.NotifyTarget,
     machine_shapes.OthersUseShape: yields.OthersUse,

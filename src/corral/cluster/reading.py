@@ -18,6 +18,7 @@ from corral.cluster import explain
 from corral.cluster.build import build
 from corral.cluster.checks import References, check_nodes, check_queues, check_services, check_workloads
 from corral.cluster.document import ClusterFileError, Document, YamlPath
+from corral.cluster.gateway_checks import check_gateway
 from corral.cluster.parsing import read
 from corral.cluster.receiver_checks import check_receivers
 from corral.cluster.shape import API_VERSION, ClusterShape, find_shape_at
@@ -37,6 +38,7 @@ def load_text(text: str, *, filename: str, find_gpu: FindGpu | None) -> Cluster:
     check_services(references)
     check_queues(references)
     check_receivers(references)
+    check_gateway(references)
     gpu_models |= check_workloads(references, find_gpu)
     if document.problems:
         raise _make_error(document)

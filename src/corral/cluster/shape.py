@@ -32,12 +32,8 @@ from corral.cluster.fields import (
     show_value,
     wrong,
 )
-from corral.cluster.machine_shapes import (
-    HoursShape,
-    NodeShape,
-    Shape,
-    WeekShape,
-)
+from corral.cluster.gateway_shapes import GatewayShape
+from corral.cluster.machine_shapes import HoursShape, NodeShape, Shape, WeekShape
 from corral.cluster.receiver_shapes import NotifyTargetShape, WebhooksShape
 from corral.cluster.run_shapes import RunShape
 from corral.cluster.values import GpuMode, LayoutKind, QueueOrder, ServiceKind, StorageKind
@@ -438,6 +434,7 @@ class ClusterShape(Shape):
     retention: RetentionShape | None = Field(None, description="How long finished things are kept.")
     scheduling: SchedulingShape | None = Field(None, description="Settings of the policy.")
     server: ServerShape | None = Field(None, description="Settings of the server's door and its disk.")
+    gateway: GatewayShape | None = Field(None, description="Ports of their own for the clients of other programs.")
     kubernetes: KubernetesShape | None = Field(None, description="The Kubernetes that runs the services.")
     nodes: Annotated[tuple[NodeShape, ...], BeforeValidator(_check_nodes)] = Field(
         description="The machines.", json_schema_extra={"minItems": 1}

@@ -12,6 +12,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Protocol
 
+from corral.cluster.gateway_values import Gateway
 from corral.cluster.prices import Electricity
 from corral.cluster.receivers import NotifyTarget, Webhooks
 from corral.cluster.run_values import Run
@@ -435,6 +436,7 @@ class Cluster:
     notify: tuple[NotifyTarget, ...] = ()
     retention: Retention = Retention()
     server: ServerRules = ServerRules()
+    gateway: Gateway = field(default_factory=Gateway)
     time_zone: str | None = None
     """The zone of its hours; None is the machine's."""
     data_dir: str | None = None

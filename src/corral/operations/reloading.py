@@ -153,6 +153,7 @@ def _list_settings(before: Cluster, after: Cluster) -> Iterator[str]:
     if before.electricity != after.electricity:
         yield from _list_changes("electricity", before.electricity, after.electricity)
     yield from _list_changes("server", before.server, after.server)
+    yield from _list_named("gateway", *(cluster.gateway.doors for cluster in (before, after)))
     alone = (replace(cluster.webhooks, receivers=()) for cluster in (before, after))
     yield from _list_changes("webhooks", *alone)
     receivers = ({receiver.name: receiver for receiver in cluster.webhooks.receivers} for cluster in (before, after))

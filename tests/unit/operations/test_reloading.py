@@ -64,6 +64,7 @@ retention: {tasks: 7d}
 scheduling: {promoteAfter: 2h, modelWait: 3h}
 timeZone: Europe/Berlin
 webhooks: {allowPrivate: [192.168.1.0/24]}
+gateway: {ollama: {port: 11434, owner: family}}
 """
     edited = LocalCluster(cluster=a_cluster("/a", more), wanted=Wanted())
     answer = await reload_cluster(server, lambda: edited, ReloadAsked(dry_run=True))
@@ -72,6 +73,7 @@ webhooks: {allowPrivate: [192.168.1.0/24]}
         "retention.tasks: 30d 00h -> 7d 00h",
         "server.requireToken: false -> true",
         "server.limits.perOwner.streams: 32 -> 3",
+        "gateway.ollama: added",
         "webhooks.allowPrivate: not set -> 192.168.1.0/24",
         "scheduling.promoteAfter: 1h 00m -> 2h 00m",
         "scheduling.modelWait: 24h 00m -> 3h 00m",

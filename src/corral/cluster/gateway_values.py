@@ -1,0 +1,60 @@
+"""The doors of other ecosystems, as the cluster file says them: ports of their own, and who can use these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """A port of its own for the clients of one protocol.
+
+    | `owner` | `allow` | it listens on | requests without a key |
+    | --- | --- | --- | --- |
+    | no | no | loopback | as on the main port |
+    | yes | no | loopback | speak for the owner |
+    | no | yes | every address, and answers these networks | are refused |
+    | yes | yes | every address, and answers these networks | speak for the owner |
+    """
+
+    port: int
+    owner: str | None = None
+    """For whom requests without a key speak, with the rights of a submitter; None is as on the main port."""
+    allow: tuple[str, ...] = ()
+    """The networks that are answered; empty listens on loopback alone."""
+
+    @property
+    def is_keyless(self) -> bool:
+        """Whether requests without a key are answered for an owner."""
+        return self.owner is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frontend:
+    """A port that is the main port's, but for `/api`, which is passed to a server behind it."""
+
+    port: int
+    api: str
+    """The URL of that server."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """The doors of other ecosystems."""
+
+    ollama: Listener | None = None
+    openai: Listener | None = None
+    comfyui: Listener | None = None
+    frontend: Frontend | None = None
+
+    @property
+    def doors(self) -> Mapping[str, Listener | Frontend]:
+        """The ports of their own, by name."""
+        values = {part.name: getattr(self, part.name) for part in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Listener | Frontend)}
+
+    @property
+    def listeners(self) -> Mapping[str, Listener]:
+        """Those of doors."""
+        return {name: door for name, door in self.doors.items() if isinstance(door, Listener)}
