@@ -111,7 +111,7 @@ def _place(number: int, *, free: bool, model: str) -> Place:
         device_model=("RTX 5070 Ti", "RTX 3060")[number % 2],
         engines=frozenset({"comfyui"}),
         resident=(ResidentModel(engine="comfyui", model=model),),
-        running=None if free else running,
+        running=() if free else (running,),
     )
 
 

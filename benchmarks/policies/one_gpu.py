@@ -163,8 +163,7 @@ class _Gpu:
         self.loaded = {place.id: held for place in self.seats.places for held in place.resident}
         self.busy: set[SlotId] = set()
         for place in self.seats.places:
-            running = place.running
-            if running is not None:
+            for running in place.running:
                 self.busy.add(place.id)
                 self.loaded[place.id] = ResidentModel(
                     engine=running.engine, model=running.model or "", memory=running.memory

@@ -21,7 +21,7 @@ class Seats:
         self._snapshot = snapshot
         self._expectations = Expectations(snapshot.durations, snapshot.bounds)
         self.places = sorted(snapshot.places, key=lambda place: place.id)
-        self.free = {place.id: place for place in self.places if place.running is None and place.gate is Gate.OPEN}
+        self.free = {place.id: place for place in self.places if not place.running and place.gate is Gate.OPEN}
         self._assignments: list[Assignment] = []
         self.seated: set[int] = set()
 

@@ -114,7 +114,7 @@ class SwarmUI:
         self._uses[place.id] += 1
 
     def _jobs(self, place: Place) -> int:
-        return len(self._bound[place.id]) + (place.running is not None)
+        return len(self._bound[place.id]) + len(place.running)
 
     def _holds(self, place: Place, task: QueuedTask) -> bool:
         known = self._model.get(place.id)

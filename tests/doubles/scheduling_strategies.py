@@ -96,7 +96,7 @@ def _places(chance: Random) -> tuple[Place, ...]:
             capacity=capacity[DEVICES[name]],
             engines=chance.choice((frozenset({"llama"}), frozenset(ENGINES))),
             resident=_residents(chance),
-            running=_running(chance, 900 + index) if chance.random() < 1 / 3 else None,
+            running=(_running(chance, 900 + index),) if chance.random() < 1 / 3 else (),
             gate=chance.choice((Gate.OPEN, Gate.OPEN, Gate.OPEN, Gate.PAUSED, Gate.UNHEALTHY)),
         )
         for index, name in enumerate(names)
@@ -175,7 +175,7 @@ def snapshots_on_processors() -> st.SearchStrategy[Snapshot]:
                 place,
                 processor=place.device,
                 exclusive=frozenset(choose_some(chance, ENGINES, most=1)),
-                running=place.running and replace(place.running, share=chance.choice(SHARES)),
+                running=tuple(replace(running, share=chance.choice(SHARES)) for running in place.running),
             )
             for place in snapshot.places
         ]
@@ -221,7 +221,7 @@ def _many_places(chance: Random) -> tuple[Place, ...]:
             capacity=8 if is_known else None,
             engines=chance.choice((frozenset({"llama"}), frozenset(ENGINES))),
             resident=_residents(chance),
-            running=_many_running(chance, 900 + index) if chance.random() < busy else None,
+            running=(_many_running(chance, 900 + index),) if chance.random() < busy else (),
             gate=chance.choice((Gate.OPEN,) * 9 + (Gate.PAUSED, Gate.UNHEALTHY)),
         )
         for index, name in enumerate(names)

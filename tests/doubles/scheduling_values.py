@@ -46,7 +46,7 @@ def a_queued(number: int = 1, **changes: Any) -> QueuedTask:  # changes are the 
 
 
 def a_place(name: str = "node/gpu0", **changes: Any) -> Place:  # changes are the fields of Place
-    """A free place with a device of its own and 24 GiB, where `llama` runs."""
+    """A free place with a device of its own and 24 GiB, where `llama` runs; `running` can be one task or a tuple."""
     defaults = {
         "id": SlotId(name),
         "node": name.split("/")[0],
@@ -55,6 +55,8 @@ def a_place(name: str = "node/gpu0", **changes: Any) -> Place:  # changes are th
         "capacity": gib(24),
         "engines": frozenset({"llama"}),
     }
+    if isinstance(changes.get("running"), RunningTask):
+        changes["running"] = (changes["running"],)
     return Place(**{**defaults, **changes})
 
 
@@ -117,7 +119,7 @@ class PlayedQueue:
             self._let_in()
             self._step()
             upcoming = [task.queued_at for task in self.arrivals[:1]]
-            upcoming += [place.running.expected_end for place in self.places.values() if place.running is not None]
+            upcoming += [running.expected_end for place in self.places.values() for running in place.running]
             if not upcoming:
                 return
             self.now = min(upcoming)
@@ -130,10 +132,12 @@ class PlayedQueue:
 
     def _end_tasks(self) -> None:
         for place in list(self.places.values()):
-            running = place.running
-            if running is not None and running.expected_end <= self.now:
-                resident = (a_resident(running.model, None, running.engine),) if running.model else place.resident
-                self.places[place.id] = replace(place, running=None, resident=resident)
+            for running in place.running:
+                if running.expected_end <= self.now:
+                    place = self.places[place.id]
+                    resident = (a_resident(running.model, None, running.engine),) if running.model else place.resident
+                    left = tuple(other for other in place.running if other is not running)
+                    self.places[place.id] = replace(place, running=left, resident=resident)
 
     def _step(self) -> None:
         decision = decide(
@@ -155,7 +159,8 @@ class PlayedQueue:
             self.started[task.id] = self.now
             self.ran_on[task.id] = assignment.places
             for name in assignment.places:
-                self.places[name] = replace(self.places[name], running=self._run(task, assignment.expected_s))
+                running = (*self.places[name].running, self._run(task, assignment.expected_s))
+                self.places[name] = replace(self.places[name], running=running)
 
     def _run(self, task: QueuedTask, seconds: float) -> RunningTask:
         return a_running(

@@ -306,7 +306,7 @@ def _describe_slots(seen: Observed) -> Iterator[SlotStatus]:
         running = place.facts.running
         opens_at, closes_at = find_hours_around(place.facts, seen.now)
         for slot in place.slots:
-            own = running if running is not None and running.engine == slot.spec.engine else None
+            own = next((work for work in running if work.engine == slot.spec.engine), None)
             yield SlotStatus(
                 id=slot.spec.id,
                 engine=slot.spec.engine,

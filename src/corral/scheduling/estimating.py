@@ -120,7 +120,7 @@ class _Layout:
         self._openings: dict[tuple[Hours | None, Hours | None], _Openings] = {}
         for place in places:
             self._busy_s[_name_lane(place)] += _count_seconds_left(place, now)
-        self.is_busy = any(place.running is not None for place in places)
+        self.is_busy = any(place.running for place in places)
         self.running_s = max(self._busy_s.values(), default=0.0)
         """When what runs has ended."""
 
@@ -222,6 +222,5 @@ def _name_lane(place: Place) -> str:
 
 
 def _count_seconds_left(place: Place, now: datetime) -> float:
-    if place.running is None or place.running.expected_end is None:
-        return 0.0
-    return max(0.0, (place.running.expected_end - now).total_seconds())
+    ends = [running.expected_end for running in place.running if running.expected_end is not None]
+    return max(0.0, (max(ends, default=now) - now).total_seconds())

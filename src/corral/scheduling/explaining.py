@@ -118,7 +118,7 @@ def _explain_place(place: Place, task: QueuedTask, outcome: Outcome) -> str:
 def _explain_occupied(place: Place, task: QueuedTask, outcome: Outcome) -> str | None:
     """Name the task that has the place, its processor or its memory."""
     room = outcome.room
-    if place.running is not None:
+    if place.running:
         return f"runs {_describe_running(place, room)}"
     given = next((assignment for assignment in outcome.assignments if place.id in assignment.places), None)
     if given is not None:
@@ -127,8 +127,7 @@ def _explain_occupied(place: Place, task: QueuedTask, outcome: Outcome) -> str |
 
 
 def _describe_running(place: Place, room: Room) -> str:
-    running = place.running
-    assert running is not None, "only places where something runs are described"
+    running = place.running[0]
     whose = f"task {running.task} of {running.owner}"
     if running.expected_end is None:
         return f"{whose}, whose end is unknown"
@@ -140,17 +139,17 @@ def _explain_neighbour(place: Place, task: QueuedTask, outcome: Outcome) -> str 
     """Name what keeps an idle place's processor or memory from the task."""
     room = outcome.room
     alone = room.find_alone(place)
-    if alone is not None and alone.running is not None:
-        return f"{alone.name_for(alone.running.engine)} computes alone: {_describe_running(alone, room)}"
+    if alone is not None:
+        return f"{alone.name_for(alone.running[0].engine)} computes alone: {_describe_running(alone, room)}"
     by_place = {name: assignment.task for assignment in outcome.assignments for name in assignment.places}
     others = [other for other in room.list_side_by_side(place) if other.id != place.id]
     starting = next((by_place[other.id] for other in others if other.id in by_place), None)
     if place.id in room.table.free and place.id not in room.free:
         return f"task {starting} computes alone on its device now"
     if not room.can_compute(place, task):
-        busy = next((other for other in others if other.running is not None), None)
-        if busy is not None and busy.running is not None:
-            return f"free, but {_describe_solitude(task, place)}: {busy.name_for(busy.running.engine)} runs " + (
+        busy = next((other for other in others if other.running), None)
+        if busy is not None:
+            return f"free, but {_describe_solitude(task, place)}: {busy.name_for(busy.running[0].engine)} runs " + (
                 _describe_running(busy, room)
             )
         return f"free, but {_describe_solitude(task, place)}: " + (

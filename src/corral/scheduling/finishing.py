@@ -118,7 +118,7 @@ class _Faster:
         work = (task.engine, task.model)
         for device_model, by_end in room.table.busy.get(work, {}).items():
             if self._is_faster(device_model):
-                for end, name in by_end:
+                for end, name, _ in by_end:
                     if end >= room.now:
                         self._enter(room.table[name])
 

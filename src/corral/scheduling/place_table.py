@@ -20,6 +20,9 @@ from corral.work import SlotId
 Work = tuple[str, str | None]
 """An engine and the model that it works with."""
 
+BusyLane = tuple[datetime, SlotId, int]
+"""When what has a lane should end, its place, and the lane."""
+
 Pool = frozenset[SlotId] | None
 
 _Reach = tuple[Pool, str, str | None, str | None]
@@ -71,8 +74,8 @@ class PlaceTable(Collection[Place]):
         self.free: dict[SlotId, Place] = {}
         self.devices: dict[str, Device] = {}
         self.processors: dict[str, Processor] = {}
-        self.busy: dict[Work, dict[str, Sorted[tuple[datetime, SlotId]]]] = {}
-        """By what they work with and by device model: when they are expected to be free, soonest first."""
+        self.busy: dict[Work, dict[str, Sorted[BusyLane]]] = {}
+        """By what they work with and by device model: the lanes that are taken, those that should end first first."""
         self.timed: dict[SlotId, Place] = {}
         """Places with hours, open or not; `free` has them at any time."""
         self._places: dict[SlotId, Place] = {}
@@ -149,8 +152,8 @@ class PlaceTable(Collection[Place]):
         device.places[place.id] = place
         device.held += _count_held(place) + place.excess
         device.capacity = _find_capacity(device.places.values())
-        if place.running is not None:
-            self._start(place, place.running)
+        for running in place.running:
+            self._start(place, running)
         may_compute = place.processor is None or self._join(place, place.processor)
         free = may_compute and is_free(place)
         if free:
@@ -215,8 +218,8 @@ class PlaceTable(Collection[Place]):
             self.listing[engine] -= 1
             if not self.listing[engine]:
                 del self.listing[engine]
-        if place.running is not None:
-            self._end(place, place.running)
+        for running in place.running:
+            self._end(place, running)
         self._close(place.id)
         if place.processor is not None:
             self._part(place, place.processor)
@@ -225,7 +228,7 @@ class PlaceTable(Collection[Place]):
         places_of = self._running.setdefault((running.queue, running.owner), {})
         places_of[running.task] = places_of.get(running.task, 0) + 1
         by_device_model = self.busy.setdefault((running.engine, running.model), {})
-        by_device_model.setdefault(place.device_model, Sorted()).add((self.ends_at(running), place.id))
+        by_device_model.setdefault(place.device_model, Sorted()).add((self.ends_at(running), place.id, running.lane))
 
     def _end(self, place: Place, running: RunningTask) -> None:
         places_of = self._running[running.queue, running.owner]
@@ -235,7 +238,7 @@ class PlaceTable(Collection[Place]):
         if not places_of:
             del self._running[running.queue, running.owner]
         by_device_model = self.busy[running.engine, running.model]
-        by_device_model[place.device_model].remove((self.ends_at(running), place.id))
+        by_device_model[place.device_model].remove((self.ends_at(running), place.id, running.lane))
         if not by_device_model[place.device_model]:
             del by_device_model[place.device_model]
         if not by_device_model:
@@ -253,34 +256,33 @@ def _can_run(place: Place, pool: Pool, engine: str, model: str | None, node: str
 
 def is_free(place: Place) -> bool:
     """Whether the place can be given a task now, as far as the place itself is concerned."""
-    return place.running is None and place.gate is Gate.OPEN
+    return not place.running and place.gate is Gate.OPEN
 
 
 def is_computing(place: Place) -> bool:
     """Whether something computes on the place, or holds it for reasons that are not known here."""
-    return place.running is not None or place.gate is Gate.UNHEALTHY
+    return bool(place.running) or place.gate is Gate.UNHEALTHY
 
 
 def computes_alone(place: Place) -> bool:
-    """Whether a task runs on the place that nothing else can compute next to."""
-    return place.running is not None and find_share(place.running, place) is not Share.MEMORY
+    """Whether a task runs on the place that nothing on other places can compute next to."""
+    return any(find_share(running, place) is not Share.MEMORY for running in place.running)
 
 
 def is_idle(place: Place) -> bool:
     """Whether the place gives up what is resident on it where another task needs the memory."""
-    return place.running is None and place.gate is not Gate.UNHEALTHY
+    return not place.running and place.gate is not Gate.UNHEALTHY
 
 
 def count_accounted(place: Place) -> int:
-    """Bytes that a place accounts for: its residents, and what runs beyond the model it runs on."""
-    running = place.running
+    """Bytes that a place accounts for: its residents, and what runs beyond the model that all of it runs on."""
     own = others = 0
     for resident in place.resident:
-        if running is not None and (resident.engine, resident.model) == (running.engine, running.model):
+        if (resident.engine, resident.model) == place.work:
             own += resident.memory or 0
         else:
             others += resident.memory or 0
-    return others + max(own, (running.memory or 0) if running is not None else 0)
+    return others + max(own, *(running.memory or 0 for running in place.running), 0)
 
 
 def _count_held(place: Place) -> int:

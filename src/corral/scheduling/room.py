@@ -284,7 +284,10 @@ class Room:
 
     def _find_end(self, place: Place) -> datetime | None:
         """When what runs on the place should end; None where nothing does."""
-        return self._ends.get(place.id) if place.running is None else self.table.ends_at(place.running)
+        ends = [self.table.ends_at(running) for running in place.running]
+        if place.id in self._ends:
+            ends.append(self._ends[place.id])
+        return max(ends, default=None)
 
     def _is_alone(self, place: Place) -> bool:
         return place.id in self._alone or computes_alone(place)
@@ -292,7 +295,7 @@ class Room:
     def find_working_with(self, work: Work, until: datetime) -> Iterator[Place]:
         """Places that work with a model and should be free by then, those given away in this decision last."""
         for by_end in self.table.busy.get(work, {}).values():
-            for end, name in by_end:
+            for end, name, _ in by_end:
                 if end > until:
                     break
                 yield self.table[name]

@@ -56,7 +56,7 @@ def estimate_turn(snapshot: Snapshot, task: QueuedTask) -> tuple[int, datetime |
 
 
 def _has_unknown_end(place: Place) -> bool:
-    return place.running is not None and place.running.expected_end is None
+    return any(running.expected_end is None for running in place.running)
 
 
 class _Play:
@@ -114,9 +114,10 @@ class _Play:
         if not room.is_limited(task):
             return room.now
         ends = [
-            room.ends_at(place)
+            max(room.now, room.table.ends_at(running))
             for place in room.places
-            if place.running is not None and (place.running.queue, place.running.owner) == (task.queue, task.owner)
+            for running in place.running
+            if (running.queue, running.owner) == (task.queue, task.owner)
         ]
         return min(ends, default=room.now)
 

@@ -92,7 +92,7 @@ class ResidentModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningTask:
-    """The task that occupies a place."""
+    """A task that has a lane of a place, or all of them."""
 
     task: int
     owner: Owner
@@ -105,6 +105,20 @@ class RunningTask:
     """From the measured durations; None when nothing was measured yet."""
     share: Share = Share.MEMORY
     """The share that it asked for (`Demand.share`)."""
+    gpus: int = 1
+    """How many places it has."""
+    lane: int = 0
+    """Which of the place's lanes it has, counted from 0."""
+
+    @property
+    def work(self) -> tuple[str, str | None]:
+        """Its engine, and the model that it works with."""
+        return self.engine, self.model
+
+    @property
+    def shares_lanes(self) -> bool:
+        """Whether tasks of the same engine and model can have the other lanes."""
+        return self.gpus == 1 and self.share is not Share.WHOLE
 
 
 class Gate(StrEnum):
@@ -118,7 +132,7 @@ class Gate(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where one task can run at a time: a slot of a GPU, or the slots that are occupied one at a time, as one.
+    """Where tasks of one engine and one model run at a time: a slot of a GPU, or the slots that exclude each other.
 
     Users see places in the API alone, where a slot's `group` is its place.
     """
@@ -144,7 +158,10 @@ class Place:
     models: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     """The only models that an engine can use here; an engine that is absent can use any."""
     resident: tuple[ResidentModel, ...] = ()
-    running: RunningTask | None = None
+    running: tuple[RunningTask, ...] = ()
+    """The tasks that have its lanes, in the order in which they began; all of one engine and one model."""
+    lanes: Mapping[str, int] = field(default_factory=dict[str, int])
+    """How many tasks of one model an engine does at a time here; an engine that is absent does one."""
     gate: Gate = Gate.OPEN
     gate_reason: str = ""
     names: Mapping[str, SlotId] = field(default_factory=dict[str, SlotId])
@@ -162,6 +179,21 @@ class Place:
     def start_for(self, engine: str) -> float:
         """Return the seconds that a task waits for the start of its engine's server."""
         return self.starts.get(engine, 0.0)
+
+    def lanes_for(self, engine: str) -> int:
+        """Return how many tasks of one model an engine does at a time."""
+        return self.lanes.get(engine, 1)
+
+    @property
+    def work(self) -> tuple[str, str | None] | None:
+        """The engine and the model that it works with now; None where nothing runs."""
+        return self.running[0].work if self.running else None
+
+    @property
+    def has_free_lane(self) -> bool:
+        """Whether the tasks that run leave a lane to tasks of its engine and model; not where nothing runs."""
+        running = self.running
+        return bool(running) and len(running) < self.lanes_for(running[0].engine) and running[0].shares_lanes
 
     def name_for(self, engine: str) -> SlotId:
         """Return the name of an engine's slot."""

@@ -76,7 +76,7 @@ class Metrics:
             for place in services.board.places:
                 running = place.facts.running
                 for slot in place.slots:
-                    is_busy = running is not None and running.engine == slot.spec.engine
+                    is_busy = any(work.engine == slot.spec.engine for work in running)
                     self._busy.labels(slot.spec.id, slot.spec.device).set(is_busy)
             return generate_latest(self._registry)
 

@@ -31,7 +31,7 @@ def find_zone(cluster: Cluster) -> str:
 async def observe(services: Services, caller: Caller) -> Observed:
     """Look at a server. Raises: what the database raises when it does not answer."""
     pool, places = services.pool, services.board.places
-    running = [place.facts.running.task for place in places if place.facts.running is not None]
+    running = [running.task for place in places for running in place.facts.running]
     gates = await find_gates(pool, Gated.SLOT)
     now, work = datetime.now(UTC), await read_open_work(pool)
     return Observed(

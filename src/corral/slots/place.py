@@ -167,9 +167,9 @@ class PlaceState:
         return tuple(self._holds)
 
     @property
-    def running(self) -> RunningTask | None:
-        """The task that holds the place."""
-        return next((hold.task for hold in self._holds if hold.task is not None), None)
+    def running(self) -> tuple[RunningTask, ...]:
+        """The tasks that hold lanes of the place."""
+        return tuple(hold.task for hold in self._holds if hold.task is not None)
 
     def hold(self, hold: Hold) -> None:
         """Take the place. Raises: SlotHeldError."""
@@ -256,8 +256,8 @@ class PlaceState:
     @property
     def is_lent(self) -> bool:
         """Whether a program outside of Corral has a turn here, whose processes are not known."""
-        state = self._states.get(self.running.engine) if self.running is not None else None
-        return state is not None and isinstance(state.engine, LendsDevices)
+        states = (self._states.get(running.engine) for running in self.running)
+        return any(state is not None and isinstance(state.engine, LendsDevices) for state in states)
 
     @property
     def must_restart(self) -> bool:

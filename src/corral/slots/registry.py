@@ -179,7 +179,7 @@ class Registry:
             foreign = use.measure_foreign(
                 sum(hidden for hidden, _ in reported), all_reported=sum(size for _, size in reported)
             )
-            lent = [place.running and place.running.memory for place in places if place.is_lent]
+            lent = [running.memory for place in places if place.is_lent for running in place.running]
             if (use.own is None and any(place.holds for place in places)) or None in lent:
                 foreign = places[0].device.foreign
             elif foreign is not None:
@@ -248,7 +248,7 @@ def _measure_excess(use: DeviceUse, places: Sequence[Place]) -> int:
 
     Then all can be given up but contexts of idle servers, which must not keep the only task that needs them waiting.
     """
-    if use.own is None or all(place.running is None for place in places):
+    if use.own is None or not any(place.running for place in places):
         return 0
     return max(0, use.own - sum(map(count_accounted, places)))
 

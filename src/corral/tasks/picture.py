@@ -157,6 +157,7 @@ class Picture:
             started_at=started_at,
             expected_end=None if is_lent and task.lasts_s is None else started_at + expected,
             share=task.share,
+            gpus=task.gpus,
         )
         takes = self._find_taken(task, assignment.places)
         hold = Hold(

@@ -45,11 +45,11 @@ class Floor:
         self._devices[place.device].append(place)
         if place.capacity is not None:
             self._capacity[place.device] = min(place.capacity, self._capacity.get(place.device, place.capacity))
-        if place.running is not None:
-            self._running[place.running.queue, place.running.owner].add(place.running.task)
-            self._models[place.id] = place.running.engine, place.running.model
-            self._ends[place.id] = place.running.expected_end or place.running.started_at + self._unknown
-        if place.running is None and place.gate is not Gate.UNHEALTHY:
+        for running in place.running:
+            self._running[running.queue, running.owner].add(running.task)
+            self._models[place.id] = running.engine, running.model
+            self._ends[place.id] = running.expected_end or running.started_at + self._unknown
+        if not place.running and place.gate is not Gate.UNHEALTHY:
             self._residents[place.id] = list(place.resident)
         else:
             self._held[place.device] += _footprint(place)
@@ -184,7 +184,7 @@ class Floor:
 
 def is_free(place: Place) -> bool:
     """Whether the place can be given a task now."""
-    return place.running is None and place.gate is Gate.OPEN
+    return not place.running and place.gate is Gate.OPEN
 
 
 def is_model_of(resident: ResidentModel, task: QueuedTask) -> bool:
@@ -210,7 +210,7 @@ def has_node_with(places: Iterable[Place], count: int) -> bool:
 
 def _footprint(place: Place) -> int:
     """Bytes that a place holds and does not give up: its residents, and what runs beyond the model it runs on."""
-    running = place.running
+    running = next(iter(place.running), None)
     own = beside = 0
     for resident in place.resident:
         if running is not None and (resident.engine, resident.model) == (running.engine, running.model):

@@ -81,6 +81,6 @@ def _competition(task: QueuedTask, places: list[Place], floor: Floor, passed: fr
         return Rule.AFFINITY
     if any(place.id in floor.free and floor.fits(place, task) for place in places):
         return Rule.RESERVED
-    if any(place.running is None and place.id not in floor.free for place in places):
+    if any(not place.running and place.id not in floor.free for place in places):
         return Rule.BEHIND_OTHERS
     return Rule.SLOTS_BUSY

@@ -38,7 +38,7 @@ def a_busy_place(task: int, device: str, expected_end: datetime | None = None) -
         started_at=datetime.now(UTC),
         expected_end=expected_end,
     )
-    return replace(place, facts=replace(place.facts, running=running))
+    return replace(place, facts=replace(place.facts, running=(running,)))
 
 
 async def test_status_says_what_waits_runs_and_ends(api: Serving, services: Services) -> None:

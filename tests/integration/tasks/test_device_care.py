@@ -208,7 +208,7 @@ async def test_slot_yields_interrupts_gives_memory_back_and_returns(bench: Bench
 
     bench.look(PLAYED)
     (task,) = await bench.yard.until(lambda task: task.losses == 1, id)
-    await bench.yard.shown(lambda places: places[0].running is None and not places[0].resident)
+    await bench.yard.shown(lambda places: not places[0].running and not places[0].resident)
     view = bench.yard.board.places[0]
     bench.go_on.set()
     bench.look(IDLE)

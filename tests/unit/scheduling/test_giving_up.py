@@ -151,7 +151,7 @@ def test_nothing_is_given_up_that_could_stay(snapshot: Snapshot) -> None:
                     for held in other.resident
                     if (other.id, held) not in lost
                 }
-                for work in ([other.running] if other.running else []) + ([task] if other is place else []):
+                for work in (*other.running, *([task] if other is place else [])):
                     key = (work.engine, work.model)
                     models[key] = max(models.get(key, 0), work.memory or 0)
                 held_bytes += sum(models.values())
@@ -223,7 +223,7 @@ def test_engine_does_not_swap_a_persons_model_for_a_batch_although_both_would_fi
 
 
 def test_a_batch_in_the_simulator_starts_at_the_end_of_the_stay_although_nothing_happens_then() -> None:
-    places = tuple(replace(place, running=None) for place in (a_slot("chat"), a_slot("llama")))
+    places = tuple(replace(place, running=()) for place in (a_slot("chat"), a_slot("llama")))
     person = traces.an_arrival(
         1, engine="chat", model="chat-model", memory=gib(20), task_class=TaskClass.INTERACTIVE, seconds={"*": 5}
     )

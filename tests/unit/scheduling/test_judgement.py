@@ -31,7 +31,7 @@ def started(*, most_starts: int | None) -> list[tuple[int, str]]:
             (place,) = assignment.places
             starts.append((assignment.task, place))
             backlog.remove(assignment.task)
-            table.put(replace(table[place], running=a_running(assignment.task)))
+            table.put(replace(table[place], running=(a_running(assignment.task),)))
         if most_starts is None or len(assignments) < most_starts:
             return starts
 

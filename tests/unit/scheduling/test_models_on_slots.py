@@ -88,7 +88,7 @@ def test_a_slot_that_failed_a_task_is_used_again_when_no_other_has_the_model() -
 
 
 def test_a_kept_table_follows_models_as_they_come_and_go() -> None:
-    table = PlaceTable([a_server("a/llama", "small"), a_place("b/gpu0", running=None, engines=frozenset({"piper"}))])
+    table = PlaceTable([a_server("a/llama", "small"), a_place("b/gpu0", running=(), engines=frozenset({"piper"}))])
     task = a_queued(1, model="large")
     assert not decide(a_snapshot([task], table)).assignments
 

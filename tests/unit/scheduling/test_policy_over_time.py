@@ -102,7 +102,7 @@ def start_of_gathering(lower, ends, gpus):
     tasks += [a_queued(10 + n, model=model, queued_at=after(at), memory=gib(9)) for n, (model, at) in enumerate(lower)]
     places = {}
     for n, end in enumerate(ends):
-        running = None if end is None else a_running(900 + n, expected_end=after(end))
+        running = () if end is None else a_running(900 + n, expected_end=after(end))
         place = a_place(f"{'xy'[n % 2]}/gpu{n}", running=running)
         places[place.id] = place
     if max(len([name for name in places if name[0] == node]) for node in "xy") < gpus:

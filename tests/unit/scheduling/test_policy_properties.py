@@ -64,8 +64,7 @@ def held_on_device(snapshot: Snapshot, device: str, assignments: tuple[Assignmen
         if place.device == device:
             on_place = [tasks[assignment.task] for assignment in assignments if place.id in assignment.places]
             running = [(task.engine, task.model, task.memory) for task in on_place]
-            if place.running is not None:
-                running.append((place.running.engine, place.running.model, place.running.memory))
+            running += [(running.engine, running.model, running.memory) for running in place.running]
             total += held_on(place, running, evicted)
     return total
 
@@ -73,9 +72,7 @@ def held_on_device(snapshot: Snapshot, device: str, assignments: tuple[Assignmen
 def count_running(snapshot: Snapshot, task: QueuedTask, assignments: tuple[Assignment, ...]) -> int:
     """Tasks of the same queue that the owner runs."""
     tasks = tasks_of(snapshot)
-    running = {
-        place.running.task: (place.running.queue, place.running.owner) for place in snapshot.places if place.running
-    }
+    running = {running.task: (running.queue, running.owner) for place in snapshot.places for running in place.running}
     running |= {
         assignment.task: (tasks[assignment.task].queue, tasks[assignment.task].owner) for assignment in assignments
     }
@@ -92,7 +89,7 @@ def may_use(snapshot: Snapshot, place: Place, task: QueuedTask) -> bool:
     pool = queue_of(snapshot, task).pool
     in_pool = pool is None or place.id in pool
     on_node = task.node in (None, place.node)
-    return place.gate is Gate.OPEN and place.running is None and in_pool and on_node and task.engine in place.engines
+    return place.gate is Gate.OPEN and not place.running and in_pool and on_node and task.engine in place.engines
 
 
 @MANY
@@ -144,7 +141,7 @@ def test_only_residents_of_idle_slots_are_given_up_and_none_twice(snapshot):
     for assignment in decision.assignments:
         for place, resident in assignment.evict:
             assert resident in places[place].resident
-            assert places[place].running is None
+            assert not places[place].running
             assert places[place].device in {places[other].device for other in assignment.places}
 
 
@@ -180,8 +177,8 @@ def test_the_same_question_in_any_order_has_the_same_answer(snapshot, chance):
 def test_nothing_computes_next_to_a_task_that_computes_alone(snapshot):
     computing: defaultdict[str | None, list[Share]] = defaultdict(list)
     for place in snapshot.places:
-        if place.running is not None:
-            computing[place.processor].append(find_share(place.running, place))
+        for running in place.running:
+            computing[place.processor].append(find_share(running, place))
     places, tasks = places_of(snapshot), tasks_of(snapshot)
     for assignment in decide(snapshot).assignments:
         for place in map(places.__getitem__, assignment.places):
@@ -308,7 +305,7 @@ def may_compute(snapshot: Snapshot, task: QueuedTask, place: Place, before: tupl
     for other in snapshot.places:
         if other.processor == place.processor:
             started = [tasks_of(snapshot)[a.task] for a in before if other.id in a.places]
-            work = [*started, *([other.running] if other.running else [])]
+            work = [*started, *other.running]
             shares += [find_share(running, other) for running in work]
             if other.gate is Gate.UNHEALTHY:
                 shares.append(Share.MEMORY)
@@ -324,6 +321,6 @@ def could_have(snapshot: Snapshot, task: QueuedTask, place: Place, before: tuple
     if task.memory is None or place.capacity is None:
         return True
     taken = {name for assignment in before for name in assignment.places}
-    yields = [s for s in snapshot.places if s.running is None and s.gate is not Gate.UNHEALTHY and s.id not in taken]
+    yields = [s for s in snapshot.places if not s.running and s.gate is not Gate.UNHEALTHY and s.id not in taken]
     bare = replace(snapshot, places=tuple(replace(s, resident=()) if s in yields else s for s in snapshot.places))
     return held_on_device(bare, place.device, before) + task.memory <= place.capacity

@@ -68,7 +68,7 @@ def test_task_that_computes_alone_waits_for_what_computes_and_is_told_why(need: 
     assert explanation.rule is Rule.SLOTS_BUSY
     running = "node/gpu0/llama runs task 7 of bob, expected to end in 1m 00s"
     assert explanation.slots[SPEECH.id] == f"{reason}: {running}"
-    assert explanation.may_start_at == busy.running.expected_end
+    assert explanation.may_start_at == busy.running[0].expected_end
 
 
 def test_nothing_starts_next_to_a_task_that_computes_alone() -> None:
@@ -77,7 +77,7 @@ def test_nothing_starts_next_to_a_task_that_computes_alone() -> None:
     explanation = explain(snapshot, 2)
     assert explanation.rule is Rule.SLOTS_BUSY
     assert explanation.slots[CHAT.id] == ("node/gpu0/comfyui computes alone: task 7 of bob, expected to end in 1m 00s")
-    assert explanation.may_start_at == busy.running.expected_end
+    assert explanation.may_start_at == busy.running[0].expected_end
 
 
 def test_task_on_a_device_of_unknown_memory_computes_alone() -> None:

@@ -65,7 +65,7 @@ def _check_places(trace: Trace) -> Iterator[str]:
     for place in _find_repeated(place.id for place in trace.places):
         yield f"slot {place} is there more than once"
     for place in trace.places:
-        if place.running is not None:
+        if place.running:
             yield f"slot {place.id} is busy at the start"
     for outage in trace.outages:
         if outage.place not in known:

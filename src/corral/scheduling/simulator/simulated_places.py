@@ -20,7 +20,7 @@ class SimulatedPlace:
     __slots__ = ("_away", "_given", "_idle", "_table", "resident", "running")
 
     def __init__(self, place: Place, table: PlaceTable) -> None:
-        self.running: RunningTask | None = None
+        self.running: tuple[RunningTask, ...] = ()
         self.resident = place.resident
         self._given = place
         self._idle = place
@@ -54,13 +54,13 @@ class SimulatedPlace:
 
     def occupy(self, running: RunningTask) -> None:
         """Begin with a task."""
-        self.running = running
-        self._table.put(self._view(running))
+        self.running = (*self.running, running)
+        self._table.put(self._view(self.running))
 
-    def vacate(self) -> None:
-        """End the present task."""
-        self.running = None
-        self._table.put(self._idle)
+    def vacate(self, task: int) -> None:
+        """End a task."""
+        self.running = tuple(running for running in self.running if running.task != task)
+        self._table.put(self._view(self.running) if self.running else self._idle)
 
     def keep(self, loaded: ResidentModel) -> None:
         """Note that an engine has just used a model, and has given up the one that it had before."""
@@ -99,10 +99,10 @@ class SimulatedPlace:
 
     def _show(self) -> None:
         """Put the place as it is now into the policy's table."""
-        self._idle = self._view(None)
-        self._table.put(self._idle if self.running is None else self._view(self.running))
+        self._idle = self._view(())
+        self._table.put(self._view(self.running) if self.running else self._idle)
 
-    def _view(self, running: RunningTask | None) -> Place:
+    def _view(self, running: tuple[RunningTask, ...]) -> Place:
         given = self._given
         return Place(
             id=given.id,
@@ -116,6 +116,7 @@ class SimulatedPlace:
             models=given.models,
             resident=self.resident,
             running=running,
+            lanes=given.lanes,
             gate=Gate.UNHEALTHY if self._away else given.gate,
             gate_reason="it is away" if self._away else given.gate_reason,
             hours=given.hours,

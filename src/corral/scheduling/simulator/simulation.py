@@ -211,7 +211,7 @@ class _Simulation:
             ):
                 self._lose(attempt)
         for place in self._places.list_timed():
-            if place.running is None and place.hours is not None and not place.hours.is_open(self._now):
+            if not place.running and place.hours is not None and not place.hours.is_open(self._now):
                 place.empty()
         self._hours_us = self._find_next_hours()
 
@@ -227,7 +227,7 @@ class _Simulation:
         attempt.ended = True
         for place in attempt.assignment.places:
             del self._on[place]
-            self._places[place].vacate()
+            self._places[place].vacate(attempt.task.id)
         self._move_ends(self._processors.end(attempt, self._now_us))
 
     def _move_ends(self, attempts: Iterable[Attempt]) -> None:
@@ -299,7 +299,7 @@ class _Simulation:
     def _evict(self, assignment: Assignment) -> None:
         for name, resident in assignment.evict:
             place = self._places[name]
-            if place.running is None:  # a neighbour can have got work in the same decision
+            if not place.running:  # a neighbour can have got work in the same decision
                 place.give_up(resident.engine)
 
     def _load_us(self, task: QueuedTask, place: SimulatedPlace) -> int:
@@ -383,6 +383,7 @@ def _to_running(attempt: Attempt, now: datetime) -> RunningTask:
         started_at=now,
         expected_end=now + timedelta(seconds=attempt.assignment.expected_s),
         share=task.share,
+        gpus=task.gpus,
     )
 
 

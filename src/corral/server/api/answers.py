@@ -159,7 +159,7 @@ def _describe_slot(
     gate, reason = _judge_gate(slot.gate, facts.gate_reason, find_gate(spec, gates))
     if place.yielding is not None and not facts.gate_reason:
         gate, reason = Gate.DRAINING, f"yields to {place.yielding.to}"
-    running = facts.running if facts.running is not None and facts.running.engine == spec.engine else None
+    running = next((running for running in facts.running if running.engine == spec.engine), None)
     return SlotOut(
         id=spec.id,
         device=spec.device,
