@@ -27,6 +27,7 @@ def build(
     *,
     device: Device,
     threads: int,
+    lanes: int = 1,
     options: Mapping[str, Any],  # Any: JSON from the cluster file, checked here
     locate: Callable[[str], Path],
     log_dir: Path,
@@ -35,8 +36,9 @@ def build(
 ) -> Engine:
     """Return the engine for one slot; nothing is started before its first task.
 
-    `threads` is the slot's share of the processor (cores // slots); `locate` finds a model by its name; `holds` is
-    needed by an engine that lends its devices; `environments` are those of engines that have one of their own.
+    `threads` is the slot's share of the processor (cores // slots), `lanes` how many attempts the engine does at once;
+    `locate` finds a model by its name; `holds` is needed by an engine that lends its devices; `environments` are those
+    of engines that have one of their own.
     Raises: ProblemsError when `options` are wrong.
     """
     kind = ENGINES[name]
@@ -46,7 +48,9 @@ def build(
     if kind.held is not None:
         assert holds is not None, "devices are lent only by a server, which keeps a book of it"
         return cast("Callable[[HoldBook], Engine]", load_reference(kind.held))(holds)  # as above
-    share = MachineShare(device=device, threads=threads, locate=locate, log_dir=log_dir, environments=environments)
+    share = MachineShare(
+        device=device, threads=threads, locate=locate, log_dir=log_dir, environments=environments, lanes=lanes
+    )
     if kind.served is not None:
         make = cast("Callable[[MachineShare, EngineOptions], Engine]", load_reference(kind.served))  # as above
         return make(share, settings)

@@ -50,6 +50,8 @@ class MachineShare:
     log_dir: Path
     environments: Environments = field(default_factory=Environments)
     """Where engines have packages of their own."""
+    lanes: int = 1
+    """How many attempts its engine does at once."""
 
     def name_log(self, engine: str) -> Path:
         """Return the file for what the engine's process prints."""

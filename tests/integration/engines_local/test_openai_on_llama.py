@@ -38,7 +38,7 @@ async def url(request: pytest.FixtureRequest, models: Store, tmp_path: Path) -> 
         name="llama-server",
         command=lambda port: (
             *BUILTIN.command,
-            *list_arguments(loading, options, gpu=False, threads=1, port=port),
+            *list_arguments(loading, options, name="small", lanes=1, gpu=False, threads=1, port=port),
         ),
         environment=lambda _port: make_environment({**os.environ, MARK: make_mark(tmp_path)}, key=KEY),
         health_path="/health",

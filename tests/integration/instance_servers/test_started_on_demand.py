@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -262,3 +263,20 @@ async def test_slot_of_a_server_that_lacks_what_it_needs_does_not_seem_to_work(
     with pytest.raises(EngineUnavailableError) as caught:
         await make_server(lacking).check()
     assert caught.value.code == code
+
+
+async def test_server_that_others_ask_is_started_for_them_and_stops_only_after_them(
+    make_server: MakeServer, logs: Path
+) -> None:
+    server = make_server(replace(run_comfy(), idle=timedelta(seconds=0.2)))
+    notes: list[str] = []
+
+    async with server.reach(None, notes.append) as endpoint:
+        assert endpoint.url == server.url
+        assert notes[0].startswith("starting comfyui desk, 0 s")
+        await server.release()
+        await asyncio.sleep(0.5)
+        assert server.url == endpoint.url
+    await wait_until_gone(logs)
+
+    assert server.url is None

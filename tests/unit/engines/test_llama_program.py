@@ -68,9 +68,9 @@ def test_machine_without_any_build_gets_the_command_that_installs_one() -> None:
     assert raised.value.hint == "corral engines install llama"
 
 
-def arguments(*, gpu: bool = True, loading: Loading | None = None, **given: Any) -> tuple[str, ...]:
+def arguments(*, gpu: bool = True, loading: Loading | None = None, lanes: int = 1, **given: Any) -> tuple[str, ...]:
     loading = loading or Loading(model=Path("m.gguf"))
-    return list_arguments(loading, options(**given), gpu=gpu, threads=3, port=8081)
+    return list_arguments(loading, options(**given), name="m", lanes=lanes, gpu=gpu, threads=3, port=8081)
 
 
 def value_of(name: str, listed: tuple[str, ...]) -> str:
@@ -118,3 +118,16 @@ def test_threads_leave_a_core_to_the_rest_of_the_machine(
     wanted: int | None, share: int, cores: int | None, threads: int
 ) -> None:
     assert choose_threads(wanted, share=share, cores=cores) == threads
+
+
+def test_every_lane_has_the_context_of_the_options() -> None:
+    listed = arguments(lanes=4, contextSize=512)
+
+    assert value_of("--parallel", listed) == "4"
+    assert value_of("--ctx-size", listed) == "2048"
+
+
+def test_batch_of_texts_to_embed_is_divided_by_the_lanes_without_a_rest() -> None:
+    listed = arguments(loading=Loading(model=Path("m.gguf"), embeds=True), lanes=3, contextSize=1024)
+
+    assert value_of("--batch-size", listed) == value_of("--ubatch-size", listed) == "1026"

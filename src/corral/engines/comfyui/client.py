@@ -25,10 +25,11 @@ from corral.engines.comfyui.errors import (
 )
 from corral.engines.credentials import Credentials
 from corral.engines.narrowing import as_number, as_object, as_text, strip_credentials
+from corral.engines.reaching import make_endpoint
 from corral.engines.unreachable import describe_failure
 from corral.errors import Problem
 from corral.units import format_bytes
-from corral.work import EngineError, Json
+from corral.work import Dialect, Endpoint, EngineError, Json
 
 MIB = 2**20
 LARGEST_ANSWER = 64 * MIB
@@ -108,6 +109,10 @@ class ComfyClient:
 
     def _make_headers(self) -> dict[str, str]:
         return {**self._own_headers, **self._credentials.make_headers()}
+
+    def make_endpoint(self) -> Endpoint:
+        """Return where others ask the instance. Raises: SecretMissingError."""
+        return make_endpoint(self._base, self._make_headers(), Dialect.COMFYUI)
 
     async def get(self, path: str, *, params: Mapping[str, str] | None = None, within_s: float | None = None) -> Json:
         """Get JSON. Raises: InstanceUnreachableError, InstanceAnswerError."""

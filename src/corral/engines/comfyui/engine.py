@@ -7,8 +7,8 @@ What decides the outcome is the instance's queue and history, never the WebSocke
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -36,7 +36,7 @@ from corral.engines.credentials import Credentials
 from corral.engines.inputs import read_inputs, read_options
 from corral.engines.narrowing import as_list, as_number, as_object, as_text
 from corral.errors import ProblemsError
-from corral.work import EngineError, EngineUnavailableError, Json, Produced, Reporter, Resident, Work
+from corral.work import Endpoint, EngineError, EngineUnavailableError, Json, Produced, Reporter, Resident, Work
 
 _log = structlog.get_logger(__name__)
 
@@ -93,6 +93,14 @@ class ComfyUi:
             again = filled.make_again(prompt.outputs, mark=str(work.attempt))
             prompt = await self._run_prompt(work, inputs, again, report, None)
             return await self._collect(prompt, inputs, work, report)
+
+    @asynccontextmanager
+    async def reach(
+        self, model: str | None, note: Callable[[str], None], devices: tuple[str, ...] = ()
+    ) -> AsyncGenerator[Endpoint]:
+        """Lend the server, which loads what workflows name. Raises: EngineUnavailableError without a secret."""
+        del model, note, devices  # a workflow names its models; nothing is started here
+        yield self._client.make_endpoint()
 
     async def resident(self) -> tuple[Resident, ...]:
         """Say what this adapter last loaded there, if the instance still seems to hold it."""

@@ -35,8 +35,9 @@ from corral.engines.http.reading import (
     read_message,
 )
 from corral.engines.narrowing import as_object, as_text, strip_credentials
+from corral.engines.reaching import make_endpoint
 from corral.engines.unreachable import describe_failure
-from corral.work import EngineError, Json
+from corral.work import Dialect, Endpoint, EngineError, Json
 
 KEEPALIVE_S = 15
 """Seconds without a packet until TCP asks the other side: a host that restarted without a word refuses the answer."""
@@ -128,6 +129,10 @@ class ServerClient:
         self._open = session
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
+
+    def make_endpoint(self, *dialects: Dialect, model: str | None) -> Endpoint:
+        """Return where others ask the server. Raises: EngineUnavailableError when a secret is missing."""
+        return make_endpoint(self._base, self._headers(), *dialects, model=model)
 
     async def look(self, path: str, body: dict[str, Json] | None = None) -> dict[str, Json]:
         """Get a description of the server or of one of its models, within `check_s`. Raises: EngineError."""

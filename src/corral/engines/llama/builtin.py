@@ -32,7 +32,7 @@ def main() -> None:
 
 def _read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="corral.engines.llama.builtin")
-    for name in ("--model", "--host", "--mmproj", "--pooling"):
+    for name in ("--model", "--alias", "--host", "--mmproj", "--pooling"):
         parser.add_argument(name)
     for name in ("--port", "--ctx-size", "--parallel", "--n-gpu-layers", "--threads", "--threads-batch"):
         parser.add_argument(name, type=int, required=True)
@@ -49,6 +49,8 @@ def _read_arguments() -> argparse.Namespace:
 def _make_parameters(asked: argparse.Namespace) -> Any:  # Any: the library's
     parameters = _library.CommonParams()
     parameters.model.path = asked.model
+    if asked.alias:
+        parameters.model_alias = {asked.alias}
     parameters.hostnames = [asked.host]
     parameters.port = asked.port
     parameters.n_ctx = asked.ctx_size

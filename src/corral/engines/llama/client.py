@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -27,9 +27,11 @@ class LlamaClient:
     """One server; its key goes with each request."""
 
     def __init__(self, url: str, *, key: str) -> None:
-        self._url = url
+        self.url = url
+        self.headers = {"Authorization": f"Bearer {key}"}
+        """Go with each request."""
         self._session = aiohttp.ClientSession(
-            headers={"Authorization": f"Bearer {key}"},
+            headers=self.headers,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_LOOK_S),  # the task's own time bounds an answer
             read_bufsize=2**20,
             # llama-server closes kept connections at times of its own, maybe just as the next request leaves.
@@ -53,7 +55,7 @@ class LlamaClient:
     async def look(self, path: str) -> Json:
         """Get what the server says of itself. Raises: ConnectionLostError when it does not."""
         try:
-            async with self._session.get(self._url + path, timeout=aiohttp.ClientTimeout(total=_LOOK_S)) as response:
+            async with self._session.get(self.url + path, timeout=aiohttp.ClientTimeout(total=_LOOK_S)) as response:
                 answer = await read_json(response.content.iter_any(), _fail)
         except (aiohttp.ClientError, OSError, TimeoutError, EngineError) as error:
             raise ConnectionLostError(str(error) or type(error).__name__) from error
@@ -61,10 +63,16 @@ class LlamaClient:
             raise ConnectionLostError(f"{path} answered {response.status}")
         return answer
 
-    async def wait_until_idle(self) -> None:
-        """Return when the server computes nothing. Raises: ConnectionLostError when it does not report that."""
-        while any(as_object(slot).get("is_processing") for slot in as_list(await self.look("/slots"))):  # noqa: ASYNC110
+    async def wait_until_idle(self, others: Callable[[], int] = lambda: 0) -> None:
+        """Return when the server computes nothing, or for no more than so many others.
+
+        Raises: ConnectionLostError when it does not report that.
+        """
+        while await self._count_busy() > others():  # noqa: ASYNC110 (the server has no event for it)
             await asyncio.sleep(_IDLE_LOOK_S)
+
+    async def _count_busy(self) -> int:
+        return sum(bool(as_object(slot).get("is_processing")) for slot in as_list(await self.look("/slots")))
 
     async def close(self) -> None:
         """Close every connection."""
@@ -73,7 +81,7 @@ class LlamaClient:
     @asynccontextmanager
     async def _post(self, path: str, body: dict[str, Json]) -> AsyncGenerator[aiohttp.ClientResponse]:
         try:
-            async with self._session.post(self._url + path, json=body) as response:
+            async with self._session.post(self.url + path, json=body) as response:
                 if response.status != 200:
                     refusal = await read_json(response.content.iter_any(), _fail, bound=_LARGEST_REFUSAL)
                     raise make_refusal({"code": response.status, **as_object(as_object(refusal).get("error"))})

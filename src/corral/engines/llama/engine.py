@@ -1,9 +1,10 @@
 """`corral.work.Engine` in front of a llama.cpp server that Corral runs on this machine.
 
 The server starts with the first task and stays, with its model in memory; another model, another projector or other
-adapters need another server. One that ends by itself is started again by the next task with the same model, later and
-later, and after some failures in a row no more (`corral.processes.restarts`). Memory is released by ending it: a CUDA
-context alone takes hundreds of MiB that no library gives back while its process lives.
+adapters need another server. Up to as many attempts as the slot has lanes share it; what needs another one waits until
+they are done, and those that come later wait behind that. One that ends by itself is started again by the next task
+with the same model, later and later, and after some failures in a row no more (`corral.processes.restarts`). Memory is
+released by ending it: a CUDA context alone takes hundreds of MiB that no library gives back while its process lives.
 
 Belongs here: the life of the server across attempts.
 Does not belong here: which build and which arguments (`program`), one attempt's talk with the server (`attempt`).
@@ -14,7 +15,8 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -46,6 +48,8 @@ from corral.processes.bounded_log import BoundedLog
 from corral.processes.restarts import RestartRules
 from corral.processes.server import Server, ServerLateError, ServerOutOfUseError, ServerProgram, ServerStartError
 from corral.work import (
+    Dialect,
+    Endpoint,
     EngineError,
     EngineUnavailableError,
     Produced,
@@ -56,11 +60,27 @@ from corral.work import (
 )
 
 CANCEL_GRACE_S = 2.0
-"""The time that the server has to notice a closed connection before it is killed; one token takes far less."""
+"""The time that the server has to notice a closed connection before it is killed, or left to the others that it works
+for; one token takes far less."""
+_GUEST_LOAD_S = 600.0
+"""Seconds within which a model must be loaded for a guest, whose own patience is bounded before."""
 _END_S = 1.0
 """Between a connection that broke and the end of its process, which says more."""
 _STARTS_BEFORE_GIVING_UP = 2
 _MAGIC = b"GGUF"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Order:
+    """The contents of the memory that are asked for, and how long they can take."""
+
+    loading: Loading
+    model: str
+    """The name by which it was asked for; a file can have several."""
+    devices: tuple[str, ...]
+    within_s: float
+    note: Callable[[str], None]
+    """Gets a few words for what is waited for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +113,16 @@ class Llama:
         self._options = options
         self._find_builds = find_builds or partial(look_for_builds, share.environments)
         self._turn = asyncio.Lock()
+        """Held while a server starts or stops, and by what waits until nothing uses the one that is there."""
         self._starting: Server | None = None
         self._loaded: _Loaded | None = None
+        self._users = 0
+        self._stopping = 0
+        """Users whose connection is closed, until the server computes no more for them."""
+        self._unused = asyncio.Event()
+        self._unused.set()
+        self._doubted: Server | None = None
+        """The server that broke a connection and did not end: nothing new is asked of it."""
         self._model = ""
         """The name of the loaded model in the last task; a model can have several."""
         self._failed_starts = 0
@@ -114,8 +142,14 @@ class Llama:
         """Write or embed. Raises: EngineError."""
         inputs = read_task_inputs(LlamaInputs, work.inputs)
         loading = await asyncio.to_thread(self._make_loading, work, inputs)
-        async with self._turn:
-            loaded = await self._ensure_loaded(loading, work, report)
+        order = _Order(
+            loading=loading,
+            model=work.model or "",
+            devices=self._list_gpus(work.devices),
+            within_s=work.timeout_s,
+            note=partial(report.progress, None),
+        )
+        async with self._lend(order) as loaded:
             try:
                 produced = await compute(loaded.client, inputs, work, report)
                 return replace(produced, values={**produced.values, "computed_on": loaded.report.computes_on})
@@ -124,6 +158,34 @@ class Llama:
                 raise
             except ConnectionLostError as error:
                 raise await self._explain_loss(loaded, error) from error
+
+    @asynccontextmanager
+    async def reach(
+        self, model: str | None, note: Callable[[str], None], devices: tuple[str, ...] = ()
+    ) -> AsyncGenerator[Endpoint]:
+        """Lend the server with a model in memory, which stays meanwhile. Raises: EngineError.
+
+        Where the block ends with an error, the server has time to notice that its answer is not waited for.
+        """
+        loading = Loading(model=await asyncio.to_thread(self._find_file, model))
+        order = _Order(
+            loading=loading,
+            model=model or "",
+            devices=self._list_gpus(devices),
+            within_s=_GUEST_LOAD_S,
+            note=note,
+        )
+        async with self._lend(order) as loaded:
+            try:
+                yield Endpoint(
+                    url=loaded.client.url,
+                    headers=loaded.client.headers,
+                    model=model,
+                    dialects=frozenset({Dialect.OPENAI}),
+                )
+            except BaseException:
+                await self._stop_computing(loaded)
+                raise
 
     async def resident(self) -> tuple[Resident, ...]:
         loaded = self._loaded
@@ -137,6 +199,7 @@ class Llama:
 
     async def release(self) -> None:
         async with self._turn:
+            await self._unused.wait()
             await self._unload()
 
     async def kill(self) -> None:
@@ -144,7 +207,7 @@ class Llama:
             if server is not None:
                 server.kill()
                 await server.stop()
-        if not self._turn.locked():  # an attempt that runs now sees the end of its connection, and cleans up itself
+        if not self._turn.locked() and not self._users:  # attempts see the end of their connections, and clean up
             await self._unload()
 
     async def close(self) -> None:
@@ -159,31 +222,90 @@ class Llama:
         if work.files and not list_task_images(inputs):
             raise TaskInvalidError(f"the task has {len(work.files)} files and `images` names none of them")
 
-        def find(model: str | None) -> Path:
-            path = locate_model(self._share.locate, self.name, model)
-            _check_file(path)
-            return path
-
         return Loading(
-            model=find(work.model),
-            mmproj=None if inputs.mmproj is None else find(inputs.mmproj),
-            loras=tuple(find(lora.name) for lora in inputs.loras),
+            model=self._find_file(work.model),
+            mmproj=None if inputs.mmproj is None else self._find_file(inputs.mmproj),
+            loras=tuple(self._find_file(lora.name) for lora in inputs.loras),
             embeds=inputs.embed is not None,
             pooling=inputs.pooling,
         )
 
-    async def _ensure_loaded(self, loading: Loading, work: Work, report: Reporter) -> _Loaded:
+    def _find_file(self, model: str | None) -> Path:
+        """Find the file of a model; blocks. Raises: TaskInvalidError."""
+        path = locate_model(self._share.locate, self.name, model)
+        _check_file(path)
+        return path
+
+    # --- lanes -------------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _lend(self, order: _Order) -> AsyncGenerator[_Loaded]:
+        """Lend a server with what is ordered in memory; it stays as it is meanwhile. Raises: EngineError."""
+        async with self._turn:
+            loaded = await self._ensure_loaded(order)
+            self._users += 1
+            self._unused.clear()
+        try:
+            yield loaded
+        finally:
+            if self._users == 1 and self._doubted is loaded.server:
+                await self._unload()
+            self._users -= 1
+            if not self._users:
+                self._unused.set()
+
+    async def _ensure_loaded(self, order: _Order) -> _Loaded:
+        """Load what is ordered, once nothing uses what is in memory in its place; the caller has the turn."""
         loaded = self._loaded
-        fits = loaded is not None and (loaded.loading, loaded.devices) == (loading, work.devices)
-        if loaded is None or not fits:
+        if loaded is not None and self._serves(loaded, order) and loaded.server.running:
+            self._model = order.model
+            return loaded
+        if self._users:
+            order.note("waiting for others that use the server")
+            await self._unused.wait()
+        loaded = self._loaded
+        if loaded is not None and self._serves(loaded, order):
+            order.note(f"loading {order.model} again")
+            loaded = self._loaded = await self._restart(loaded, order)
+        else:
             await self._unload()  # frees the memory before the next model takes it
-            report.progress(None, f"loading {work.model}")
-            loaded = self._loaded = await self._load(loading, work, report)
-        elif not loaded.server.running:
-            report.progress(None, f"loading {work.model} again")
-            loaded = self._loaded = await self._restart(loaded, work, report)
-        self._model = work.model or ""
+            order.note(f"loading {order.model}")
+            loaded = self._loaded = await self._load(order)
+        self._model = order.model
         return loaded
+
+    def _serves(self, loaded: _Loaded, order: _Order) -> bool:
+        same = (loaded.loading, loaded.devices) == (order.loading, order.devices)
+        return same and loaded.server is not self._doubted
+
+    async def _stop_computing(self, loaded: _Loaded) -> None:
+        """Wait until the server computes for the others alone; kill it when it does not in time and there are none."""
+        self._stopping += 1
+        obeyed = False
+        try:
+            async with asyncio.timeout(CANCEL_GRACE_S):
+                await loaded.client.wait_until_idle(lambda: self._users - self._stopping)
+                obeyed = True
+        except (TimeoutError, ConnectionLostError):
+            pass
+        finally:
+            if not obeyed and self._users == self._stopping:
+                loaded.server.kill()
+                self._doubted = loaded.server
+            self._stopping -= 1
+
+    async def _explain_loss(self, loaded: _Loaded, error: ConnectionLostError) -> EngineError:
+        try:
+            async with asyncio.timeout(_END_S):
+                await loaded.server.wait()
+        except TimeoutError:
+            pass
+        end = loaded.server.describe_end()
+        if not loaded.server.has_ended:  # it was killed on request, or lives and does not answer
+            self._doubted = loaded.server
+        return EngineError(f"{loaded.program.name} failed ({error}): {end}")
+
+    # --- its server --------------------------------------------------------------------------------------------------
 
     def _describe_resident(self, loaded: _Loaded) -> Resident:
         """Describe the model by what has been printed until now: a server can be ready before its lines are read."""
@@ -193,29 +315,29 @@ class Llama:
             caution = f"{loaded.program.name} has no layer on the GPU: {INSTALL}"
         return Resident(model=self._model, memory=load.memory, computes_on=load.computes_on, caution=caution)
 
-    async def _load(self, loading: Loading, work: Work, report: Reporter) -> _Loaded:
+    async def _load(self, order: _Order) -> _Loaded:
         """Start a server with the model. Raises: EngineError."""
         self._refuse_when_closed()
-        program = await self._find_program(work.devices)
+        program = await self._find_program(order.devices)
         key, lines = secrets.token_hex(32), LoadReport()
         log = BoundedLog(self._share.name_log(self.name), follow=lines.take)
-        seen = await asyncio.to_thread(self._find_devices, program, work.devices)
-        asked = self._make_server_program(program, loading, work, key, seen)
+        seen = await asyncio.to_thread(self._find_devices, program, order.devices)
+        asked = self._make_server_program(program, order, key, seen)
         server = self._starting = Server(asked, log, rules=self._rules)
         try:
-            url = await self._start(server, work, report)
+            url = await self._start(server, order)
         except (CorralError, OSError) as error:
             await server.stop()
             if isinstance(error, EngineError):
                 raise
             end = error.what if isinstance(error, CorralError) else str(error)
-            raise self._count_failure(lines.make_failure(program.name, loading.model.name, end)) from error
+            raise self._count_failure(lines.make_failure(program.name, order.loading.model.name, end)) from error
         finally:
             self._starting = None
         self._failed_starts = 0
         return _Loaded(
-            loading=loading,
-            devices=work.devices,
+            loading=order.loading,
+            devices=order.devices,
             program=program,
             server=server,
             key=key,
@@ -223,12 +345,12 @@ class Llama:
             report=lines,
         )
 
-    async def _restart(self, loaded: _Loaded, work: Work, report: Reporter) -> _Loaded:
+    async def _restart(self, loaded: _Loaded, order: _Order) -> _Loaded:
         """Start a server again that ended by itself, when its turn comes. Raises: EngineError."""
         await loaded.client.close()
         loaded.report.begin()
         try:
-            url = await self._start(loaded.server, work, report)
+            url = await self._start(loaded.server, order)
         except EngineError:  # closed meanwhile
             await loaded.server.stop()
             raise
@@ -238,11 +360,11 @@ class Llama:
             raise loaded.report.make_failure(loaded.program.name, loaded.loading.model.name, str(error)) from error
         return replace(loaded, client=LlamaClient(url, key=loaded.key))
 
-    async def _start(self, server: Server, work: Work, report: Reporter) -> str:
+    async def _start(self, server: Server, order: _Order) -> str:
         def show_wait(seconds: float) -> None:
-            report.progress(None, f"loading {work.model}, {seconds:.0f} s")
+            order.note(f"loading {order.model}, {seconds:.0f} s")
 
-        url = await server.ensure_ready(within_s=work.timeout_s, waiting=show_wait)
+        url = await server.ensure_ready(within_s=order.within_s, waiting=show_wait)
         self._refuse_when_closed()
         return url
 
@@ -275,18 +397,24 @@ class Llama:
         visible = choose_devices(list_devices(os.environ), gpus)
         return {} if visible is None else {VISIBLE: visible}
 
-    def _make_server_program(
-        self, program: Program, loading: Loading, work: Work, key: str, seen: Mapping[str, str]
-    ) -> ServerProgram:
+    def _make_server_program(self, program: Program, order: _Order, key: str, seen: Mapping[str, str]) -> ServerProgram:
         cores = psutil.cpu_count(logical=False)
         threads = choose_threads(self._options.threads, share=self._share.threads, cores=cores)
         return ServerProgram(
             name=program.name,
             command=lambda port: (
                 *program.command,
-                *list_arguments(loading, self._options, gpu=self._is_gpu, threads=threads, port=port),
+                *list_arguments(
+                    order.loading,
+                    self._options,
+                    name=order.model,
+                    lanes=self._share.lanes,
+                    gpu=self._is_gpu,
+                    threads=threads,
+                    port=port,
+                ),
             ),
-            environment=lambda _: {**make_environment(self._share.make_environment(work.devices), key=key), **seen},
+            environment=lambda _: {**make_environment(self._share.make_environment(order.devices), key=key), **seen},
             health_path="/health",
             stop_grace_s=0.0,  # it has nothing to save, and a signal waits for its model to be freed page by page
         )
@@ -304,33 +432,8 @@ class Llama:
             return failure
         return EngineUnavailableError(failure.what, hint=failure.hint or "run `corral doctor`, then look into the log")
 
-    async def _stop_computing(self, loaded: _Loaded) -> None:
-        """Wait until the server has noticed; kill it when it does not in time, or when we are cancelled again."""
-        obeyed = False
-        try:
-            async with asyncio.timeout(CANCEL_GRACE_S):
-                await loaded.client.wait_until_idle()
-                obeyed = True
-        except (TimeoutError, ConnectionLostError):
-            pass
-        finally:
-            if not obeyed:
-                loaded.server.kill()
-                await self._unload()
-
-    async def _explain_loss(self, loaded: _Loaded, error: ConnectionLostError) -> EngineError:
-        try:
-            async with asyncio.timeout(_END_S):
-                await loaded.server.wait()
-        except TimeoutError:
-            pass
-        end = loaded.server.describe_end()
-        if not loaded.server.has_ended:  # it was killed on request, or lives and does not answer
-            await self._unload()
-        return EngineError(f"{loaded.program.name} failed ({error}): {end}")
-
     async def _unload(self) -> None:
-        loaded, self._loaded = self._loaded, None
+        loaded, self._loaded, self._doubted = self._loaded, None, None
         if loaded is not None:
             await loaded.server.stop()
             await loaded.client.close()

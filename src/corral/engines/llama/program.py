@@ -7,6 +7,7 @@ the maker of the GPU decides. On a processor the locked `xllamacpp` is known to 
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -97,15 +98,21 @@ def _make_server(path: str) -> Program:
     return Program(name=f"llama-server ({path})", command=(path,))
 
 
-def list_arguments(loading: Loading, options: LlamaOptions, *, gpu: bool, threads: int, port: int) -> tuple[str, ...]:
-    """Return the arguments that load a model and serve it at `port`."""
+def list_arguments(
+    loading: Loading, options: LlamaOptions, *, name: str, lanes: int, gpu: bool, threads: int, port: int
+) -> tuple[str, ...]:
+    """Return the arguments that load a model and serve it at `port`, under `name`, to `lanes` requests at once.
+
+    llama-server divides its context by its lanes, so that each lane has the one of the options.
+    """
     layers = ALL_LAYERS if options.gpu_layers == -1 else options.gpu_layers
     values: dict[str, object] = {
         "--model": loading.model,
         "--host": HOST,
         "--port": port,
-        "--ctx-size": options.context_size,
-        "--parallel": 1,
+        "--alias": name,  # its answers name the model; without one they have the file's path
+        "--ctx-size": options.context_size * lanes,
+        "--parallel": lanes,
         "--n-gpu-layers": layers if gpu else 0,
         **({} if gpu else {"--device": "none"}),  # without it, a build for GPUs keeps buffers on one all the same
         "--threads": threads,
@@ -113,8 +120,9 @@ def list_arguments(loading: Loading, options: LlamaOptions, *, gpu: bool, thread
     }
     if loading.mmproj is not None:
         values["--mmproj"] = loading.mmproj
-    if loading.embeds:  # a text to embed is computed in one batch
-        values |= {"--batch-size": options.context_size, "--ubatch-size": options.context_size}
+    if loading.embeds:  # a text to embed is computed in one batch, whose tokens llama.cpp divides by the lanes
+        batch = math.ceil(options.context_size / lanes) * lanes
+        values |= {"--batch-size": batch, "--ubatch-size": batch}
     if loading.pooling is not None:
         values["--pooling"] = loading.pooling
     # The first answer warms up as well, and a cancel is noticed while it is written.

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -31,6 +32,8 @@ from corral.engines.ollama.pulling import pull
 from corral.engines.outputs import write_answer
 from corral.engines.refusing import read_request
 from corral.work import (
+    Dialect,
+    Endpoint,
     EngineError,
     EngineUnavailableError,
     HostedModel,
@@ -96,6 +99,16 @@ class Ollama:
             raise await self._explain_missing(error, work.model) from error
         spilled = await self._measure_spilled(work.model)
         return Produced(files=produced.files, values={**produced.values, "spilled_bytes": spilled})
+
+    @asynccontextmanager
+    async def reach(
+        self, model: str | None, note: Callable[[str], None], devices: tuple[str, ...] = ()
+    ) -> AsyncGenerator[Endpoint]:
+        """Lend the server, which loads models itself. Raises: EngineUnavailableError without a secret."""
+        del note, devices  # nothing is started here
+        yield self._client.make_endpoint(
+            Dialect.OLLAMA, Dialect.OPENAI, model=None if model is None else complete_name(model)
+        )
 
     async def resident(self) -> tuple[Resident, ...]:
         """Say which models are in memory, under all their full names (`llama3.2:latest`)."""

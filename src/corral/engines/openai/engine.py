@@ -7,7 +7,8 @@ servers of speech and images mostly finish what they began.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ from corral.engines.outputs import write_answer
 from corral.engines.refusing import read_request
 from corral.errors import did_you_mean
 from corral.work import (
+    Dialect,
+    Endpoint,
     EngineError,
     EngineUnavailableError,
     HostedModel,
@@ -97,6 +100,14 @@ class OpenAi:
                 return await hear(self._client, inputs, work, report)
             case "draw":
                 return await draw(self._client, inputs, work, report)
+
+    @asynccontextmanager
+    async def reach(
+        self, model: str | None, note: Callable[[str], None], devices: tuple[str, ...] = ()
+    ) -> AsyncGenerator[Endpoint]:
+        """Lend the server, which loads models itself. Raises: EngineUnavailableError without a secret."""
+        del note, devices  # nothing is started here
+        yield self._client.make_endpoint(Dialect.OPENAI, model=model)
 
     async def resident(self) -> tuple[Resident, ...]:
         """Return the models that the server says are in memory; none where it does not say."""

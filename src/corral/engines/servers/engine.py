@@ -27,9 +27,11 @@ from corral.processes.server import ServerLateError, ServerOutOfUseError
 from corral.units import Bytes
 from corral.work import (
     CanUnload,
+    Endpoint,
     Engine,
     EngineError,
     EngineUnavailableError,
+    HasEndpoint,
     HostedModel,
     KeepsJobs,
     ListsModels,
@@ -126,8 +128,8 @@ class InstanceServer:
         self._is_wanted = recipe.always
         """Whether it is started without work; one that was stopped for its memory waits for work."""
         self._starts: deque[float] = deque(maxlen=_KEPT_STARTS)
-        self._waited: tuple[UUID, float] | None = None
-        """The last attempt that waited for a start, and its seconds."""
+        self._waited: dict[UUID, float] = {}
+        """The attempts that waited for a start, and their seconds."""
 
     @property
     def name(self) -> str:
@@ -159,8 +161,26 @@ class InstanceServer:
         ran = self._server.running
         async with self.use(waiting=show_wait) as adapter:
             if not ran:
-                self._waited = work.attempt, asyncio.get_running_loop().time() - began
-            return await self._run_while_it_lives(adapter, work, report)
+                self._waited[work.attempt] = asyncio.get_running_loop().time() - began
+            try:
+                return await self._run_while_it_lives(adapter, work, report)
+            except BaseException:
+                self._waited.pop(work.attempt, None)  # asked for only of those that succeed
+                raise
+
+    @asynccontextmanager
+    async def reach(
+        self, model: str | None, note: Callable[[str], None], devices: tuple[str, ...] = ()
+    ) -> AsyncGenerator[Endpoint]:
+        """Lend the server, started where it does not run; it does not stop meanwhile. Raises: EngineError."""
+
+        def show_wait(seconds: float) -> None:
+            note(f"starting {self._recipe.title}, {seconds:.0f} s")
+
+        async with self.use(waiting=show_wait) as adapter:
+            assert isinstance(adapter, HasEndpoint), "every engine with instances has one; a test holds that"
+            async with adapter.reach(model, note, devices) as endpoint:
+                yield endpoint
 
     @asynccontextmanager
     async def use(self, *, waiting: Callable[[float], None] = lambda _: None) -> AsyncGenerator[Engine]:
@@ -190,8 +210,7 @@ class InstanceServer:
 
     def take_waited(self, attempt: UUID) -> float:
         """Return the seconds that an attempt waited for a start, and forget them; 0 where the server ran."""
-        waited, self._waited = self._waited, None
-        return waited[1] if waited is not None and waited[0] == attempt else 0.0
+        return self._waited.pop(attempt, 0.0)
 
     async def resident(self) -> tuple[Resident, ...]:
         """Return what the running server has in memory: its models, and itself where it says of none.

@@ -1,0 +1,22 @@
+"""Where a server that is reached by URL is asked by others: its address without secrets, and what goes along."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from urllib.parse import unquote, urlsplit
+
+from corral.engines.narrowing import strip_credentials
+from corral.work import Dialect, Endpoint
+
+
+def make_endpoint(url: str, headers: Mapping[str, str], *dialects: Dialect, model: str | None = None) -> Endpoint:
+    """Return the endpoint at a URL; a user and a password in it become a header (RFC 7617)."""
+    parts = urlsplit(url)
+    own: dict[str, str] = {}
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        own["Authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
+    return Endpoint(
+        url=strip_credentials(url).rstrip("/"), headers={**own, **headers}, dialects=frozenset(dialects), model=model
+    )

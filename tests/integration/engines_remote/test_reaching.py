@@ -1,0 +1,77 @@
+"""Where others ask the server of an instance: with its secrets, and without any in its address."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from corral.engine_kinds import ENGINES
+from corral.engines.building import build_remote
+from corral.engines.credentials import Credentials, SecretMissingError
+from corral.engines.openai.engine import OpenAi
+from corral.engines.reaching import make_endpoint
+from corral.work import Dialect, HasEndpoint
+from doubles.local_engines import a_work
+from doubles.ollama import OllamaDouble
+from doubles.openai_server import OpenAiDouble
+from doubles.remote_reports import KeptReports
+
+SECRET = "s3cret-of-the-gpu-room"
+GIVEN = Credentials(token_from="GPU_ROOM", environment={"GPU_ROOM": SECRET})
+
+
+@pytest.mark.parametrize("name", [kind.name for kind in ENGINES.values() if kind.remote])
+async def test_every_engine_with_instances_lends_its_server_with_the_instances_token(name: str) -> None:
+    engine = build_remote(name, url="http://desk:1234/", options={}, credentials=GIVEN)
+    lacking = build_remote(name, url="http://desk:1234", options={}, credentials=Credentials(token_from="ABSENT"))
+    assert isinstance(engine, HasEndpoint)
+    assert isinstance(lacking, HasEndpoint)
+
+    async with engine.reach("a-model", lambda _: None) as endpoint:
+        assert (endpoint.url, endpoint.headers["Authorization"]) == ("http://desk:1234", f"Bearer {SECRET}")
+        assert Dialect[name.upper()] in endpoint.dialects
+        assert SECRET not in repr(endpoint)
+    with pytest.raises(SecretMissingError):
+        async with lacking.reach("a-model", lambda _: None):
+            pass
+
+
+async def test_a_model_of_ollama_is_named_as_its_server_lists_it() -> None:
+    async with OllamaDouble() as ollama:
+        engine = build_remote("ollama", url=ollama.url, options={})
+        assert isinstance(engine, HasEndpoint)
+
+        async with engine.reach("Smol", lambda _: None) as endpoint, aiohttp.ClientSession() as session:
+            asked = {"model": endpoint.model, "prompt": "Hi", "stream": False}
+            async with session.post(f"{endpoint.url}/api/generate", json=asked) as answer:
+                assert (answer.status, endpoint.model) == (200, "smol:latest")
+
+
+def test_a_password_in_an_address_becomes_a_header() -> None:
+    endpoint = make_endpoint("http://ada:p%40ss@desk:1234/ollama/", {}, Dialect.OLLAMA)
+
+    assert endpoint.url == "http://desk:1234/ollama"
+    assert endpoint.headers == {"Authorization": "Basic YWRhOnBAc3M="}
+
+
+async def test_several_attempts_share_a_server_and_a_cancel_stops_its_own_alone(tmp_path: Path) -> None:
+    async with OpenAiDouble(loaded=[]) as server:
+        engine = OpenAi(server.url)
+        server.hold()
+        works = [a_work("openai", tmp_path, model="tts", prompt=f"number {count}") for count in range(3)]
+        running = [asyncio.create_task(engine.run(work, KeptReports())) for work in works]
+        await server.until(lambda: server.writing == 3)
+
+        running[1].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running[1]
+        await server.until(lambda: server.writing == 2)
+        await server.proceed()
+
+        first, third = await running[0], await running[2]
+        await engine.close()
+
+    assert [produced.values["text"].split() for produced in (first, third)] == [["number", "0"], ["number", "2"]]
