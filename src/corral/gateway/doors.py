@@ -41,6 +41,10 @@ class Door(Protocol):
         """Serve one request or websocket."""
         ...
 
+    async def close(self) -> None:
+        """Close what it has open, once no request is served any more."""
+        ...
+
 
 class Doors:
     """ASGI middleware: requests go to their door, all others on to the application behind it."""

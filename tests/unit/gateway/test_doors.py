@@ -21,6 +21,9 @@ class NotedDoor:
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         self.asked.append(scope.get("path", scope["type"]))
 
+    async def close(self) -> None:
+        raise AssertionError("nothing is open")
+
 
 async def ask(doors: Doors, path: str) -> None:
     await doors({"type": "http", "path": path}, None, None)

@@ -69,6 +69,8 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
         heartbeat_s=heartbeat_s,
     )
 
+    doors = make_doors(api)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         following = asyncio.create_task(supervise("story", api.changes.run, services.alarms), name="story")
@@ -79,6 +81,8 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
             following.cancel()
             with suppress(asyncio.CancelledError):
                 await following
+            for door in doors:
+                await door.close()
 
     app = FastAPI(
         title="Corral",
@@ -91,7 +95,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
     )
     app.state.api = api
     handle_errors(app)
-    app.add_middleware(Doors, doors=make_doors(services))
+    app.add_middleware(Doors, doors=doors)
     app.add_middleware(RequestContext, metrics=api.metrics)
     of_the_queue = (tasks, batches, events, files, uploads, slots, holds, queues, engines)
     administration = (tokens, notifications, audit, backup, server)
