@@ -13,7 +13,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LOCKS = ROOT / "src" / "corral" / "engines" / "environments" / "locks"
-EXTRAS = {"llama": ("llama",), "piper": ("piper",), "whisper": ("whisper",), "whisper-cuda": ("whisper", "cuda")}
+EXTRAS = {
+    "kokoro": ("kokoro",),
+    "llama": ("llama",),
+    "piper": ("piper",),
+    "whisper": ("whisper",),
+    "whisper-cuda": ("whisper", "cuda"),
+}
 """The extras in each locked file."""
 OF_A_WORKER = "psutil"
 """What `corral.processes.programs` imports; all else of Corral in a worker needs the standard library alone."""

@@ -14,6 +14,8 @@ command -v systemd-analyze >/dev/null 2>&1 || missing="$missing systemd"
 [ -x /usr/sbin/nginx ] || command -v nginx >/dev/null 2>&1 || missing="$missing nginx-light"
 # A Vulkan device that is a program, for layers that tests put on a device.
 ls /usr/share/vulkan/icd.d/lvp_icd*.json >/dev/null 2>&1 || missing="$missing mesa-vulkan-drivers"
+# Reads text for Kokoro.
+command -v espeak-ng >/dev/null 2>&1 || missing="$missing espeak-ng"
 [ -z "$missing" ] && exit 0
 
 # Some of these packages start a server when they are installed. Nobody wants it here: policy-rc.d says no (Debian Policy

@@ -120,6 +120,16 @@ class EngineEnvironment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HelperProgram:
+    """A program that an engine's process runs, and that no package of Python brings."""
+
+    name: str
+    """As it is on PATH."""
+    install: str
+    """What to do where it is not there; begins with a verb."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineKind(ServiceEngine):
     """An engine of the queue.
 
@@ -158,6 +168,8 @@ class EngineKind(ServiceEngine):
     `corral.work.Engine` in front of a server that Corral runs on this machine."""
     library: str | None = None
     """The Python package that its process needs; the extra of Corral with the engine's name has it, too."""
+    helper: HelperProgram | None = None
+    """The program of the machine that its process needs as well."""
     environments: tuple[EngineEnvironment, ...] = ()
     """The environments of its own that it can have, the usual one first."""
     examination: str | None = None
@@ -405,6 +417,28 @@ PIPER = EngineKind(
         ValueRule(name="sample_rate", summary="samples per second"),
     ),
 )
+KOKORO = EngineKind(
+    name="kokoro",
+    summary="Speaks text with Kokoro-82M and its many voices, in a process of its own.",
+    medium=Medium.SPEECH,
+    worker="corral.engines.kokoro.worker:Kokoro",
+    library="onnxruntime",
+    helper=HelperProgram(name="espeak-ng", install="install the package `espeak-ng` of your distribution"),
+    environments=(EngineEnvironment(variant="cpu", lock="kokoro.lock"),),
+    program=EngineProgram(data_path="/models", caches_models=True),
+    inputs="corral.engines.kokoro.inputs:KokoroInputs",
+    text_input="text",
+    options="corral.engines.kokoro.inputs:KokoroOptions",
+    needs_model=True,
+    files=FileRule(maximum=1, summary="at most one: a voice of Kokoro as `.npy`, `.npz` or `.bin`"),
+    outputs=(OutputRule(name="speech.wav", media_type="audio/wav", summary="16-bit mono, 24,000 samples per second"),),
+    values=(
+        ValueRule(name="duration_s", summary="length of the speech"),
+        ValueRule(name="sample_rate", summary="samples per second"),
+        ValueRule(name="voice", summary="the voice that spoke"),
+        ValueRule(name="language", summary="how the text was read"),
+    ),
+)
 COMMAND = EngineKind(
     name="command",
     summary="Runs any program; off unless the cluster file turns it on, and only for administrators.",
@@ -450,7 +484,7 @@ CHATTERBOX = ServiceEngine(
 TRAINER = ServiceEngine(name="trainer", program=EngineProgram(data_path="/workspace"))
 
 ENGINES: Mapping[str, EngineKind] = MappingProxyType(
-    {kind.name: kind for kind in (LLAMA, OLLAMA, OPENAI, COMFYUI, WHISPER, PIPER, COMMAND, SLEEP, HOLD)}
+    {kind.name: kind for kind in (LLAMA, OLLAMA, OPENAI, COMFYUI, WHISPER, PIPER, KOKORO, COMMAND, SLEEP, HOLD)}
 )
 """Every engine of the queue by name."""
 SERVICE_ENGINES: Mapping[str, ServiceEngine] = MappingProxyType(

@@ -112,7 +112,7 @@ class Reporter(Protocol):
         ...
 
     def preview(self, media_type: str, data: bytes) -> None:
-        """Show an intermediate result: an image while it is sampled, a piece of text while it is written."""
+        """Show an intermediate result: an image while it is sampled, a piece of text or of speech (a whole WAV)."""
         ...
 
 

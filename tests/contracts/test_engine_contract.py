@@ -15,6 +15,7 @@ from corral.weights.store import Store
 from corral.work import Engine, EngineError, EngineUnavailableError, TaskInvalidError, Work
 from doubles.lending import LoneBook
 from doubles.local_engines import (
+    KOKORO,
     LLAMA,
     PIPER,
     WHISPER,
@@ -49,6 +50,7 @@ CASES = {
     ),
     "whisper": Case(model=WHISPER, little={"beam_size": 1}, endless={"beam_size": 20}, silence_s=(1, 1200)),
     "piper": Case(model=PIPER, little={"text": "Hi"}, endless={"text": "A long story. " * 5000}),
+    "kokoro": Case(model=KOKORO, little={"text": "Hi"}, endless={"text": "A long story. " * 5000}),
 }
 
 

@@ -16,7 +16,7 @@ from corral.weights.store import Store
 from corral.work import Work
 
 REPOSITORY = Path(__file__).parents[2]
-LLAMA, WHISPER, PIPER = "smollm2-135m-instruct", "whisper-tiny.en", "piper-en-us-joe"
+LLAMA, WHISPER, PIPER, KOKORO = "smollm2-135m-instruct", "whisper-tiny.en", "piper-en-us-joe", "kokoro-82m-int8"
 
 
 class Remembering:
@@ -76,9 +76,9 @@ def running_below(log_dir: Path) -> list[psutil.Process]:
 
 @cache
 def real_models() -> Store:
-    """The store with the three small models, kept between runs of the tests in the repository's cache folder."""
+    """The store with the small models, kept between runs of the tests in the repository's cache folder."""
     store = Store(REPOSITORY / ".cache" / "models")
-    for name in (LLAMA, WHISPER, PIPER):
+    for name in (LLAMA, WHISPER, PIPER, KOKORO):
         asyncio.run(store.pull(name))
     return store
 

@@ -13,6 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from doubles.installed import EXAMPLE, a_home, a_terminal, run, start, the_models
+from doubles.words import word_error_rate
 
 WORST_WORD_ERROR_RATE = 0.1
 
@@ -21,17 +22,6 @@ WORST_WORD_ERROR_RATE = 0.1
 def home() -> Iterator[Path]:
     with a_home(models=asyncio.run(the_models())) as folder:
         yield folder
-
-
-def word_error_rate(said: str, heard: str) -> float:
-    """Edits between two texts in words, per word that was said."""
-    expected, recognised = (re.findall(r"[a-z']+", text.lower()) for text in (said, heard))
-    row = list(range(len(recognised) + 1))
-    for i, word in enumerate(expected, 1):
-        row, above = [i], row
-        for j, other in enumerate(recognised, 1):
-            row.append(min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (word != other)))
-    return row[-1] / len(expected)
 
 
 def test_the_word_error_rate_counts_what_was_changed_added_and_lost() -> None:

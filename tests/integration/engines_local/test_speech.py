@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -15,27 +14,9 @@ import pytest
 from corral.engines.transcript import LONGEST_CUE_S
 from corral.work import Engine, EngineError, TaskInvalidError
 from doubles.local_engines import PIPER, WHISPER, Remembering, a_work, running_below, write_silence
+from doubles.words import word_error_rate
 
 LINE = "The ships in the harbor are waiting for the tide.\nTomorrow morning they will sail to the open sea."
-
-
-def words_of(text: str) -> list[str]:
-    return re.findall(r"[a-z']+", text.lower())
-
-
-def word_error_rate(said: str, heard: str) -> float:
-    """Edits from what was said to what was heard, per word that was said (Levenshtein over words)."""
-    expected, seen = words_of(said), words_of(heard)
-    row = list(range(len(seen) + 1))
-    for count, word in enumerate(expected, 1):
-        previous, row[0] = row[0], count
-        for index, other in enumerate(seen, 1):
-            previous, row[index] = row[index], min(row[index] + 1, row[index - 1] + 1, previous + (word != other))
-    return row[-1] / len(expected)
-
-
-def test_error_rate_counts_edits_per_word() -> None:
-    assert word_error_rate("one two three four", "one too three") == 0.5
 
 
 async def speak(piper: Engine, tmp_path: Path, text: str = LINE) -> Path:
@@ -140,6 +121,8 @@ async def test_long_text_reports_how_much_of_it_is_spoken(
     assert fractions == sorted(fractions)
     assert 0 < fractions[0] < 1
     assert any(note.endswith("characters") for _, note in report.notes)
+    assert len(report.shown) >= 3
+    assert {(media_type, data[:4]) for media_type, data in report.shown} == {("audio/wav", b"RIFF")}
     assert produced.values["duration_s"] > 60
     assert [path.name for path in produced.files[0].path.parent.iterdir()] == ["speech.wav"]
 

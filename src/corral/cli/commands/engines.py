@@ -29,7 +29,9 @@ _COPYING_S = 3600.0
 
 @app.command("install", epilog=make_example("corral engines install whisper --variant cuda"))
 def install(
-    engine: Annotated[str, typer.Argument(metavar="ENGINE", help="An engine that runs here: llama, whisper, piper.")],
+    engine: Annotated[
+        str, typer.Argument(metavar="ENGINE", help="An engine that runs here: llama, whisper, piper, kokoro.")
+    ],
     variant: Annotated[
         str | None, typer.Option("--variant", metavar="NAME", help="Install this variant. Default: cpu.")
     ] = None,

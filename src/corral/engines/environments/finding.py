@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import sys
 from dataclasses import dataclass
 from datetime import datetime
@@ -70,10 +71,17 @@ class Environments:
         return read_environment(self.folder / engine / CURRENT)
 
     def require(self, kind: EngineKind) -> Interpreter:
-        """Return the Python that an engine's process starts with; a library is looked for, not imported.
+        """Return the Python that an engine's process starts with; libraries and programs are looked for, not run.
 
-        Raises: EngineUnavailableError with the command that installs it.
+        Raises: EngineUnavailableError with what installs the one that is missing.
         """
+        interpreter = self._find_interpreter(kind)
+        if kind.helper is not None and shutil.which(kind.helper.name) is None:
+            what = f"the {kind.name} engine needs the program {kind.helper.name!r}, which is not on PATH"
+            raise EngineUnavailableError(what, hint=kind.helper.install)
+        return interpreter
+
+    def _find_interpreter(self, kind: EngineKind) -> Interpreter:
         installed = self.read(kind.name)
         if installed is not None:
             try:

@@ -24,9 +24,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
-from corral.engines.piper.pieces import join_speech, split_text
+from corral.engines.piper.pieces import PIECE_CHARACTERS, join_speech
 from corral.engines.worker.job import Answer, Job, Talk, WorkerSettings
 from corral.processes.programs import Programs
+from corral.sentences import split_text
 from corral.units import Bytes
 from corral.work import EngineError, OutputFile, TaskInvalidError
 
@@ -59,7 +60,8 @@ class Piper:
         talk.report_progress(None, "speaking")
         path = job.scratch / "speech.wav"
         try:
-            parts = _speak_pieces(program, split_text(job.inputs["text"]), talk)
+            pieces = split_text(job.inputs["text"], first=1, others=PIECE_CHARACTERS)
+            parts = _speak_pieces(program, pieces, talk)
         except EngineError:
             talk.check()
             raise
@@ -94,6 +96,7 @@ def _speak_pieces(program: _Program, pieces: Sequence[str], talk: Talk) -> list[
     for piece in pieces:
         parts.append(program.speak(piece))
         talk.check()
+        talk.send_piece("audio/wav", parts[-1].read_bytes())
         spoken += len(piece)
         talk.report_progress(spoken / total, f"{spoken:,} of {total:,} characters")
     return parts

@@ -95,8 +95,12 @@ class Talk:
         now = time.monotonic()
         if now >= self._next_preview_at:
             self._next_preview_at = now + _PREVIEW_INTERVAL_S
-            encoded = b64encode(data()).decode("ascii")
-            self._send({"type": "preview", "attempt": self._attempt, "media_type": media_type, "data": encoded})
+            self.send_piece(media_type, data())
+
+    def send_piece(self, media_type: str, data: bytes) -> None:
+        """Show a piece of a result that is followed by others, such as a sentence of speech: none is dropped."""
+        encoded = b64encode(data).decode("ascii")
+        self._send({"type": "preview", "attempt": self._attempt, "media_type": media_type, "data": encoded})
 
     def report_residents(self, models: Mapping[str, Bytes | None]) -> None:
         """Say which models are in memory now, and how many bytes each takes."""
