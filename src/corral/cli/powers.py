@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 _TO_DO = "to do"
 _COSTS = "costs"
-_SECTIONS = (Verdict.NOT_ENOUGH.value, Verdict.TIGHT.value, _TO_DO, Verdict.UNKNOWN.value, _COSTS, Verdict.OK.value)
+_BY_HOUR = "by the hour"
+_SECTIONS = (
+    *(Verdict.NOT_ENOUGH.value, Verdict.TIGHT.value, _TO_DO, Verdict.UNKNOWN.value),
+    *(_COSTS, _BY_HOUR, Verdict.OK.value),
+)
 _EXPENDABLE = ("12 V, GPUs/all", "heat", "advised", "night", "cost", "load", "wall")
 _OF_GPU = re.compile(r"(.+) of (GPU \d+)")
 _NO_NODES = "the cluster file has no nodes"
@@ -181,6 +185,12 @@ def _list_notes(node: NodePower, *, verbose: bool) -> Iterator[tuple[str, str]]:
             losses.setdefault(f"{loss.value:g} % of the speed of {work}", []).append(f"GPU {card.index}")
     for loss, gpus in losses.items():
         yield _COSTS, f"the power limit of {format_list(gpus)} costs at most {loss}"
+    for card in node.gpus:
+        for hourly in card.hourly_limits:
+            yield (
+                _BY_HOUR,
+                f"GPU {card.index}: {format_figure(hourly.limit)} {hourly.hours}; the figures count none of it",
+            )
     for advice in node.advice:
         yield _TO_DO, advice
 

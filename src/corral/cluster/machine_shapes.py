@@ -100,6 +100,13 @@ class YieldToShape(Shape):
     )
 
 
+class PowerWindowShape(Shape):
+    """Hours in which a GPU has a lower power limit: a quiet night."""
+
+    watts: Watts = Field(description="The power limit in these hours; at most the GPU's `powerLimit`.")
+    hours: WeekShape = Field(description="The hours.")
+
+
 class GpuShape(Shape):
     """A GPU of a node."""
 
@@ -110,12 +117,29 @@ class GpuShape(Shape):
     uuid: GpuUuid | None = Field(None, description="The UUID that `nvidia-smi -L` prints, in whatever PCIe slot.")
     memory: Size | None = Field(None, description="VRAM. Default: the catalogue's figure for the model.")
     power_limit: Watts | None = Field(None, description="The power limit to set, in watts.")
+    power_hours: tuple[PowerWindowShape, ...] = Field(
+        (),
+        description="Hours with lower limits; of those that overlap the first counts, outside of all `powerLimit`.",
+    )
     hours: HoursShape | None = Field(
         None, description="When tasks can start on it. Default: the hours of its node; without any, always."
     )
     yield_to: YieldToShape | None = Field(
         None, description="Programs and users that it is given to while they use it. Left out: none."
     )
+
+    @model_validator(mode="after")
+    def _check_power_hours(self) -> Self:
+        """Figures of power count the limit outside of all windows as the most that a GPU draws."""
+        most = max((window.watts for window in self.power_hours), default=None)
+        if most is not None and self.power_limit is None:
+            raise wrong("`powerHours` without a `powerLimit`", "write `powerLimit`, the limit at all other times")
+        if most is not None and self.power_limit is not None and most > self.power_limit:
+            raise wrong(
+                f"`powerHours` has a limit of {most} W, above the `powerLimit` of {self.power_limit} W",
+                f"write at most {self.power_limit}, or raise `powerLimit` and lower it in the other hours",
+            )
+        return self
 
 
 class CpuShape(Shape):

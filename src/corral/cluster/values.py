@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
 from corral.cluster.gateway_values import Gateway
+from corral.cluster.power_windows import PowerWindow
 from corral.cluster.prices import Electricity
 from corral.cluster.receivers import NotifyTarget, Webhooks
 from corral.cluster.run_values import Run
@@ -43,9 +44,16 @@ class Gpu:
     is_unified: bool = False
     """Whether its memory is the machine's, as in a Jetson, a Mac or a processor with graphics."""
     power_limit_w: int | None = field(default=None, metadata=written_at("power_limit"))
+    power_windows: tuple[PowerWindow, ...] = field(default=(), metadata=written_at("power_hours"))
+    """Of windows that overlap the first counts; outside of all, `power_limit_w`."""
     hours: Hours | None = None
     """When tasks can start on it; None is as on its node."""
     yield_to: YieldTo | None = None
+
+    def find_power_limit(self, at: datetime) -> int | None:
+        """Find the power limit at an instant, in watts; None where the file sets none."""
+        windows = (window.watts for window in self.power_windows if window.hours.is_open(at))
+        return next(windows, self.power_limit_w)
 
 
 class K3sRole(StrEnum):

@@ -51,8 +51,12 @@ def list_limited_gpus(node: Node) -> tuple[NvidiaGpu, ...]:
 
 def write_power_command(nvidia_gpu: NvidiaGpu) -> tuple[str, ...]:
     """Write the arguments of `nvidia-smi` that set a GPU's limit: by UUID if it is known, since an index can move."""
-    which = nvidia_gpu.gpu.uuid or str(nvidia_gpu.gpu.index)
-    return ("-i", which, "-pl", str(nvidia_gpu.gpu.power_limit_w))
+    return ("-i", name_for_driver(nvidia_gpu), "-pl", str(nvidia_gpu.gpu.power_limit_w))
+
+
+def name_for_driver(nvidia_gpu: NvidiaGpu) -> str:
+    """Name a GPU for `nvidia-smi -i`."""
+    return nvidia_gpu.gpu.uuid or str(nvidia_gpu.gpu.index)
 
 
 def is_geforce(model: str) -> bool:

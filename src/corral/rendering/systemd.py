@@ -21,6 +21,7 @@ from corral.rendering.gpus import (
 )
 from corral.rendering.installation import Installation
 from corral.rendering.nodes import runs_nixos
+from corral.rendering.power_hours import list_changes, list_windows, write_script
 
 Setting = tuple[str, str]
 """The key and the value of one line of a unit; the key `#` makes a comment."""
@@ -60,6 +61,7 @@ def _escape_character(character: str) -> str:
 
 
 _NVIDIA_SMI = "/usr/bin/nvidia-smi"
+_LIMIT_SCRIPT = f"/usr/local/sbin/{POWER_LIMIT_UNIT}"
 
 USER = "corral"
 PROGRAM = "/opt/corral/bin/corral"
@@ -101,11 +103,10 @@ def render_units(installations: tuple[Installation, ...]) -> Mapping[str, str]:
         Texts by path.
     """
     installation = replace(installations[0], layout=None)
-    files = {
-        f"systemd/{node.name}/{POWER_LIMIT_UNIT}.service": _render_power_limits(installation, node)
-        for node in installation.cluster.nodes
-        if not runs_nixos(node) and list_limited_gpus(node)
-    }
+    files: dict[str, str] = {}
+    for node in installation.cluster.nodes:
+        if not runs_nixos(node) and list_limited_gpus(node):
+            files |= _render_power_limits(installation, node)
     if not any(deployed.service.kind is ServiceKind.CORRAL for deployed in installation.deployed):
         files |= {
             "systemd/corral.service": _render_server(installation),
@@ -114,18 +115,28 @@ def render_units(installations: tuple[Installation, ...]) -> Mapping[str, str]:
     return files
 
 
-def _render_power_limits(installation: Installation, node: Node) -> str:
+def _render_power_limits(installation: Installation, node: Node) -> Mapping[str, str]:
     """Render the unit that limits a node's GPUs: started after the daemon that keeps the driver loaded, and restarted
-    with it (pitfall C01)."""
+    with it (pitfall C01). Limits by the hour are set by a script, which a timer starts at each change."""
     gpus = list_limited_gpus(node)
+    unit, changes = f"{POWER_LIMIT_UNIT}.service", list_changes(list_windows(gpus))
     # One command for each GPU, and a `-` before it: if one GPU refuses its limit, the others still get theirs.
     commands = [f"{_NVIDIA_SMI} {' '.join(escape_word(word) for word in write_power_command(gpu))}" for gpu in gpus]
+    started = f"{POWER_LIMIT_UNIT}.timer {unit}" if changes else unit
+    copied = f"{POWER_LIMIT_UNIT} to /usr/local/sbin/ (mode 0755), the units" if changes else "it"
     notes = (
-        f"Copy it to /etc/systemd/system/ on {node.name}, then: sudo systemctl enable --now {POWER_LIMIT_UNIT}.service",
+        f"Copy {copied} to /etc/systemd/system/ on {node.name}, then: sudo systemctl enable --now {started}",
         f"Check: nvidia-smi --query-gpu=index,uuid,power.limit --format=csv ({', '.join(gpu.name for gpu in gpus)})",
         "A limit caps; it is not an undervolt.",
     )
-    return write_header(installation, *notes) + format_unit(
+    how: tuple[Setting, ...] = (
+        ("RemainAfterExit", "yes"),
+        ("#", "A limit that a GPU refuses is in the journal; the next one is set all the same."),
+        *(("ExecStart", f"-{command}") for command in commands),
+    )
+    if changes:  # a unit that stays active is not started again by its timer
+        how = (("ExecStart", _LIMIT_SCRIPT),)
+    service = format_unit(
         (
             (
                 "Unit",
@@ -137,18 +148,26 @@ def _render_power_limits(installation: Installation, node: Node) -> str:
                     ("Before", "k3s.service k3s-agent.service corral.service"),
                 ),
             ),
-            (
-                "Service",
-                (
-                    ("Type", "oneshot"),
-                    ("RemainAfterExit", "yes"),
-                    ("#", "A limit that a GPU refuses is in the journal; the next one is set all the same."),
-                    *(("ExecStart", f"-{command}") for command in commands),
-                ),
-            ),
+            ("Service", (("Type", "oneshot"), *how)),
             ("Install", (("WantedBy", f"multi-user.target {PERSISTENCE_UNIT}"),)),
         )
     )
+    folder = f"systemd/{node.name}"
+    files = {f"{folder}/{unit}": write_header(installation, *notes) + service}
+    if not changes:
+        return files
+    timer = format_unit(
+        (
+            ("Unit", (("Description", "Changes of the power limits of GPUs, from the cluster file"),)),
+            ("Timer", (*(("OnCalendar", change) for change in changes), ("AccuracySec", "1s"))),
+            ("Install", (("WantedBy", "timers.target"),)),
+        )
+    )
+    script = "#!/bin/sh\n" + write_header(installation, *notes) + write_script(gpus, _NVIDIA_SMI)
+    return files | {
+        f"{folder}/{POWER_LIMIT_UNIT}.timer": write_header(installation, *notes) + timer,
+        f"{folder}/{POWER_LIMIT_UNIT}": script,
+    }
 
 
 def _render_server(installation: Installation) -> str:

@@ -8,6 +8,7 @@ machines, routes from the code.
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -38,6 +39,12 @@ class Metrics:
         )
         self._busy = Gauge(
             "corral_slot_busy", "1 while a task runs on the slot.", ["slot", "device"], registry=registry
+        )
+        self._limits = Gauge(
+            "corral_gpu_power_limit_watts",
+            "The limit that the cluster file sets on a GPU now, by the hour where it has power hours.",
+            ["node", "gpu"],
+            registry=registry,
         )
         self._leading = Gauge("corral_dispatcher_leading", "1 while this server's dispatcher acts.", registry=registry)
         self._database = Gauge("corral_database_up", "1 when PostgreSQL answered this scrape.", registry=registry)
@@ -78,6 +85,13 @@ class Metrics:
                 for slot in place.slots:
                     is_busy = any(work.engine == slot.spec.engine for work in running)
                     self._busy.labels(slot.spec.id, slot.spec.device).set(is_busy)
+            self._limits.clear()
+            now = datetime.now(UTC)
+            for node in services.cluster.nodes:
+                for gpu in node.gpus or ():
+                    limit_w = gpu.find_power_limit(now)
+                    if limit_w is not None:
+                        self._limits.labels(node.name, str(gpu.index)).set(limit_w)
             return generate_latest(self._registry)
 
     async def _read_database(self, services: Services) -> None:

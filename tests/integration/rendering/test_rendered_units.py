@@ -20,6 +20,7 @@ from corral.data_dir import LONGEST_DATA_DIR as LONGEST_THAT_THE_SERVER_TAKES
 from corral.linting.runner import lint
 from corral.linting.values import Gap, Source
 from corral.rendering.k3s import render_configurations
+from corral.rendering.nixos.modules import render_modules
 from corral.rendering.systemd import LONGEST_DATA_DIR, STOP_S, escape_word, format_unit, quote_field, render_units
 from corral.server.runtime import GRACE_S, WRITE_OUT_S
 from doubles.clusters import forty_mixed_nodes, open_cluster
@@ -181,6 +182,25 @@ def test_power_limits_are_set_after_the_driver_is_kept_loaded_card_by_card() -> 
     unit = settings_of(files["systemd/ubuntu-one/gpu-power-limit.service"])
     assert unit["After"] == unit["Wants"] == unit["PartOf"] == ["nvidia-persistenced.service"]
     assert unit["ExecStart"] == ["-/usr/bin/nvidia-smi -i 0 -pl 300", "-/usr/bin/nvidia-smi -i 1 -pl 350"]
+
+
+def test_power_limits_by_the_hour_are_set_by_a_script_that_a_timer_starts(machine: Path) -> None:
+    gpu = '{index: 0, powerLimit: 300, powerHours: [{watts: 200, hours: {daily: "22:00-07:00"}}]}'
+    nodes = f"nodes: [{{name: home, os: ubuntu, gpus: [{gpu}]}}, {{name: nix, os: nixos, gpus: [{gpu}]}}]"
+    cluster = cluster_of(ONE_MACHINE.replace("nodes: [{name: home}]", nodes))
+    files = rendered(cluster)
+    unit, timer, script = (files[f"systemd/home/gpu-power-limit{end}"] for end in (".service", ".timer", ""))
+    put_program(machine, "usr/local/sbin/gpu-power-limit")
+
+    assert complaints(machine, "gpu-power-limit.service", unit) == ""
+    assert complaints(machine, "gpu-power-limit.timer", timer) == ""
+    assert "RemainAfterExit" not in settings_of(unit)
+    assert len(settings_of(timer)["OnCalendar"]) == 2
+    assert script.startswith("#!/bin/sh\n")
+    assert subprocess.run(["sh", "-n"], input=script, text=True, check=False, timeout=30).returncode == 0
+    nix = render_modules(installations_of(cluster))["nixos/nix.nix"]
+    assert "startAt" in nix
+    assert "then limit=200" in nix
 
 
 def test_k3s_gets_a_configuration_file_on_systems_that_are_not_nixos() -> None:

@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from enum import Enum
 
@@ -16,7 +17,16 @@ from corral.hardware.catalogue import GpuModel, resolve_gpu
 from corral.hardware.power import limits, supply, wiring
 from corral.hardware.power.advice import advise
 from corral.hardware.power.limits import list_speed_losses
-from corral.hardware.power.values import Connector, Draw, GpuPower, Judgement, NodePower, Verdict, find_worst
+from corral.hardware.power.values import (
+    Connector,
+    Draw,
+    GpuPower,
+    HourlyLimit,
+    Judgement,
+    NodePower,
+    Verdict,
+    find_worst,
+)
 
 ASSUMED_PROCESSOR_W = 125
 """A desktop processor at its base power, not at its turbo (for which Intel reckons with 26 A at 12 V): while GPUs work,
@@ -156,6 +166,12 @@ def _make_gpu(gpu: Gpu, model: GpuModel | None) -> GpuPower:
         is_module=model is not None and model.is_unified,
         tgp=tgp,
         limit=limit,
+        hourly_limits=tuple(
+            HourlyLimit(
+                limit=_make_file_figure(window.watts, f"powerHours of GPU {gpu.index}"), hours=str(window.hours)
+            )
+            for window in gpu.power_windows
+        ),
         speed_losses=list_speed_losses(gpu.model, limit.value) if gpu.model and limit and is_lowered else (),
         connectors=parse_connectors(model),
         slots=parse_slots(model),
@@ -189,7 +205,8 @@ def _compute_limited(
 
 
 def _check_limits(gpus: tuple[GpuPower, ...], ranges: Mapping[int, limits.LimitRange]) -> tuple[Judgement, ...]:
-    checks = (limits.check(gpu, ranges.get(gpu.index)) for gpu in gpus)
+    by_hours = (replace(gpu, limit=hourly.limit) for gpu in gpus for hourly in gpu.hourly_limits)
+    checks = (limits.check(gpu, ranges.get(gpu.index)) for gpu in (*gpus, *by_hours))
     return tuple(check for check in checks if check)
 
 
@@ -215,7 +232,11 @@ def _read_catalogue(model: GpuModel | None, value: float | None, unit: str) -> F
 
 
 def _read_file(value: float | None, source: str) -> Figure | None:
-    return None if value is None else Figure(value=value, unit="W", origin=Origin.CLUSTER_FILE, source=source)
+    return None if value is None else _make_file_figure(value, source)
+
+
+def _make_file_figure(watts: float, source: str) -> Figure:
+    return Figure(value=watts, unit="W", origin=Origin.CLUSTER_FILE, source=source)
 
 
 def _suggest_psu(gpus: Iterable[Gpu], models: Mapping[str, GpuModel]) -> Figure | None:

@@ -44,6 +44,16 @@ class Connector:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HourlyLimit:
+    """A lower power limit of a GPU in some hours."""
+
+    limit: Figure
+    """In W."""
+    hours: str
+    """For people: `daily 22:00-07:00 (Europe/Berlin)`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GpuPower:
     """One GPU."""
 
@@ -59,6 +69,8 @@ class GpuPower:
     """Its power as its maker delivers it, in W; None when unknown."""
     limit: Figure | None
     """The limit that the cluster file sets, in W."""
+    hourly_limits: tuple[HourlyLimit, ...] = ()
+    """Its lower limits in some hours; figures of power count none of them."""
     speed_losses: tuple[Figure, ...] = ()
     """The highest cost of the limit in %, one for each kind of work that was measured on this model."""
     connectors: tuple[Connector, ...] | None = None

@@ -93,13 +93,15 @@ def _keep_drivers_loaded(change: NodeChange) -> Iterator[Item]:
             why=why,
             work=Command(line=commands.keep_driver_loaded(change.after)),
         )
+    by_hours = any(gpu.power_windows for gpu in change.gpus)
+    unit = "the unit of `corral render --only systemd,nixos`" if by_hours else "the unit below"
     yield _make_item(
         change,
         "limits-unit",
         title=f"{change.name}: a unit that sets the power limits at each start",
         why="`nvidia-smi -pl` holds until the driver reloads: after a restart the GPU draws its maker's limit (C01)",
-        work=Question(text="is the unit below in the machine's configuration?"),
-        material=write_power_limit_unit(change.limits, nixos=change.after.os == NIXOS),
+        work=Question(text=f"is {unit} in the machine's configuration?"),
+        material=None if by_hours else write_power_limit_unit(change.limits, nixos=change.after.os == NIXOS),
     )
     if change.after.os != NIXOS:
         yield from _make_persisting_probes(change, gpus)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 
 from corral.cluster.values import Node
@@ -14,9 +13,9 @@ from corral.rendering.gpus import (
     NvidiaGpu,
     list_limited_gpus,
     list_nvidia_gpus,
-    write_power_command,
 )
 from corral.rendering.nixos.expressions import Code, Lines, Part
+from corral.rendering.power_hours import list_changes, list_windows, write_script
 
 CDI_UNIT = "nvidia-container-toolkit-cdi-generator.service"
 _OLDEST_BRANCH = 470
@@ -65,7 +64,7 @@ def list_power_parts(node: Node) -> Iterator[Part]:
     gpus = list_limited_gpus(node)
     if not gpus:
         return
-    commands = [f"nvidia-smi {shlex.join(write_power_command(gpu))} || failed=1\n" for gpu in gpus]
+    changes = list_changes(list_windows(gpus))
     yield Part(
         comment="Each load of the driver resets the limits: set after the daemon that keeps it loaded, and again with "
         "it (pitfall C01). A limit caps; it is not an undervolt (pitfall C03).",
@@ -78,8 +77,10 @@ def list_power_parts(node: Node) -> Iterator[Part]:
                 "before": ["k3s.service"],
                 "wantedBy": ["multi-user.target", PERSISTENCE_UNIT],
                 "path": [Code("lib.getBin config.hardware.nvidia.package")],
-                "serviceConfig": {"Type": "oneshot", "RemainAfterExit": True},
-                "script": Lines("".join(("failed=0\n", *commands, 'exit "$failed"\n'))),
+                # A unit that stays active is not started again by its timer.
+                "serviceConfig": {"Type": "oneshot", "RemainAfterExit": True} if not changes else {"Type": "oneshot"},
+                "script": Lines(write_script(gpus, "nvidia-smi")),
+                **({"startAt": list(changes)} if changes else {}),
             }
         },
     )

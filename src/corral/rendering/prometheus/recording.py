@@ -89,9 +89,17 @@ def _list_gpu_rules(nodes: Iterable[Node]) -> Iterator[Rule]:
 
 
 def _find_limit(node: Node, nvidia_gpu: NvidiaGpu) -> str:
-    """The limit of a GPU with the labels of its series; nothing while the GPU is not there."""
+    """The limit of a GPU with the labels of its series; nothing while the GPU is not there.
+
+    Only the server knows which hours it is in the zone of the cluster file; while it does not say, the limit is NaN,
+    which is off by nothing.
+    """
     there = f"max by (node, gpu) (DCGM_FI_DEV_GPU_TEMP{select_gpu(node, nvidia_gpu)})"
-    return f"0 * {there} + {nvidia_gpu.gpu.power_limit_w}"
+    gpu = nvidia_gpu.gpu
+    if not gpu.power_windows:
+        return f"0 * {there} + {gpu.power_limit_w}"
+    now = f"corral_gpu_power_limit_watts{{node={_quote(node.name)},gpu={_quote(str(gpu.index))}}}"
+    return f"0 * {there} + scalar(max({now}))"
 
 
 def _list_slot_rules(queue: QueueSettings) -> Iterator[Rule]:
