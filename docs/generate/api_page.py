@@ -24,7 +24,9 @@ _ASKED = "Asked"
 
 def application() -> FastAPI:
     """Return the API without a server behind it: good for its description and for nothing else."""
-    return create_app(cast("Services", SimpleNamespace(pool=None, alarms=None)))  # nothing is called, only described
+    return create_app(
+        cast("Services", SimpleNamespace(pool=None, alarms=None, guests=None))
+    )  # nothing is called, only described
 
 
 def operations(app: FastAPI) -> Iterator[tuple[str, str, Operation]]:

@@ -14,7 +14,6 @@ from architecture import house
 from architecture.house import REPOSITORY
 
 USED_BY_NAME = {
-    "httptools": "uvicorn's protocol of that name, which the server runs",
     "piper-tts": "a program of its own: its licence is another",
     "tzdata": "zoneinfo's time zones, where the system has none",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ class OpenDesk:
     def __init__(self, engines: Mapping[SlotId, Engine]) -> None:
         self.engines = dict(engines)
         self.error: CorralError | None = None
+        self.held: asyncio.Event | None = None
+        """Guests wait for it where it is set, and see that."""
         self.asks: list[GuestAsk] = []
         self.turns: list[GivenTurn] = []
         self.open = 0
@@ -42,6 +45,9 @@ class OpenDesk:
         self, ask: GuestAsk, note: Callable[[GuestWait], None] = lambda _: None
     ) -> AsyncGenerator[GivenTurn]:
         self.asks.append(ask)
+        if self.held is not None:
+            note(GuestWait(ahead=1, expected_s=20.4, because="slots are busy"))
+            await self.held.wait()
         if self.error is not None:
             note(GuestWait(ahead=1, expected_s=None, because="slots are busy"))
             raise self.error

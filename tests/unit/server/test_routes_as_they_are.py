@@ -11,7 +11,9 @@ from corral.server.services import Services
 
 
 def test_an_application_serves_the_routes_of_its_parts_as_they_were_made() -> None:
-    nothing: Any = SimpleNamespace(pool=None, alarms=None)  # no request is sent, so no part of a server is needed
+    nothing: Any = SimpleNamespace(
+        pool=None, alarms=None, guests=None
+    )  # no request is sent, so no part of a server is needed
     served = {id(route) for route in create_app(cast(Services, nothing)).routes}
 
     for part in (files, planning, tasks):

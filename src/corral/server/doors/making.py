@@ -1,12 +1,21 @@
-"""Makes the doors of a server."""
+"""Makes the doors of a server, and what is behind them."""
 
 from __future__ import annotations
 
+from corral.gateway.catalogue import Catalogue
 from corral.gateway.doors import Door
+from corral.gateway.openai.door import OpenAiDoor
+from corral.gateway.passing import Passing
 from corral.server.api.state import ApiState
+from corral.server.doors.doorman import TokenDoorman
+from corral.server.doors.models import ModelsHere
 
 
 def make_doors(api: ApiState) -> tuple[Door, ...]:
-    """Return the doors of a server; a longer path goes before a shorter one."""
-    del api
-    return ()
+    """Return the doors of a server; a longer path goes before a shorter one, and without turns there are none."""
+    services = api.services
+    if services.guests is None:
+        return ()
+    doorman = TokenDoorman(services)
+    passing = Passing(desk=services.guests, catalogue=Catalogue(ModelsHere(services)))
+    return (OpenAiDoor(passing, doorman),)

@@ -1,0 +1,110 @@
+"""Sees and changes answers that are passed on, with as little work as can be: most of them are only looked at.
+
+Counts are read from the beginning and the end of an answer, where every server writes them, without parsing the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from corral.gateway.usage import Tokens
+
+_WINDOW = 4096
+"""Bytes at the beginning and the end of an answer in which counts are looked for."""
+_PROMPT = re.compile(rb'"(?:prompt_tokens|input_tokens|prompt_eval_count)"\s*:\s*(\d{1,12})')
+_COMPLETION = re.compile(rb'"(?:completion_tokens|output_tokens|eval_count)"\s*:\s*(\d{1,12})')
+
+
+class TokenReader:
+    """Reads the tokens that an answer counts; quotes inside of texts are escaped, so texts are never counts."""
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._tail = b""
+
+    def edit(self, piece: bytes) -> bytes:
+        """Look at a piece, and return it as it is."""
+        if len(self._head) < _WINDOW:
+            self._head += piece[: _WINDOW - len(self._head)]
+        self._tail = piece[-_WINDOW:] if len(piece) >= _WINDOW else (self._tail + piece)[-_WINDOW:]
+        return piece
+
+    def finish(self) -> bytes:
+        """Return nothing: every piece was returned."""
+        return b""
+
+    @property
+    def tokens(self) -> Tokens:
+        """The tokens, as far as they were counted by now."""
+        return Tokens(prompt=self._find(_PROMPT), completion=self._find(_COMPLETION))
+
+    def _find(self, pattern: re.Pattern[bytes]) -> int | None:
+        for window in (self._tail, self._head):
+            if counts := pattern.findall(window):
+                return int(counts[-1])
+        return None
+
+
+class EventEditor:
+    """Changes or drops the events of a stream; each arrives whole, with the blank line after it."""
+
+    def __init__(self, change: Callable[[bytes], bytes], *, end: Callable[[], bytes] = bytes) -> None:
+        """`change` gets one event and returns what to send in its place; `end` returns what to send at the end."""
+        self._change = change
+        self._end = end
+        self._rest = b""
+        self._reader = TokenReader()
+
+    def edit(self, piece: bytes) -> bytes:
+        """Return the events that are whole by now, changed."""
+        self._reader.edit(piece)
+        whole, blank, self._rest = (self._rest + piece.replace(b"\r\n", b"\n")).rpartition(b"\n\n")
+        if not blank:
+            return b""
+        return b"".join(self._change(event + b"\n\n") for event in whole.split(b"\n\n") if event)
+
+    def finish(self) -> bytes:
+        """Return the last event, which can be without its blank line."""
+        rest, self._rest = self._rest.strip(b"\n"), b""
+        return (self._change(rest + b"\n\n") if rest else b"") + self._end()
+
+    @property
+    def tokens(self) -> Tokens:
+        """The tokens that the stream counts, before it was changed."""
+        return self._reader.tokens
+
+
+class WholeEditor:
+    """Changes an answer that has to be whole for that."""
+
+    def __init__(self, change: Callable[[bytes], bytes]) -> None:
+        self._change = change
+        self._pieces: list[bytes] = []
+        self._reader = TokenReader()
+
+    def edit(self, piece: bytes) -> bytes:
+        """Keep a piece; nothing is sent before the end."""
+        self._reader.edit(piece)
+        self._pieces.append(piece)
+        return b""
+
+    def finish(self) -> bytes:
+        """Return the answer, changed."""
+        return self._change(b"".join(self._pieces))
+
+    @property
+    def tokens(self) -> Tokens:
+        """The tokens that the answer counts, before it was changed."""
+        return self._reader.tokens
+
+
+def chain(changes: Sequence[Callable[[bytes], bytes]]) -> Callable[[bytes], bytes]:
+    """Return a change that makes all of these, one after the other."""
+
+    def change(event: bytes) -> bytes:
+        for step in changes:
+            event = step(event)
+        return event
+
+    return change

@@ -1,0 +1,160 @@
+"""The routes of OpenAI's API, as bare ASGI."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import structlog
+
+from corral.engine_kinds import LLAMA, OLLAMA, OPENAI
+from corral.errors import CorralError, Kind
+from corral.gateway.asgi import ClientGoneError, Exchange, Scope
+from corral.gateway.catalogue import Offer
+from corral.gateway.doors import Doorman, Visitor
+from corral.gateway.openai.requests import Asked, list_served_engines
+from corral.gateway.openai.shape import OpenAiShape, WaitStyle
+from corral.gateway.passing import Errand, Passing
+from corral.gateway.statuses import list_headers
+from corral.work import Json
+
+_log = structlog.get_logger()
+
+WAIT_HEADER = "x-corral-wait"
+"""A client that sends it with `comments` or `reasoning` gets its wait in the stream."""
+_WRITERS = frozenset({LLAMA.name, OLLAMA.name, OPENAI.name})
+_MODELS = "/v1/models/"
+
+
+class RouteMissingError(CorralError):
+    """There is no such route, or not with this method."""
+
+    code: ClassVar[str] = "request.no_route"
+    kind: ClassVar[Kind] = Kind.MISSING
+
+
+class NotAllowedError(CorralError):
+    """The key does not allow this."""
+
+    code: ClassVar[str] = "auth.role"
+    kind: ClassVar[Kind] = Kind.DENIED
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """As the metrics of the server name it."""
+
+    path: str
+
+
+Serve = Callable[[Exchange, Visitor], Awaitable[None]]
+
+
+class OpenAiDoor:
+    """OpenAI's API over all instances."""
+
+    paths = ("/v1/",)
+
+    def __init__(self, passing: Passing, doorman: Doorman) -> None:
+        self._passing = passing
+        self._doorman = doorman
+        self._routes: dict[tuple[str, str], Serve] = {
+            ("GET", "/v1/models"): self._list_models,
+            ("POST", "/v1/chat/completions"): partial(self._pass_on, "chat"),
+            ("POST", "/v1/completions"): partial(self._pass_on, "text"),
+            ("POST", "/v1/embeddings"): partial(self._pass_on, "embeddings"),
+        }
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:  # ASGI's callables, of any server
+        """Serve one request."""
+        if scope["type"] != "http":
+            return  # a websocket is refused by the server
+        exchange = Exchange(scope, receive, send)
+        try:
+            serve = self._find_route(exchange)
+            await serve(exchange, await self._doorman.admit(scope))
+        except ClientGoneError:
+            pass
+        except CorralError as error:
+            if exchange.started:  # what was sent has a length, or cannot say that it failed: it breaks off
+                _log.warning("answer_broken_off", path=exchange.path, because=error.what)
+                return
+            status, body = OpenAiShape().write_error(error)
+            await exchange.answer(status, body, "application/json", list_headers(error))
+
+    async def close(self) -> None:
+        """Close what it has open to servers."""
+        await self._passing.close()
+
+    def _find_route(self, exchange: Exchange) -> Serve:
+        path, method = exchange.path, "GET" if exchange.method == "HEAD" else exchange.method
+        serve = self._routes.get((method, path))
+        if serve is None and method == "GET" and path.startswith(_MODELS):
+            path, serve = f"{_MODELS}{{id}}", self._show_model
+        if serve is None:
+            methods = [known for known, at in self._routes if at == path]
+            if methods:
+                raise RouteMissingError(f"{path} does not know {method}", hint=f"use {', '.join(methods)}")
+            raise RouteMissingError(f"there is no {method} {path} here", hint="see docs/doors/openai.md")
+        exchange.scope["route"] = _Route(path)
+        return serve
+
+    async def _list_models(self, exchange: Exchange, visitor: Visitor) -> None:
+        del visitor
+        catalogue = self._passing.catalogue
+        await catalogue.ready()
+        listed = [(name, catalogue.find_known(name)) for name in catalogue.list_names()]
+        data = [describe_model(name, offer) for name, offer in listed if offer is not None]
+        await exchange.answer_json(200, {"object": "list", "data": data})
+
+    async def _show_model(self, exchange: Exchange, visitor: Visitor) -> None:
+        del visitor
+        name = exchange.path.removeprefix(_MODELS)
+        await exchange.answer_json(200, describe_model(name, await self._passing.catalogue.find(name)))
+
+    async def _pass_on(self, label: str, exchange: Exchange, visitor: Visitor) -> None:
+        if not visitor.can_submit:
+            raise NotAllowedError(f"{visitor.owner!r} can look, and have no work done", hint="use a key that submits")
+        asked = Asked(exchange.path, await exchange.read_body())
+        offer = list_served_engines(await self._passing.catalogue.find(asked.model), _WRITERS)
+        waits = _read_waits(exchange)
+        errand = Errand(
+            visitor=visitor,
+            offer=offer,
+            label=f"{label} {offer.name}",
+            shape=OpenAiShape(waits or "comments", offer.name),
+            prepare=partial(asked.prepare, counts_tokens=self._passing.sink.counts_tokens),
+            streams=asked.streams,
+            prefix=asked.prefix,
+            wants_waits=waits is not None and asked.streams,
+        )
+        await self._passing.pass_on(exchange, errand)
+
+
+def _read_waits(exchange: Exchange) -> WaitStyle | None:
+    match exchange.headers.get(WAIT_HEADER):
+        case "comments":
+            return "comments"
+        case "reasoning":
+            return "reasoning"
+        case _:
+            return None
+
+
+def describe_model(name: str, offer: Offer) -> dict[str, Json]:
+    """Describe a model as OpenAI lists it; its engines own it, and `created` is when its files were."""
+    facts = [model.facts for model in offer.models if model.facts is not None]
+    changed = [fact.modified_at for fact in facts if fact.modified_at is not None]
+    engines = [model.engine for model in offer.models] or [cloud.name for cloud in offer.fallback] or ["corral"]
+    return {
+        "id": name,
+        "object": "model",
+        "created": int(min(changed).timestamp()) if changed else int(_STARTED_AT),
+        "owned_by": ", ".join(dict.fromkeys(engines)),
+    }
+
+
+_STARTED_AT = time.time()

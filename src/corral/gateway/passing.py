@@ -1,0 +1,481 @@
+"""Passes a guest's request on: takes its turn, asks the server of its slot, and sends the answer as it comes.
+
+Until the first byte of an answer, a failure is the slot's: it is noted, and the request goes to the next one at once.
+After that it is the client's to know: the stream ends with an error in its protocol's form. A client that leaves ends
+the request everywhere at once.
+
+Nothing of an answer is parsed here; what a protocol has to see or change goes through its `PieceEditor`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import ClassVar, Protocol, Self
+
+import structlog
+
+from corral.errors import CorralError, Kind
+from corral.gateway.asgi import ClientGoneError, Exchange
+from corral.gateway.breakers import Breakers
+from corral.gateway.catalogue import Catalogue, Offer
+from corral.gateway.doors import Visitor
+from corral.gateway.upstream import (
+    STALL_S,
+    Answer,
+    Outgoing,
+    UpstreamError,
+    Upstreams,
+)
+from corral.gateway.usage import NoAccounts, Served, Tokens, UsageSink
+from corral.slots.guests import Choice, GuestAsk, GuestDesk, GuestRefusedError, GuestTurn, GuestWait
+from corral.work import Endpoint, EngineError, FailureScope, HasEndpoint, SlotId
+
+_log = structlog.get_logger()
+
+LARGEST_REFUSAL = 2**20
+"""Bytes of an upstream's refusal that are read."""
+NOTE_EVERY_S = 10.0
+"""How often a client that waits and wants to know gets a line, so that proxies keep its connection."""
+SLOT_HEADER = b"x-corral-slot"
+"""Of each answer of a slot: which one."""
+CLOUD_HEADER = b"x-corral-cloud"
+"""Of each answer of a provider elsewhere: its name in the cluster file."""
+_PASSED = frozenset({b"content-type", b"content-length", b"content-disposition"})
+_NOT_EDITED = _PASSED - {b"content-length"}
+_MISSING = frozenset({404, 405, 501})
+_GATE = frozenset({401, 403, 407})
+
+
+class SlotFailedError(CorralError):
+    """A slot cannot serve guests as it is set up."""
+
+    code: ClassVar[str] = "gateway.slot_failed"
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+
+
+class UpstreamRefusedError(CorralError):
+    """A server refused the request, or failed it; its own words are kept for the door's shape."""
+
+    code: ClassVar[str] = "gateway.refused"
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+
+    def __init__(self, where: str, status: int, body: bytes) -> None:
+        super().__init__(f"{where} answered {status}")
+        self.status = status
+        self.body = body
+
+
+class CallMissingError(CorralError):
+    """The servers that have the model do not do what is asked."""
+
+    code: ClassVar[str] = "gateway.call_missing"
+    kind: ClassVar[Kind] = Kind.MISSING
+
+
+class PieceEditor(Protocol):
+    """Sees an answer that is passed on, and changes what its protocol needs changed."""
+
+    def edit(self, piece: bytes) -> bytes:
+        """Take the next piece as it arrived, and return what to send now; it can be nothing."""
+        ...
+
+    def finish(self) -> bytes:
+        """Return what is left to send after the last piece."""
+        ...
+
+    @property
+    def tokens(self) -> Tokens:
+        """The tokens that the answer counts, once it is whole."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A request as one server is asked it."""
+
+    path: str
+    body: bytes = field(repr=False)
+    method: str = "POST"
+    content_type: str = "application/json"
+    editor: PieceEditor | None = None
+    """None where the answer is passed on untouched."""
+    status: int | None = None
+    """The status to answer with, where the server's own is not the protocol's."""
+    media_type: bytes | None = None
+    """Likewise the content type."""
+    otherwise: Prepared | None = None
+    """What to ask where the server does not know the path; None where there is no other way."""
+
+
+class Shape(Protocol):
+    """How a protocol writes what is not an answer."""
+
+    def write_error(self, error: CorralError) -> tuple[int, bytes]:
+        """Return status and JSON of an error; an `UpstreamRefusedError` is repaired where the server deviates."""
+        ...
+
+    def write_late_error(self, error: CorralError) -> bytes:
+        """Return an error as the end of a stream that has begun."""
+        ...
+
+    def write_wait(self, wait: GuestWait) -> bytes:
+        """Return a line of a stream that says how a wait goes; nothing where the protocol has none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errand:
+    """A request to be passed on."""
+
+    visitor: Visitor
+    offer: Offer
+    label: str
+    """For people: `chat llama3.2`."""
+    shape: Shape
+    prepare: Callable[[Endpoint, Choice], Prepared]
+    """Makes it for one server. Raises: CallMissingError where that server cannot do it; any other error ends it."""
+    streams: bool = False
+    """Whether the answer comes piece by piece."""
+    stream_type: bytes = b"text/event-stream"
+    """The content type of such an answer."""
+    prefix: str = ""
+    """The beginning of its prompt."""
+    wants_waits: bool = False
+    """Whether the stream begins with lines about its wait."""
+    within_s: float | None = None
+    """How long it waits for its turn at most; None for the cluster file's bound."""
+
+
+class Fallback(Protocol):
+    """What serves a request when no slot can."""
+
+    async def open(self, errand: Errand) -> tuple[Answer, Prepared, str] | None:
+        """Ask the providers of the model one after the other; None where it has none. Raises: UpstreamError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passing:
+    """Passes requests on to the slots here, and to providers elsewhere where nothing here can serve."""
+
+    desk: GuestDesk
+    catalogue: Catalogue
+    upstreams: Upstreams = field(default_factory=Upstreams)
+    breakers: Breakers = field(default_factory=Breakers)
+    sink: UsageSink = field(default_factory=NoAccounts)
+    fallback: Fallback | None = None
+    stall_s: Callable[[], float] = lambda: STALL_S
+    """Seconds without a byte after which an answer is given up."""
+
+    async def pass_on(self, exchange: Exchange, errand: Errand) -> None:
+        """Serve a request whose body was read, to its end.
+
+        Raises: CorralError; where the answer has begun by then, the rest of it is missing. ClientGoneError.
+        """
+        visitor, model = errand.visitor, errand.offer.name
+        self.sink.begin(visitor, model)
+        try:
+            async with _Leaving(exchange):
+                await _Passage(self, exchange, errand).go()
+        finally:
+            self.sink.end(visitor, model)
+
+    async def close(self) -> None:
+        """Close kept connections, and end what runs in the background; answers that are being sent go on."""
+        self.upstreams.close()
+        await self.catalogue.close()
+
+
+class _Leaving:
+    """Cancels what is in its context when the client leaves, which raises ClientGoneError."""
+
+    __slots__ = ("_exchange", "_is_gone", "_task", "_watcher")
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._is_gone = False
+        self._task: asyncio.Task[object] | None = None
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.current_task()
+        self._watcher = asyncio.create_task(self._watch())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._watcher is not None, "it was entered"
+        assert self._task is not None, "it was entered"
+        self._watcher.cancel()
+        if self._is_gone and self._task.uncancel() == 0 and kind is asyncio.CancelledError:
+            raise ClientGoneError from error
+
+    async def _watch(self) -> None:
+        await self._exchange.until_gone()
+        self._is_gone = True
+        assert self._task is not None, "it was entered"
+        self._task.cancel()
+
+
+class _Passage:
+    """One request on its way."""
+
+    def __init__(self, passing: Passing, exchange: Exchange, errand: Errand) -> None:
+        self._passing = passing
+        self._exchange = exchange
+        self._errand = errand
+        self._failed: set[SlotId] = set()
+        self._failure: CorralError | None = None
+        """Why the last slot did not serve."""
+        self._has_sent = False
+        """Whether anything of an answer was sent: what failed after that is not tried again."""
+
+    async def go(self) -> None:
+        notes = _WaitLines(self._exchange, self._errand) if self._errand.wants_waits else None
+        try:
+            if self._errand.offer.models and await self._try_slots(notes):
+                return
+            await self._fall_back(notes)
+        except CorralError as error:
+            if not self._exchange.started:
+                raise
+            await self._end_late(error, notes)
+        finally:
+            if notes is not None:
+                await notes.stop()
+
+    async def _try_slots(self, notes: _WaitLines | None) -> bool:
+        """Try one slot after the other; return whether one has served. Raises: CorralError."""
+        breakers, offer = self._passing.breakers, self._errand.offer
+        choices = offer.choices
+        broken = breakers.list_open(choices)
+        while True:
+            ask = GuestAsk(
+                owner=self._errand.visitor.owner,
+                choices=choices,
+                label=self._errand.label,
+                within_s=self._errand.within_s,
+                avoid=frozenset(self._failed) | broken if self._failed else broken,
+                prefix=self._errand.prefix,
+            )
+            try:
+                async with self._passing.desk.take_turn(ask, notes.take if notes else _ignore) as turn:
+                    if await self._try(turn, notes):
+                        return True
+            except GuestRefusedError:
+                if broken - self._failed:  # nothing else is left: what failed others lately is better than a refusal
+                    broken = frozenset[SlotId]()
+                    continue
+                if offer.fallback:
+                    return False
+                if self._failure is None:
+                    raise
+                raise self._failure from None
+            except CorralError as error:
+                if self._has_sent or not offer.fallback or error.kind not in (Kind.NO_CAPACITY, Kind.UNAVAILABLE):
+                    raise
+                return False
+
+    async def _try(self, turn: GuestTurn, notes: _WaitLines | None) -> bool:
+        """Serve the request on a slot; return whether that has happened."""
+        try:
+            if not isinstance(turn.engine, HasEndpoint):
+                raise CallMissingError(f"the engine {turn.engine.name!r} cannot be asked by others")
+            async with turn.engine.reach(turn.choice.model, notes.say if notes else _ignore) as endpoint:
+                await self._ask(turn, endpoint, notes)
+        except (UpstreamError, UpstreamRefusedError, EngineError, SlotFailedError, CallMissingError) as error:
+            if _is_of_request(error):
+                raise
+            turn.fail(error.what, _find_scope(error))
+            if self._has_sent:
+                raise
+            self._passing.breakers.note_failure(turn.slot, turn.choice)
+            if _denies_model(error):
+                self._passing.catalogue.forget(turn.choice, turn.slot)
+            self._failure = error
+            self._failed.add(turn.slot)
+            _log.info("guest_moves_on", slot=turn.slot, label=self._errand.label, because=error.what)
+            return False
+        self._passing.breakers.note_success(turn.slot, turn.choice)
+        return True
+
+    async def _ask(self, turn: GuestTurn, endpoint: Endpoint, notes: _WaitLines | None) -> None:
+        """Ask a server and pass its answer on. Raises: CorralError."""
+        prepared = self._errand.prepare(endpoint, turn.choice)
+        while True:
+            answer = await self._passing.upstreams.open(
+                Outgoing(
+                    method=prepared.method,
+                    url=endpoint.url + prepared.path,
+                    headers={**endpoint.headers, "content-type": prepared.content_type},
+                    body=prepared.body,
+                    stall_s=self._passing.stall_s(),
+                )
+            )
+            try:
+                if answer.status < 400:
+                    await self._relay(answer, prepared, notes, (SLOT_HEADER, turn.slot.encode()))
+                    return
+                refusal = await _read_refusal(answer, turn.slot)
+            finally:
+                answer.close()
+                if self._has_sent:
+                    self._record(prepared, is_whole=answer.is_read, slot=turn.slot)
+            if prepared.otherwise is None or not _lacks_call(refusal):
+                raise refusal
+            prepared = prepared.otherwise
+
+    async def _fall_back(self, notes: _WaitLines | None) -> None:
+        """Let a provider elsewhere serve. Raises: CorralError."""
+        served = None if self._passing.fallback is None else await self._passing.fallback.open(self._errand)
+        if served is None:
+            raise self._failure or CallMissingError(f"nothing here serves {self._errand.offer.name!r} now")
+        answer, prepared, name = served
+        try:
+            if answer.status >= 400:
+                raise await _read_refusal(answer, name)
+            await self._relay(answer, prepared, notes, (CLOUD_HEADER, name.encode()))
+        finally:
+            answer.close()
+            if self._has_sent:
+                self._record(prepared, is_whole=answer.is_read, cloud=name)
+
+    async def _relay(
+        self, answer: Answer, prepared: Prepared, notes: _WaitLines | None, mark: tuple[bytes, bytes]
+    ) -> None:
+        """Send an answer on, piece by piece. Raises: UpstreamError, before the first byte and after."""
+        exchange, editor = self._exchange, prepared.editor
+        piece = await answer.read_piece()
+        if notes is not None:
+            await notes.stop()
+        self._has_sent = True
+        if not exchange.started:
+            passed = _PASSED if editor is None else _NOT_EDITED
+            headers = [pair for pair in answer.headers if pair[0] in passed]
+            if prepared.media_type is not None:
+                headers = [(b"content-type", prepared.media_type)]
+            headers.append(mark)
+            await exchange.start(prepared.status or answer.status, headers)
+        if editor is None:
+            while piece and not answer.is_read:
+                await exchange.write(piece)
+                piece = await answer.read_piece()
+            await exchange.end(piece)
+            return
+        while piece:
+            if edited := editor.edit(piece):
+                await exchange.write(edited)
+            piece = await answer.read_piece()
+        await exchange.end(editor.finish())
+
+    async def _end_late(self, error: CorralError, notes: _WaitLines | None) -> None:
+        """End a stream that has begun with an error; an answer of a known length can only be cut off."""
+        if notes is not None:
+            await notes.stop()
+        if not self._errand.streams:
+            raise error
+        await self._exchange.end(self._errand.shape.write_late_error(error))
+
+    def _record(
+        self, prepared: Prepared, *, is_whole: bool, slot: SlotId | None = None, cloud: str | None = None
+    ) -> None:
+        self._passing.sink.record(
+            Served(
+                visitor=self._errand.visitor,
+                model=self._errand.offer.name,
+                slot=slot,
+                cloud=cloud,
+                tokens=Tokens() if prepared.editor is None else prepared.editor.tokens,
+                is_whole=is_whole,
+            )
+        )
+
+
+class _WaitLines:
+    """Writes into a stream how its wait goes, until it is stopped."""
+
+    def __init__(self, exchange: Exchange, errand: Errand) -> None:
+        self._exchange = exchange
+        self._errand = errand
+        self._line = b""
+        self._changed = asyncio.Event()
+        self._writing: asyncio.Task[None] | None = None
+
+    def take(self, wait: GuestWait) -> None:
+        """Take the state of the wait for a turn."""
+        self._line = self._errand.shape.write_wait(wait)
+        self._changed.set()
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write())
+
+    def say(self, words: str) -> None:
+        """Take what an engine waits for."""
+        self.take(GuestWait(ahead=0, expected_s=None, because=words))
+
+    async def stop(self) -> None:
+        """Write no more; what is being written is written to its end."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.cancel()
+            await asyncio.wait({writing})
+
+    async def _write(self) -> None:
+        while True:
+            self._changed.clear()
+            if self._line:
+                if not self._exchange.started:
+                    await self._exchange.start(200, [(b"content-type", self._errand.stream_type)])
+                await self._exchange.write(self._line)
+            try:
+                async with asyncio.timeout(NOTE_EVERY_S):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+
+
+def _is_of_request(error: CorralError) -> bool:
+    """Whether no other slot would do better."""
+    match error:
+        case UpstreamRefusedError():
+            return error.status < 500 and error.status not in (*_MISSING, 408, 429)
+        case EngineError():
+            return error.scope is FailureScope.TASK
+        case _:
+            return False
+
+
+async def _read_refusal(answer: Answer, where: str) -> CorralError:
+    """Return the error of a refusal; one that is meant for Corral is not the client's to see. Raises: UpstreamError."""
+    if answer.status in _GATE:
+        hint = "correct what the cluster file says of its key"
+        return SlotFailedError(f"{where} refuses Corral with {answer.status}", hint=hint)
+    return UpstreamRefusedError(where, answer.status, await answer.read_all(LARGEST_REFUSAL))
+
+
+def _lacks_call(error: CorralError) -> bool:
+    """Whether a server does not know what it was asked, rather than the model."""
+    return isinstance(error, UpstreamRefusedError) and error.status in _MISSING and not _denies_model(error)
+
+
+def _denies_model(error: CorralError) -> bool:
+    return isinstance(error, UpstreamRefusedError) and error.status == 404 and b"model" in error.body.lower()
+
+
+def _find_scope(error: CorralError) -> FailureScope:
+    match error:
+        case EngineError():
+            return error.scope
+        case UpstreamError() | SlotFailedError():
+            return FailureScope.SLOT
+        case UpstreamRefusedError():
+            return FailureScope.HERE if error.status in _MISSING else FailureScope.ATTEMPT
+        case _:
+            return FailureScope.HERE
+
+
+def _ignore(_: object) -> None:
+    pass

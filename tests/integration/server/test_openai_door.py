@@ -1,0 +1,68 @@
+"""A served API has OpenAI's door next to its own routes, over the instances of its cluster file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from corral.cluster.values import Cluster, EngineSettings, Instance
+from corral.server.services import Services
+from corral.work import SlotId
+from doubles.endpoints import ServedEngine
+from doubles.guest_desk import OpenDesk
+from doubles.openai_server import OpenAiDouble
+from doubles.serving import serving
+
+from .conftest import InEffect
+
+
+def open_doors(services: Services, url: str) -> tuple[Services, OpenDesk]:
+    desk = OpenDesk({SlotId("far/openai"): ServedEngine("openai", url)})
+    instance = Instance(name="far", url=url)
+    cluster = Cluster(name="test", nodes=(), engines={"openai": EngineSettings(name="openai", instances=(instance,))})
+    return replace(services, in_effect=InEffect(cluster), guests=desk), desk
+
+
+async def test_models_of_instances_are_listed_and_chats_reach_them(services: Services) -> None:
+    async with OpenAiDouble() as server:
+        with_doors, desk = open_doors(services, server.url)
+        async with serving(with_doors) as api:
+            answer = await api.post(
+                "/v1/chat/completions", {"model": "tts", "messages": [{"role": "user", "content": "hello"}]}
+            )
+            listed = await api.get("/v1/models")
+
+    assert answer.status == 200, answer.body
+    assert answer.headers["x-corral-slot"] == "far/openai"
+    assert answer.headers["x-request-id"]
+    assert [model["id"] for model in listed.json["data"]] == ["sd-cpp-local", "tts", "whisper"]
+    assert desk.asks[0].owner == "local"
+
+
+async def test_instance_that_does_not_answer_keeps_its_models(services: Services) -> None:
+    async with OpenAiDouble() as server:
+        with_doors, _ = open_doors(services, server.url)
+        async with serving(with_doors) as api:
+            await api.get("/v1/models/tts")
+            await server.__aexit__()
+            answer = await api.post(
+                "/v1/chat/completions", {"model": "tts", "messages": [{"role": "user", "content": "hello"}]}
+            )
+            listed = await api.get("/v1/models")
+
+    assert answer.status == 503
+    assert len(listed.json["data"]) == 3
+
+
+async def test_key_that_is_unknown_is_refused_in_openais_shape(services: Services) -> None:
+    with_doors, _ = open_doors(services, "http://127.0.0.1:1")
+    async with serving(with_doors) as api:
+        answer = await api.get("/v1/models", headers={"Authorization": "Bearer wrong"})
+        own = await api.get("/corral/v1/status", headers={"Authorization": "Bearer wrong"})
+
+    assert (answer.status, answer.json["error"]["code"]) == (401, "invalid_api_key")
+    assert own.json["error"]["code"] == "auth.not_authenticated"
+
+
+async def test_server_that_gives_no_turns_has_no_doors(services: Services) -> None:
+    async with serving(services) as api:
+        assert (await api.get("/v1/models")).json["error"]["code"] == "request.no_route"
