@@ -67,6 +67,8 @@ class CorralError(Exception):
 
     code: ClassVar[str] = "corral.error"
     kind: ClassVar[Kind] = Kind.BUG
+    retry_after_s: float | None = None
+    """Seconds after which the same can be asked again; None where that is unknown."""
 
     def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
         super().__init__(what)

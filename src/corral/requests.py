@@ -1,4 +1,4 @@
-"""Requests to the queue: the one description of a task's and a batch's fields.
+"""Requests to the queue: the one description of a task's, a batch's and a key's fields.
 
 Every other shape of a task inherits these fields or copies them as a whole: the HTTP API's request and answer, the
 batch file, what is submitted, the columns of its row and what is read from them. So a new field of a task is a field
@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, time, timedelta
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -184,6 +185,10 @@ By = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
 ]
 """An instant, or a time of the clock that the server makes one of."""
+OwnerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", strict=True)]
+"""The name of a token and of an owner."""
+Count = Annotated[int, BeforeValidator(_check_whole), Field(ge=1, le=2**53)]
+"""A limit; no JSON reader rounds it."""
 LabelText = Annotated[str, StringConstraints(max_length=200, strict=True), AfterValidator(_check_storable)]
 Labels = Annotated[
     dict[LabelKey, LabelText],
@@ -281,6 +286,33 @@ class BatchFields(Fields):
         description="`cheap`: its tasks wait for the hours of the lowest price of power, as far as `by` allows.",
     )
     labels: Labels = Field(default_factory=dict[str, str])
+
+
+class KeyFields(Fields):
+    """The fields of a token (a key of clients) next to its name and its role: whose it is, and how much it can ask."""
+
+    owner: OwnerName | None = Field(
+        default=None, description="Whose it is: several keys can be of one owner. The token's own name when left out."
+    )
+    models: Annotated[list[LongWord], Field(min_length=1, max_length=1000)] | None = Field(
+        default=None, description="The only models that it can use; `*` is any part of a name. All when left out."
+    )
+    requests_per_minute: Count | None = Field(default=None, description="Requests within any minute.")
+    tokens_per_minute: Count | None = Field(
+        default=None, description="Tokens, read and written, after which requests wait until a minute has passed."
+    )
+    tokens_per_day: Count | None = Field(
+        default=None, description="Tokens, read and written, after which requests wait for the next day (UTC)."
+    )
+    concurrent: Count | None = Field(default=None, description="Requests at the same time.")
+    expires_at: Instant | None = Field(default=None, description="It is refused from this instant on.")
+
+    def allows(self, model: str) -> bool:
+        """Whether it can use a model; in Ollama's words, `name` is `name:latest`."""
+        if self.models is None:
+            return True
+        names = {model, model.removesuffix(":latest"), model if ":" in model else f"{model}:latest"}
+        return any(fnmatchcase(name, pattern) for pattern in self.models for name in names)
 
 
 FieldsT = TypeVar("FieldsT", bound=Fields)

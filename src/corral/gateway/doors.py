@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from corral.gateway.asgi import Scope
+from corral.requests import KeyFields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,13 +20,22 @@ class Visitor:
     is_admin: bool = False
     key: str | None = None
     """The name of its token; None for the local administrator and for listeners that ask for none."""
+    limits: KeyFields | None = None
+    """Those of its token."""
+
+    def can_use(self, model: str) -> bool:
+        """Whether its token is for this model."""
+        return self.limits is None or self.limits.allows(model)
 
 
 class Doorman(Protocol):
     """Knows visitors by the headers of their requests, and by the listener that they came through."""
 
     async def admit(self, scope: Scope) -> Visitor:
-        """Return whom a request speaks for. Raises: CorralError of the kind DENIED."""
+        """Return whom a request speaks for.
+
+        Raises: CorralError of the kind DENIED, and of the kind NO_CAPACITY for an address with many unknown tokens.
+        """
         ...
 
 

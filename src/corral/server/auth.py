@@ -1,5 +1,7 @@
 """Who asks: a token's role, or the local administrator on loopback.
 
+A token comes as `Authorization: Bearer`, or as `x-api-key`, which clients of Anthropic's API send.
+
 A browser on this machine can be made to send requests to a loopback port by any page it shows. So a request without a
 token is trusted only when its Host is a loopback name (a page that rebinds its own name to 127.0.0.1 keeps that name)
 and its Origin, where the browser names one, is this very server.
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,8 +19,8 @@ from typing import ClassVar
 from urllib.parse import SplitResult, urlsplit
 
 from corral.errors import CorralError, Kind
-from corral.tasks.store.pool import Pool
-from corral.tasks.store.tokens import find_token
+from corral.requests import KeyFields
+from corral.server.keys.keeping import Keys
 
 LOCAL_OWNER = "local"
 """The owner of what is submitted without a token; no token can have this name."""
@@ -44,6 +47,10 @@ class Caller:
     role: Role
     origin: str | None = None
     """The address that it came from; None when it is unknown."""
+    key: str | None = None
+    """The name of its token; None for the local administrator."""
+    limits: KeyFields | None = None
+    """Those of its token."""
 
 
 class NotAuthenticatedError(CorralError):
@@ -60,18 +67,23 @@ class RoleError(CorralError):
     kind: ClassVar[Kind] = Kind.DENIED
 
 
-async def authenticate(headers: Mapping[str, str], *, pool: Pool, local_token: str, loopback: bool) -> Caller:
-    """Return whom the request speaks for. `headers` has lower-case names. Raises: NotAuthenticatedError."""
-    given = headers.get("authorization")
-    if given is not None:
-        return await _find_caller(given, pool, local_token)
+async def authenticate(
+    headers: Mapping[str, str], *, keys: Keys, local_token: str, loopback: bool, origin: str | None = None
+) -> Caller:
+    """Return whom the request speaks for. `headers` has lower-case names, `origin` is the client's address.
+
+    Raises: FailedKeysError, NotAuthenticatedError.
+    """
+    secret = _read_secret(headers)
+    if secret is not None:
+        return await _find_caller(secret, keys, local_token, origin)
     refusal = "this server trusts no address without one" if not loopback else explain_distrust(headers)
     if refusal is not None:
         raise NotAuthenticatedError(
             f"a token is needed: {refusal}",
             hint="send `Authorization: Bearer <token>`; an administrator makes one with `corral tokens create`",
         )
-    return Caller(owner=LOCAL_OWNER, role=Role.ADMIN)
+    return Caller(owner=LOCAL_OWNER, role=Role.ADMIN, origin=origin)
 
 
 def require(caller: Caller, role: Role) -> None:
@@ -89,21 +101,33 @@ def require_own(caller: Caller, owner: str) -> None:
         raise RoleError(f"this belongs to {owner!r}, not to {caller.owner!r}", hint="ask its owner or an administrator")
 
 
-async def _find_caller(given: str, pool: Pool, local_token: str) -> Caller:
+def _read_secret(headers: Mapping[str, str]) -> str | None:
+    """Return the secret of a request; None when it has none. Raises: NotAuthenticatedError."""
+    given = headers.get("authorization")
+    if given is None:
+        return headers.get("x-api-key")
     scheme, _, secret = given.partition(" ")
     secret = secret.strip()
     if scheme.lower() != "bearer" or not secret:
         raise NotAuthenticatedError(
             f"the Authorization header has the scheme {scheme[:20]!r}, not Bearer", hint="send `Bearer <token>`"
         )
+    return secret
+
+
+async def _find_caller(secret: str, keys: Keys, local_token: str, origin: str | None) -> Caller:
     if hmac.compare_digest(secret.encode(errors="replace"), local_token.encode()):
-        return Caller(owner=LOCAL_OWNER, role=Role.ADMIN)
-    token = await find_token(pool, secret)
+        return Caller(owner=LOCAL_OWNER, role=Role.ADMIN, origin=origin)
+    token = keys.ring.find_known(secret)
     if token is None:
+        keys.failures.refuse_many(origin, time.monotonic())
+        token = await keys.ring.find(secret)
+    if token is None:
+        keys.failures.note(origin, time.monotonic())
         raise NotAuthenticatedError(
-            "the token is unknown or revoked", hint="an administrator makes one with `corral tokens create`"
+            "the token is unknown, revoked or expired", hint="an administrator makes one with `corral tokens create`"
         )
-    return Caller(owner=token.name, role=Role(token.role))
+    return Caller(owner=token.owner, role=Role(token.role), origin=origin, key=token.name, limits=token.fields)
 
 
 def explain_distrust(headers: Mapping[str, str]) -> str | None:

@@ -36,6 +36,7 @@ from corral.server.connections import make_server_config, raise_descriptor_limit
 from corral.server.database import open_database
 from corral.server.gpu_looks import GpuLooks, describe_own
 from corral.server.housekeeping import keep_house
+from corral.server.keys.keeping import make_keys
 from corral.server.lending import make_hold_book
 from corral.server.listening import HttpServer, format_url, listen
 from corral.server.process import (
@@ -144,6 +145,7 @@ async def _serve(
     services = Services(
         in_effect=in_effect,
         pool=pool,
+        keys=make_keys(pool),
         board=board,
         artifacts=artifacts,
         weights=weights,

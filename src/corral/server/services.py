@@ -15,6 +15,7 @@ from corral.errors import Problem
 from corral.operations.reloading import ReloadAnswer, ReloadAsked
 from corral.scheduling.estimating import Estimator
 from corral.scheduling.values import Explanation
+from corral.server.keys.keeping import Keys
 from corral.slots.guests import GuestDesk
 from corral.tasks.alarms import Alarms
 from corral.tasks.artifacts import ArtifactStore
@@ -42,6 +43,8 @@ class Services:
 
     in_effect: ReloadableCluster
     pool: Pool
+    keys: Keys
+    """Tokens of clients, in memory."""
     board: Board
     artifacts: ArtifactStore
     weights: Store

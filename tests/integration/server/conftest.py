@@ -13,6 +13,7 @@ from corral.cluster.receivers import NotifyTarget
 from corral.cluster.values import Cluster, EngineSettings, Node, QueueSettings
 from corral.operations.reloading import Edit, ReloadAnswer, ReloadAsked
 from corral.scheduling.estimating import Estimate
+from corral.server.keys.keeping import make_keys
 from corral.server.services import Services
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
@@ -62,6 +63,7 @@ def services(pool: Pool, database_url: str, tmp_path: Path) -> Services:
             )
         ),
         pool=pool,
+        keys=make_keys(pool),
         board=Board(),
         artifacts=artifacts,
         weights=Store(tmp_path / "models"),

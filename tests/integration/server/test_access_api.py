@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from corral.cluster.values import Cluster, ServerRules
 from corral.operations.reloading import ReloadAnswer, ReloadAsked
 from corral.server.services import Services
-from corral.tasks.store.tokens import create_token, find_token, list_tokens
+from corral.tasks.store.tokens import create_token
 from doubles.serving import Serving, serving
 
 SLEEP: dict[str, Any] = {"engine": "sleep", "inputs": {"seconds": 0}}
@@ -178,15 +177,6 @@ async def test_name_of_a_token_is_taken_until_it_is_revoked(api: Serving) -> Non
 @pytest.mark.parametrize("name", ["local", "", "a b", "-", "a" * 65])
 async def test_name_that_is_reserved_or_unreadable_is_refused(api: Serving, name: str) -> None:
     assert (await api.post("/corral/v1/tokens", {"name": name, "role": "admin"})).status == 422
-
-
-async def test_use_of_a_token_is_noted_at_most_once_a_minute(services: Services) -> None:
-    _, secret = await create_token(services.pool, name="ada", role="viewer")
-    start = datetime(2030, 1, 1, tzinfo=UTC)
-    for seconds in (0, 59, 60):
-        await find_token(services.pool, secret, now=start + timedelta(seconds=seconds))
-        noted = (await list_tokens(services.pool))[0].last_used_at
-        assert noted == start + timedelta(seconds=60 if seconds == 60 else 0)
 
 
 async def test_the_cluster_file_can_ask_for_tokens_on_loopback_and_take_it_back(services: Services) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import quote
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 NAME = "tokens"
 app = make_group("Create, list and revoke tokens for other machines.", example_command="corral tokens list")
 
-TokenName = Annotated[str, typer.Argument(metavar="NAME", help="The token's name, which owns its tasks.")]
+TokenName = Annotated[str, typer.Argument(metavar="NAME", help="The token's name.")]
 RoleOption = Annotated[
     Literal["viewer", "submitter", "admin"],
     typer.Option(
@@ -28,25 +29,63 @@ RoleOption = Annotated[
 ]
 
 
-@app.command("create", epilog=make_example("corral tokens create ada --role submitter"))
+@app.command("create", epilog=make_example("corral tokens create ada --models 'qwen*' --rpm 60 --expires 90d"))
 def create(
     name: TokenName,
     role: RoleOption = "submitter",
+    owner: Annotated[
+        str | None,
+        typer.Option("--owner", metavar="OWNER", help="Let this owner have what it submits. Default: NAME."),
+    ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(
+            "--models", metavar="MODELS", help="Allow these models alone, with commas between; * is any part of a name."
+        ),
+    ] = None,
+    rpm: Annotated[int | None, typer.Option("--rpm", min=1, help="Allow so many requests a minute.")] = None,
+    tpm: Annotated[int | None, typer.Option("--tpm", min=1, help="Allow so many tokens a minute.")] = None,
+    tpd: Annotated[int | None, typer.Option("--tpd", min=1, help="Allow so many tokens a day (UTC).")] = None,
+    concurrent: Annotated[
+        int | None, typer.Option("--concurrent", min=1, help="Allow so many requests at the same time.")
+    ] = None,
+    expires: Annotated[
+        str | None,
+        typer.Option(
+            "--expires", metavar="WHEN", help="Refuse it after this time, such as 90d, or from this instant on."
+        ),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the token alone.")] = False,
     url: Url = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:
     """Make a token; it is shown once, and only its hash is kept."""
+    asked: dict[str, Json] = {
+        "name": name,
+        "role": role,
+        "owner": owner,
+        "models": None if models is None else [model.strip() for model in models.split(",") if model.strip()],
+        "requests_per_minute": rpm,
+        "tokens_per_minute": tpm,
+        "tokens_per_day": tpd,
+        "concurrent": concurrent,
+        "expires_at": None if expires is None else find_end(expires),
+    }
+    asked = {field: value for field, value in asked.items() if value is not None}
+    limits = describe_limits(asked)
+    described = f"{name} with the role {role}{f': {limits}' if limits else ''}"
     if dry_run:
-        terminal.note(f"would make a token for {name} with the role {role}")
+        terminal.note(f"would make a token for {described}")
         return
-    answer = call_server(url, data_dir, lambda api: api.post("/corral/v1/tokens", {"name": name, "role": role}))
+    answer = call_server(url, data_dir, lambda api: api.post("/corral/v1/tokens", asked))
     if as_json:
         terminal.put_json(answer)
         return
     terminal.put(answer["token"])
-    terminal.note(f"this is the token of {name} ({role}); it is not shown again. Its holder sets CORRAL_TOKEN to it")
+    if not quiet:
+        terminal.note(f"this is the token of {described}; it is not shown again. Its holder sets CORRAL_TOKEN to it")
 
 
 @app.command("list", epilog=make_example("corral tokens list"))
@@ -57,10 +96,17 @@ def list_(url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) ->
         terminal.put_json(answer)
         return
     rows = [
-        (token["name"], token["role"], format_ago(token.get("created_at")), format_ago(token.get("revoked_at")))
+        (
+            token["name"],
+            token["owner"],
+            token["role"],
+            describe_limits({**token, "owner": None}),
+            *(format_ago(token.get(instant)) for instant in ("created_at", "last_used_at", "revoked_at")),
+        )
         for token in answer["items"]
     ]
-    terminal.put_table(("name", "role", "created", "revoked"), rows, empty="no tokens")
+    columns = ("name", "owner", "role", "limits", "created", "used", "revoked")
+    terminal.put_table(columns, rows, empty="no tokens", expendable=("created", "used"))
 
 
 @app.command("revoke", epilog=make_example("corral tokens revoke ada --yes"))
@@ -86,3 +132,40 @@ def revoke(
         terminal.put_json(answer)
     else:
         terminal.put(f"{name}: revoked")
+
+
+def describe_limits(token: Mapping[str, Json]) -> str:
+    """Return the limits of a token in a few words; nothing where it has none."""
+    words = [f"owner {token['owner']}"] if token.get("owner") else []
+    if token.get("models"):
+        words.append(f"models {', '.join(token['models'])}")
+    words += [
+        f"{token[field]} {unit}"
+        for field, unit in (
+            ("requests_per_minute", "requests/min"),
+            ("tokens_per_minute", "tokens/min"),
+            ("tokens_per_day", "tokens/day"),
+            ("concurrent", "at a time"),
+        )
+        if token.get(field)
+    ]
+    if token.get("expires_at"):
+        words.append(f"until {str(token['expires_at'])[:16].replace('T', ' ')} UTC")
+    return "; ".join(words)
+
+
+def find_end(written: str) -> str:
+    """Return the instant (UTC) of a duration from now, or of an instant; the server refuses other text."""
+    from datetime import UTC, datetime
+
+    from corral.units import UnitError, parse_duration
+
+    try:
+        return (datetime.now(UTC) + parse_duration(written)).isoformat(timespec="seconds")
+    except UnitError:
+        pass
+    try:
+        instant = datetime.fromisoformat(written)
+    except ValueError:
+        return written
+    return written if instant.tzinfo is None else instant.astimezone(UTC).isoformat(timespec="seconds")

@@ -18,6 +18,7 @@ from corral.server.api.requests import BatchAsked, BatchTaskAsked, TaskAsked
 from corral.server.api.state import ApiState
 from corral.server.api.strict_json import LOOP_BYTES
 from corral.server.auth import Caller, Role, RoleError
+from corral.server.keys.limits import require_model
 from corral.server.observing import find_zone
 from corral.tasks.submission_checks import (
     SubmissionError,
@@ -44,9 +45,15 @@ def make_batch_submission(asked: BatchAsked, owner: str, idempotency_key: str | 
 async def accept(api: ApiState, caller: Caller, submission: Submission, *, size: int | None = None) -> Accepted:
     """Check a submission and store it; `size` is that of the body it came in, where it came in one.
 
-    Raises: RoleError, SubmissionError with every problem, and what `corral.tasks.store.submitting.submit` raises.
+    Raises: KeyLimitError, KeyModelError, RoleError, SubmissionError with every problem, and what
+    `corral.tasks.store.submitting.submit` raises.
     """
-    require_engines(caller, submission)
+    require_rights(caller, submission)
+    with api.services.keys.enter(caller.key, caller.limits):
+        return await _accept(api, submission, size)
+
+
+async def _accept(api: ApiState, submission: Submission, size: int | None) -> Accepted:
     cluster = api.services.cluster
     # Listing slots for each submission would cost.
     rules = make_rules(api, list_nodes(api) if _names_node(submission) else set())
@@ -63,8 +70,11 @@ async def accept(api: ApiState, caller: Caller, submission: Submission, *, size:
         raise
 
 
-def require_engines(caller: Caller, submission: Submission) -> None:
-    """Return when the caller can submit tasks of these engines. Raises: RoleError."""
+def require_rights(caller: Caller, submission: Submission) -> None:
+    """Return when the caller can submit tasks of these engines and models. Raises: KeyModelError, RoleError."""
+    if caller.limits is not None:
+        for model in {task.model for task in submission.tasks}:
+            require_model(caller.key, caller.limits, model)
     if caller.role is not Role.ADMIN and (engine := _find_admin_engine(submission)) is not None:
         raise RoleError(f"{caller.owner!r} cannot submit `{engine}` tasks", hint="ask an administrator")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from traceback import format_exc
 from typing import cast
 from uuid import uuid4
@@ -46,6 +46,7 @@ from corral.server.doors.making import make_doors
 from corral.server.metrics import Metrics
 from corral.server.services import Services
 from corral.tasks.store.intake import Intake
+from corral.tasks.store.tokens import KEYS_CHANNEL
 from corral.tasks.supervision import supervise
 from corral.units import Bytes
 
@@ -63,7 +64,9 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
     api = ApiState(
         services=services,
         intake=Intake(services.pool, limits=lambda: _queued_limits(services)),
-        changes=Changes(services.pool, alarms=services.alarms),
+        changes=Changes(
+            services.pool, alarms=services.alarms, others={KEYS_CHANNEL: lambda: services.keys.ring.wake()}
+        ),
         metrics=Metrics(),
         max_upload=max_upload,
         heartbeat_s=heartbeat_s,
@@ -73,14 +76,15 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        following = asyncio.create_task(supervise("story", api.changes.run, services.alarms), name="story")
+        work = {"story": api.changes.run, "keys": services.keys.run}
+        running = [asyncio.create_task(supervise(name, run, services.alarms), name=name) for name, run in work.items()]
         try:
             yield
         finally:
             api.changes.stop()
-            following.cancel()
-            with suppress(asyncio.CancelledError):
-                await following
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
             for door in doors:
                 await door.close()
 

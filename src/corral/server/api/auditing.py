@@ -10,6 +10,8 @@ from corral.work import Json
 
 def describe_act(caller: Caller, action: Action, subject: str, **details: Json) -> Act:
     """Describe what the caller does, to be entered in the transaction that does it."""
+    if caller.key not in (None, caller.owner):
+        details = {**details, "by_key": caller.key}
     return Act(owner=caller.owner, origin=caller.origin, action=action, subject=subject, details=details)
 
 

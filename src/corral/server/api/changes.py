@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from typing import Protocol
 
@@ -62,13 +63,25 @@ class Subject:
 EVERYTHING = Subject()
 
 
+def _call(wake: Callable[[], None], *_: object) -> None:
+    wake()
+
+
 class Changes:
     """The story as it grows; `run` belongs to one task, any task can use the rest."""
 
     def __init__(
-        self, pool: Pool, *, alarms: Alarms | None = None, window: int = WINDOW, poll_s: float = _POLL_S
+        self,
+        pool: Pool,
+        *,
+        alarms: Alarms | None = None,
+        window: int = WINDOW,
+        poll_s: float = _POLL_S,
+        others: Mapping[str, Callable[[], None]] | None = None,
     ) -> None:
+        """`others` are called when their channels are notified, and when notifications can have been lost."""
         self._pool = pool
+        self._others = others or {}
         self._alarms = alarms or Alarms()
         self._poll_s = poll_s
         self._pause_s = _RECONNECT_S[0]
@@ -104,6 +117,9 @@ class Changes:
     async def _listen(self, connection: Connection) -> None:
         connection.add_termination_listener(lambda *_: self._notified.set())
         await connection.add_listener(CHANNEL, lambda *_: self._notified.set())
+        for channel, wake in self._others.items():
+            await connection.add_listener(channel, partial(_call, wake))
+            wake()
         try:
             while not connection.is_closed():
                 self._notified.clear()

@@ -6,6 +6,7 @@ traceback and answered without any of it. Routes declare their errors with `refu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
 
@@ -92,7 +93,7 @@ def answer(error: CorralError, request_id: str) -> Response:
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if status in (429, 503):
-        headers["Retry-After"] = str(_RETRY_AFTER_S)
+        headers["Retry-After"] = str(math.ceil(error.retry_after_s or _RETRY_AFTER_S))
     return _answer(error.code, error.kind, error.problems, request_id, status=status, headers=headers)
 
 

@@ -10,8 +10,10 @@ from corral.engines.hold.inputs import DEFAULT_TTL_S, LONGEST_S
 from corral.requests import (
     BatchFields,
     Fields,
+    KeyFields,
     LongWord,
     Need,
+    OwnerName,
     PriorityWord,
     Seconds,
     Size,
@@ -152,10 +154,10 @@ class ConvertAsked(Asked):
     instance: Word | None = Field(default=None, description="the instance to ask; the first that can when left out")
 
 
-class TokenAsked(Asked):
+class TokenAsked(KeyFields):
     """A token to make."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="also the owner of what it submits")
+    name: OwnerName = Field(description="also the owner of what it submits, where `owner` is left out")
     role: Role
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from corral.errors import Kind
-from corral.requests import BatchFields, PriorityWord, TaskFields
+from corral.requests import BatchFields, KeyFields, PriorityWord, TaskFields
 from corral.scheduling.deadlines import Verdict
 from corral.scheduling.values import Gate
 from corral.server.auth import Role
@@ -345,7 +345,7 @@ class Queues(Answer):
     items: list[QueueOut]
 
 
-class TokenOut(Answer):
+class TokenOut(KeyFields, Answer):
     """A token, without its secret."""
 
     name: str
@@ -366,6 +366,7 @@ class TokenCreated(Answer):
 
     name: str
     role: Role
+    owner: str
     token: str
 
 

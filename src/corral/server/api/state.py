@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Header, Request
@@ -13,6 +13,7 @@ from corral.server.api.changes import Changes
 from corral.server.api.streams import HEARTBEAT_S, OpenStreams
 from corral.server.auth import Caller, NotAuthenticatedError, Role, authenticate, require
 from corral.server.connections import CONNECTION, Connection, OwnerConnectionsError
+from corral.server.keys.failures import FailedKeysError
 from corral.server.metrics import Metrics
 from corral.server.services import Services
 from corral.tasks.store.intake import Intake
@@ -53,12 +54,12 @@ async def api_of(request: Request) -> ApiState:  # not for waiting: FastAPI give
 async def caller_of(request: Request, api: Annotated[ApiState, Depends(api_of)]) -> Caller:
     """Return whom the request speaks for; it is looked up once for each request.
 
-    Raises: NotAuthenticatedError, OwnerConnectionsError.
+    Raises: FailedKeysError, NotAuthenticatedError, OwnerConnectionsError.
     """
     known: Caller | None = getattr(request.state, "caller", None)
     if known is not None:
         return known
-    caller = replace(await authenticate_request(request, api), origin=request.client.host if request.client else None)
+    caller = await authenticate_request(request, api)
     connection: Connection | None = request.scope.get(CONNECTION)
     if connection is not None:  # a test can serve the application otherwise
         connection.count_for(caller.owner, api.services.cluster.server.connections_per_owner)
@@ -67,10 +68,14 @@ async def caller_of(request: Request, api: Annotated[ApiState, Depends(api_of)])
 
 
 async def authenticate_request(request: Request, api: ApiState) -> Caller:
-    """Return whom the request speaks for now. Raises: NotAuthenticatedError."""
+    """Return whom the request speaks for now. Raises: FailedKeysError, NotAuthenticatedError."""
     services = api.services
     return await authenticate(
-        request.headers, pool=services.pool, local_token=services.local_token, loopback=services.trusts_loopback
+        request.headers,
+        keys=services.keys,
+        local_token=services.local_token,
+        loopback=services.trusts_loopback,
+        origin=request.client.host if request.client else None,
     )
 
 
@@ -91,7 +96,7 @@ async def _admin(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
 async def _visitor(request: Request, api: Annotated[ApiState, Depends(api_of)]) -> Caller | None:
     try:
         return await caller_of(request, api)
-    except (NotAuthenticatedError, OwnerConnectionsError):
+    except (FailedKeysError, NotAuthenticatedError, OwnerConnectionsError):
         return None
 
 

@@ -30,7 +30,7 @@ from corral.server.api.accepting import (
     make_spec,
     merge,
     prepare,
-    require_engines,
+    require_rights,
 )
 from corral.server.api.errors import describe_invalid
 from corral.server.api.instances import require_instances
@@ -72,11 +72,16 @@ async def accept_uploaded(api: ApiState, caller: Caller, asked: UploadedBatchAsk
 
     Raises: as `corral.server.api.accepting.accept`; UploadMissingError, ArtifactMissingError, ArtifactDamagedError.
     """
-    cluster = api.services.cluster
     batch = select(asked, BatchFields)
     outline = Submission(owner=caller.owner, batch=batch, tasks=(), idempotency_key=key, digest=_compute_digest(asked))
     if key is not None and await is_key_known(api.services.pool, outline):
         return await api.intake.submit_in_steps(outline, _list_nothing)
+    with api.services.keys.enter(caller.key, caller.limits):
+        return await _store(api, caller, asked, outline)
+
+
+async def _store(api: ApiState, caller: Caller, asked: UploadedBatchAsked, outline: Submission) -> Accepted:
+    cluster = api.services.cluster
     digests = [Sha256(digest) for digest in asked.tasks_in]
     await require_uploads(api.services.pool, caller.owner, digests)
     async with api.uploaded_batches:
@@ -84,7 +89,7 @@ async def accept_uploaded(api: ApiState, caller: Caller, asked: UploadedBatchAsk
         rules = make_rules(api, list_nodes(api))
         outlines = await _outline(paths, asked.defaults, rules, cluster)
         outline = replace(outline, tasks=tuple(outlines.tasks))
-        require_engines(caller, outline)
+        require_rights(caller, outline)
         outline = await asyncio.to_thread(_prepare, outline, outlines, rules.without_engines(), cluster)
         await require_instances(api.services, outline, outlines.wanted)
         return await api.intake.submit_in_steps(outline, lambda: _read_again(paths, asked.defaults, cluster))

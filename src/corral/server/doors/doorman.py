@@ -9,21 +9,26 @@ from corral.server.services import Services
 
 
 class TokenDoorman:
-    """Takes `Authorization: Bearer`, and trusts loopback as the API does."""
+    """Takes `Authorization: Bearer` and `x-api-key`, and trusts loopback as the API does."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     async def admit(self, scope: Scope) -> Visitor:
-        """Return whom a request speaks for. Raises: NotAuthenticatedError."""
+        """Return whom a request speaks for. Raises: FailedKeysError, NotAuthenticatedError."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        services = self._services
+        services, client = self._services, scope.get("client")
         caller = await authenticate(
-            headers, pool=services.pool, local_token=services.local_token, loopback=services.trusts_loopback
+            headers,
+            keys=services.keys,
+            local_token=services.local_token,
+            loopback=services.trusts_loopback,
+            origin=client[0] if client else None,
         )
         return Visitor(
             owner=caller.owner,
             can_submit=caller.role.includes(Role.SUBMITTER),
             is_admin=caller.role.includes(Role.ADMIN),
-            key=None if "authorization" not in headers else caller.owner,
+            key=caller.key,
+            limits=caller.limits,
         )

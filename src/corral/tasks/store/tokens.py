@@ -1,23 +1,29 @@
-"""Tokens in PostgreSQL. Only a SHA-256 of the secret is kept: 256 random bits need no slow hash."""
+"""Tokens, the keys of clients, in PostgreSQL. Only a SHA-256 of the secret is kept: 256 random bits need no slow hash.
+
+A server that keeps them in memory listens to `KEYS_CHANNEL`: it is notified by the transaction that changes one.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import ClassVar
 
 from corral.errors import CorralError, Kind
+from corral.requests import KeyFields
 from corral.tasks.store.audit import Act, append_act
+from corral.tasks.store.columns import get_column_values, list_columns, read_fields
 from corral.tasks.store.pool import Pool, Queries, Row
 
+KEYS_CHANNEL = "corral_keys"
+"""Where listeners are notified that a token was made or revoked."""
 PREFIX = "corral_"
 """Lets secret scanners and people recognise a leaked secret."""
 _SECRET_BYTES = 32
-_USE_NOTED_EVERY = timedelta(minutes=1)
-"""A write per request would cost a durable commit each."""
+_COLUMNS = list_columns(KeyFields)
 
 
 class TokenMissingError(CorralError):
@@ -41,9 +47,17 @@ class Token:
     id: int
     name: str
     role: str
+    owner: str
+    fields: KeyFields
+    """Its limits; `owner` is set."""
     created_at: datetime
     last_used_at: datetime | None
+    """Noted a few seconds after the use."""
     revoked_at: datetime | None
+
+    def has_expired(self, now: datetime) -> bool:
+        """Whether its time is over."""
+        return self.fields.expires_at is not None and now >= self.fields.expires_at
 
 
 def make_secret() -> str:
@@ -51,32 +65,36 @@ def make_secret() -> str:
     return PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
 
 
-async def create_token(pool: Pool, *, name: str, role: str, act: Act | None = None) -> tuple[Token, str]:
+async def create_token(
+    pool: Pool, *, name: str, role: str, fields: KeyFields | None = None, act: Act | None = None
+) -> tuple[Token, str]:
     """Store a new token and return it with its secret, which is not kept. A revoked token's name is free again.
 
-    `act` goes into the audit log, as that of `revoke_token`. Raises: TokenExistsError.
+    Without `fields` it has no limits, and its name is its owner. `act` goes into the audit log, as that of
+    `revoke_token`. Raises: TokenExistsError.
     """
     secret = make_secret()
+    given = fields or KeyFields()
+    values = get_column_values(given.model_copy(update={"owner": given.owner or name}), KeyFields)
     async with pool.acquire() as connection, connection.transaction():
-        row = await connection.fetchrow(
-            """
-            insert into tokens (name, role, hash) values ($1, $2, $3)
-            on conflict (name) do update
-              set role = excluded.role, hash = excluded.hash, created_at = now(), last_used_at = null, revoked_at = null
-              where tokens.revoked_at is not null
-            returning *
-            """,
-            name,
-            role,
-            _hash(secret),
-        )
+        row = await connection.fetchrow(_CREATE, name, role, hash_secret(secret), *values)
         if row is None:
             raise TokenExistsError(
                 f"a token {name!r} exists", hint=f"choose another name, or run `corral tokens revoke {name}`"
             )
-        if act is not None:
-            await append_act(connection, act)
+        await _notify(connection, act)
     return _read_token(row), secret
+
+
+_CREATE = f"""
+insert into tokens (name, role, hash, {", ".join(_COLUMNS)})
+values ({", ".join(f"${place}" for place in range(1, 4 + len(_COLUMNS)))})
+on conflict (name) do update
+  set role = excluded.role, hash = excluded.hash, created_at = now(), last_used_at = null, revoked_at = null,
+      {", ".join(f"{column} = excluded.{column}" for column in _COLUMNS)}
+  where tokens.revoked_at is not null
+returning *
+"""
 
 
 async def list_tokens(pool: Queries) -> tuple[Token, ...]:
@@ -93,25 +111,42 @@ async def revoke_token(pool: Pool, name: str, *, act: Act | None = None) -> Toke
         if row is None:
             hint = "`corral tokens list` shows those that there are"
             raise TokenMissingError(f"there is no token {name!r}", hint=hint)
-        if act is not None:
-            await append_act(connection, act)
+        await _notify(connection, act)
     return _read_token(row)
 
 
-async def find_token(pool: Pool, secret: str, *, now: datetime | None = None) -> Token | None:
-    """Return the token of a secret and note its use; None when it is unknown or revoked."""
-    digest = _hash(secret)
+async def _notify(connection: Queries, act: Act | None) -> None:
+    if act is not None:
+        await append_act(connection, act)
+    await connection.execute("select pg_notify($1, '')", KEYS_CHANNEL)
+
+
+async def list_keys(pool: Queries) -> dict[bytes, Token]:
+    """Return every token that was not revoked, by the hash of its secret."""
+    rows = await pool.fetch("select * from tokens where revoked_at is null")
+    return {row["hash"]: _read_token(row) for row in rows}
+
+
+async def find_key(pool: Queries, digest: bytes) -> Token | None:
+    """Return the token with this hash of its secret; None when it is unknown or revoked."""
     row = await pool.fetchrow("select * from tokens where hash = $1 and revoked_at is null", digest)
-    if row is None or not hmac.compare_digest(row["hash"], digest):
-        return None
-    token = _read_token(row)
-    instant = now or datetime.now(UTC)
-    if token.last_used_at is None or instant - token.last_used_at >= _USE_NOTED_EVERY:
-        await pool.execute("update tokens set last_used_at = $2 where id = $1", token.id, instant)
-    return token
+    return None if row is None else _read_token(row)
 
 
-def _hash(secret: str) -> bytes:
+async def note_uses(pool: Queries, uses: Mapping[int, datetime]) -> None:
+    """Note when tokens were used last, by their ids; a later use that is noted already stays."""
+    await pool.execute(
+        """
+        update tokens t set last_used_at = greatest(t.last_used_at, used.at)
+        from unnest($1::bigint[], $2::timestamptz[]) as used(id, at) where t.id = used.id
+        """,
+        [*uses],
+        [*uses.values()],
+    )
+
+
+def hash_secret(secret: str) -> bytes:
+    """Return what is kept of a secret."""
     return hashlib.sha256(secret.encode(errors="surrogateescape")).digest()
 
 
@@ -120,6 +155,8 @@ def _read_token(row: Row) -> Token:
         id=row["id"],
         name=row["name"],
         role=row["role"],
+        owner=row["owner"],
+        fields=KeyFields.model_construct(**read_fields(row, KeyFields)),
         created_at=row["created_at"],
         last_used_at=row["last_used_at"],
         revoked_at=row["revoked_at"],

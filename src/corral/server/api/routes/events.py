@@ -14,6 +14,7 @@ from corral.server.api.routing import make_router
 from corral.server.api.state import Here, Viewer, authenticate_request
 from corral.server.api.streams import EventStream, Sources
 from corral.server.auth import NotAuthenticatedError
+from corral.server.keys.failures import FailedKeysError
 from corral.tasks.store import reading, story
 
 router = make_router("events", prefix="/corral/v1/events")
@@ -51,7 +52,7 @@ async def follow_events(
     async def is_allowed() -> bool:
         try:
             await authenticate_request(request, api)
-        except NotAuthenticatedError:
+        except (FailedKeysError, NotAuthenticatedError):
             return False
         return True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from corral.errors import CorralError, Kind
+from corral.requests import KeyFields, get_values, request_of, select
 from corral.server.api.auditing import describe_act
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
@@ -32,11 +33,14 @@ class ReservedNameError(CorralError):
 )
 async def create(asked: TokenAsked, api: Here, caller: Admin) -> TokenCreated:
     """Make a token. Its secret is in this answer and nowhere else."""
-    if asked.name == LOCAL_OWNER:
+    if LOCAL_OWNER in (asked.name, asked.owner):
         raise ReservedNameError(f"{LOCAL_OWNER!r} owns what is submitted without a token", hint="choose another name")
-    act = describe_act(caller, Action.TOKEN_CREATED, asked.name, role=asked.role.value)
-    token, secret = await create_token(api.services.pool, name=asked.name, role=asked.role.value, act=act)
-    return TokenCreated(name=token.name, role=asked.role, token=secret)
+    limits = select(asked, KeyFields)
+    act = describe_act(caller, Action.TOKEN_CREATED, asked.name, role=asked.role.value, **request_of(asked, KeyFields))
+    token, secret = await create_token(
+        api.services.pool, name=asked.name, role=asked.role.value, fields=limits, act=act
+    )
+    return TokenCreated(name=token.name, role=asked.role, owner=token.owner, token=secret)
 
 
 @router.get("", summary="List tokens", responses=declare_refusals(), name="list_tokens")
@@ -49,11 +53,13 @@ async def list_all(api: Here, caller: Admin) -> Tokens:
 async def revoke(name: Word, api: Here, caller: Admin) -> TokenOut:
     """Refuse a token from now on."""
     token = await revoke_token(api.services.pool, name, act=describe_act(caller, Action.TOKEN_REVOKED, name))
+    api.services.keys.ring.forget(token)
     return _describe_token(token)
 
 
 def _describe_token(token: Token) -> TokenOut:
-    return TokenOut(
+    return TokenOut.model_construct(
+        **get_values(token.fields, KeyFields),
         name=token.name,
         role=Role(token.role),
         created_at=token.created_at,
