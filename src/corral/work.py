@@ -312,6 +312,15 @@ class CanUnload(Protocol):
 
 
 @runtime_checkable
+class HasLanes(Protocol):
+    """An engine of servers of which some say how many requests they do at once."""
+
+    async def count_lanes(self) -> int | None:
+        """Return how many; None where the server does not say, or does not run now. Raises: EngineError."""
+        ...
+
+
+@runtime_checkable
 class StartsServer(Protocol):
     """An engine whose server is started by the work that needs it."""
 

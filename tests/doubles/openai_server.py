@@ -75,6 +75,8 @@ class OpenAiDouble:
     faults: OpenAiFaults = field(default_factory=OpenAiFaults)
     bodies: list[Json] = field(default_factory=list[Json])
     """Of each request that computes; of a form, its fields as pairs, and the content of its files."""
+    asked: list[str] = field(default_factory=list[str])
+    """The path of every request."""
     unloaded: list[str] = field(default_factory=list[str])
     writing: int = 0
     port: int = 0
@@ -137,6 +139,7 @@ class OpenAiDouble:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:  # Any: aiohttp's handler
+        self.asked.append(request.path)
         if self.token is not None and request.headers.get("Authorization") != f"Bearer {self.token}":
             return web.json_response({"detail": "Invalid API key"}, status=403)
         if request.path in self.faults.missing:

@@ -38,7 +38,7 @@ async def url(request: pytest.FixtureRequest, models: Store, tmp_path: Path) -> 
         name="llama-server",
         command=lambda port: (
             *BUILTIN.command,
-            *list_arguments(loading, options, name="small", lanes=1, gpu=False, threads=1, port=port),
+            *list_arguments(loading, options, name="small", lanes=2, gpu=False, threads=1, port=port),
         ),
         environment=lambda _port: make_environment({**os.environ, MARK: make_mark(tmp_path)}, key=KEY),
         health_path="/health",
@@ -80,7 +80,7 @@ async def test_a_question_is_answered_with_counts_and_speed(
 async def test_the_model_is_listed_in_memory_with_its_size_and_context(engine: OpenAi, models: Store) -> None:
     (model,) = await engine.list_models()
 
-    assert model.name == str(models.path(LLAMA))
+    assert model.name == "small"
     assert model.parameters == "135M"
     assert model.size is not None
     assert 0 < model.size < models.path(LLAMA).stat().st_size
@@ -142,3 +142,7 @@ async def test_cancelling_ends_the_writing_on_the_server(
 async def _is_computing(session: aiohttp.ClientSession, url: str) -> bool:
     async with session.get(f"{url}/slots") as answer:
         return any(slot["is_processing"] for slot in await answer.json())
+
+
+async def test_a_llama_server_says_its_lanes(engine: OpenAi) -> None:
+    assert await engine.count_lanes() == 2

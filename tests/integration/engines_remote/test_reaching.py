@@ -75,3 +75,14 @@ async def test_several_attempts_share_a_server_and_a_cancel_stops_its_own_alone(
         await engine.close()
 
     assert [produced.values["text"].split() for produced in (first, third)] == [["number", "0"], ["number", "2"]]
+
+
+async def test_a_server_that_does_not_say_its_lanes_is_asked_once() -> None:
+    async with OpenAiDouble() as server:
+        engine = OpenAi(server.url)
+
+        first, again = await engine.count_lanes(), await engine.count_lanes()
+        await engine.close()
+
+    assert (first, again) == (None, None)
+    assert server.asked.count("/props") == 1

@@ -28,6 +28,7 @@ from corral.engines.openai.audio import hear, speak
 from corral.engines.openai.drawing import draw
 from corral.engines.openai.errors import CallMissingError, translate_event, translate_refusal
 from corral.engines.openai.inputs import OpenAiInputs, OpenAiOptions
+from corral.engines.openai.lanes import SaidLanes
 from corral.engines.openai.models import LIST, ServedModels
 from corral.engines.openai.requests import PATHS, make_embedding_request, make_writing_request
 from corral.engines.outputs import write_answer
@@ -76,6 +77,7 @@ class OpenAi:
         base = url.rstrip("/").removesuffix("/v1")
         self._client = ServerClient(base, _MANNERS, timings=timings, headers=credentials.make_headers, session=session)
         self._models = ServedModels(self._client)
+        self._lanes = SaidLanes(self._client)
 
     @property
     def name(self) -> str:
@@ -137,6 +139,10 @@ class OpenAi:
     async def can_unload(self) -> bool:
         """Whether the server says that it can unload a model."""
         return await self._models.can_unload()
+
+    async def count_lanes(self) -> int | None:
+        """Return how many requests the server does at once, where it says so."""
+        return await self._lanes.count()
 
     async def list_models(self) -> tuple[HostedModel, ...]:
         """List what the server has, by name."""

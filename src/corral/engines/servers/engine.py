@@ -32,6 +32,7 @@ from corral.work import (
     EngineError,
     EngineUnavailableError,
     HasEndpoint,
+    HasLanes,
     HostedModel,
     KeepsJobs,
     ListsModels,
@@ -228,6 +229,11 @@ class InstanceServer:
         return tuple(replace(resident, memory=memory) for resident in held) or (
             Resident(model=self.title, memory=memory),
         )
+
+    async def count_lanes(self) -> int | None:
+        """Return how many requests the running server does at once, where it says so. Raises: EngineError."""
+        adapter = self.find_adapter()
+        return await adapter.count_lanes() if isinstance(adapter, HasLanes) else None
 
     async def check(self) -> None:
         """Return when the server works, or could be started. Raises: EngineUnavailableError."""
