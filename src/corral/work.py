@@ -422,6 +422,10 @@ class HoldBook(Protocol):
         """Return once the hold has ended."""
         ...
 
+    def is_lent(self, task: int) -> bool:
+        """Whether the devices of a task were handed over and not given back."""
+        ...
+
     def ask_back(self, task: int, because: HoldEnd) -> None:
         """Ask the holder to stop: the hold ends a little later."""
         ...

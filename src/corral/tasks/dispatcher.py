@@ -443,7 +443,7 @@ class Dispatcher:
                 self._picture.jobs.settle(life.id, None)
         for task, effect in done.applied.effects:
             if isinstance(effect, StopAttempt):
-                self._picture.stop(task, StopReason.CANCELLED)
+                self._picture.cancel(task)
         ready = [id for id, life in done.applied.lives.items() if life.can_start_in_time]
         if ready:
             await self._reconciler.read(ready)

@@ -75,6 +75,10 @@ class StoredHoldBook:
         finally:
             del self._waiting[task]
 
+    def is_lent(self, task: int) -> bool:
+        """Whether the devices of a task were handed over here and not given back."""
+        return task in self._waiting
+
     def ask_back(self, task: int, because: HoldEnd) -> None:
         """Ask the holder to stop; it has the grace to do so."""
         self._asked_back[task] = because

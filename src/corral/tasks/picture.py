@@ -208,10 +208,10 @@ class Picture:
         del self.attempts[attempt.id]
         del self._by_task[attempt.task.id]
 
-    def stop(self, task: int, reason: StopReason) -> None:
-        """Stop the attempt at a task, if one runs here."""
+    def cancel(self, task: int) -> None:
+        """Stop the attempt at a cancelled task, if one runs here."""
         if attempt := self._by_task.get(task):
-            attempt.stop.set(reason)
+            attempt.cancel()
 
     def release_lent(self) -> None:
         """Stop the attempts whose work does not end with this server."""

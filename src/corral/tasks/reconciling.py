@@ -17,7 +17,6 @@ import structlog
 from corral.errors import Problem
 from corral.scheduling.judgement import Judgement
 from corral.scheduling.values import Gate
-from corral.tasks.attempt_run import StopReason
 from corral.tasks.deadlines import DeadlineKeeper
 from corral.tasks.lifecycle import AttemptLost, GivenUp, StartTimeReached
 from corral.tasks.picture import Picture
@@ -128,7 +127,7 @@ class Reconciler:
         running = self._picture.running_tasks
         if running:
             for task in await list_cancelled(self._pool, running):
-                self._picture.stop(task, StopReason.CANCELLED)
+                self._picture.cancel(task)
 
     async def _read_log(self) -> None:
         """Read one page of the story; free slots do not wait for the next one."""
@@ -150,7 +149,7 @@ class Reconciler:
                 self._picture.ready.drop(event.task)
                 if not self._picture.runs(event.task):
                     self._picture.jobs.settle(event.task, None)
-                self._picture.stop(event.task, StopReason.CANCELLED)
+                self._picture.cancel(event.task)
         if any(event.kind == "gate_changed" for event in events):
             await self._read_gates()
         await self.read([event.task for event in events if event.kind == "submitted" and event.task is not None])

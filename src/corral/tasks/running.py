@@ -43,6 +43,8 @@ class Attempt:
     started_at: float = 0.0
     batch: int | None = None
     stop: StopSignal = field(default_factory=StopSignal)
+    is_cancelled: bool = False
+    """Whether it ends as cancelled, once the program that has its devices has given them back."""
 
     @property
     def place(self) -> PlaceState:
@@ -53,6 +55,15 @@ class Attempt:
     def goes_on_elsewhere(self) -> bool:
         """Whether its work does not end with this server."""
         return isinstance(self.place.engine(self.task.engine), LendsDevices)
+
+    def cancel(self) -> None:
+        """Stop it because its task was cancelled; a program that has its devices is asked to give them back first."""
+        engine = self.place.engine(self.task.engine)
+        if isinstance(engine, LendsDevices) and engine.book.is_lent(self.task.id):
+            self.is_cancelled = True
+            engine.book.ask_back(self.task.id, HoldEnd.RELEASED)
+        else:
+            self.stop.set(StopReason.CANCELLED)
 
     def close(self) -> None:
         """Stop it because hours are over: its task is queued again, and a program is asked to stop."""
@@ -103,6 +114,8 @@ class Attempt:
                 event = AttemptFailed(self.id, FailureScope.SLOT, random.random(), cut_off=True)
                 return TaskChange(task=self.task.id, event=event, error=self.stop.problem)
             case StopReason.CANCELLED:
+                return TaskChange(task=self.task.id, event=Stopped(self.id))
+            case None if self.is_cancelled:
                 return TaskChange(task=self.task.id, event=Stopped(self.id))
             case None:
                 return self._describe_outcome(ended, others=others)

@@ -145,6 +145,24 @@ async def test_killed_server_disturbs_no_program_and_gives_its_device_to_nobody_
     assert ended["state"] == "succeeded"
 
 
+async def test_program_whose_task_is_cancelled_is_ended_before_another_has_its_device(
+    client: PatientClient, folder: Path
+) -> None:
+    slow = "trap 'sleep 1; exit 5' TERM; echo ready; while :; do sleep 0.1; done"
+    first = await type_hold(folder / "data", "--", "flock", str(folder / "card"), "sh", "-c", slow)
+    assert await first.read_line() == "ready"
+    alone = f"flock --nonblock {folder}/card echo alone || echo together"
+    second = await type_hold(folder / "data", "--", "sh", "-c", alone)
+    (hold, _) = await list_until(client, 2)
+
+    await client.post(f"/corral/v1/tasks/{hold['id']}/cancel", {}, key="cancel")
+
+    assert await second.read_line() == "alone"
+    assert (await client.get(f"/corral/v1/tasks/{hold['id']}"))["state"] == "cancelled"
+    await first.end()
+    await second.end()
+
+
 async def test_program_whose_device_is_taken_back_is_ended_before_another_has_it(
     client: PatientClient, folder: Path
 ) -> None:
