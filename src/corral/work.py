@@ -321,6 +321,18 @@ class HasLanes(Protocol):
 
 
 @runtime_checkable
+class MeasuresOverlap(Protocol):
+    """An engine whose servers do not say how many requests they do at once, and show it."""
+
+    async def overlaps(self) -> bool | None:
+        """Whether the server answers two requests at once, by two requests; None where that cannot be seen now.
+
+        Nothing is loaded for it. Raises: EngineError.
+        """
+        ...
+
+
+@runtime_checkable
 class StartsServer(Protocol):
     """An engine whose server is started by the work that needs it."""
 
@@ -336,6 +348,10 @@ class StartsServer(Protocol):
     def take_waited(self, attempt: UUID) -> float:
         """Return the seconds that an attempt waited for a start, and forget them; 0 where the server ran."""
         ...
+
+
+PASSED_ON = "Corral-Passed-On"
+"""The header of every request of a Corral to a server: another Corral then passes it on to no third."""
 
 
 class Dialect(Enum):
@@ -359,6 +375,11 @@ class Endpoint:
     """To be sent with every request; they can hold a key."""
     model: str | None = None
     """The server's own word for the model; None where it takes any."""
+    is_corral: bool = False
+    """Whether it is another Corral, which is not asked for what came from a Corral already (`PASSED_ON`)."""
+    choose_context: Callable[[int | None], int | None] = field(default=lambda asked: asked, repr=False, compare=False)
+    """Takes the context that a request asks for, in tokens, None for none, and returns the one that it is sent with, so
+    that the server does not load the model anew for it where that can be avoided. Raises: TaskInvalidError."""
 
 
 @runtime_checkable

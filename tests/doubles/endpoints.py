@@ -27,6 +27,7 @@ class ServedEngine:
     url: str
     dialects: frozenset[Dialect] = frozenset({Dialect.OPENAI})
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    is_corral: bool = False
     error: EngineError | None = None
     """Raised instead of lending it."""
     lent: int = 0
@@ -42,7 +43,13 @@ class ServedEngine:
             raise self.error
         self.lent += 1
         try:
-            yield Endpoint(url=self.url, dialects=self.dialects, headers=self.headers, model=model)
+            yield Endpoint(
+                url=self.url,
+                dialects=self.dialects,
+                headers=self.headers,
+                model=model,
+                is_corral=self.is_corral,
+            )
         finally:
             self.lent -= 1
 

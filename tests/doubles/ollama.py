@@ -4,7 +4,8 @@ Stands for: an Ollama server as `corral.engines.ollama` uses it. Text is the pro
 `num_predict`; an embedding is four numbers that follow from the text. A model loads on its first request and stays
 until it is unloaded with `keep_alive` 0.
 
-Checked against: Ollama 0.17.4, by its source (`api/types.go`, `server/routes.go`, `server/sched.go`) and by running
+Checked against: Ollama 0.32.15, built from its source, by two requests to servers with `OLLAMA_NUM_PARALLEL` 1 and 2;
+and Ollama 0.17.4, by its source (`api/types.go`, `server/routes.go`, `server/sched.go`) and by running
 `tests/contracts/test_ollama_contract.py` on a server built from it. Headers come with the first line, so a server that
 loads or reads is silent; a prompt is read to its end even when the client is gone; what is longer than the context is
 cut unless `truncate` is false; a wrong option type is a 500, an unknown option is ignored; images to a model for text
@@ -25,7 +26,7 @@ import math
 import re
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,10 @@ class OllamaFaults:
 class OllamaDouble:
     """A server on loopback; `async with OllamaDouble() as ollama:` starts it."""
 
-    def __init__(self, *, port: int = 0, version: str = "0.17.4", seconds_per_token: float = 0) -> None:
+    def __init__(
+        self, *, port: int = 0, version: str = "0.17.4", seconds_per_token: float = 0, parallel: int | None = None
+    ) -> None:
+        """`parallel` is how many answers are written at once, as `OLLAMA_NUM_PARALLEL`; None sets no bound."""
         self.port = port
         self.version = version
         self.faults = OllamaFaults()
@@ -106,6 +110,7 @@ class OllamaDouble:
         self.writing = 0
         """Requests that are being answered now."""
         self._seconds_per_token = seconds_per_token
+        self._lanes = nullcontext() if parallel is None else asyncio.Semaphore(parallel)
         self._held = self._held_reading = False
         self._changed = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -287,16 +292,17 @@ class OllamaDouble:
         context = body.get("options", {}).get("num_ctx", DEFAULT_CONTEXT)
         if len(words) > context and body.get("truncate") is False:
             return _fail(400, TOO_LONG)
-        await self._read()
-        if body.get("stream") is False:
-            return web.json_response(_whole(body, words[-context:], chat=chat))
-        self.writing += 1
-        await self._notify()
-        try:
-            return await self._stream(request, body, words[-context:], chat=chat)
-        finally:
-            self.writing -= 1
-            asyncio.get_running_loop().create_task(self._notify())
+        async with self._lanes:
+            await self._read()
+            if body.get("stream") is False:
+                return web.json_response(_whole(body, words[-context:], chat=chat))
+            self.writing += 1
+            await self._notify()
+            try:
+                return await self._stream(request, body, words[-context:], chat=chat)
+            finally:
+                self.writing -= 1
+                asyncio.get_running_loop().create_task(self._notify())
 
     async def _read(self) -> None:
         """Read the prompt, which goes on when the client leaves."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping
+from types import MappingProxyType
 from urllib.parse import unquote, urlsplit
 
 from corral.engines.narrowing import strip_credentials
-from corral.work import Dialect, Endpoint
+from corral.work import PASSED_ON, Dialect, Endpoint
+
+PASSED_ON_HEADERS: Mapping[str, str] = MappingProxyType({PASSED_ON: "1"})
+"""Go with every request of Corral's own, too."""
 
 
 def make_endpoint(url: str, headers: Mapping[str, str], *dialects: Dialect, model: str | None = None) -> Endpoint:
@@ -18,5 +22,8 @@ def make_endpoint(url: str, headers: Mapping[str, str], *dialects: Dialect, mode
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         own["Authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
     return Endpoint(
-        url=strip_credentials(url).rstrip("/"), headers={**own, **headers}, dialects=frozenset(dialects), model=model
+        url=strip_credentials(url).rstrip("/"),
+        headers={**own, **headers, **PASSED_ON_HEADERS},
+        dialects=frozenset(dialects),
+        model=model,
     )

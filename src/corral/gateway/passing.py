@@ -22,6 +22,7 @@ from corral.gateway.asgi import ClientGoneError, Exchange
 from corral.gateway.breakers import Breakers
 from corral.gateway.catalogue import Catalogue, Offer
 from corral.gateway.doors import Visitor
+from corral.gateway.thirds import ThirdCorralError, check_third
 from corral.gateway.upstream import (
     STALL_S,
     Answer,
@@ -286,7 +287,12 @@ class _Passage:
             if not isinstance(turn.engine, HasEndpoint):
                 raise CallMissingError(f"the engine {turn.engine.name!r} cannot be asked by others")
             async with turn.engine.reach(turn.choice.model, notes.say if notes else _ignore) as endpoint:
+                check_third(self._exchange.headers, endpoint)
                 await self._ask(turn, endpoint, notes)
+        except ThirdCorralError as error:  # nothing is wrong with the slot
+            self._failure = error
+            self._failed.add(turn.slot)
+            return False
         except (UpstreamError, UpstreamRefusedError, EngineError, SlotFailedError, CallMissingError) as error:
             if _is_of_request(error):
                 raise

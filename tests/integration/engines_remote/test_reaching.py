@@ -11,9 +11,11 @@ import pytest
 from corral.engine_kinds import ENGINES
 from corral.engines.building import build_remote
 from corral.engines.credentials import Credentials, SecretMissingError
+from corral.engines.ollama.engine import Ollama
 from corral.engines.openai.engine import OpenAi
 from corral.engines.reaching import make_endpoint
-from corral.work import Dialect, HasEndpoint
+from corral.work import PASSED_ON, Dialect, HasEndpoint
+from doubles.comfyui import ComfyDouble
 from doubles.local_engines import a_work
 from doubles.ollama import OllamaDouble
 from doubles.openai_server import OpenAiDouble
@@ -54,7 +56,7 @@ def test_a_password_in_an_address_becomes_a_header() -> None:
     endpoint = make_endpoint("http://ada:p%40ss@desk:1234/ollama/", {}, Dialect.OLLAMA)
 
     assert endpoint.url == "http://desk:1234/ollama"
-    assert endpoint.headers == {"Authorization": "Basic YWRhOnBAc3M="}
+    assert endpoint.headers["Authorization"] == "Basic YWRhOnBAc3M="
 
 
 async def test_several_attempts_share_a_server_and_a_cancel_stops_its_own_alone(tmp_path: Path) -> None:
@@ -86,3 +88,47 @@ async def test_a_server_that_does_not_say_its_lanes_is_asked_once() -> None:
 
     assert (first, again) == (None, None)
     assert server.asked.count("/props") == 1
+
+
+async def test_a_guest_of_ollama_gets_the_context_that_is_in_memory(tmp_path: Path) -> None:
+    async with OllamaDouble() as ollama:
+        engine = build_remote("ollama", url=ollama.url, options={})
+        assert isinstance(engine, HasEndpoint)
+        asked = {"prompt": "a fox", "options": {"num_ctx": 6144}}
+        await engine.run(a_work("ollama", tmp_path, model="smol", **asked), KeptReports())
+        await engine.run(a_work("ollama", tmp_path, model="smol", prompt="a heron"), KeptReports())
+
+        async with engine.reach("smol", lambda _: None) as endpoint:
+            assert (endpoint.choose_context(None), endpoint.choose_context(2048)) == (6144, 6144)
+        await engine.close()
+
+    assert ollama.loads == [("smol:latest", 6144)]
+
+
+@pytest.mark.parametrize(("parallel", "overlaps"), [(1, False), (2, True)])
+async def test_two_requests_at_once_show_whether_an_ollama_server_has_lanes(parallel: int, overlaps: bool) -> None:
+    async with OllamaDouble(parallel=parallel, seconds_per_token=0.005) as ollama:
+        engine = Ollama(ollama.url)
+        unloaded = await engine.overlaps()
+        ollama.loaded["nomic-embed-text:latest"] = 2048
+        only_embeds = await engine.overlaps()
+        ollama.loaded["smol:latest"] = 2048
+
+        measured = await engine.overlaps()
+        await engine.close()
+
+    assert (unloaded, only_embeds, measured) == (None, None, overlaps)
+    assert ollama.loads == []
+
+
+async def test_requests_to_instances_say_that_they_come_from_a_corral(tmp_path: Path) -> None:
+    async with OllamaDouble() as ollama, ComfyDouble() as comfy:
+        for name, url in (("ollama", ollama.url), ("comfyui", comfy.url)):
+            engine = build_remote(name, url=url, options={})
+            assert isinstance(engine, HasEndpoint)
+            await engine.check()
+            async with engine.reach(None, lambda _: None) as endpoint:
+                assert endpoint.headers[PASSED_ON] == "1"
+            await engine.close()
+
+    assert {headers[PASSED_ON] for headers in ollama.headers} == {"1"}

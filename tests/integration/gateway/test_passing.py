@@ -354,3 +354,18 @@ async def test_place_of_a_slot_without_an_endpoint_is_said(gateway: Gateway) -> 
     status, answer = await gateway.chat()
     assert status == 404
     assert "does not speak OpenAI's protocol" in answer["error"]["message"]
+
+
+async def test_request_of_a_corral_goes_to_a_server_and_not_to_a_third_corral(gateway: Gateway) -> None:
+    gateway.desk.engines[FIRST] = ServedEngine("openai", gateway.first.url, is_corral=True)
+    passed = {"Corral-Passed-On": "1"}
+    body = {"model": "tiny", "messages": []}
+
+    _, of_corral, _ = await gateway.call("/v1/chat/completions", body, headers=passed)
+    _, of_person, _ = await gateway.call("/v1/chat/completions", body)
+    gateway.desk.engines[SECOND] = ServedEngine("openai", gateway.second.url, is_corral=True)
+    status, _, answer = await gateway.call("/v1/chat/completions", body, headers=passed)
+
+    assert (of_corral["x-corral-slot"], of_person["x-corral-slot"]) == (SECOND, FIRST)
+    assert (status, len(gateway.first.asked), len(gateway.second.asked)) == (404, 1, 1)
+    assert "comes from a Corral" in answer["error"]["message"]

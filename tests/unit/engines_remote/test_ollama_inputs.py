@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
+from corral.engines.http.errors import RequestRefusedError
 from corral.engines.inputs import check_inputs, check_options
+from corral.engines.ollama.contexts import choose_context
 from corral.engines.ollama.inputs import OllamaInputs, OllamaOptions
 from corral.engines.ollama.options import find_schema_problem, write_keep_alive
 from corral.engines.ollama.protocol import make_request_body
@@ -142,3 +144,26 @@ def test_seconds_are_sent_as_a_number(value: float | str | None, sent: float | s
 
 async def test_the_time_to_stay_of_the_cluster_file_is_sent_as_ollama_takes_it() -> None:
     assert (await body_of(PROMPT, keepAlive="-1"))["keep_alive"] == -1
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept", "loaded", "chosen"),
+    [
+        (None, None, None, None),
+        (4096, None, None, 4096),
+        (None, None, 8192, 8192),
+        (2048, None, 8192, 8192),
+        (16384, None, 8192, 16384),
+        (2048, 8192, 4096, 8192),
+        (None, 8192, None, 8192),
+    ],
+)
+def test_context_of_a_request_is_the_one_that_is_kept_or_in_memory_unless_more_is_asked_for(
+    asked: int | None, kept: int | None, loaded: int | None, chosen: int | None
+) -> None:
+    assert choose_context(asked, kept=kept, loaded=loaded) == chosen
+
+
+def test_more_context_than_is_kept_is_refused() -> None:
+    with pytest.raises(RequestRefusedError, match=r"9000 tokens is asked for, .* kept at 8192"):
+        choose_context(9000, kept=8192, loaded=None)

@@ -25,7 +25,7 @@ from corral.engines.comfyui.errors import (
 )
 from corral.engines.credentials import Credentials
 from corral.engines.narrowing import as_number, as_object, as_text, strip_credentials
-from corral.engines.reaching import make_endpoint
+from corral.engines.reaching import PASSED_ON_HEADERS, make_endpoint
 from corral.engines.unreachable import describe_failure
 from corral.errors import Problem
 from corral.units import format_bytes
@@ -108,7 +108,7 @@ class ComfyClient:
         self._closed = False
 
     def _make_headers(self) -> dict[str, str]:
-        return {**self._own_headers, **self._credentials.make_headers()}
+        return {**self._own_headers, **self._credentials.make_headers(), **PASSED_ON_HEADERS}
 
     def make_endpoint(self) -> Endpoint:
         """Return where others ask the instance. Raises: SecretMissingError."""

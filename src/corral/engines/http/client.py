@@ -35,7 +35,7 @@ from corral.engines.http.reading import (
     read_message,
 )
 from corral.engines.narrowing import as_object, as_text, strip_credentials
-from corral.engines.reaching import make_endpoint
+from corral.engines.reaching import PASSED_ON_HEADERS, make_endpoint
 from corral.engines.unreachable import describe_failure
 from corral.work import Dialect, Endpoint, EngineError, Json
 
@@ -256,7 +256,7 @@ class ServerClient:
             f"{self._base}{path}",
             json=None if callable(body) else body,
             data=body() if callable(body) else None,
-            headers=self._headers(),
+            headers={**self._headers(), **PASSED_ON_HEADERS},
             timeout=timeout,
             allow_redirects=False,  # a server does not choose where else Corral sends requests
         )

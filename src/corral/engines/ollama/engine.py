@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,11 +23,13 @@ from corral.engines.http.client import Manners, ServerClient, SessionFactory, Ti
 from corral.engines.http.errors import ModelMissingError, RequestRefusedError, ServerAnswerError
 from corral.engines.inputs import read_options
 from corral.engines.narrowing import as_list, as_number, as_object, as_text
+from corral.engines.ollama.contexts import choose_context
 from corral.engines.ollama.errors import ServerTooOldError, translate_refusal
 from corral.engines.ollama.held import HeldModels
 from corral.engines.ollama.inputs import OllamaInputs, OllamaOptions
 from corral.engines.ollama.names import complete_name
 from corral.engines.ollama.options import write_keep_alive
+from corral.engines.ollama.overlap import Overlap
 from corral.engines.ollama.protocol import PATHS, Answer, make_request_body, read_token_limit
 from corral.engines.ollama.pulling import pull
 from corral.engines.outputs import write_answer
@@ -87,7 +90,8 @@ class Ollama:
         inputs = read_request(OllamaInputs, self.name, work.inputs)
         if not work.model:
             raise RequestRefusedError("the task names no model", where="model", hint="write model: llama3.2")
-        body = await make_request_body(inputs, model=work.model, options=self._options, files=work.files)
+        loaded = self._held.find_context(work.model)
+        body = await make_request_body(inputs, model=work.model, options=self._options, files=work.files, loaded=loaded)
         try:
             if inputs.lists_images():
                 await self._require_vision(work.model, report)
@@ -106,9 +110,11 @@ class Ollama:
     ) -> AsyncGenerator[Endpoint]:
         """Lend the server, which loads models itself. Raises: EngineUnavailableError without a secret."""
         del note, devices  # nothing is started here
-        yield self._client.make_endpoint(
-            Dialect.OLLAMA, Dialect.OPENAI, model=None if model is None else complete_name(model)
-        )
+        name = None if model is None else complete_name(model)
+        endpoint = self._client.make_endpoint(Dialect.OLLAMA, Dialect.OPENAI, model=name)
+        loaded = None if name is None else self._held.find_context(name)
+        choose = partial(choose_context, kept=self._options.context_size, loaded=loaded)
+        yield replace(endpoint, choose_context=choose)
 
     async def resident(self) -> tuple[Resident, ...]:
         """Say which models are in memory, under all their full names (`llama3.2:latest`)."""
@@ -136,6 +142,10 @@ class Ollama:
         for name in await self._held.list_loaded():
             await self._unload(name)
         await self._wait_until_unloaded(lambda residents: not residents)
+
+    async def overlaps(self) -> bool | None:
+        """Whether the server answers two requests at once; None without a model in memory that writes."""
+        return await Overlap(self._client, self._held, self._options.keep_alive).measure()
 
     async def list_models(self) -> tuple[HostedModel, ...]:
         """List what the server has, by name."""

@@ -52,6 +52,12 @@ class HeldModels:
         self._client = client
         self._weights: dict[str, str] = {}
         """The weights file of each digest."""
+        self._contexts: dict[str, int] = {}
+        """Of each model that was in memory at the last look."""
+
+    def find_context(self, model: str) -> int | None:
+        """Return the context of a model that was in memory at the last look, in tokens; asks nothing."""
+        return self._contexts.get(complete_name(model))
 
     async def list_all(self) -> dict[str, dict[str, Json]]:
         """List every model on the server by its full name, as `/api/tags` describes it. Raises: EngineError."""
@@ -66,6 +72,8 @@ class HeldModels:
     async def list_loaded(self) -> dict[str, Loaded]:
         """List what is loaded by the full name that was loaded first. Raises: EngineError."""
         listed = _by_name((await self._client.look("/api/ps")).get("models"))
+        contexts = {name: as_number(facts.get("context_length")) for name, facts in listed.items()}
+        self._contexts = {name: int(context) for name, context in contexts.items() if context}
         return {name: _read_loaded(name, facts) for name, facts in listed.items()}
 
     async def list_residents(self) -> tuple[Resident, ...]:

@@ -2,9 +2,6 @@
 
 Pure but for reading the task's images.
 
-A server loads a model anew whenever `num_ctx` changes between two requests. So where the cluster file gives an instance
-its context size, every request carries that one, and a task that needs more is refused.
-
 Ollama cuts what is longer than the context, without a word, unless `truncate` is false; so that is sent. Servers before
 0.12.6 do not know it for chats and prompts, and cut all the same.
 """
@@ -19,6 +16,7 @@ from pathlib import Path
 
 from corral.engines.http.errors import GenerationFailedError, RequestRefusedError
 from corral.engines.narrowing import as_list, as_number, as_object, as_text, keep_short
+from corral.engines.ollama.contexts import choose_context
 from corral.engines.ollama.errors import translate_error
 from corral.engines.ollama.inputs import Call, OllamaInputs, OllamaMessage, OllamaOptions
 from corral.engines.ollama.options import write_keep_alive
@@ -35,12 +33,24 @@ _ONLY_EMBED = ("input", "dimensions")
 
 
 async def make_request_body(
-    inputs: OllamaInputs, *, model: str, options: OllamaOptions, files: Mapping[str, Path]
+    inputs: OllamaInputs,
+    *,
+    model: str,
+    options: OllamaOptions,
+    files: Mapping[str, Path],
+    loaded: int | None = None,
 ) -> dict[str, Json]:
-    """Write the body of the task's request. Raises: RequestRefusedError."""
+    """Write the body of the task's request; `loaded` is the context of the model in memory, in tokens.
+
+    Raises: RequestRefusedError.
+    """
     call = inputs.call()
     asked = inputs.options.model_dump(exclude_none=True)
-    body: dict[str, Json] = {"model": model, "options": _merge_options(asked, options), "truncate": inputs.truncate}
+    body: dict[str, Json] = {
+        "model": model,
+        "options": _merge_options(asked, options, loaded),
+        "truncate": inputs.truncate,
+    }
     if call == "embed":
         body |= {name: getattr(inputs, name) for name in _ONLY_EMBED}
     else:
@@ -54,18 +64,10 @@ async def make_request_body(
     return {name: value for name, value in body.items() if value is not None}
 
 
-def _merge_options(asked: Mapping[str, Json], options: OllamaOptions) -> dict[str, Json]:
-    kept = options.context_size
-    if kept is None:
-        return dict(asked)
+def _merge_options(asked: Mapping[str, Json], options: OllamaOptions, loaded: int | None) -> dict[str, Json]:
     wanted = asked.get("num_ctx")
-    if isinstance(wanted, int) and wanted > kept:
-        raise RequestRefusedError(
-            f"the task asks for a context of {wanted} tokens, and this server's models are kept at {kept}",
-            where="inputs.options.num_ctx",
-            hint="ask for less, or raise contextSize of the engine in the cluster file",
-        )
-    return {**asked, "num_ctx": kept}
+    context = choose_context(wanted if isinstance(wanted, int) else None, kept=options.context_size, loaded=loaded)
+    return {**asked, **({} if context is None else {"num_ctx": context})}
 
 
 async def _make_messages(inputs: OllamaInputs, files: Mapping[str, Path]) -> list[Json]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,8 @@ class OpenAi:
     ) -> AsyncGenerator[Endpoint]:
         """Lend the server, which loads models itself. Raises: EngineUnavailableError without a secret."""
         del note, devices  # nothing is started here
-        yield self._client.make_endpoint(Dialect.OPENAI, model=model)
+        endpoint = self._client.make_endpoint(Dialect.OPENAI, model=model)
+        yield replace(endpoint, is_corral=self._lanes.is_corral)
 
     async def resident(self) -> tuple[Resident, ...]:
         """Return the models that the server says are in memory; none where it does not say."""

@@ -23,12 +23,15 @@ class SaidLanes:
     def __init__(self, client: ServerClient) -> None:
         self._client = client
         self._missing: set[str] = set()
+        self.is_corral = False
+        """Whether the server is another Corral; known once it was asked."""
 
     async def count(self) -> int | None:
         """Return how many requests the server does at once; None where it does not say. Raises: EngineError."""
         try:
             for path, read in _SAID_AT.items():
                 if (lanes := await self._ask(path, read)) is not None:
+                    self.is_corral = path == _CORRAL
                     return lanes
         except EngineUnavailableError:
             self._missing.clear()
@@ -71,6 +74,7 @@ def count_slots(slots: Mapping[str, Json]) -> int | None:
     return sum(groups.values()) or None
 
 
+_CORRAL = "/corral/v1/slots"
 _SAID_AT: Mapping[str, Callable[[Mapping[str, Json]], int | None]] = MappingProxyType(
-    {"/props": read_total_slots, "/corral/v1/slots": count_slots}
+    {"/props": read_total_slots, _CORRAL: count_slots}
 )
