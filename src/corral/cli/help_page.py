@@ -17,7 +17,7 @@ COMMANDS_BY_PURPOSE: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "Run work": ("up", "down", "run", "submit", "hold", "status", "tasks", "batches", "queues", "slots", "holds"),
         "Plan": ("init", "inventory", "fit", "plan", "power", "forecast", "upgrade", "loadtest", "gpus", "schema"),
         "Deploy": ("render", "lint", "checklist", "doctor", "service"),
-        "Manage": ("models", "engines", "uploads", "tokens", "notify", "audit", "reload", "gc"),
+        "Manage": ("models", "engines", "uploads", "tokens", "usage", "notify", "audit", "reload", "gc"),
         "Keep": ("backup", "restore", "rollback", "version"),
     }
 )

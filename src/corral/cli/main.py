@@ -57,6 +57,7 @@ from corral.cli.commands import (
     up,
     upgrade,
     uploads,
+    usage,
     version,
 )
 from corral.cli.help_page import CommandsByPurpose
@@ -92,6 +93,7 @@ for single in (
     checklist,
     loadtest,
     doctor,
+    usage,
     gc,
     backup,
     restore,

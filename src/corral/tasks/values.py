@@ -65,6 +65,8 @@ class Submission:
 
     owner: str
     tasks: tuple[TaskSpec, ...]
+    key: str | None = None
+    """The token that submits them, whose usage they count for."""
     batch: BatchFields | None = None
     """None submits tasks that belong to no batch."""
     idempotency_key: str | None = None

@@ -182,6 +182,7 @@ OF_THE_QUEUE = {
         body={"inputs": {"workflow": json.loads(PORTRAIT.read_text())}},
     ),
     "tokens list": Row(arguments=("tokens", "list"), method="GET", path="/tokens"),
+    "usage": Row(arguments=("usage", "--by", "model"), method="GET", path="/usage?by=model"),
     "audit list": Row(arguments=("audit", "list", "--limit", "2"), method="GET", path="/audit?limit=2"),
     "notify list": Row(arguments=("notify", "list"), method="GET", path="/notifications"),
     "notify test": Row(arguments=("notify", "test", "phone"), path="/notifications/test", body={"name": "phone"}),

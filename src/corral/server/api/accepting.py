@@ -50,7 +50,7 @@ async def accept(api: ApiState, caller: Caller, submission: Submission, *, size:
     """
     require_rights(caller, submission)
     with api.services.keys.enter(caller.key, caller.limits):
-        return await _accept(api, submission, size)
+        return await _accept(api, replace(submission, key=caller.key), size)
 
 
 async def _accept(api: ApiState, submission: Submission, size: int | None) -> Accepted:

@@ -38,6 +38,7 @@ from corral.server.api.routes import (
     tasks,
     tokens,
     uploads,
+    usage,
 )
 from corral.server.api.routing import serve_routes
 from corral.server.api.state import MAX_UPLOAD, ApiState
@@ -102,7 +103,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
     app.add_middleware(Doors, doors=doors)
     app.add_middleware(RequestContext, metrics=api.metrics)
     of_the_queue = (tasks, batches, events, files, uploads, slots, holds, queues, engines)
-    administration = (tokens, notifications, audit, backup, server)
+    administration = (tokens, usage, notifications, audit, backup, server)
     for part in (*of_the_queue, planning, machine, hosted_models, *administration):
         serve_routes(app, part.router)
     return app

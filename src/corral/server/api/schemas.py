@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -13,6 +13,7 @@ from corral.scheduling.deadlines import Verdict
 from corral.scheduling.values import Gate
 from corral.server.auth import Role
 from corral.tasks.lifecycle import TaskState
+from corral.tasks.store.usage import UsageBy
 from corral.work import TaskClass
 
 
@@ -368,6 +369,26 @@ class TokenCreated(Answer):
     role: Role
     owner: str
     token: str
+
+
+class UsageLineOut(Answer):
+    """Sums of one group; what they are not summed up by is null."""
+
+    day: date | None = Field(description="in UTC")
+    key: str | None = Field(description="the token's name; null for what came without one")
+    owner: str | None
+    model: str | None
+    requests: int
+    prompt_tokens: int = Field(description="tokens that models read")
+    completion_tokens: int = Field(description="tokens that models wrote")
+
+
+class UsageOut(Answer):
+    """Requests and tokens, summed up."""
+
+    by: UsageBy | None
+    since: date | None
+    items: list[UsageLineOut] = Field(description="the most tokens first, days in their order")
 
 
 class AuditEntryOut(Answer):

@@ -73,7 +73,9 @@ async def accept_uploaded(api: ApiState, caller: Caller, asked: UploadedBatchAsk
     Raises: as `corral.server.api.accepting.accept`; UploadMissingError, ArtifactMissingError, ArtifactDamagedError.
     """
     batch = select(asked, BatchFields)
-    outline = Submission(owner=caller.owner, batch=batch, tasks=(), idempotency_key=key, digest=_compute_digest(asked))
+    outline = Submission(
+        owner=caller.owner, key=caller.key, batch=batch, tasks=(), idempotency_key=key, digest=_compute_digest(asked)
+    )
     if key is not None and await is_key_known(api.services.pool, outline):
         return await api.intake.submit_in_steps(outline, _list_nothing)
     with api.services.keys.enter(caller.key, caller.limits):

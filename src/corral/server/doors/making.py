@@ -7,6 +7,7 @@ from corral.gateway.doors import Door
 from corral.gateway.openai.door import OpenAiDoor
 from corral.gateway.passing import Passing
 from corral.server.api.state import ApiState
+from corral.server.doors.accounts import Accounts
 from corral.server.doors.doorman import TokenDoorman
 from corral.server.doors.models import ModelsHere
 
@@ -17,5 +18,5 @@ def make_doors(api: ApiState) -> tuple[Door, ...]:
     if services.guests is None:
         return ()
     doorman = TokenDoorman(services)
-    passing = Passing(desk=services.guests, catalogue=Catalogue(ModelsHere(services)))
+    passing = Passing(desk=services.guests, catalogue=Catalogue(ModelsHere(services)), sink=Accounts(services.keys))
     return (OpenAiDoor(passing, doorman),)

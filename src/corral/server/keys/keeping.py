@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from corral.requests import KeyFields
 from corral.server.keys.failures import FailedKeys
 from corral.server.keys.limits import KeyMeters
 from corral.server.keys.ring import KeyRing
+from corral.server.keys.usage import UsageBook
 from corral.tasks.store.pool import Pool
 
 
@@ -21,6 +23,7 @@ class Keys:
 
     ring: KeyRing
     meters: KeyMeters
+    usage: UsageBook
     failures: FailedKeys = field(default_factory=FailedKeys)
 
     @contextmanager
@@ -34,10 +37,17 @@ class Keys:
 
     async def run(self) -> None:
         """Keep them as they are in the database, and write behind what is noted of them, until cancelled."""
-        await self.ring.run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.ring.run())
+            group.create_task(self.usage.run())
 
 
 def make_keys(pool: Pool) -> Keys:
     """Return the keys of a server on this database."""
-    meters = KeyMeters(monotonic=time.monotonic, clock=lambda: datetime.now(UTC), today=lambda _: 0)
-    return Keys(ring=KeyRing(pool), meters=meters)
+
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    usage = UsageBook(pool, clock=now)
+    meters = KeyMeters(monotonic=time.monotonic, clock=now, today=usage.count_today)
+    return Keys(ring=KeyRing(pool), meters=meters, usage=usage)

@@ -79,6 +79,7 @@ class _Placed:
 
     id: int
     owner: str
+    key: str | None
     batch: int | None
     spec: TaskSpec
     needs: tuple[int, ...]
@@ -292,7 +293,18 @@ def _place(submission: Submission, batch: int | None, facts: Facts) -> list[_Pla
         state = first_state(open_needs=open_needs, not_before=spec.not_before, now=facts.now)
         files = {name: _format_file(ref, ids) for name, ref in spec.files.items()}
         placed.append(
-            _Placed(ids[spec.name], submission.owner, batch, spec, needs, open_needs, state, spec.name in inside, files)
+            _Placed(
+                id=ids[spec.name],
+                owner=submission.owner,
+                key=submission.key,
+                batch=batch,
+                spec=spec,
+                needs=needs,
+                open_needs=open_needs,
+                state=state,
+                needed=spec.name in inside,
+                files=files,
+            )
         )
     return placed
 
@@ -334,7 +346,7 @@ def _format_file(ref: FileRef, ids: Mapping[str, int]) -> dict[str, Json]:
 
 
 _TASK_COLUMNS = (
-    *("id", "batch_id", "name", "owner", "engine", "files", "retry_of", "state", "open_needs", "has_dependents"),
+    *("id", "batch_id", "name", "owner", "key", "engine", "files", "retry_of", "state", "open_needs", "has_dependents"),
     *("queued_at", "created_at", *list_columns(TaskFields)),
 )
 _BATCH_COLUMNS = ("id", "owner", "task_count", *list_columns(BatchFields))
@@ -344,7 +356,8 @@ def _record(task: _Placed, now: datetime) -> tuple[object, ...]:
     queued_at = now if task.state is TaskState.QUEUED else None
     spec = task.spec
     return (
-        *(task.id, task.batch, spec.name, task.owner, spec.engine, task.files, spec.retry_of, task.state.value),
+        *(task.id, task.batch, spec.name, task.owner, task.key, spec.engine, task.files, spec.retry_of),
+        task.state.value,
         *(task.open_needs, task.needed, queued_at, now, *get_column_values(spec, TaskFields)),
     )
 

@@ -1,0 +1,40 @@
+"""Keeps what requests of doors use, and holds their keys to their limits."""
+
+from __future__ import annotations
+
+from corral.gateway.doors import Visitor
+from corral.gateway.usage import Served
+from corral.server.keys.keeping import Keys
+from corral.server.keys.limits import require_model
+from corral.tasks.store.usage import Used
+
+
+class Accounts:
+    """The accounts of all visitors; visitors without a key have no limits."""
+
+    counts_tokens = True
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    def begin(self, visitor: Visitor, model: str) -> None:
+        """Let a request begin. Raises: KeyLimitError, KeyModelError."""
+        if visitor.key is not None and visitor.limits is not None:
+            require_model(visitor.key, visitor.limits, model)
+            self._keys.meters.begin(visitor.key, visitor.limits)
+
+    def end(self, visitor: Visitor, model: str) -> None:
+        """Note that a request that began has ended."""
+        del model
+        if visitor.key is not None and visitor.limits is not None:
+            self._keys.meters.end(visitor.key)
+
+    def record(self, served: Served) -> None:
+        """Note what a request has used; tokens that are unknown count as none."""
+        used = Used(
+            requests=1, prompt_tokens=served.tokens.prompt or 0, completion_tokens=served.tokens.completion or 0
+        )
+        visitor = served.visitor
+        self._keys.usage.add(key=visitor.key, owner=visitor.owner, model=served.model, used=used, cloud=served.cloud)
+        if visitor.key is not None and used.tokens:
+            self._keys.meters.add_tokens(visitor.key, used.tokens)
