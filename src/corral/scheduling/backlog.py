@@ -46,6 +46,8 @@ class Backlog:
         self._by_age: Sorted[_Age] = Sorted()
         self._by_rank: Sorted[_Rank] = Sorted()
         self._by_owner: defaultdict[Owner, Sorted[_Rank]] = defaultdict(Sorted)
+        self._gathering = 0
+        """Tasks that need several places at once."""
         for task in tasks:
             self.add(task)
 
@@ -66,6 +68,7 @@ class Backlog:
         """Put a task in, in place of one with the same id."""
         self.remove(task.id)
         self._tasks[task.id] = task
+        self._gathering += task.gpus > 1
         lane = self._lanes.setdefault(_lane_of(task), Sorted())
         before = lane.first()
         lane.add((task.queued_at, task.id))
@@ -82,9 +85,22 @@ class Backlog:
         lane.remove((queued.queued_at, task))
         self._move_head(before, lane.first())
         del self._tasks[task]
+        self._gathering -= queued.gpus > 1
         if not lane:
             del self._lanes[name]
         return queued
+
+    def can_precede_guest(self, now: datetime, bounds: PolicyBounds) -> bool:
+        """Whether something waits that could go before an interactive task that comes now, wherever that is.
+
+        Another interactive task, one with a deadline, one that is promoted by its age, one that gathers places.
+        """
+        first, oldest = self._by_rank.first(), self._by_age.first()
+        if first is None or oldest is None:
+            return False
+        is_batch, is_without_deadline, *_ = first
+        is_promoted = oldest[0] < now - bounds.promote_after
+        return not (is_batch and is_without_deadline) or is_promoted or self._gathering > 0
 
     def select_candidates(
         self,

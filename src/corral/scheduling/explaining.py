@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ from corral.errors import CorralError, Kind, Problem
 from corral.scheduling.affinity import find_patience
 from corral.scheduling.policy import Outcome, list_usable_places, resolve
 from corral.scheduling.room import Room
-from corral.scheduling.starting import estimate_turn, list_open_gates
+from corral.scheduling.starting import Turn, estimate_turns, list_open_gates
 from corral.scheduling.values import (
     Assignment,
     Explanation,
@@ -20,10 +21,11 @@ from corral.scheduling.values import (
     Rule,
     Share,
     Snapshot,
+    name_work,
 )
 from corral.units import format_bytes, format_duration, list_some
 
-_NO_START = frozenset(
+NO_START = frozenset(
     {Rule.NO_ENGINE, Rule.MODEL_MISSING, Rule.NODE_MISSING, Rule.NO_FIT, Rule.QUEUE_PAUSED, Rule.SLOTS_CLOSED}
 )
 """Rules that the end of other tasks does not lift; a person must."""
@@ -60,13 +62,34 @@ def explain(snapshot: Snapshot, task_id: int) -> Explanation:
     start = next((queued for queued in outcome.assignments if queued.task == task_id), None)
     if start is not None:
         return _explain_start(snapshot, task, start)
+    explanation = _explain_wait(snapshot, task, outcome)
+    slots = {place.name_for(task.engine): _explain_place(place, task, outcome) for place in outcome.room.places}
+    return replace(explanation, slots=slots)
+
+
+def explain_waits(snapshot: Snapshot, ids: Collection[int]) -> dict[int, Explanation]:
+    """Explain why each of these tasks of the snapshot waits, without its slots: together for little more than one.
+
+    Those that would start now are left out.
+    """
+    outcome = resolve(snapshot)
+    starting = {assignment.task for assignment in outcome.assignments}
+    waiting = [task for task in snapshot.tasks if task.id in ids and task.id not in starting]
+    turns = estimate_turns(snapshot, waiting)
+    return {task.id: _explain_wait(snapshot, task, outcome, turns) for task in waiting}
+
+
+def _explain_wait(
+    snapshot: Snapshot, task: QueuedTask, outcome: Outcome, turns: Mapping[int, Turn] | None = None
+) -> Explanation:
+    """Explain a wait; `turns` are those that are estimated already."""
     rule = outcome.find_rule(task)
-    ahead, at = (None, None) if rule in _NO_START else estimate_turn(snapshot, task)
+    ahead, at = (None, None) if rule in NO_START else (turns or estimate_turns(snapshot, [task]))[task.id]
     return Explanation(
-        task=task_id,
+        task=task.id,
         rule=rule,
         summary=describe_rule(rule, snapshot, task, outcome),
-        slots={place.name_for(task.engine): _explain_place(place, task, outcome) for place in outcome.room.places},
+        slots={},
         since=task.queued_at,
         may_start_at=at,
         ahead=ahead,
@@ -122,13 +145,13 @@ def _explain_occupied(place: Place, task: QueuedTask, outcome: Outcome) -> str |
         return f"runs {_describe_running(place, room)}"
     given = next((assignment for assignment in outcome.assignments if place.id in assignment.places), None)
     if given is not None:
-        return f"given to task {given.task} ({given.because})"
+        return f"given to {name_work(given.task)} ({given.because})"
     return _explain_neighbour(place, task, outcome)
 
 
 def _describe_running(place: Place, room: Room) -> str:
     running = place.running[0]
-    whose = f"task {running.task} of {running.owner}"
+    whose = str(running)
     if running.expected_end is None:
         return f"{whose}, whose end is unknown"
     ending = format_duration(max(0.0, (running.expected_end - room.now).total_seconds()))
@@ -143,9 +166,9 @@ def _explain_neighbour(place: Place, task: QueuedTask, outcome: Outcome) -> str 
         return f"{alone.name_for(alone.running[0].engine)} computes alone: {_describe_running(alone, room)}"
     by_place = {name: assignment.task for assignment in outcome.assignments for name in assignment.places}
     others = [other for other in room.list_side_by_side(place) if other.id != place.id]
-    starting = next((by_place[other.id] for other in others if other.id in by_place), None)
+    starting = next((name_work(by_place[other.id]) for other in others if other.id in by_place), None)
     if place.id in room.table.free and place.id not in room.free:
-        return f"task {starting} computes alone on its device now"
+        return f"{starting} computes alone on its device now"
     if not room.can_compute(place, task):
         busy = next((other for other in others if other.running), None)
         if busy is not None:
@@ -153,7 +176,7 @@ def _explain_neighbour(place: Place, task: QueuedTask, outcome: Outcome) -> str 
                 _describe_running(busy, room)
             )
         return f"free, but {_describe_solitude(task, place)}: " + (
-            "another slot of the device is held" if starting is None else f"task {starting} starts there now"
+            "another slot of the device is held" if starting is None else f"{starting} starts there now"
         )
     if room.fits(place, task) and not room.can_hold(place, task):
         model, until = room.find_stay(place, task)

@@ -16,7 +16,7 @@ from corral.scheduling import durations, fairness
 from corral.scheduling.backlog import Backlog
 from corral.scheduling.deadlines import Deadline, DeadlineId
 from corral.scheduling.estimating import WaitingWork, estimate
-from corral.scheduling.explaining import explain
+from corral.scheduling.explaining import explain, explain_waits
 from corral.scheduling.giving_up import is_resident
 from corral.scheduling.model_use import ModelUses
 from corral.scheduling.model_waits import ModelWaits
@@ -97,6 +97,20 @@ class Judgement:
         for key, seconds in measured:
             self._history = durations.observe(self._history, key, seconds)
 
+    def can_start_guest(self, backlog: Backlog, now: datetime) -> bool:
+        """Whether a guest can start where it finds all that it needs, since nothing waits that could go first."""
+        return not backlog.can_precede_guest(now, self._bounds)
+
+    def start_guest(self, guest: QueuedTask, place: Place, because: str, now: datetime) -> Assignment:
+        """Let a guest start on a place without a decision, and charge its owner."""
+        key = DurationKey(guest.engine, guest.model, place.device_model)
+        seconds = guest.lasts_s
+        if seconds is None:
+            seconds = durations.expected_seconds(self._history.expected, key, self._bounds)
+        self._fair = fairness.settle(self._fair, guest.owner, 0.0, seconds)
+        self._note_use(guest, place, now)
+        return Assignment(task=guest.id, places=(place.id,), expected_s=seconds, because=because)
+
     def begin(self, task: int, processors: Iterable[str | None], at: float) -> None:
         """Note that a task computes on processors (`Place.processor`); `at` is in seconds of a monotonic clock."""
         self._processor_time.begin(task, processors, at)
@@ -119,9 +133,19 @@ class Judgement:
     ) -> None:
         """Take in how long an attempt that ends now really took, and correct what its owner was charged.
 
-        Of a processor that others computed on at the same time, the owner is charged a part. `at` is on the clock of
-        `begin`, `now` on that of decisions. `starting_s` of the seconds were the start of its engine's server: that
-        counts as a load of the model, and is not part of what such tasks take.
+        `at` is on the clock of `begin`, `now` on that of decisions. `starting_s` of the seconds were the start of its
+        engine's server: that counts as a load of the model, and is not part of what such tasks take.
+        """
+        self._history = durations.observe(self._history, key, seconds - starting_s)
+        self.settle(key, assignment, owner, seconds, at=at, now=now)
+
+    def settle(
+        self, key: DurationKey, assignment: Assignment, owner: str, seconds: float, *, at: float, now: datetime
+    ) -> None:
+        """Correct what the owner of an attempt or a guest that ends now was charged, and note the use of its model.
+
+        Of a processor that others computed on at the same time, the owner is charged a part. What a guest took teaches
+        nothing of tasks: that a chat is short says little about a batch with the same model.
         """
         started = self._started.pop(assignment.task, None)
         if started is not None:
@@ -133,7 +157,6 @@ class Judgement:
                 loaded=started.without_model,
                 memory=started.memory,
             )
-        self._history = durations.observe(self._history, key, seconds - starting_s)
         places = len(assignment.places)
         shared = self._processor_time.end(assignment.task, at)
         had_s = sum(shared) + seconds * (places - len(shared))
@@ -192,12 +215,14 @@ class Judgement:
         table = to_table(snapshot)
         for assignment in assignments:
             task = backlog.get(assignment.task)
-            if task is None or task.model is None:
-                continue
-            self._started[task.id] = _Started(
-                task.task_class, not is_resident(table[assignment.places[0]], task), task.memory
-            )
-            self._uses.begin((task.engine, task.model), task.task_class, snapshot.now)
+            if task is not None:
+                self._note_use(task, table[assignment.places[0]], snapshot.now)
+
+    def _note_use(self, task: QueuedTask, place: Place, now: datetime) -> None:
+        """Note that a task starts, and whether its model has to be loaded for it."""
+        if task.model is not None:
+            self._started[task.id] = _Started(task.task_class, not is_resident(place, task), task.memory)
+            self._uses.begin((task.engine, task.model), task.task_class, now)
 
     def explain(
         self, task: int, backlog: Backlog, places: Collection[Place], queues: Mapping[str, Queue], now: datetime
@@ -210,6 +235,21 @@ class Judgement:
         if all(candidate.id != task for candidate in snapshot.tasks):
             snapshot = replace(snapshot, tasks=(*snapshot.tasks, queued))
         return explain(snapshot, task)
+
+    def explain_guests(
+        self,
+        guests: Collection[int],
+        backlog: Backlog,
+        places: Collection[Place],
+        queues: Mapping[str, Queue],
+        now: datetime,
+    ) -> dict[int, Explanation]:
+        """Explain why guests of the backlog wait, without their slots; those that would start now are left out."""
+        snapshot = self._make_snapshot(backlog, places, queues, len(places), now)
+        shown = {candidate.id for candidate in snapshot.tasks}
+        others = (backlog.get(guest) for guest in guests if guest not in shown)
+        tasks = (*snapshot.tasks, *(guest for guest in others if guest is not None))
+        return explain_waits(replace(snapshot, tasks=tasks), guests)
 
     def find_given_up(
         self, backlog: Backlog, places: PlaceTable, queues: Mapping[str, Queue], *, now: float

@@ -280,6 +280,8 @@ class _Round:
         self._line.start(task, expected_s * len(places))
         self._started.add(task.id)
         self._finishing.start(task)
+        if task.choice_of is not None:
+            self._withdraw_other_choices(task)
         self._assignments.append(
             Assignment(
                 task=task.id,
@@ -289,6 +291,13 @@ class _Round:
                 because=because,
             )
         )
+
+    def _withdraw_other_choices(self, task: QueuedTask) -> None:
+        """Start nothing else for the guest that a task is one choice of."""
+        for other in self._snapshot.tasks:
+            if other.choice_of == task.choice_of and other.id not in self._started:
+                self._line.remove(other)
+                self._started.add(other.id)
 
     def _note_turns(self, task: QueuedTask, places: list[Place]) -> None:
         """Let a turn begin where the task's model has to be loaded."""

@@ -6,6 +6,8 @@ models are left out, so it is an estimate for people; nothing is decided by it.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
 from corral.scheduling.deadlines import list_urgent
@@ -26,33 +28,46 @@ def list_open_gates(task: QueuedTask, room: Room) -> list[Place]:
     return [place for place in list_usable_places(task, room) if place.gate_for(task.engine) is Gate.OPEN]
 
 
-def estimate_turn(snapshot: Snapshot, task: QueuedTask) -> tuple[int, datetime | None]:
-    """Count the tasks that go first on places that the task could have, and estimate when it starts.
+Turn = tuple[int, datetime | None]
+"""How many tasks go first on places that a task could have, and when it starts; None when that is unknown."""
 
-    That is if nothing else arrives; the start is None when nothing open could run it, or what runs where it would go
-    has an unknown end: a program of a user.
+
+def estimate_turns(snapshot: Snapshot, tasks: Collection[QueuedTask]) -> dict[int, Turn]:
+    """Estimate when each of the tasks starts if nothing else arrives, by id; the queue is played forward once.
+
+    The start is None when nothing open could run it, or what runs where it would go has an unknown end: a program of a
+    user; and where another choice of the same guest starts first.
     """
-    play, ahead = _Play(snapshot), 0
-    usable = {place.id for place in list_usable_places(task, play.room)}
+    play = _Play(snapshot)
+    usable = {task.id: frozenset(place.id for place in list_usable_places(task, play.room)) for task in tasks}
+    ahead = dict.fromkeys(usable.values(), 0)
+    turns: dict[int, Turn] = {}
+    choices: defaultdict[int, list[QueuedTask]] = defaultdict(list)
+    for queued in snapshot.tasks:
+        if queued.choice_of is not None:
+            choices[queued.choice_of].append(queued)
     line = Line(
-        [queued for queued in snapshot.tasks if play.is_before(queued, task)],
+        [queued for queued in snapshot.tasks if play.is_before(queued, tasks)],
         account=Account(snapshot.fair),
         queues=snapshot.queues,
         bounds=snapshot.bounds,
         now=snapshot.now,
         urgent=list_urgent(snapshot.deadlines, snapshot.now, snapshot.bounds.deadline_slack),
     )
-    while (head := line.find_head()) is not None:
+    while len(turns) < len(usable) and (head := line.find_head()) is not None:
         places = play.find_first_free(head)
-        if head.id == task.id:
+        if head.id in usable:
             is_known = bool(places) and not any(_has_unknown_end(place) for place in places)
-            return ahead, play.estimate_start(head, places) if is_known else None
+            turns[head.id] = ahead[usable[head.id]], play.estimate_start(head, places) if is_known else None
         if places:
-            ahead += any(place.id in usable for place in places)
+            for reachable in ahead:
+                ahead[reachable] += any(place.id in reachable for place in places)
             line.start(head, play.run(head, places) * len(places))
+            for other in choices.get(head.choice_of or 0, ()):
+                line.remove(other)
         else:
             line.remove(head)
-    return ahead, None
+    return {task: turns.get(task, (ahead[usable[task]], None)) for task in usable}
 
 
 def _has_unknown_end(place: Place) -> bool:
@@ -75,9 +90,11 @@ class _Play:
             return self._ends[place.id]
         return max(self._ends[other.id] for other in self.room.list_side_by_side(place))
 
-    def is_before(self, queued: QueuedTask, task: QueuedTask) -> bool:
-        """Whether a task can take a place before another: what waits for its own hours is not in the way until then."""
-        return not self.room.queue(queued.queue).paused and (not self._is_held(queued) or self._is_held(task))
+    def is_before(self, queued: QueuedTask, tasks: Iterable[QueuedTask]) -> bool:
+        """Whether a task can take a place before others: what waits for its own hours is not in the way until then."""
+        if self.room.queue(queued.queue).paused:
+            return False
+        return not self._is_held(queued) or any(map(self._is_held, tasks))
 
     def _is_held(self, task: QueuedTask) -> bool:
         return self._openings.waits_for_cheap(task) or not self._openings.is_queue_open(task.queue)

@@ -64,11 +64,17 @@ def copy_demand(task: Demand) -> dict[str, Any]:  # of every field's own type
     return {member.name: getattr(task, member.name) for member in fields(Demand)}
 
 
+def is_guest(number: int) -> bool:
+    """Whether a number is that of a guest, an interactive request: they are negative, and never stored."""
+    return number < 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedTask(Demand):
-    """A task that can start now as far as its dependencies, start time and backoff are concerned."""
+    """A task that can start now as far as its dependencies, start time and backoff are concerned, or a guest."""
 
     id: int
+    """Negative for a guest (`is_guest`)."""
     queued_at: datetime
     """When it became ready; its wait is measured from here."""
     prefer_slot: SlotId | None = None
@@ -79,6 +85,9 @@ class QueuedTask(Demand):
     """Slots whose engine failed this task before; used only when no other open slot could run it."""
     refused_slots: frozenset[SlotId] = frozenset()
     """Slots that lack what this task needs; never used for it."""
+    choice_of: int | None = None
+    """The guest that could do with several engines or models, of which this is one: when one starts, none of the others
+    does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +128,14 @@ class RunningTask:
     def shares_lanes(self) -> bool:
         """Whether tasks of the same engine and model can have the other lanes."""
         return self.gpus == 1 and self.share is not Share.WHOLE
+
+    def __str__(self) -> str:
+        return f"{name_work(self.task)} of {self.owner}"
+
+
+def name_work(number: int) -> str:
+    """Name a task for people; a guest has no number that they know."""
+    return "a guest" if is_guest(number) else f"task {number}"
 
 
 class Gate(StrEnum):

@@ -153,6 +153,7 @@ async def _serve(
         estimate=dispatcher.estimate,
         find_delivery_problem=deliverer.find_problem,
         wake_holds=book.wake,
+        guests=dispatcher.guests,
         data_dir=data_dir,
         cluster_file=settings.cluster_path,
         database_url=url,

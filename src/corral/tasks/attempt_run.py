@@ -36,6 +36,8 @@ _NO_MEMORY = re.compile(
 """The words of CUDA and CTranslate2 (`out of memory`), cuBLAS (`CUBLAS_STATUS_ALLOC_FAILED`), PyTorch
 (`OutOfMemoryError`), ComfyUI (`Allocation on device`), ggml (`failed to allocate`, `cudaMalloc failed`), Vulkan
 (`ErrorOutOfDeviceMemory`) and Ollama (`more system memory` is the computer's, and is not among them)."""
+SLOT_RESTS = frozenset({FailureScope.SLOT, FailureScope.WAIT})
+"""Failures after which a slot takes nothing more until a check of its engine."""
 MOST_PROBLEMS = 20
 """Of one failure, that are kept in full: a person reads them in a terminal."""
 

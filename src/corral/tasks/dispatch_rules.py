@@ -14,11 +14,20 @@ from corral.work import SlotId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GuestRules:
+    """The cluster file's rules for interactive requests."""
+
+    wait_s: float = 60.0
+    """How long one waits at most, unless it asks for another time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DispatchRules:
     """The cluster file's settings of dispatching."""
 
     queues: Mapping[str, Queue]
     bounds: PolicyBounds = field(default_factory=PolicyBounds)
+    guests: GuestRules = field(default_factory=GuestRules)
     disk_reserve: Bytes = field(default=Bytes(0))
     """Free bytes below which nothing starts."""
     yields: Mapping[SlotId, YieldTo] = field(default_factory=dict[SlotId, YieldTo])

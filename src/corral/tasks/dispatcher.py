@@ -26,23 +26,25 @@ import structlog
 from corral.scheduling.estimating import Estimate, WaitingWork, estimate
 from corral.scheduling.explaining import NO_SLOT
 from corral.scheduling.judgement import Judgement
-from corral.scheduling.values import DurationKey, Explanation
+from corral.scheduling.values import Explanation, is_guest
 from corral.slots.place import PlaceState
 from corral.slots.registry import Registry
 from corral.slots.values import Difference, Wanted
 from corral.tasks.alarms import Alarms
 from corral.tasks.artifacts import ArtifactStore
-from corral.tasks.attempt_run import Ended, StopReason
+from corral.tasks.attempt_run import SLOT_RESTS, Ended, StopReason
 from corral.tasks.board import Board
 from corral.tasks.deadlines import DeadlineKeeper
 from corral.tasks.device_care import DeviceCare
 from corral.tasks.device_room import DeviceRoom
 from corral.tasks.disk import DiskWatch
 from corral.tasks.dispatch_rules import DispatchRules, Timings
+from corral.tasks.guests import NOT_LEADING, STOPS, Guests
 from corral.tasks.hours import HoursKeeper
 from corral.tasks.leadership import hold_leadership
 from corral.tasks.leases import LeaseKeeper
-from corral.tasks.lifecycle import TERMINAL, AttemptLost, GivenUp, StartTimeReached, StopAttempt
+from corral.tasks.lifecycle import TERMINAL, AttemptLost, StopAttempt
+from corral.tasks.measuring import MemoryNotes
 from corral.tasks.picture import Picture
 from corral.tasks.reconciling import Reconciler
 from corral.tasks.running import Attempt, Runner
@@ -50,16 +52,13 @@ from corral.tasks.scratch import ScratchFolders
 from corral.tasks.store import dispatching
 from corral.tasks.store.leading import LeadLostError
 from corral.tasks.store.pool import CONNECTION_LOST, DatabaseFullError, DatabaseUnavailableError, Pool, describe_lack
-from corral.tasks.store.transitions import Lease, TaskChange
+from corral.tasks.store.transitions import Lease
 from corral.tasks.supervision import supervise
-from corral.work import FailureScope
 
 log = structlog.get_logger()
 
 START_LAG_S = 0.05
 """A start is written with the next outcome or lease, or this much later: a commit of its own would delay the next."""
-_SLOT_RESTS = frozenset({FailureScope.SLOT, FailureScope.WAIT})
-"""Failures after which a slot takes nothing more until a check of its engine."""
 AT_ONCE = 32
 """Attempts started or ended in one step of the event loop, which takes some 2 ms; the next step goes on."""
 
@@ -117,11 +116,13 @@ class Dispatcher:
         self._runner = Runner(
             slots, artifacts, ScratchFolders(scratch), board, self._disk, grace_s, self._note_change, room
         )
+        make_room = self._runner.make_room
+        self.guests = Guests(self._picture, self._judgement, rules.guests, make_room, self._show, monotonic)
         self._tasks = asyncio.TaskGroup()
         self._inbox: list[tuple[Attempt, Ended]] = []
         self._begun: list[Attempt] = []
         """Attempts whose start is not written yet; see `START_LAG_S`."""
-        self._measured_memory: set[DurationKey] = set()
+        self._memory = MemoryNotes(pool, self._picture)
         self._stopping = asyncio.Event()
         self._released = False
         self._deaf = False
@@ -174,7 +175,7 @@ class Dispatcher:
             for name, queue in rules.queues.items()
         }
         self._judgement.change_bounds(rules.bounds)
-        self._disk.reserve, self.devices.rules = rules.disk_reserve, rules.yields
+        self._disk.reserve, self.devices.rules, self.guests.rules = rules.disk_reserve, rules.yields, rules.guests
         self._reconciler.read_gates_soon()
 
     def stop(self) -> None:
@@ -183,12 +184,14 @@ class Dispatcher:
         Holds are released at once: their programs go on, and the next server finds them again.
         """
         self._stopping.set()
+        self.guests.close(STOPS)
         self._picture.release_lent()
         self._picture.wake.set()
 
     def release(self) -> None:
         """Stop the running attempts, and one that is just being leased; their tasks go back to the queue."""
         self._released = True
+        self.guests.end_turns(STOPS)
         for attempt in self._picture.attempts.values():
             attempt.stop.set(StopReason.RELEASED)
 
@@ -255,12 +258,14 @@ class Dispatcher:
     def _step_down(self) -> None:
         """Lead no more: what only a leader decides is forgotten, since the next one decides anew; outcomes stay."""
         self._epoch = None
-        self._picture.unwritten = [change for change in self._picture.unwritten if not _is_a_leaders(change)]
+        self._picture.forget_decisions()
+        self.guests.end_turns(NOT_LEADING)
         self._board.set_leading(None)
 
     def _is_finished(self) -> bool:
         """Whether a stop was asked for and nothing is left to run or to write."""
-        return self._stopping.is_set() and not (self._picture.attempts or self._inbox or self._picture.unwritten)
+        left = self._picture.attempts or self._inbox or self._picture.unwritten or self.guests.running
+        return self._stopping.is_set() and not left
 
     async def _lead(self) -> None:
         async with hold_leadership(
@@ -276,6 +281,7 @@ class Dispatcher:
             await self._reconciler.load()
             self._show()
             self._board.set_leading(self._epoch)
+            self.guests.open()
             self._alarms.clear("database")
             log.info("dispatcher_leads", slots=len(self._slots), queued=len(self._picture.ready.backlog))
             while not self._is_finished():
@@ -300,6 +306,7 @@ class Dispatcher:
 
     def _note_lost_connection(self) -> None:
         self._deaf = True
+        self.guests.end_turns(NOT_LEADING)  # at once: another can lead before this round is over
         self._picture.wake.set()
 
     async def _sleep(self) -> None:
@@ -310,6 +317,7 @@ class Dispatcher:
             self._reconciler.next_due,
             self._starts_due(),
             self._asks_due(),
+            self.guests.next_due,
             self._monotonic() + self._hours.count_seconds_left(),
         )
         with suppress(TimeoutError):
@@ -329,6 +337,7 @@ class Dispatcher:
         assigned = [] if self._stopping.is_set() else await self._decide()
         if assigned or self._picture.unwritten or self._starts_due() <= self._monotonic():
             await self._take_over(await self._commit(assigned), assigned)
+        self.guests.review()
         self._show()
 
     async def _commit(self, assigned: Sequence[Attempt]) -> dispatching.Round:
@@ -372,7 +381,7 @@ class Dispatcher:
     def _free(self, attempt: Attempt, ended: Ended) -> None:
         self._board.forget(attempt.task.id)
         now = self._monotonic()
-        if ended.failure is not None and ended.failure.scope in _SLOT_RESTS:
+        if ended.failure is not None and ended.failure.scope in SLOT_RESTS:
             attempt.place.note_failure(attempt.task.engine, ended.failure.problem.what, now=now)
         elif ended.values is not None:
             attempt.place.note_use(attempt.task.engine, attempt.task.model)
@@ -406,8 +415,12 @@ class Dispatcher:
                     datetime.now(UTC),
                     most_starts=AT_ONCE,
                 )
-                now = self._monotonic()  # a generator, so that those before one that raises are in the list
-                assigned.extend(picture.occupy(assignment, now=now) for assignment in assignments)
+                now = self._monotonic()
+                for assignment in assignments:  # one by one, so that those before one that raises are in the list
+                    if is_guest(assignment.task):
+                        self.guests.seat(assignment)
+                    else:
+                        assigned.append(picture.occupy(assignment, now=now))
                 if len(assignments) < AT_ONCE:
                     break
                 await asyncio.sleep(0)
@@ -472,24 +485,9 @@ class Dispatcher:
         ended = await self._runner.run(attempt, details)
         if ended.failure is not None:
             self._note_disk()
-        if ended.values is not None and attempt.key not in self._measured_memory:
-            await self._measure_memory(attempt)
+        if ended.values is not None and not self._memory.is_measured(attempt):
+            await self._memory.measure(attempt)
         elif ended.was_cut_off:  # its slot is not free before the engine can do the next task
             await attempt.place.check(attempt.task.engine, now=self._monotonic())
         self._inbox.append((attempt, ended))
         self._picture.wake.set()
-
-    async def _measure_memory(self, attempt: Attempt) -> None:
-        """After the first task with a model, ask how much memory it takes, before another one changes that."""
-        self._measured_memory.add(attempt.key)
-        await attempt.place.refresh([attempt.task.engine])
-        self._picture.update([attempt.place])
-        for held in attempt.place.resident(attempt.task.engine):
-            if held.model == attempt.task.model and held.memory is not None:
-                with suppress(*CONNECTION_LOST, asyncpg.PostgresError):  # it is measured again after the next start
-                    await dispatching.note_memory(self._pool, attempt.key, held.memory)
-
-
-def _is_a_leaders(change: TaskChange) -> bool:
-    """Whether only the leader decides this; the outcome of an attempt is written by the server that ran it."""
-    return isinstance(change.event, (AttemptLost, GivenUp, StartTimeReached))

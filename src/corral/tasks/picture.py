@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from corral.errors import Problem
-from corral.scheduling.place_table import PlaceTable
+from corral.scheduling.place_table import PlaceTable, Work
 from corral.scheduling.room import Room
 from corral.scheduling.values import Assignment, Queue, QueuedTask, RunningTask, Share, Snapshot, find_share
 from corral.slots.place import PlaceState
@@ -20,11 +20,12 @@ from corral.slots.registry import Registry
 from corral.slots.values import Hold, HoldKind
 from corral.slots.yielding import HandedOver
 from corral.tasks.attempt_run import StopReason
-from corral.tasks.lifecycle import GivenUp
+from corral.tasks.lifecycle import AttemptLost, GivenUp, StartTimeReached
 from corral.tasks.lost_jobs import LostJobs
 from corral.tasks.ready_tasks import ReadyTasks
 from corral.tasks.running import Attempt
 from corral.tasks.store.transitions import TaskChange
+from corral.units import Bytes
 from corral.work import LendsDevices, SlotId
 
 
@@ -39,6 +40,8 @@ class Picture:
         """The policy's view of every place; a decision reads it as it is."""
         self.ready = ReadyTasks()
         self.jobs = LostJobs(slots)
+        self.memory: dict[Work, Bytes] = {}
+        """Bytes that models were measured to take, the most on any device."""
         self.handed_over: Mapping[SlotId, HandedOver] = {}
         """Devices that users gave to other programs by hand."""
         self._unknown_s = unknown_s
@@ -69,6 +72,14 @@ class Picture:
             if place not in self.table:
                 self.table.put(place)
         self.news = True
+
+    def find_memory(self, engine: str, model: str | None) -> Bytes | None:
+        """Find the bytes that a model takes: as measured, or as an engine reports now; None when unknown."""
+        measured = self.memory.get((engine, model))
+        if measured is not None or model is None:
+            return measured
+        held = (resident for place in self.table for resident in place.resident if resident.model == model)
+        return max((own.memory for own in held if own.engine == engine and own.memory is not None), default=None)
 
     def has_untried_slots(self, attempt: Attempt) -> bool:
         """Whether a slot of the task's pool and node, working or not, has its engine and has not refused it yet."""
@@ -144,8 +155,21 @@ class Picture:
         task = self.ready.pop(assignment.task)
         assert task is not None, "the policy assigns only tasks that it was given"
         places = tuple(self.slots[place] for place in assignment.places)
-        started_at = datetime.now(UTC)
         is_lent = isinstance(places[0].engine(task.engine), LendsDevices)
+        kind = HoldKind.PROGRAM if is_lent else HoldKind.TASK
+        takes = self._find_taken(task, assignment.places)
+        hold = self._hold(task, assignment, kind, f"{'hold' if is_lent else 'task'} {task.id}")
+        return Attempt(task, uuid4(), places, hold, assignment, takes, leased_at=now)
+
+    def seat(self, guest: QueuedTask, assignment: Assignment, label: str) -> Hold:
+        """Hold the place of a guest that starts; nothing of it is stored."""
+        self.ready.drop(guest.id)
+        return self._hold(guest, assignment, HoldKind.GUEST, label)
+
+    def _hold(self, task: QueuedTask, assignment: Assignment, kind: HoldKind, label: str) -> Hold:
+        """Hold the places of an assignment."""
+        places = [self.slots[place] for place in assignment.places]
+        started_at = datetime.now(UTC)
         expected = timedelta(seconds=assignment.expected_s if task.lasts_s is None else task.lasts_s)
         running = RunningTask(
             task=task.id,
@@ -155,22 +179,15 @@ class Picture:
             model=task.model,
             memory=task.memory,
             started_at=started_at,
-            expected_end=None if is_lent and task.lasts_s is None else started_at + expected,
+            expected_end=None if kind is HoldKind.PROGRAM and task.lasts_s is None else started_at + expected,
             share=task.share,
             gpus=task.gpus,
         )
-        takes = self._find_taken(task, assignment.places)
-        hold = Hold(
-            kind=HoldKind.PROGRAM if is_lent else HoldKind.TASK,
-            owner=task.owner,
-            label=f"{'hold' if is_lent else 'task'} {task.id}",
-            since=started_at,
-            task=running,
-        )
+        hold = Hold(kind=kind, owner=task.owner, label=label, since=started_at, task=running)
         for place in places:
             place.hold(hold)
         self.update(places)
-        return Attempt(task, uuid4(), places, hold, assignment, takes, leased_at=now)
+        return hold
 
     def _find_taken(self, task: QueuedTask, names: Iterable[SlotId]) -> tuple[SlotId, ...]:
         """Return the places that nothing else can have meanwhile: its own, and all of a device where it is alone."""
@@ -186,6 +203,18 @@ class Picture:
         for attempt in attempts:
             self.slots.release(attempt.places, attempt.hold)
             self.update(attempt.places)
+
+    def vacate_guest(self, place: PlaceState, hold: Hold) -> None:
+        """Free the place of a guest, and let the dispatcher look where something waits for it."""
+        self.slots.release([place], hold)
+        self.update([place])
+        if self.ready.backlog or self.ready.returning:
+            self.wake.set()
+
+    def forget_decisions(self) -> None:
+        """Forget changes that only a leader decides; the outcome of an attempt is written by the server that ran it."""
+        decisions = (AttemptLost, GivenUp, StartTimeReached)
+        self.unwritten = [change for change in self.unwritten if not isinstance(change.event, decisions)]
 
     # --- attempts ----------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import heapq
 from collections.abc import Iterable, Mapping
 
 from corral.scheduling.backlog import Backlog
-from corral.scheduling.values import QueuedTask
+from corral.scheduling.values import QueuedTask, is_guest
 from corral.tasks.lifecycle import TaskState
 from corral.tasks.store.dispatching import RANGE, DueRange, Ready
 
@@ -60,6 +60,10 @@ class ReadyTasks:
                 self._count(ready.task.id, 1)
         return started
 
+    def add_guest(self, guest: QueuedTask) -> None:
+        """Let a guest wait among the tasks; it isn't counted, since the database does not know it."""
+        self.backlog.add(guest)
+
     def join_backlog(self, task: int) -> None:
         """Let a task that was to return wait like any other."""
         self.backlog.add(self.returning.pop(task))
@@ -67,7 +71,7 @@ class ReadyTasks:
     def pop(self, task: int) -> QueuedTask | None:
         """Take a task that can start now and return it; None when it is not there."""
         queued = self.returning.pop(task, None) or self.backlog.remove(task)
-        if queued is not None:
+        if queued is not None and not is_guest(task):
             self._count(task, -1)
         return queued
 

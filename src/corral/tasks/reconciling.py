@@ -96,6 +96,7 @@ class Reconciler:
         self._log_due = True
         self._picture.ready = ReadyTasks()
         self._judgement.recall(await dispatching.read_durations(self._pool))
+        self._picture.memory = await dispatching.read_memory(self._pool)
         await self._read_gates()
         await self._rescue()
         await self._recall_jobs()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +24,7 @@ from corral.tasks.lifecycle import AttemptFailed, Event, Leased, Released, Start
 from corral.tasks.scratch import ScratchFolders
 from corral.tasks.store.dispatching import Details
 from corral.tasks.store.transitions import TaskChange
+from corral.units import Bytes
 from corral.work import FailureScope, HoldEnd, LendsDevices, SlotId, Work
 
 
@@ -157,11 +158,7 @@ class Runner:
 
     async def run(self, attempt: Attempt, details: Details) -> Ended:
         """Run an attempt to its end; its failures are values."""
-        for name, resident in attempt.assignment.evict:
-            place = self.slots.get(name)
-            if place is not None and (not place.holds or place in attempt.places):  # else it got work since
-                await place.evict([resident.engine])
-                self.changed(place)
+        await self._evict(attempt.assignment, attempt.places)
         if details.missing_files:
             return _fail_without_inputs(details)
         lack = await self.room.find_lack(attempt.places, attempt.task.memory)
@@ -180,6 +177,18 @@ class Runner:
             return ended
         finally:
             await self.scratch.give_back(work.scratch, returned=ended is not None and ended.values is not None)
+
+    async def make_room(self, assignment: Assignment, place: PlaceState, memory: Bytes | None) -> Problem | None:
+        """Give up what an assignment evicts, and return why there is no room on its place nevertheless."""
+        await self._evict(assignment, (place,))
+        return await self.room.find_lack((place,), memory)
+
+    async def _evict(self, assignment: Assignment, places: Sequence[PlaceState]) -> None:
+        for name, resident in assignment.evict:
+            place = self.slots.get(name)
+            if place is not None and (not place.holds or place in places):  # else it got work since
+                await place.evict([resident.engine])
+                self.changed(place)
 
     def _find_files(self, details: Details) -> dict[str, Path]:
         return {name: self.artifacts.check(sha256) for name, sha256 in details.files.items()}

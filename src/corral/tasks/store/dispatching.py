@@ -295,6 +295,12 @@ async def read_durations(pool: Queries) -> tuple[tuple[DurationKey, float], ...]
     return tuple(keyed)[::-1]
 
 
+async def read_memory(pool: Queries) -> dict[tuple[str, str | None], Bytes]:
+    """Return the most memory that each model was seen to take on any device, by engine and model."""
+    rows = await pool.fetch("select engine, model, max(bytes) as bytes from measured_memory group by engine, model")
+    return {(row["engine"], row["model"]): Bytes(row["bytes"]) for row in rows}
+
+
 async def note_memory(pool: Queries, key: DurationKey, used: Bytes) -> None:
     """Remember the most memory that a model was seen to take."""
     await pool.execute(
