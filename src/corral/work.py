@@ -365,6 +365,16 @@ class Dialect(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpeechRequest:
+    """A request to speak, as a server takes it."""
+
+    path: str
+    body: Mapping[str, Json]
+    format: str
+    """The format of the sound, by OpenAI's name for it: `wav`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """A server that runs, and how it is asked."""
 
@@ -377,6 +387,11 @@ class Endpoint:
     """The server's own word for the model; None where it takes any."""
     is_corral: bool = False
     """Whether it is another Corral, which is not asked for what came from a Corral already (`PASSED_ON`)."""
+    translate_speech: Callable[[Mapping[str, Json]], SpeechRequest] | None = field(
+        default=None, repr=False, compare=False
+    )
+    """Takes a request to speak in OpenAI's form and returns it as the server takes it; None where that is the same.
+    Raises: TaskInvalidError."""
     choose_context: Callable[[int | None], int | None] = field(default=lambda asked: asked, repr=False, compare=False)
     """Takes the context that a request asks for, in tokens, None for none, and returns the one that it is sent with, so
     that the server does not load the model anew for it where that can be avoided. Raises: TaskInvalidError."""

@@ -7,7 +7,8 @@ Checked against the sources, not against running servers: Speaches (`routers/spe
 06120fb, `routers/misc.py` 9c2ce72: streamed speech, 404 with `detail` for a model that is not installed, `/api/ps` as a
 list of names), vLLM (`speech_to_text/protocol.py` 0cca7f6: a duration that is text, words apart from segments), the
 server of stable-diffusion.cpp (`routes_openai.cpp` 0137f16: `sd-cpp-local`, arguments inside of the prompt, `image[]`,
-an error that is text). Owner, aliases and `meta` are as xllamacpp's llama-server lists its model, which was run.
+an error that is text), GPT-SoVITS (`api_v2.py` 0235857: `/tts` in place of OpenAI's paths). Owner, aliases and `meta`
+are as xllamacpp's llama-server lists its model, which was run.
 
 Not checked: a llama-server that keeps several models (`status`, `/models/unload`), from its documentation; LM Studio's
 answer to an unknown path (200 with `error`), from reports of its users.
@@ -70,6 +71,8 @@ class OpenAiDouble:
     loaded: list[str] | None = None
     """What `/api/ps` lists; None where there is no such path."""
     token: str | None = None
+    speech_path: str = "/v1/audio/speech"
+    """Where it speaks; with another one it has no list of models, and describes its paths as FastAPI does."""
     sound: bytes = field(default_factory=lambda: make_wav(0.5))
     images: list[Json] = field(default_factory=lambda: [{"b64_json": b64encode(PNG).decode()}])
     faults: OpenAiFaults = field(default_factory=OpenAiFaults)
@@ -99,7 +102,8 @@ class OpenAiDouble:
                 web.delete("/api/ps/{name:.+}", self._unload),
                 web.post("/models/unload", self._unload_by_router),
                 web.post("/v1/chat/completions", self._chat),
-                web.post("/v1/audio/speech", self._speak),
+                web.post(self.speech_path, self._speak),
+                web.get("/openapi.json", self._describe),
                 web.post("/v1/audio/transcriptions", self._hear),
                 web.post("/v1/audio/translations", self._hear),
                 web.post("/v1/images/generations", self._draw),
@@ -142,7 +146,8 @@ class OpenAiDouble:
         self.asked.append(request.path)
         if self.token is not None and request.headers.get("Authorization") != f"Bearer {self.token}":
             return web.json_response({"detail": "Invalid API key"}, status=403)
-        if request.path in self.faults.missing:
+        has_own_protocol = self.speech_path != "/v1/audio/speech"
+        if request.path in self.faults.missing or (has_own_protocol and request.path == "/v1/models"):
             return web.json_response({"detail": "Not Found"}, status=404)
         if request.method != "POST" or request.path == "/models/unload":
             return await handler(request)
@@ -160,6 +165,9 @@ class OpenAiDouble:
     async def _list_models(self, _: web.Request) -> web.Response:
         listed = [{"id": name, "owned_by": self.owner, **facts} for name, facts in self.model_names.items()]
         return web.json_response({"object": "list", "data": listed})
+
+    async def _describe(self, _: web.Request) -> web.Response:
+        return web.json_response({"openapi": "3.1.0", "paths": {self.speech_path: {"post": {}}}})
 
     async def _list_loaded(self, _: web.Request) -> web.Response:
         if self.loaded is None:

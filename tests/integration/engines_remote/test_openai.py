@@ -437,3 +437,28 @@ async def test_a_server_behind_a_token_is_asked_with_it(server: OpenAiDouble) ->
     assert "tokenFrom" in (failure.value.hint or "")
     await allowed.close()
     await refused.close()
+
+
+async def test_a_server_with_a_speech_protocol_of_its_own_speaks_under_its_own_name(
+    tmp_path: Path, reports: KeptReports
+) -> None:
+    async with OpenAiDouble(speech_path="/tts") as server:
+        options = OpenAiOptions.model_validate({"voice": "ada.wav", "language": "en"})
+        engine = OpenAi(server.url, options=options, timings=QUICK)
+        await engine.check()
+        (model,) = await engine.list_models()
+        async with engine.reach(model.name, lambda _: None) as endpoint:
+            assert endpoint.translate_speech is not None
+            guest = endpoint.translate_speech({"model": model.name, "input": "Hi.", "voice": "bo.wav"})
+
+        produced = await engine.run(asked(tmp_path, model.name, kind="speak", prompt="Hello."), reports)
+        with pytest.raises(RequestRefusedError, match="does not write 'mp3'"):
+            await engine.run(asked(tmp_path, kind="speak", prompt="Hello.", format="mp3"), reports)
+        await engine.close()
+
+    assert model.name == "gpt-sovits"
+    assert (guest.path, guest.body["ref_audio_path"]) == ("/tts", "bo.wav")
+    (body,) = server.bodies
+    assert body["text_lang"] == body["prompt_lang"] == "en"
+    assert (body["text"], body["ref_audio_path"]) == ("Hello.", "ada.wav")
+    assert [(file.name, file.media_type) for file in produced.files] == [("speech.wav", "audio/wav")]

@@ -17,9 +17,10 @@ from corral.engines.openai.asking import ask, make_form
 from corral.engines.openai.errors import translate_event
 from corral.engines.openai.inputs import OpenAiInputs, OpenAiOptions
 from corral.engines.openai.requests import PATHS, list_hearing_fields, make_speech_request
+from corral.engines.openai.speech_dialects import SpeechDialect
 from corral.engines.outputs import TEXT, OutputUnwritableError, append, write_text
 from corral.engines.transcript import Segment, Word
-from corral.work import EngineError, Json, OutputFile, Produced, Reporter, Work
+from corral.work import EngineError, Json, OutputFile, Produced, Reporter, SpeechRequest, Work
 
 LARGEST_SPEECH = 2 * 2**30
 """Bytes of one answer: 12 hours of sound as WAV of 24,000 samples a second."""
@@ -31,6 +32,8 @@ _MEDIA_TYPES = {
     "wav": "audio/wav",
     "pcm": "audio/pcm",
 }
+_USUAL_FORMAT = "mp3"
+"""As OpenAI's API has it where none is asked for."""
 _NOT_SOUND = ("text/", "application/json")
 _KIB = 1024
 _WAV_HEADER = 44
@@ -38,13 +41,23 @@ _WAV_HEADER = 44
 
 
 async def speak(
-    client: ServerClient, inputs: OpenAiInputs, options: OpenAiOptions, work: Work, report: Reporter
+    client: ServerClient,
+    inputs: OpenAiInputs,
+    options: OpenAiOptions,
+    work: Work,
+    report: Reporter,
+    dialect: SpeechDialect | None = None,
 ) -> Produced:
-    """Let the server say a text; the file grows while it speaks. Raises: EngineError."""
-    request = make_speech_request(inputs, work.model or "", options)
-    written = request["response_format"]
-    path, size = work.scratch / f"speech.{written}", 0
-    async with client.download(PATHS["speak"], request, note=partial(report.progress, None)) as (media_type, pieces):
+    """Let the server say a text, in its own protocol if it has one; the file grows meanwhile. Raises: EngineError."""
+    asked = make_speech_request(inputs, work.model or "", options)
+    if dialect is None:
+        written = inputs.format or _USUAL_FORMAT
+        request = SpeechRequest(path=PATHS["speak"], body={"response_format": written, **asked}, format=written)
+    else:
+        request = dialect.translate(asked, voice=options.voice, language=options.language)
+    path, size = work.scratch / f"speech.{request.format}", 0
+    note = partial(report.progress, None)
+    async with client.download(request.path, dict(request.body), note=note) as (media_type, pieces):
         if media_type.startswith(_NOT_SOUND):
             raise await _explain_no_sound(client, media_type, pieces)
         async for piece in pieces:
@@ -55,7 +68,9 @@ async def speak(
             report.progress(None, f"{size // _KIB} KiB of speech")
     if not size:
         raise GenerationFailedError("the server ended its answer without any sound", where=client.url)
-    file = OutputFile(name=path.name, path=path, media_type=_MEDIA_TYPES.get(written, "application/octet-stream"))
+    file = OutputFile(
+        name=path.name, path=path, media_type=_MEDIA_TYPES.get(request.format, "application/octet-stream")
+    )
     return Produced(files=(file,), values={"bytes": size, "duration_s": await asyncio.to_thread(_measure, path)})
 
 

@@ -98,7 +98,8 @@ class OpenAi:
             case "embed":
                 return await self._embed(inputs, work, report)
             case "speak":
-                return await speak(self._client, inputs, self._options, work, report)
+                dialect = await self._models.find_dialect()
+                return await speak(self._client, inputs, self._options, work, report, dialect)
             case "transcribe" | "translate":
                 return await hear(self._client, inputs, work, report)
             case "draw":
@@ -111,7 +112,10 @@ class OpenAi:
         """Lend the server, which loads models itself. Raises: EngineUnavailableError without a secret."""
         del note, devices  # nothing is started here
         endpoint = self._client.make_endpoint(Dialect.OPENAI, model=model)
-        yield replace(endpoint, is_corral=self._lanes.is_corral)
+        translate, dialect = None, self._models.dialect
+        if dialect is not None:
+            translate = partial(dialect.translate, voice=self._options.voice, language=self._options.language)
+        yield replace(endpoint, is_corral=self._lanes.is_corral, translate_speech=translate)
 
     async def resident(self) -> tuple[Resident, ...]:
         """Return the models that the server says are in memory; none where it does not say."""

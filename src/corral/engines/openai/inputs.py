@@ -162,7 +162,12 @@ class OpenAiInputs(EngineInputs):
 class OpenAiOptions(EngineOptions):
     """Settings of `openai` in the cluster file."""
 
-    voice: str | None = Field(None, min_length=1, description="The voice of speech where a task names none.")
+    voice: str | None = Field(None, min_length=1, description="The voice of speech where a request names none.")
+    language: str | None = Field(
+        None,
+        pattern="^[a-z]{2,3}$",
+        description="The language of speech where a request names none, for servers that need one: GPT-SoVITS.",
+    )
 
 
 def _find_call(given: Mapping[str, Any]) -> Any:  # Any: JSON from the user

@@ -2,20 +2,25 @@
 
 `/v1/models` says nothing of memory. vLLM, SGLang and a llama-server with one model hold all that they list; a
 llama-server that keeps several gives each a `status`; Speaches lists those in memory at `/api/ps`, as Ollama does. Of
-any other server it is unknown.
+any other server it is unknown. Servers of speech with a protocol of their own (`speech_dialects`) hold the one model
+that they were started with.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from corral.engines.http.client import ServerClient
 from corral.engines.narrowing import as_list, as_number, as_object, as_text
 from corral.engines.openai.errors import CallMissingError
+from corral.engines.openai.speech_dialects import SpeechDialect, find_dialect, list_dialects
 from corral.units import Bytes
 from corral.work import EngineError, HostedModel, Json, LoadedModel, Resident
 
 LIST = "/v1/models"
+_DESCRIPTION = "/openapi.json"
+"""Where FastAPI describes a server's paths."""
 _LOADED = "/api/ps"
 _HOLD_ALL = frozenset({"llamacpp", "vllm", "sglang"})
 """Servers that hold all that they list, as they name themselves in `owned_by` (llama-server b11434; vLLM
@@ -27,8 +32,22 @@ class ServedModels:
 
     def __init__(self, client: ServerClient) -> None:
         self._client = client
+        self._dialect: SpeechDialect | None = None
+        self._is_dialect_known = False
         self._has_list_of_loaded: bool | None = None
         """Whether the server has one in that form; None until it is known."""
+
+    @property
+    def dialect(self) -> SpeechDialect | None:
+        """The server's own protocol of speech; None where it has none, or was not asked yet."""
+        return self._dialect
+
+    async def find_dialect(self) -> SpeechDialect | None:
+        """Return the server's own protocol of speech, after asking for it once. Raises: EngineError."""
+        if not self._is_dialect_known:
+            with suppress(CallMissingError):
+                await self._list()
+        return self._dialect
 
     async def list_hosted(self) -> tuple[HostedModel, ...]:
         """List every model under each of its names, and which are known to be in memory. Raises: EngineError."""
@@ -64,14 +83,28 @@ class ServedModels:
         return self._has_list_of_loaded is True
 
     async def _list(self) -> list[dict[str, Json]]:
-        answer = await self._client.look(LIST)
+        try:
+            answer = await self._client.look(LIST)
+        except CallMissingError:
+            return await self._list_by_dialect()
+        self._is_dialect_known = True
         if not isinstance(answer.get("data"), list):
             raise self._client.make_answer_error(f"{LIST} has no list of models")
         return [facts for facts in map(as_object, as_list(answer["data"])) if as_text(facts.get("id"))]
 
+    async def _list_by_dialect(self) -> list[dict[str, Json]]:
+        """List the one model of a server of speech with a protocol of its own. Raises: CallMissingError for others."""
+        if not self._is_dialect_known:
+            described = await self._client.look(_DESCRIPTION)
+            self._dialect = find_dialect(as_object(described.get("paths")))
+            self._is_dialect_known = True
+        if self._dialect is None:
+            raise CallMissingError(f"the server has no {LIST}", where=self._client.url)
+        return [{"id": self._dialect.name, "owned_by": self._dialect.name}]
+
     async def _find_loaded(self, listed: list[dict[str, Json]]) -> set[str]:
         known = {as_text(facts.get("id")) for facts in listed if _holds(facts)}
-        says = any(_read_status(facts) or as_text(facts.get("owned_by")) in _HOLD_ALL for facts in listed)
+        says = any(_read_status(facts) or _is_held_for_ever(facts) for facts in listed)
         return known if says else {*known, *await self._ask_for_loaded()}
 
     async def _ask_for_loaded(self) -> list[str]:
@@ -91,7 +124,12 @@ class ServedModels:
 
 def _holds(facts: dict[str, Json]) -> bool:
     status = _read_status(facts)
-    return status == "loaded" if status else as_text(facts.get("owned_by")) in _HOLD_ALL
+    return status == "loaded" if status else _is_held_for_ever(facts)
+
+
+def _is_held_for_ever(facts: dict[str, Json]) -> bool:
+    owner = as_text(facts.get("owned_by"))
+    return owner in _HOLD_ALL or owner in list_dialects()
 
 
 def _read_status(facts: dict[str, Json]) -> str:

@@ -56,13 +56,13 @@ def make_embedding_request(inputs: OpenAiInputs, model: str, texts: list[str]) -
 
 
 def make_speech_request(inputs: OpenAiInputs, model: str, options: OpenAiOptions) -> dict[str, Json]:
-    """Make the request for speech."""
+    """Make the request for speech; without a format where none is asked for."""
     voice = inputs.voice or options.voice
     return {
         "model": model,
         "input": inputs.prompt,
         **({} if voice is None else {"voice": voice}),
-        "response_format": inputs.format or "mp3",
+        **({} if inputs.format is None else {"response_format": inputs.format}),
         **_take(inputs, ("speed", "instructions", "seed")),
         **inputs.extra,
     }
