@@ -358,6 +358,8 @@ COMFYUI = EngineKind(
     values=(
         ValueRule(name="prompt_id", summary="the prompt on the instance: the id of this or an earlier attempt"),
         ValueRule(name="outputs", summary="how many files each node gave, by node id"),
+        ValueRule(name="nodes", summary="what each node gave, by node id; a file that is kept has its name, `output`"),
+        ValueRule(name="messages", summary="the events of the run, as the instance keeps them"),
         ValueRule(name="execution_s", summary="how long it ran by the instance's clock; null when unknown"),
     ),
 )

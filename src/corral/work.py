@@ -115,6 +115,10 @@ class Reporter(Protocol):
         """Show an intermediate result: an image while it is sampled, a piece of text or of speech (a whole WAV)."""
         ...
 
+    def relay(self, event: str, data: Mapping[str, Json]) -> None:
+        """Pass on what the engine's program says of this attempt, in its own words, to clients that speak them."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resident:

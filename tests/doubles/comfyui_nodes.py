@@ -119,6 +119,8 @@ def object_info(class_type: str, *, lacks: Collection[str] = frozenset()) -> dic
 
 def _without(description: list[Json], lacks: Collection[str]) -> list[Json]:
     kind, *rest = description
+    if kind == "UPLOAD":  # as an instance describes it: the files of its folder, and how more get there
+        return [["example.png"], {"image_upload": True}]
     return [[choice for choice in kind if choice not in lacks] if isinstance(kind, list) else kind, *rest]
 
 
@@ -254,7 +256,7 @@ def _input_errors(
     uploads: Mapping[str, bytes],
     lacks: Collection[str],
 ) -> Iterator[Json]:
-    description = _without(description, lacks)
+    description = description if description[0] == "UPLOAD" else _without(description, lacks)
     kind, config = description[0], description[1] if len(description) > 1 else {}
     extra = {"input_name": name, "input_config": description}
     if name not in inputs:

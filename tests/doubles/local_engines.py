@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import wave
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ class Remembering:
 
     def preview(self, media_type: str, data: bytes) -> None:
         self.shown.append((media_type, data))
+
+    def relay(self, event: str, data: Mapping[str, Any]) -> None:
+        raise AssertionError(f"no local engine relays what its program says: {event} {data}")
 
 
 def a_work(

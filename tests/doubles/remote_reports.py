@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 
 class KeptReports:
@@ -12,6 +14,7 @@ class KeptReports:
         self.fractions: list[float | None] = []
         self.notes: list[str] = []
         self.previews: list[tuple[str, bytes]] = []
+        self.relayed: list[tuple[str, dict[str, Any]]] = []
         self._noted = asyncio.Event()
 
     def progress(self, fraction: float | None, note: str = "") -> None:
@@ -21,6 +24,9 @@ class KeptReports:
 
     def preview(self, media_type: str, data: bytes) -> None:
         self.previews.append((media_type, data))
+
+    def relay(self, event: str, data: Mapping[str, Any]) -> None:
+        self.relayed.append((event, dict(data)))
 
     async def noted(self, beginning: str) -> None:
         """Wait until a note begins like this."""

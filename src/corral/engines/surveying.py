@@ -64,6 +64,17 @@ class InstanceReport:
     """Where it answers; None while its server does not run."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """The knowledge of one instance."""
+
+    instance: Instance
+    inventory: Inventory | None
+    """Its models and parts when it last answered; None where it never did."""
+    away: Problem | None
+    """Why it could not be asked now."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Asked:
     """Whom a look asked, and how: with other credentials or options the answer can be another one."""
@@ -112,6 +123,19 @@ class Surveyor:
         self._directory = directory or Directory()
         self._looks: dict[_Asked, _Look] = {}
         self._turns: dict[_Asked, asyncio.Lock] = {}
+        self._last: dict[tuple[str, str], Inventory] = {}
+        """By engine and instance; kept while the instance is away."""
+
+    async def list_known(self, kind: EngineKind, settings: EngineSettings, *, age_s: float) -> tuple[Known, ...]:
+        """Return what each instance has, `age_s` seconds old at most, or had before it went away."""
+        if kind.look is None:
+            return ()
+        self._forget_others(kind, settings)
+        looks = await asyncio.gather(*(self._look(kind, settings, instance, age_s) for instance in settings.instances))
+        return tuple(
+            Known(instance=instance, inventory=self._last.get((kind.name, instance.name)), away=look.away)
+            for instance, look in zip(settings.instances, looks, strict=True)
+        )
 
     async def compare(
         self, kind: EngineKind, settings: EngineSettings, needs: Sequence[Sequence[Need]], *, age_s: float
@@ -130,6 +154,8 @@ class Surveyor:
             if known is not None and self._clock() - known.at <= age_s:
                 return known
             self._looks[asked] = look = await self._ask(kind, settings, instance)
+            if look.inventory is not None:
+                self._last[kind.name, instance.name] = look.inventory
             return look
 
     def _forget_others(self, kind: EngineKind, settings: EngineSettings) -> None:
@@ -141,6 +167,9 @@ class Surveyor:
         for asked in [asked for asked in self._turns if asked.engine == kind.name and asked not in current]:
             del self._turns[asked]
             self._looks.pop(asked, None)
+        names = {instance.name for instance in settings.instances}
+        for engine, name in [key for key in self._last if key[0] == kind.name and key[1] not in names]:
+            del self._last[engine, name]
 
     async def _ask(self, kind: EngineKind, settings: EngineSettings, instance: Instance) -> _Look:
         ask = cast(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import cached_property
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl
@@ -80,6 +80,17 @@ class Exchange:
                     break
             self._body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         return self._body
+
+    async def read_chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives, once; for what is larger than memory. Raises: ClientGoneError."""
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError
+            if chunk := message.get("body", b""):
+                yield chunk
+            more = message.get("more_body", False)
 
     async def until_gone(self) -> None:
         """Return once the client has closed its connection; to be called after the body was read."""

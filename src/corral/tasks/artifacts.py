@@ -97,6 +97,12 @@ class ArtifactStore:
         """The folder of the store."""
         return self._root
 
+    def place(self, sha256: Sha256) -> Path:
+        """Return where the file belongs, whether it is there or not. Raises: ArtifactMissingError, for no SHA-256."""
+        if not _NAME.fullmatch(sha256):
+            raise ArtifactMissingError(f"not a SHA-256: {sha256[:80]!r}")
+        return self._root / sha256[:2] / sha256
+
     def try_writing(self) -> None:
         """Write a file and remove it. Raises: DiskFullError, OSError."""
         path = self._incoming / uuid4().hex
@@ -121,7 +127,7 @@ class ArtifactStore:
 
     def locate(self, sha256: Sha256) -> Path:
         """Return where the file lies. Raises: ArtifactMissingError."""
-        path = self._place(sha256)
+        path = self.place(sha256)
         if not path.is_file():
             raise ArtifactMissingError(
                 f"there is no artifact {sha256}", hint="perhaps it was collected: retry the task"
@@ -153,7 +159,7 @@ class ArtifactStore:
 
         Raises: DiskFullError.
         """
-        for folder in {self._place(content.sha256).parent for content in contents}:
+        for folder in {self.place(content.sha256).parent for content in contents}:
             try:
                 self._sync_folder(folder)
             except OSError as error:
@@ -212,7 +218,7 @@ class ArtifactStore:
 
     def remove(self, sha256: Sha256, *, older_than_s: float = SWEEP_GRACE_S) -> Bytes:
         """Remove a file that nothing names, if it is older than the grace time; return the bytes that are free now."""
-        path = self._place(sha256)
+        path = self.place(sha256)
         with suppress(FileNotFoundError):
             status = path.stat()
             if status.st_mtime < time.time() - older_than_s:
@@ -254,17 +260,12 @@ class ArtifactStore:
                 count, freed = count + 1, freed + status.st_size
         return count, Bytes(freed)
 
-    def _place(self, sha256: Sha256) -> Path:
-        if not _NAME.fullmatch(sha256):
-            raise ArtifactMissingError(f"not a SHA-256: {sha256[:80]!r}")
-        return self._root / sha256[:2] / sha256
-
     def _move(self, source: Path, sha256: Sha256) -> None:
         self._rename(source, sha256)
-        self._sync_folder(self._place(sha256).parent)
+        self._sync_folder(self.place(sha256).parent)
 
     def _rename(self, source: Path, sha256: Sha256) -> None:
-        target = self._place(sha256)
+        target = self.place(sha256)
         target.parent.mkdir(exist_ok=True)
         os.utime(source)  # content that is taken again counts as new for `sweep`
         source.chmod(0o444)

@@ -14,7 +14,7 @@ from datetime import datetime
 from uuid import UUID
 
 from corral.slots.values import PlaceView
-from corral.work import SlotId
+from corral.work import Json, SlotId
 
 FEED_SIZE = 256
 """Updates a reader can be behind; at ten per second and slot, that is seconds."""
@@ -46,7 +46,19 @@ class Preview:
     at: datetime
 
 
-Update = Progress | Preview
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relayed:
+    """An event of an attempt, in the words of the engine's program."""
+
+    task: int
+    batch: int | None
+    attempt: UUID
+    event: str
+    data: Mapping[str, Json]
+    at: datetime
+
+
+Update = Progress | Preview | Relayed
 
 
 class Feed:

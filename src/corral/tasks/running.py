@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ from corral.slots.registry import Registry
 from corral.slots.values import Hold
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.attempt_run import Ended, Failure, Order, StopReason, StopSignal, make_failure, run_attempt
-from corral.tasks.board import Board, Preview, Progress
+from corral.tasks.board import Board, Preview, Progress, Relayed
 from corral.tasks.device_room import DeviceRoom, Follow
 from corral.tasks.disk import DiskWatch
 from corral.tasks.lifecycle import AttemptFailed, Event, Leased, Released, Started, Stopped, Succeeded
@@ -25,7 +25,7 @@ from corral.tasks.scratch import ScratchFolders
 from corral.tasks.store.dispatching import Details
 from corral.tasks.store.transitions import TaskChange
 from corral.units import Bytes
-from corral.work import FailureScope, HoldEnd, LendsDevices, SlotId, Work
+from corral.work import FailureScope, HoldEnd, Json, LendsDevices, SlotId, Work
 
 
 @dataclass(slots=True)
@@ -272,6 +272,19 @@ class _BoardReporter:
                 batch=attempt.batch,
                 attempt=attempt.id,
                 media_type=media_type,
+                data=data,
+                at=datetime.now(UTC),
+            )
+        )
+
+    def relay(self, event: str, data: Mapping[str, Json]) -> None:
+        attempt = self.attempt
+        self.board.publish(
+            Relayed(
+                task=attempt.task.id,
+                batch=attempt.batch,
+                attempt=attempt.id,
+                event=event,
                 data=data,
                 at=datetime.now(UTC),
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, ClassVar, NewType
 
@@ -44,6 +44,14 @@ class OutputRef:
 FileRef = UploadRef | OutputRef
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """The name that a client of ComfyUI gave a task, and what is kept for such clients."""
+
+    id: str
+    facts: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
 class TaskSpec(TaskFields):
     """One task as it is submitted."""
 
@@ -57,6 +65,7 @@ class TaskSpec(TaskFields):
     retry_of: int | None = None
     destination: Destination | None = None
     """Where its outputs are written by themselves; None nowhere."""
+    prompt: Prompt | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ def course(*nodes: str) -> Course:
 
 
 def say(course: Course, event: str, prompt: str = MINE, **data: Any) -> bool:
-    return course.read(json.dumps({"type": event, "data": {"prompt_id": prompt, **data}}))
+    return course.read(json.dumps({"type": event, "data": {"prompt_id": prompt, **data}})) is not None
 
 
 def test_a_preview_tells_its_type() -> None:

@@ -30,7 +30,7 @@ from corral.engines.comfyui.inputs import ComfyUiInputs, ComfyUiOptions
 from corral.engines.comfyui.leftovers import Leftovers
 from corral.engines.comfyui.listener import Listener
 from corral.engines.comfyui.memory import Memory
-from corral.engines.comfyui.outputs import bring, choose, make_safe_name
+from corral.engines.comfyui.outputs import bring, choose, describe, make_safe_name
 from corral.engines.comfyui.prompts import LIVE, Prompt, Prompts, Stage
 from corral.engines.credentials import Credentials
 from corral.engines.inputs import read_inputs, read_options
@@ -217,6 +217,8 @@ class ComfyUi:
         values: dict[str, Json] = {
             "prompt_id": prompt.id,
             "outputs": counts,
+            "nodes": describe(prompt.outputs, items),
+            "messages": list(prompt.messages),
             "execution_s": _measure_execution(prompt.messages),
         }
         return Produced(files=files, values=values)

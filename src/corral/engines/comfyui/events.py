@@ -84,18 +84,18 @@ class Course:
     has_states: bool = False
     """Whether the instance reports the state of each node."""
 
-    def read(self, raw: str) -> bool:
-        """Take a text message; return whether it has news of this prompt."""
+    def read(self, raw: str) -> tuple[str, dict[str, Json]] | None:
+        """Take a text message; return its event and data where it has news of this prompt."""
         try:
             message = as_object(json.loads(raw))
         except ValueError:
-            return False
-        data = as_object(message.get("data"))
+            return None
+        event, data = as_text(message.get("type")), as_object(message.get("data"))
         if data.get("prompt_id") != self.prompt:
-            return False
-        self._take(as_text(message.get("type")), data)
+            return None
+        self._take(event, data)
         self._update_fraction()
-        return True
+        return event, data
 
     def _take(self, event: str, data: dict[str, Json]) -> None:
         match event:

@@ -8,8 +8,9 @@ looked at.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -70,6 +71,8 @@ class Installed:
     """The node types of an instance; for each, by input, the model files that it can load there."""
 
     types: Mapping[str, Mapping[str, frozenset[str]]]
+    descriptions: Mapping[str, bytes] = field(default_factory=dict[str, bytes], repr=False)
+    """By node type, what the instance says of it, as JSON."""
 
     def find_missing(self, needs: Sequence[Sequence[Need]]) -> tuple[tuple[Problem, ...], ...]:
         """List what the instance lacks of each workflow, in the order of its nodes, each once; `MAX_LACKS` in all."""
@@ -136,7 +139,13 @@ def list_needs(inputs: Mapping[str, Json]) -> tuple[Need, ...]:
 
 def read_installed(answer: Json) -> Installed:
     """Read `/object_info`."""
-    return Installed({name: _read_files(as_object(description)) for name, description in as_object(answer).items()})
+    types = as_object(answer)
+    return Installed(
+        types={name: _read_files(as_object(description)) for name, description in types.items()},
+        descriptions={
+            name: json.dumps(description, separators=(",", ":")).encode() for name, description in types.items()
+        },
+    )
 
 
 def _read_files(description: Mapping[str, Json]) -> dict[str, frozenset[str]]:

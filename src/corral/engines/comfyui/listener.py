@@ -76,8 +76,10 @@ class Listener:
                 return
 
     def _take_text(self, raw: str) -> None:
-        if not self._course.read(raw):
+        news = self._course.read(raw)
+        if news is None:
             return
         self._report.progress(self._course.fraction, self._course.note)
+        self._report.relay(*news)
         if self._course.ended:
             self.news.set()

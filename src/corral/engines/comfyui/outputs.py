@@ -10,17 +10,18 @@ file of the outputs with the path in its name; `/view` strips folders from names
 from __future__ import annotations
 
 import asyncio
+import json
 import mimetypes
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from corral.engines.comfyui.client import ComfyClient, Timings
 from corral.engines.comfyui.errors import InstanceUnreachableError, OutputMissingError, OutputUnwritableError
-from corral.engines.narrowing import as_list, as_object, as_text
+from corral.engines.narrowing import LARGEST_TEXT, as_list, as_object, as_text
 from corral.work import Json, OutputFile
 
 _ANY_TYPE = "application/octet-stream"
@@ -71,6 +72,39 @@ def choose(outputs: Mapping[str, Json], which: Literal["saved", "previews", "all
         case "all":
             chosen = items
     return _give_unique_names(chosen)
+
+
+def describe(outputs: Mapping[str, Json], items: Sequence[RemoteFile | Text]) -> dict[str, Json]:
+    """Return what each node gave out, as the instance reports it; files that are kept have their name here, `output`.
+
+    Texts are left out where all of it would be longer than what is kept with a task.
+    """
+    names = {_identify(item): item.name for item in items if isinstance(item, RemoteFile)}
+    nodes = {node: _name_files(node, as_object(lists), names) for node, lists in outputs.items()}
+    if len(json.dumps(nodes)) <= LARGEST_TEXT:
+        return nodes
+    return {node: {kind: items for kind, items in lists.items() if kind != "text"} for node, lists in nodes.items()}
+
+
+def _name_files(node: str, lists: dict[str, Json], names: Mapping[str, str]) -> dict[str, Json]:
+    return {
+        kind: [_name_file(node, item, names) for item in cast("list[Json]", items)]
+        if isinstance(items, list)
+        else items
+        for kind, items in lists.items()
+    }
+
+
+def _name_file(node: str, item: Json, names: Mapping[str, str]) -> Json:
+    file = as_object(item)
+    if not as_text(file.get("filename")):
+        return item
+    name = names.get(_identify(_make_file(node, file)))
+    return file if name is None else {**file, "output": name}
+
+
+def _identify(file: RemoteFile) -> str:
+    return json.dumps([file.node, *sorted(file.params.items())])
 
 
 def _rank_node(node: str) -> tuple[int, str]:

@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 from corral.errors import CorralError, Kind
 from corral.server.api.answers import describe_event
 from corral.server.api.changes import Changes, Subject
-from corral.tasks.board import Board, Preview, Progress, Update
+from corral.tasks.board import Board, Preview, Progress, Relayed
 from corral.tasks.store.pool import CONNECTION_LOST
 from corral.tasks.values import StoryEvent
 from corral.work import Json
@@ -150,7 +150,7 @@ class EventStream(Response):
     async def _send_updates(self, write: Write) -> None:
         with self._sources.board.open_feed() as feed:
             async for update in feed:
-                if self._subject.concerns(update):
+                if not isinstance(update, Relayed) and self._subject.concerns(update):
                     await write(_write_live(update))
 
     async def _beat(self, write: Write) -> None:
@@ -176,7 +176,7 @@ def _write_line(event: StoryEvent) -> str:
     return f"id: {event.id}\nevent: {event.kind}\ndata: {describe_event(event).model_dump_json()}\n\n"
 
 
-def _write_live(update: Update) -> str:
+def _write_live(update: Progress | Preview) -> str:
     match update:
         case Progress():
             return _describe_event(

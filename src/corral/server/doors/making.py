@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from corral.gateway.catalogue import Catalogue
+from corral.gateway.comfyui.door import ComfyUiDoor
 from corral.gateway.doors import Door
 from corral.gateway.openai.door import OpenAiDoor
 from corral.gateway.passing import Passing
 from corral.server.api.state import ApiState
 from corral.server.doors.accounts import Accounts
+from corral.server.doors.comfyui import ComfyUiWorkshop
 from corral.server.doors.doorman import TokenDoorman
 from corral.server.doors.models import ModelsHere
 
 
 def make_doors(api: ApiState) -> tuple[Door, ...]:
-    """Return the doors of a server; a longer path goes before a shorter one, and without turns there are none."""
+    """Return the doors of a server; a longer path goes before a shorter one, and those of guests need turns."""
     services = api.services
-    if services.guests is None:
-        return ()
     doorman = TokenDoorman(services)
+    comfyui = ComfyUiDoor(doorman, ComfyUiWorkshop(api))
+    if services.guests is None:
+        return (comfyui,)
     passing = Passing(desk=services.guests, catalogue=Catalogue(ModelsHere(services)), sink=Accounts(services.keys))
-    return (OpenAiDoor(passing, doorman),)
+    return (comfyui, OpenAiDoor(passing, doorman))

@@ -11,7 +11,7 @@ from typing import ClassVar
 from corral.errors import CorralError, Kind, Problem
 from corral.requests import BatchFields, TaskFields, get_values
 from corral.tasks.lifecycle import TaskState, first_state
-from corral.tasks.store import deliveries, story
+from corral.tasks.store import deliveries, prompts, story
 from corral.tasks.store.columns import get_column_values, list_columns
 from corral.tasks.store.pool import Connection, Pool
 from corral.tasks.store.submission_facts import Facts, Limits, list_uploads, read_facts
@@ -381,7 +381,14 @@ async def _write_relations(connection: Connection, group: _Group) -> None:
     if uploads:
         await connection.copy_records_to_table("task_uploads", records=uploads, columns=["task_id", "sha256"])
     await deliveries.add_in(connection, list(_list_deliveries(group)), list(_list_retries(group)))
+    await prompts.add_in(connection, list(_list_prompts(group)))
     await _keep_keys(connection, group)
+
+
+def _list_prompts(group: _Group) -> Iterator[prompts.NewPrompt]:
+    for task in group.placed:
+        if (prompt := task.spec.prompt) is not None:
+            yield task.id, task.owner, prompt.id, dict(prompt.facts)
 
 
 def _list_deliveries(group: _Group) -> Iterator[deliveries.NewDelivery]:

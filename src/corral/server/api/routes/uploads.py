@@ -16,8 +16,8 @@ from corral.server.api.fields import Digest, Limit, Word
 from corral.server.api.routing import make_router
 from corral.server.api.schemas import UploadDeleted, UploadEntry, UploadOut, Uploads
 from corral.server.api.state import Here, Submitter, Viewer
+from corral.server.api.uploading import take_upload
 from corral.server.auth import Caller, require_own
-from corral.tasks.artifacts import ArtifactTooLargeError, Content
 from corral.tasks.store.audit import Action
 from corral.tasks.store.uploads import (
     Upload,
@@ -25,10 +25,8 @@ from corral.tasks.store.uploads import (
     find_upload,
     list_uploads,
     measure_uploads,
-    record_upload,
-    refuse_over_quota,
 )
-from corral.tasks.values import Sha256, StoredFile
+from corral.tasks.values import Sha256
 from corral.units import Bytes
 
 router = make_router("uploads", prefix="/corral/v1/uploads")
@@ -53,25 +51,14 @@ async def upload_file(
     name: Annotated[Word, Query(description="a plain file name", pattern=r"^[^/\\]+$")],
 ) -> UploadOut:
     """Take an input file; tasks name it by the SHA-256 in the answer. The same content is stored and counted once."""
-    pool, store, rules = api.services.pool, api.services.artifacts, api.services.cluster.server
-
-    async def admit(content: Content) -> None:
-        kept = await measure_uploads(pool, caller.owner, without=content.sha256)
-        refuse_over_quota(caller.owner, kept + content.size, rules.uploads_per_owner)
-
-    with api.arriving.open(caller.owner, rules.uploads_per_owner) as arriving:
-        declared = _read_length(request.headers)
-        if declared > api.max_upload:
-            raise ArtifactTooLargeError(f"the upload has {declared} bytes, more than {api.max_upload}")
-        arriving.refuse(declared)
-        store.refuse_below(rules.disk_reserve, coming=declared)
-        content = await store.receive(
-            arriving.count(request.stream()), limit=api.max_upload, reserve=rules.disk_reserve, admit=admit
-        )
-        file = StoredFile(
-            name=name, sha256=content.sha256, size=content.size, media_type=_guess_media_type(name, request.headers)
-        )
-        await record_upload(pool, caller.owner, file, quota=rules.uploads_per_owner)
+    file = await take_upload(
+        api,
+        caller.owner,
+        request.stream(),
+        name=name,
+        media_type=_guess_media_type(name, request.headers),
+        declared=_read_length(request.headers),
+    )
     return UploadOut(sha256=file.sha256, size=file.size, name=file.name, media_type=file.media_type)
 
 

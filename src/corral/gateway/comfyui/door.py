@@ -1,0 +1,268 @@
+"""The routes of the virtual ComfyUI, each with and without `/api` before it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote
+
+import structlog
+
+from corral.errors import CorralError, Kind
+from corral.gateway.asgi import ClientGoneError, Exchange, Scope
+from corral.gateway.comfyui import asked as asking
+from corral.gateway.comfyui.asked import PromptAsked, RefusedError
+from corral.gateway.comfyui.files import Files
+from corral.gateway.comfyui.history import History
+from corral.gateway.comfyui.instances import Instances
+from corral.gateway.comfyui.page import Passer
+from corral.gateway.comfyui.serving import serve_socket
+from corral.gateway.comfyui.shapes import as_list, describe_job, describe_queue, page_jobs
+from corral.gateway.comfyui.sockets import FEATURES, Sockets
+from corral.gateway.comfyui.validating import make_error
+from corral.gateway.comfyui.workshop import NewPrompt, Stage, StoredPrompt, Workshop
+from corral.gateway.doors import Doorman, Visitor
+from corral.work import Json
+
+PREFIX = "/comfyui"
+LARGEST_PROMPT = 32 * 2**20
+"""Bytes; some nodes take pictures as base64."""
+_STATUSES = {
+    Kind.DENIED: 401,
+    Kind.MISSING: 404,
+    Kind.CONFLICT: 409,
+    Kind.NO_CAPACITY: 429,
+    Kind.UNAVAILABLE: 503,
+    Kind.BUG: 500,
+}
+log = structlog.get_logger()
+
+Handler = Callable[[Exchange, Visitor, str], Awaitable[None]]
+
+
+class ComfyUiDoor:
+    """One ComfyUI for each owner, over all instances."""
+
+    def __init__(self, doorman: Doorman, workshop: Workshop) -> None:
+        self._doorman = doorman
+        self._workshop = workshop
+        self._sockets = Sockets(workshop)
+        self._passer = Passer(workshop)
+        self._instances = Instances(workshop)
+        self._history = History(workshop)
+        self._files = Files(workshop, self._passer)
+        self._routes: Sequence[tuple[str, re.Pattern[str], Handler]] = tuple(
+            (method, re.compile(pattern), handler)
+            for method, pattern, handler in (
+                ("GET", r"/prompt", self._get_prompt),
+                ("POST", r"/prompt", self._post_prompt),
+                ("GET", r"/queue", self._get_queue),
+                ("POST", r"/queue", self._post_queue),
+                ("POST", r"/interrupt", self._interrupt),
+                ("POST", r"/free", self._free),
+                ("GET", r"/history", self._list_history),
+                ("GET", r"/history/([^/]+)", self._get_history),
+                ("POST", r"/history", self._post_history),
+                ("GET", r"/view", self._files.view),
+                ("POST", r"/upload/image", self._files.upload),
+                ("GET", r"/object_info", self._instances.get_all_nodes),
+                ("GET", r"/object_info/(.+)", self._instances.get_node),
+                ("GET", r"/(models|embeddings)", self._instances.get_list),
+                ("GET", r"/(models/[^/]+)", self._instances.get_list),
+                ("GET", r"/system_stats", self._instances.get_stats),
+                ("GET", r"/features", self._get_features),
+                ("GET", r"/api/jobs", self._list_jobs),
+                ("POST", r"/api/jobs/cancel", self._cancel_jobs),
+                ("GET", r"/api/jobs/([^/]+)", self._get_job),
+                ("POST", r"/api/jobs/([^/]+)/cancel", self._cancel_job),
+            )
+        )
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All below `/comfyui`."""
+        return PREFIX, f"{PREFIX}/"
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:  # ASGI's callables, of any server
+        """Serve one request or websocket."""
+        if scope["type"] == "websocket":
+            await serve_socket(self._doorman, self._sockets, scope, receive, send)
+            return
+        exchange = Exchange(scope, receive, send)
+        try:
+            await self._serve(exchange)
+        except RefusedError as error:
+            await exchange.answer_json(400, {"error": error.error, "node_errors": error.node_errors})
+        except CorralError as error:
+            if exchange.started:
+                raise
+            problem = error.problems[0]
+            said = make_error(problem.code, problem.what, problem.hint or "", {"where": problem.where})
+            status = _STATUSES.get(error.kind, 400)
+            await exchange.answer_json(status, {"error": said, "node_errors": {}})
+        except ClientGoneError:
+            log.info("client_went_away", path=exchange.path)
+
+    async def close(self) -> None:
+        """Close the connections to instances."""
+        await self._passer.close()
+
+    async def _serve(self, exchange: Exchange) -> None:
+        path = exchange.path.removeprefix(PREFIX)
+        if not path:
+            await exchange.answer(307, b"", "text/plain", {"Location": f"{PREFIX}/"})
+            return
+        visitor = await self._doorman.admit(exchange.scope)
+        method = "GET" if exchange.method == "HEAD" else exchange.method
+        twin = path.removeprefix("/api") if path.startswith("/api/") else path
+        for wanted, pattern, handler in self._routes:
+            match = pattern.fullmatch(path) or pattern.fullmatch(twin)
+            if match is not None and method == wanted:
+                if method != "GET":
+                    require_submitter(visitor)
+                await handler(exchange, visitor, unquote(match[1]) if match.groups() else "")
+                return
+        if method not in ("GET", "OPTIONS"):
+            require_submitter(visitor)
+        if not await self._passer.pass_on(exchange, path):
+            note = await self._instances.explain_absence()
+            await exchange.answer(503, f"{note}\n".encode(), "text/plain; charset=utf-8")
+
+    # --- the queue ---------------------------------------------------------------------------------------------------
+
+    async def _get_prompt(self, exchange: Exchange, visitor: Visitor, _: str) -> None:
+        remaining = await self._workshop.count_open(visitor.owner)
+        await exchange.answer_json(200, {"exec_info": {"queue_remaining": remaining}})
+
+    async def _post_prompt(self, exchange: Exchange, visitor: Visitor, _: str) -> None:
+        asked = asking.read_prompt(await exchange.read_body(LARGEST_PROMPT))
+        answer = await self.submit(visitor, asked)
+        await exchange.answer_json(200, answer)
+
+    async def submit(self, visitor: Visitor, asked: PromptAsked, facts: Mapping[str, Json] | None = None) -> Json:
+        """Check a prompt and put it into the queue. Raises: RefusedError, CorralError."""
+        verdict, describe = await self._instances.judge(asked.workflow, asked.targets)
+        if verdict.error is not None:
+            raise RefusedError(verdict.error, verdict.node_errors)
+        prompt = NewPrompt(
+            id=asked.id,
+            client=asked.client,
+            workflow=asked.workflow,
+            parts=asking.find_parts(asked.workflow, verdict.outputs),
+            outputs=verdict.outputs,
+            extra_data=asked.extra_data,
+            names=asking.find_file_names(asked.workflow, describe),
+            number=asked.number,
+            facts=facts or {},
+        )
+        try:
+            accepted = await self._workshop.submit(visitor, prompt)
+        except CorralError as error:
+            raise _translate(error) from error
+        return {"prompt_id": asked.id, "number": accepted.number, "node_errors": verdict.node_errors}
+
+    async def _get_queue(self, exchange: Exchange, visitor: Visitor, _: str) -> None:
+        await exchange.answer_json(200, describe_queue(await self._workshop.list_open(visitor.owner)))
+
+    async def _post_queue(self, exchange: Exchange, visitor: Visitor, _: str) -> None:
+        asked = asking.read_json(await exchange.read_body())
+        ids = None if asked.get("clear") else {str(id) for id in as_list(asked.get("delete"))}
+        await self._cancel(visitor, ids, (Stage.PENDING,))
+        await exchange.answer(200, b"", "text/plain")
+
+    async def _interrupt(self, exchange: Exchange, visitor: Visitor, _: str) -> None:
+        id = asking.read_json(await exchange.read_body()).get("prompt_id")
+        await self._cancel(visitor, None if id is None else {str(id)}, (Stage.RUNNING,))
+        await exchange.answer(200, b"", "text/plain")
+
+    async def _free(self, exchange: Exchange, visitor: Visitor, _: str) -> None:
+        """Accept it and unload nothing: what is in an instance's memory serves all owners, and the queue decides."""
+        asking.read_json(await exchange.read_body())
+        await exchange.answer(200, b"", "text/plain")
+
+    async def _cancel(
+        self, visitor: Visitor, ids: set[str] | None, stages: Sequence[Stage]
+    ) -> tuple[StoredPrompt, ...]:
+        """Cancel an owner's prompts, those of these ids or all, that are in one of these stages."""
+        prompts = tuple(
+            prompt
+            for prompt in await self._workshop.list_open(visitor.owner)
+            if (ids is None or prompt.id in ids) and prompt.stage in stages
+        )
+        if prompts:
+            await self._workshop.cancel(visitor, [prompt.task for prompt in prompts])
+        return prompts
+
+    # --- what was -----------------------------------------------------------------------------------------------------
+
+    async def _list_history(self, exchange: Exchange, visitor: Visitor, _: str) -> None:
+        body = await self._history.list_entries(visitor.owner, exchange.query)
+        await exchange.answer(200, body, "application/json")
+
+    async def _get_history(self, exchange: Exchange, visitor: Visitor, id: str) -> None:
+        await exchange.answer(200, await self._history.find_entry(visitor.owner, id), "application/json")
+
+    async def _post_history(self, exchange: Exchange, visitor: Visitor, _: str) -> None:
+        asked = asking.read_json(await exchange.read_body())
+        ids = None if asked.get("clear") else [str(id) for id in as_list(asked.get("delete"))]
+        if ids is None or ids:
+            await self._workshop.hide(visitor.owner, ids)
+        await exchange.answer(200, b"", "text/plain")
+
+    async def _get_features(self, exchange: Exchange, visitor: Visitor, _: str) -> None:
+        await exchange.answer_json(200, FEATURES)
+
+    # --- jobs ---------------------------------------------------------------------------------------------------------
+
+    async def _list_jobs(self, exchange: Exchange, visitor: Visitor, _: str) -> None:
+        prompts = [*await self._workshop.list_open(visitor.owner), *await self._history.read_prompts(visitor.owner)]
+        page = page_jobs(prompts, exchange.query)
+        if isinstance(page, str):
+            await exchange.answer_json(400, {"error": page})
+        else:
+            await exchange.answer_json(200, page)
+
+    async def _get_job(self, exchange: Exchange, visitor: Visitor, id: str) -> None:
+        prompt = await self._workshop.find(visitor.owner, id)
+        if prompt is None:
+            await exchange.answer_json(404, {"error": "Job not found"})
+        else:
+            await exchange.answer_json(200, describe_job(prompt, whole=True))
+
+    async def _cancel_job(self, exchange: Exchange, visitor: Visitor, id: str) -> None:
+        if await self._workshop.find(visitor.owner, id) is None:
+            await exchange.answer_json(404, {"error": "Job not found"})
+            return
+        cancelled = await self._cancel(visitor, {id}, (Stage.PENDING, Stage.RUNNING))
+        await exchange.answer_json(200, {"cancelled": bool(cancelled)})
+
+    async def _cancel_jobs(self, exchange: Exchange, visitor: Visitor, _: str) -> None:
+        ids = {str(id) for id in as_list(asking.read_json(await exchange.read_body()).get("job_ids"))}
+        cancelled = await self._cancel(visitor, ids, (Stage.PENDING, Stage.RUNNING))
+        await exchange.answer_json(200, {"cancelled": [prompt.id for prompt in cancelled]})
+
+
+def require_submitter(visitor: Visitor) -> None:
+    """Return when a visitor can have work done. Raises: ViewerError."""
+    if not visitor.can_submit:
+        raise ViewerError(f"{visitor.owner!r} can look and not submit", hint="use a token with the role submitter")
+
+
+class ViewerError(CorralError):
+    """A viewer asks for work."""
+
+    code = "gateway.viewer"
+    kind = Kind.DENIED
+
+
+def _translate(error: CorralError) -> Exception:
+    """Return a refused submission in ComfyUI's shape; another fault stays as it is."""
+    if error.kind is Kind.CONFLICT and error.code == "submission.idempotency_conflict":
+        return RefusedError(make_error("invalid_prompt_id", "Invalid prompt_id", "this id is another prompt's"))
+    if error.kind is not Kind.INVALID:
+        return error
+    details = "\n".join(f"{problem.what} ({problem.where})" for problem in error.problems)
+    extra = {"problems": [json.loads(json.dumps({"code": p.code, "hint": p.hint})) for p in error.problems]}
+    return RefusedError(make_error("prompt_outputs_failed_validation", error.problems[0].what, details, extra))

@@ -1,0 +1,136 @@
+"""Files by name: what clients upload, and what prompts made."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from corral.errors import CorralError, Kind
+from corral.gateway.asgi import Exchange
+from corral.gateway.comfyui.asked import RefusedError, split_annotation
+from corral.gateway.comfyui.page import InstanceGoneError, Passer
+from corral.gateway.comfyui.shapes import find_output_name, read_folder
+from corral.gateway.comfyui.validating import make_error
+from corral.gateway.comfyui.workshop import ENDED, OutputFile, StoredPrompt, Workshop
+from corral.gateway.doors import Visitor
+from corral.gateway.forms import read_parts
+
+_CHUNK = 256 * 1024
+_FOLDERS = ("input", "temp", "output")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
+_RUNS_IN_BROWSERS = re.compile(r"(text|application)/(html|xml|xhtml\+xml|javascript|ecmascript|css)|image/svg\+xml")
+"""Types that a browser would run as pages or scripts of this server; ComfyUI hides them as well."""
+
+
+class FileMissingError(CorralError):
+    """There is no file of this name."""
+
+    code = "comfyui.no_file"
+    kind = Kind.MISSING
+
+
+class Files:
+    """The folders `input`, `temp` and `output` of a virtual ComfyUI."""
+
+    def __init__(self, workshop: Workshop, passer: Passer) -> None:
+        self._workshop = workshop
+        self._passer = passer
+
+    async def view(self, exchange: Exchange, visitor: Visitor, _: str) -> None:
+        """`/view`: a stored file; one of a prompt that runs comes from its instance."""
+        query = exchange.query
+        filename, folder = split_annotation(query.get("filename", ""))
+        folder = query.get("type") or ("output" if folder == "input" else folder)
+        subfolder = query.get("subfolder", "").strip("/")
+        if not filename or ".." in f"{subfolder}/{filename}" or folder not in _FOLDERS:
+            await exchange.answer(400, b"", "text/plain")
+            return
+        head, _, filename = f"{subfolder}/{filename}".strip("/").rpartition("/")
+        place = read_folder(head)
+        if place is None:
+            file = await self._workshop.find_input(visitor.owner, folder, f"{head}/{filename}".strip("/"))
+            await self._send(exchange, filename, file)
+            return
+        prompt = next(iter(await self._workshop.read([place[0]])), None)
+        if prompt is None or prompt.owner != visitor.owner:
+            raise FileMissingError(f"there is no file {filename!r}")
+        if prompt.stage not in ENDED:
+            await self._fetch(exchange, prompt, filename, place[1], folder)
+            return
+        name = find_output_name(prompt, filename, place[1], folder)
+        await self._send(exchange, filename, None if name is None else prompt.files.get(name))
+
+    async def _fetch(
+        self, exchange: Exchange, prompt: StoredPrompt, filename: str, subfolder: str, folder: str
+    ) -> None:
+        """Let the instance answer on which a prompt runs: its files are not kept before its end."""
+        address = self._workshop.find_address(prompt.task)
+        if address is None:
+            raise FileMissingError(f"the prompt {prompt.id} has not made {filename!r} yet")
+        url, headers = address
+        query = f"filename={quote(filename)}&subfolder={quote(subfolder)}&type={folder}"
+        exchange.scope["query_string"] = query.encode()
+        try:
+            await self._passer.fetch(exchange, url, "/view", headers)
+        except InstanceGoneError as error:
+            raise FileMissingError(f"the instance of {prompt.id} does not answer: {error}") from error
+
+    async def _send(self, exchange: Exchange, filename: str, file: OutputFile | None) -> None:
+        if file is None:
+            raise FileMissingError(f"there is no file {filename!r}", hint="names are as `/history` has them")
+        etag = f'"{file.sha256}"'
+        media_type = "application/octet-stream" if _RUNS_IN_BROWSERS.match(file.media_type) else file.media_type
+        headers: Mapping[str, str] = {
+            "ETag": etag,
+            "Cache-Control": "private, no-cache",
+            "Content-Disposition": f"filename*=utf-8''{quote(filename, safe='')}",
+            "Content-Security-Policy": "sandbox; default-src 'none'",
+        }
+        if etag in exchange.headers.get("if-none-match", ""):
+            await exchange.answer(304, b"", media_type, headers)
+            return
+        pairs = [(b"content-type", media_type.encode()), (b"content-length", str(file.size).encode())]
+        pairs += [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+        try:
+            content = await asyncio.to_thread(file.path.open, "rb")
+        except FileNotFoundError as error:
+            raise FileMissingError(f"{filename!r} was collected: it was past its time") from error
+        await exchange.start(200, pairs)
+        if exchange.method != "HEAD":
+            with content:
+                while chunk := await asyncio.to_thread(content.read, _CHUNK):
+                    await exchange.write(chunk)
+        await exchange.end()
+
+    async def upload(self, exchange: Exchange, visitor: Visitor, _: str) -> None:
+        """`/upload/image`: any file; the answer has the name that it got."""
+        fields: dict[str, str] = {}
+        kept: tuple[str, OutputFile] | None = None
+        async for part in read_parts(exchange.headers.get("content-type", ""), exchange.read_chunks()):
+            if part.filename is not None and part.name == "image":
+                name = clean_name(part.filename)
+                kept = (name, await self._workshop.keep(visitor, name, part.content))
+            elif part.filename is None:
+                fields[part.name] = await part.read_text()
+        folder, subfolder = fields.get("type") or "input", clean_folder(fields.get("subfolder", ""))
+        if kept is None or not kept[0] or folder not in _FOLDERS or subfolder is None:
+            raise RefusedError(make_error("invalid_upload", "No image, or no usable name, type or subfolder"))
+        wanted = f"{subfolder}/{kept[0]}".lstrip("/")
+        overwrite = fields.get("overwrite") in ("true", "1")
+        name = await self._workshop.name_input(visitor.owner, folder, wanted, kept[1], overwrite=overwrite)
+        head, _, last = name.rpartition("/")
+        await exchange.answer_json(200, {"name": last, "subfolder": head, "type": folder})
+
+
+def clean_name(filename: str) -> str:
+    """Return the last part of a name, without what no file has in its name."""
+    name = _UNSAFE.sub("", filename.replace("\\", "/").rpartition("/")[2]).strip()
+    return "" if name in (".", "..") else name[:200]
+
+
+def clean_folder(subfolder: str) -> str | None:
+    """Return a subfolder as `a/b`; None for one that leads out of its folder."""
+    parts = [part for part in _UNSAFE.sub("", subfolder.replace("\\", "/")).split("/") if part not in ("", ".")]
+    return None if ".." in parts or len(parts) > 16 else "/".join(parts)
