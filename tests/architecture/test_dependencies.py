@@ -16,6 +16,7 @@ from architecture.house import REPOSITORY
 USED_BY_NAME = {
     "piper-tts": "a program of its own: its licence is another",
     "tzdata": "zoneinfo's time zones, where the system has none",
+    "wsproto": "uvicorn's websockets",
 }
 """Distributions that no module of Corral imports, with the reason for each."""
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-import uvicorn
 
 from corral.server.api.app import create_app, end_streams
 from corral.server.connections import ConnectionLimits, make_server_config
+from corral.server.listening import HttpServer
 from corral.server.services import Services
 from corral.units import Bytes
 
@@ -62,17 +62,20 @@ class Serving:
 async def serving(
     services: Services, *, max_upload: Bytes = MIB, limits: ConnectionLimits = LIMITS, heartbeat_s: float = 15.0
 ) -> AsyncIterator[Serving]:
-    """Serve the API for as long as the context lasts."""
+    """Serve the API, and the listeners of the services, for as long as the context lasts."""
     app = create_app(services, max_upload=max_upload, heartbeat_s=heartbeat_s)
-    server = uvicorn.Server(make_server_config(app, limits))
+    server = HttpServer(make_server_config(app, limits, services.listeners.explain_refusal))
     with socket.socket() as listener:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the runtime: 40 ms per answer otherwise
         listener.bind(("127.0.0.1", 0))
         listener.listen(128)  # connections queue up from here on, so that nobody has to wait for the start
         running = asyncio.create_task(server.serve([listener]))
+        if await server.wait_for_start(running):
+            services.listeners.serve(server)
 
         async def stop() -> None:
             end_streams(app)
+            services.listeners.close()
             server.should_exit = True
             await running
 

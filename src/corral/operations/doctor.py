@@ -79,17 +79,24 @@ def _check_database(data_dir: Path) -> Finding:
 
 
 def judge_server(
-    url: str, dispatcher: str, slots: Sequence[Json], alarms: Sequence[Json], *, trusts_loopback: bool | None
+    url: str,
+    dispatcher: str,
+    slots: Sequence[Json],
+    alarms: Sequence[Json],
+    *,
+    trusts_loopback: bool | None,
+    listeners: Sequence[Json] = (),
 ) -> tuple[Finding, ...]:
     """Judge a server, its access, its alarms and the engines on its slots, by what it reports; pure.
 
-    `trusts_loopback` is None where the server, of an earlier version, does not report it.
+    `trusts_loopback` is None, and there are no listeners, where the server is of an earlier version.
     """
     what = f"answers at {url}; the database answers, the dispatcher is {dispatcher}"
     access = _ACCESS[trusts_loopback]
     return (
         Finding(name="server", state=State.OK, what=what),
         *(() if access is None else (Finding(name="access", state=State.OK, what=access),)),
+        *map(_judge_listener, listeners),
         *(Finding(name=alarm["name"], state=State.WARNING, what=alarm["what"], fix=alarm["hint"]) for alarm in alarms),
         *_judge_devices(slots),
     )
@@ -101,6 +108,22 @@ _ACCESS = {
     False: "every request needs a token",
     None: None,
 }
+
+
+def _judge_listener(listener: Json) -> Finding:
+    """Describe a listener of a door: to whom it is open, and for whom it speaks."""
+    name, reach = listener["name"], ", ".join(listener["allow"]) or "this machine"
+    if listener["api"] is not None:
+        what = f"port {listener['port']} is as the main port, and passes /api to {listener['api']}"
+        return Finding(name=f"listener {name}", state=State.OK, what=what)
+    if listener["owner"] is None:
+        keys = "needs a key" if listener["allow"] else "needs a key where the main port does"
+        return Finding(name=f"listener {name}", state=State.OK, what=f"port {listener['port']}, for {reach}, {keys}")
+    what = f"port {listener['port']}, for {reach}, speaks for {listener['owner']!r} without a key"
+    if listener["allow"]:
+        fix = f"remove gateway.{name}.owner from the cluster file if every user of {reach} should not"
+        return Finding(name=f"listener {name}", state=State.WARNING, what=what, fix=fix)
+    return Finding(name=f"listener {name}", state=State.OK, what=what)
 
 
 def _judge_devices(slots: Sequence[Json]) -> Iterator[Finding]:

@@ -152,6 +152,23 @@ class Alarm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerStatus:
+    """A port of its own for the clients of other programs."""
+
+    name: str
+    """The key of `gateway` in the cluster file."""
+    port: int
+    address: str
+    """Where it listens; empty for every address."""
+    owner: str | None
+    """For whom requests without a key speak; null where a key is needed as on the main port."""
+    allow: tuple[str, ...]
+    """The networks that are answered; empty for any that reach it."""
+    api: str | None
+    """The server that `/api` is passed to; null where the listener is a door."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StatusAnswer:
     """A server, its queue and its slots."""
 
@@ -166,6 +183,7 @@ class StatusAnswer:
     """Whether this server's dispatcher acts; another one on the same database does where it is false."""
     trusts_loopback: bool
     """Whether requests of this machine without a token are those of the administrator `local`."""
+    listeners: tuple[ListenerStatus, ...]
     data_dir: str
     database_bytes: Bytes
     disk: Disk
@@ -196,6 +214,7 @@ class Observed:
     role: str
     leading: bool
     trusts_loopback: bool
+    listeners: Sequence[ListenerStatus]
     data_dir: Path
     database_bytes: Bytes
     disk: Disk
@@ -226,6 +245,7 @@ def describe(seen: Observed, estimate: Estimator) -> StatusAnswer:
         role=seen.role,
         leading=seen.leading,
         trusts_loopback=seen.trusts_loopback,
+        listeners=tuple(seen.listeners),
         data_dir=str(seen.data_dir),
         database_bytes=seen.database_bytes,
         disk=seen.disk,

@@ -16,7 +16,7 @@ import asyncio
 import resource
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Protocol, cast
 
 import structlog
 import uvicorn
@@ -79,9 +79,26 @@ def count_connections(descriptors: int) -> int:
     return max(1, (descriptors - RESERVED_DESCRIPTORS) // DESCRIPTORS_EACH)
 
 
-def make_server_config(app: Any, limits: ConnectionLimits) -> uvicorn.Config:  # an ASGI application, as uvicorn has it
+class ExplainRefusal(Protocol):
+    """Knows which connections are not taken."""
+
+    def __call__(self, port: int, address: str) -> str | None:
+        """Say why a connection from an address to a port is not taken; None when it is."""
+        ...
+
+
+def take_all(port: int, address: str) -> None:
+    """Take every connection."""
+
+
+def make_server_config(
+    app: Any,  # an ASGI application, as uvicorn has it
+    limits: ConnectionLimits,
+    refuse: ExplainRefusal = take_all,
+) -> uvicorn.Config:
     """Return uvicorn's settings for an application behind bounded connections."""
-    protocol = type("LimitedConnection", (Connection,), {"limits": limits, "owners": Counter[str]()})
+    facts = {"limits": limits, "owners": Counter[str](), "refuse": staticmethod(refuse)}
+    protocol = type("LimitedConnection", (Connection,), facts)
     return uvicorn.Config(
         app,
         http=protocol,
@@ -98,6 +115,7 @@ class Connection(HttpToolsProtocol):
     limits: ClassVar[ConnectionLimits]
     owners: ClassVar[Counter[str]]
     """How many connections each owner has: those that brought a request of its last."""
+    refuse: ClassVar[ExplainRefusal]
     _owner: str | None = None
     _deadline: asyncio.TimerHandle | None = None
     _received: int = 0
@@ -105,6 +123,11 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
+        reason = self.explain_refusal()
+        if reason is not None:
+            _log.warning("connection_not_allowed", server=self.server, client=self.client)
+            self._refuse(403, reason)
+            return
         if len(self.connections) > self.limits.connections:
             _log.warning("connection_refused", open=len(self.connections), limit=self.limits.connections)
             self._refuse(503, f"{self.limits.connections} connections are open; come back later")
@@ -139,6 +162,12 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._stop_waiting()
         super().on_message_complete()
+
+    def explain_refusal(self) -> str | None:
+        """Say why this connection is not taken; None when it is."""
+        if self.server is None or self.client is None:
+            return None
+        return self.refuse(self.server[1] or 0, self.client[0])
 
     def count_for(self, owner: str, most: int | None) -> None:
         """Count this connection as one of the owner, who can have `most`. Raises: OwnerConnectionsError."""

@@ -13,6 +13,9 @@ import uvicorn
 from corral.errors import CorralError, Kind
 from corral.server.settings import ServerSettings
 
+BACKLOG = 256
+"""Connections that wait to be accepted."""
+
 
 class ListenError(CorralError):
     """The server cannot listen at its address."""
@@ -36,6 +39,26 @@ class HttpServer(uvicorn.Server):
         await super().startup(sockets)
         self._listening.set()
 
+    async def open(self, listener: socket.socket) -> asyncio.Server:
+        """Accept connections at one more socket, which listens; they are served as those of the first."""
+        config = self.config
+
+        def make_protocol() -> asyncio.Protocol:
+            state, app_state = self.server_state, self.lifespan.state
+            return config.http_protocol_class(config=config, server_state=state, app_state=app_state)  # pyright: ignore[reportCallIssue]  uvicorn's types call it an asyncio.Protocol
+
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(make_protocol, sock=listener, ssl=config.ssl, backlog=config.backlog)
+        self.servers.append(server)
+        return server
+
+    def end_refused(self) -> None:
+        """End the connections that would be refused by now: idle ones at once, the others after their answer."""
+        for connection in list(self.server_state.connections):
+            explain = getattr(connection, "explain_refusal", None)
+            if explain is not None and explain() is not None:
+                connection.shutdown()
+
     async def wait_for_start(self, serving: asyncio.Task[None]) -> bool:
         """Return whether requests are accepted: True once they are, False when `serving` ended before."""
         listening = asyncio.create_task(self._listening.wait())
@@ -49,13 +72,21 @@ class HttpServer(uvicorn.Server):
 def listen(settings: ServerSettings) -> socket.socket:
     """Take the address of the settings. Raises: ListenError."""
     try:
-        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.create_server((settings.host, settings.port), family=family, backlog=256)
+        return bind(settings.host, settings.port)
     except OSError as error:
         raise ListenError(
             f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}",
             hint="choose another port with --port, or stop what uses this one",
         ) from error
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that listens at an address; an empty one is every address, of IPv4 and IPv6. Raises: OSError."""
+    if not host and socket.has_dualstack_ipv6():
+        listener = socket.create_server((host, port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
+    else:
+        family = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     listener.setblocking(False)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else small answers wait some 40 ms for an ACK
     return listener

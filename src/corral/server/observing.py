@@ -42,6 +42,7 @@ async def observe(services: Services, caller: Caller) -> Observed:
         role=caller.role.value,
         leading=services.board.leading,
         trusts_loopback=services.trusts_loopback,
+        listeners=services.listeners.describe(),
         data_dir=services.data_dir,
         database_bytes=await measure_database(pool),
         disk=await asyncio.to_thread(measure_disk, services.data_dir, reserve=services.cluster.server.disk_reserve),

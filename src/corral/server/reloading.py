@@ -11,6 +11,7 @@ from corral.cluster import Cluster
 from corral.errors import CorralError
 from corral.operations.reloading import LocalCluster, ReloadAnswer, ReloadAsked, reload_cluster
 from corral.server.auth import LOCAL_OWNER
+from corral.server.listeners import Listeners
 from corral.server.slots_here import make_policy_bounds, make_queues, make_yields
 from corral.slots.values import Difference, Wanted
 from corral.tasks.dispatch_rules import DispatchRules
@@ -40,12 +41,14 @@ class ClusterInEffect:
         dispatcher: Dispatcher,
         read: Callable[[], LocalCluster],
         record: Callable[[Act], Awaitable[None]],
+        listeners: Listeners,
     ) -> None:
         self.cluster = cluster
         self.at_start = cluster
         self._dispatcher = dispatcher
         self._read = read
         self._record = record
+        self._listeners = listeners
         self._turn = asyncio.Lock()
 
     def compare_slots(self, wanted: Wanted) -> Difference:
@@ -53,9 +56,10 @@ class ClusterInEffect:
         return self._dispatcher.compare_slots(wanted)
 
     def put_into_effect(self, local: LocalCluster) -> None:
-        """Put a cluster file into effect, all of it or, when an engine cannot be made, nothing of it."""
+        """Put a cluster file into effect, all of it or, when an engine cannot be made or a port is in use, nothing."""
         rules = make_rules(local)
-        self._dispatcher.change_slots(local.wanted)
+        with self._listeners.changing(local.cluster.gateway):
+            self._dispatcher.change_slots(local.wanted)
         self._dispatcher.change_rules(rules)
         self.cluster = local.cluster
 

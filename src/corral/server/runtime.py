@@ -38,6 +38,7 @@ from corral.server.gpu_looks import GpuLooks, describe_own
 from corral.server.housekeeping import keep_house
 from corral.server.keys.keeping import make_keys
 from corral.server.lending import make_hold_book
+from corral.server.listeners import Listeners
 from corral.server.listening import HttpServer, format_url, listen
 from corral.server.process import (
     configure_logs,
@@ -87,9 +88,11 @@ async def serve(settings: ServerSettings, *, ready: Callable[[Presence], None] =
     with stop_quietly_while_starting(), presence.hold_data_dir(settings.data_dir):
         cluster = read_cluster(settings)
         sockets = [listen(settings)]
+        listeners = Listeners(settings.host)
+        listeners.take(cluster.gateway)
         alarms = Alarms()
         async with open_database(settings, cluster, alarms) as url:
-            await _serve(settings, cluster, url, sockets, ready, alarms)
+            await _serve(settings, cluster, url, sockets, listeners, ready, alarms)
 
 
 async def _serve(
@@ -97,6 +100,7 @@ async def _serve(
     cluster: Cluster,
     url: str,
     sockets: list[socket.socket],
+    listeners: Listeners,
     ready: Callable[[Presence], None],
     alarms: Alarms,
 ) -> None:
@@ -133,7 +137,7 @@ async def _serve(
         board=board,
         alarms=alarms,
     )
-    in_effect = ClusterInEffect(cluster, dispatcher, read_anew, partial(append_act, pool))
+    in_effect = ClusterInEffect(cluster, dispatcher, read_anew, partial(append_act, pool), listeners)
     announced = Presence(
         pid=os.getpid(),
         url=format_url(settings, sockets[0]),
@@ -161,6 +165,7 @@ async def _serve(
         loopback=settings.trusts_loopback,
         started_at=datetime.now(UTC),
         alarms=alarms,
+        listeners=listeners,
         directory=directory,
         surveyor=Surveyor(directory=directory),
     )
@@ -187,7 +192,9 @@ async def _serve(
     watched = asyncio.create_task(manager.keep_alive(), name="watchdog")
     try:
         with reload_on_hangup(in_effect):
-            await _run(dispatcher, app, sockets, manager, lambda: _announce(data_dir, announced, manager, ready))
+            await _run(
+                dispatcher, app, sockets, listeners, manager, lambda: _announce(data_dir, announced, manager, ready)
+            )
     finally:
         watched.cancel()
         looking.cancel()
@@ -210,10 +217,11 @@ async def _run(
     dispatcher: Dispatcher,
     app: FastAPI,
     sockets: list[socket.socket],
+    listeners: Listeners,
     manager: ServiceManager,
     listening: Callable[[], None],
 ) -> None:
-    http = HttpServer(make_server_config(app, raise_descriptor_limit()))
+    http = HttpServer(make_server_config(app, raise_descriptor_limit(), listeners.explain_refusal))
     stop, hurry = asyncio.Event(), asyncio.Event()
     handle_signals(lambda: (hurry if stop.is_set() else stop).set())
     dispatching = asyncio.create_task(dispatcher.run(), name="dispatcher")
@@ -221,6 +229,7 @@ async def _run(
     stopping = asyncio.create_task(stop.wait())
     try:
         if await http.wait_for_start(serving):
+            listeners.serve(http)
             listening()
         await asyncio.wait({dispatching, serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:  # in order, too, when the program that started the server is not there any more to read that it is ready

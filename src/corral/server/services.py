@@ -16,6 +16,7 @@ from corral.operations.reloading import ReloadAnswer, ReloadAsked
 from corral.scheduling.estimating import Estimator
 from corral.scheduling.values import Explanation
 from corral.server.keys.keeping import Keys
+from corral.server.listeners import Listeners
 from corral.slots.guests import GuestDesk
 from corral.tasks.alarms import Alarms
 from corral.tasks.artifacts import ArtifactStore
@@ -69,6 +70,8 @@ class Services:
     alarms: Alarms = field(default_factory=Alarms)
     directory: Directory = field(default_factory=Directory)
     """Where instances are, those included whose servers Corral runs."""
+    listeners: Listeners = field(default_factory=Listeners)
+    """The ports of their own that doors have."""
     guests: GuestDesk | None = None
     """Where requests of doors get their turns; None where the server gives none."""
     surveyor: Surveyor = field(default_factory=Surveyor)

@@ -88,8 +88,15 @@ async def _examine_server(server: Server) -> tuple[Finding, ...]:
         try:
             ready = await api.get("/health/ready")
             slots = (await api.get("/corral/v1/slots"))["items"]
-            trusts_loopback = (await api.get("/corral/v1/status")).get("trusts_loopback")
+            status = await api.get("/corral/v1/status")
         except CorralError as error:
             return (Finding(name="server", state=State.ERROR, what=error.what, fix=error.hint),)
     alarms = ready.get("alarms", ())
-    return judge_server(server.url, ready["dispatcher"], slots, alarms, trusts_loopback=trusts_loopback)
+    return judge_server(
+        server.url,
+        ready["dispatcher"],
+        slots,
+        alarms,
+        trusts_loopback=status.get("trusts_loopback"),
+        listeners=status.get("listeners", ()),
+    )

@@ -43,6 +43,7 @@ from corral.server.api.routes import (
 from corral.server.api.routing import serve_routes
 from corral.server.api.state import MAX_UPLOAD, ApiState
 from corral.server.api.streams import HEARTBEAT_S
+from corral.server.doors.entrances import Entrances
 from corral.server.doors.making import make_doors
 from corral.server.metrics import Metrics
 from corral.server.services import Services
@@ -101,6 +102,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
     app.state.api = api
     handle_errors(app)
     app.add_middleware(Doors, doors=doors)
+    app.add_middleware(Entrances, services=services)
     app.add_middleware(RequestContext, metrics=api.metrics)
     of_the_queue = (tasks, batches, events, files, uploads, slots, holds, queues, engines)
     administration = (tokens, usage, notifications, audit, backup, server)

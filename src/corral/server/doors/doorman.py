@@ -1,28 +1,58 @@
-"""Knows the visitors of doors by the tokens that Corral's own API takes."""
+"""Knows the visitors of doors: by the tokens that Corral's own API takes, and by the listener that they came through."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
+from corral.cluster.gateway_values import Listener
+from corral.errors import CorralError, Kind
 from corral.gateway.asgi import Scope
 from corral.gateway.doors import Visitor
 from corral.server.auth import Role, authenticate
+from corral.server.doors.foreign_pages import explain_foreign_page
 from corral.server.services import Services
 
 
+class ForeignPageError(CorralError):
+    """A browser sent a request to a listener without keys, for a page that is not the listener's."""
+
+    code: ClassVar[str] = "listener.foreign_page"
+    kind: ClassVar[Kind] = Kind.DENIED
+
+
 class TokenDoorman:
-    """Takes `Authorization: Bearer` and `x-api-key`, and trusts loopback as the API does."""
+    """Takes `Authorization: Bearer` and `x-api-key`, and trusts loopback as the API does.
+
+    What comes through a listener with an owner speaks for this owner, whatever key it has, and never administers. One
+    that networks reach trusts no address.
+    """
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     async def admit(self, scope: Scope) -> Visitor:
-        """Return whom a request speaks for. Raises: FailedKeysError, NotAuthenticatedError."""
+        """Return whom a request speaks for. Raises: FailedKeysError, NotAuthenticatedError, ForeignPageError."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        entrance = self._services.listeners.find(scope)
+        listener = None if entrance is None else entrance.place
+        if not isinstance(listener, Listener):
+            return await self._authenticate(headers, scope, loopback=self._services.trusts_loopback)
+        if listener.owner is None:
+            loopback = self._services.trusts_loopback and not listener.allow
+            return await self._authenticate(headers, scope, loopback=loopback)
+        reason = explain_foreign_page(headers, self._services.cluster.server.link)
+        if reason is not None:
+            raise ForeignPageError(reason, hint="open the page by this machine's address, or name it in `server.link`")
+        return Visitor(owner=listener.owner, can_submit=True)
+
+    async def _authenticate(self, headers: Mapping[str, str], scope: Scope, *, loopback: bool) -> Visitor:
         services, client = self._services, scope.get("client")
         caller = await authenticate(
             headers,
             keys=services.keys,
             local_token=services.local_token,
-            loopback=services.trusts_loopback,
+            loopback=loopback,
             origin=client[0] if client else None,
         )
         return Visitor(

@@ -77,6 +77,7 @@ async def examine_machine(request: Request, api: Here, caller: Admin) -> Respons
         slots.model_dump(mode="json")["items"],
         [to_json(alarm) for alarm in services.alarms.raised],
         trusts_loopback=services.trusts_loopback,
+        listeners=[to_json(listener) for listener in services.listeners.describe()],
     )
     return await compute(lambda: examine(services.data_dir, served))
 

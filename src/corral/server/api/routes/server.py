@@ -7,7 +7,16 @@ from datetime import timedelta
 from starlette.responses import Response
 
 from corral.operations.reloading import Edit, ReloadAnswer, ReloadAsked
-from corral.operations.status import Alarm, Disk, QueueStatus, SlotStatus, StatusAnswer, TaskOnSlot, describe
+from corral.operations.status import (
+    Alarm,
+    Disk,
+    ListenerStatus,
+    QueueStatus,
+    SlotStatus,
+    StatusAnswer,
+    TaskOnSlot,
+    describe,
+)
 from corral.server.api.auditing import describe_act, record
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
@@ -23,7 +32,7 @@ from corral.tasks.store.audit import Action
 router = make_router("server", route_class=StrictRoute)
 
 describe_requests(ReloadAsked)
-describe_answers(Alarm, Disk, Edit, QueueStatus, ReloadAnswer, SlotStatus, StatusAnswer, TaskOnSlot)
+describe_answers(Alarm, Disk, Edit, ListenerStatus, QueueStatus, ReloadAnswer, SlotStatus, StatusAnswer, TaskOnSlot)
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -1,0 +1,106 @@
+"""What can be reached through which port: the main one has everything, each listener its own door and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from starlette.types import ASGIApp, Receive, Send
+
+from corral.cluster.gateway_values import Frontend
+from corral.engine_kinds import COMFYUI, OLLAMA, OPENAI
+from corral.errors import CorralError, Kind
+from corral.gateway.asgi import ClientGoneError, Scope
+from corral.gateway.ollama.root import ROOT, answer_root, wants_words
+from corral.gateway.relay import Relay
+from corral.server.api.errors import answer
+from corral.server.doors.doorman import TokenDoorman
+from corral.server.services import Services
+
+_PATHS = {OLLAMA.name: ("/api/", "/v1/"), OPENAI.name: ("/v1/",)}
+"""The paths of a listener's door; an Ollama answers OpenAI's paths, too."""
+_COMFYUI_PREFIX = "/comfyui"
+"""Where the main port has what a listener of ComfyUI has at its root."""
+_API = "/api"
+_POLICY_VIOLATION = 1008
+
+
+class NotHereError(CorralError):
+    """A listener does not have this path."""
+
+    code: ClassVar[str] = "listener.path"
+    kind: ClassVar[Kind] = Kind.MISSING
+
+
+class Entrances:
+    """ASGI middleware before all doors: it knows which listener a request came through."""
+
+    def __init__(self, app: ASGIApp, *, services: Services) -> None:
+        """`app` has the doors and Corral's own API."""
+        self._app = app
+        self._listeners = services.listeners
+        self._doorman = TokenDoorman(services)
+        self._relay = Relay()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request or websocket."""
+        if scope["type"] == "lifespan":
+            await self._serve_lifespan(scope, receive, send)
+        elif scope["type"] in ("http", "websocket"):
+            try:
+                await self._serve(scope, receive, send)
+            except ClientGoneError:
+                pass
+            except CorralError as error:
+                await _refuse(error, scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        entrance = self._listeners.find(scope)
+        place = None if entrance is None else entrance.place
+        frontend = place if isinstance(place, Frontend) else None
+        if entrance is None or frontend is not None:
+            if frontend is not None and _is_below(scope["path"], _API):
+                await self._doorman.admit(scope)
+                await self._relay.pass_on(frontend.api, scope, receive, send)
+            elif wants_words(scope):
+                await answer_root(scope, receive, send)
+            else:
+                await self._app(scope, receive, send)
+            return
+        if place is None:
+            raise NotHereError("this listener is closed", hint="connect again")
+        if entrance.name == COMFYUI.name:
+            await self._app(_move_below(scope, _COMFYUI_PREFIX), receive, send)
+        elif entrance.name == OLLAMA.name and scope["path"] == ROOT:
+            await answer_root(scope, receive, send)
+        elif scope["path"].startswith(_PATHS[entrance.name]):
+            await self._app(scope, receive, send)
+        else:
+            raise NotHereError(
+                f"the listener gateway.{entrance.name} has no {scope['path']!r}",
+                hint=f"it has paths below {', '.join(_PATHS[entrance.name])}; the main port has the others",
+            )
+
+    async def _serve_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            await self._relay.close()
+
+
+def _is_below(path: str, prefix: str) -> bool:
+    return path == prefix or path.startswith(f"{prefix}/")
+
+
+def _move_below(scope: Scope, prefix: str) -> Scope:
+    """Return a request as if it came to a path below another one."""
+    moved = {**scope, "path": prefix + scope["path"]}
+    raw = scope.get("raw_path")
+    return moved if raw is None else {**moved, "raw_path": prefix.encode() + raw}
+
+
+async def _refuse(error: CorralError, scope: Scope, receive: Receive, send: Any) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": error.what[:100]})
+        return
+    await answer(error, scope.get("state", {}).get("request_id", ""))(scope, receive, send)
