@@ -99,9 +99,17 @@ def list_unjudged(manifests: Iterable[Manifest]) -> Iterator[Unread]:
 def list_others(documents: Iterable[Document]) -> Iterator[Unread]:
     """List documents of formats that another command judges."""
     for document in documents:
-        if (document.tree["apiVersion"].raw or "").startswith("corral/") and document.tree["nodes"]:
-            why = "a cluster file of Corral: `corral plan` judges it, and `--cluster` gives its machines to the rules"
+        if is_cluster_file(document):
+            why = (
+                "a cluster file of Corral: the rules look at its listeners alone, `corral plan` judges the rest, and "
+                "`--cluster` gives its machines to the rules"
+            )
             yield Unread(place=Position(document.tree.file, document.first_line), why=why, gap=Gap.UNJUDGED)
+
+
+def is_cluster_file(document: Document) -> bool:
+    """Return whether a document is a cluster file of Corral."""
+    return (document.tree["apiVersion"].raw or "").startswith("corral/") and bool(document.tree["nodes"])
 
 
 def is_known(release: Release) -> bool:

@@ -9,6 +9,7 @@ from corral.linting.registry import Check
 from corral.linting.rules import (
     compose,
     compose_network,
+    doors,
     gpu_access,
     gpu_models,
     gpu_requests,
@@ -32,6 +33,7 @@ from corral.linting.rules import (
 _MODULES = (
     compose,
     compose_network,
+    doors,
     gpu_access,
     gpu_models,
     gpu_requests,

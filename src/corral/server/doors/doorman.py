@@ -1,4 +1,4 @@
-"""Knows the visitors of doors: by the tokens that Corral's own API takes, and by the listener that they came through."""
+"""Knows the visitors of doors: by the tokens that Corral's own API takes, and by their listener."""
 
 from __future__ import annotations
 
