@@ -1,4 +1,4 @@
-"""What can be reached through which port: the main one has everything, each listener its own door and nothing else."""
+"""The paths of each port: the main one has everything, a listener its own door and nothing else."""
 
 from __future__ import annotations
 
