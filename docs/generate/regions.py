@@ -55,6 +55,7 @@ _RULES = {
     Rule.BEHIND_OTHERS: "Tasks that go first take the slots that are free now.",
     Rule.RESERVED: "The free slots are kept for a task that needs several, and this one would take too long.",
     Rule.GATHERING: "It needs several slots of one node; they are kept for it as they become free.",
+    Rule.LANES_DRAIN: "A lane is free next to tasks of its model; one that goes first needs the slot without them.",
     Rule.AFFINITY: "A task whose model is already in memory went first. This is bounded.",
     Rule.FASTER_SOON: "A slow slot is free, but faster ones should do all that waits before it could finish this task.",
     Rule.MODEL_STAYS: "A person used a model just now that would have to be given up for it; that stays a while.",

@@ -186,6 +186,37 @@ def snapshots_on_processors() -> st.SearchStrategy[Snapshot]:
     return st.builds(share_processors, every, draw_by_chance(lambda chance: chance))
 
 
+def snapshots_with_lanes() -> st.SearchStrategy[Snapshot]:
+    """A question in which engines do several tasks of one model at a time, next to others on processors or not."""
+
+    def add_lanes(snapshot: Snapshot, chance: Random) -> Snapshot:
+        places = tuple(_add_lanes(chance, place, 800 + 10 * number) for number, place in enumerate(snapshot.places))
+        return replace(snapshot, places=places)
+
+    every = st.one_of(snapshots(), busy_snapshots(), snapshots_on_processors())
+    return st.builds(add_lanes, every, draw_by_chance(lambda chance: chance))
+
+
+def _add_lanes(chance: Random, place: Place, number: int) -> Place:
+    """Give each engine some lanes, and what runs there others of its model next to it."""
+    lanes = {engine: chance.choice((1, 2, 2, 4)) for engine in ENGINES}
+    running = list(place.running)
+    for first in place.running:
+        others = chance.randint(0, lanes[first.engine] - 1) if first.shares_lanes else 0
+        running += [
+            replace(
+                _running(chance, number + lane),
+                engine=first.engine,
+                model=first.model,
+                memory=first.memory,
+                share=chance.choice((first.share, Share.MEMORY)),
+                lane=lane,
+            )
+            for lane in range(1, others + 1)
+        ]
+    return replace(place, lanes=lanes, running=tuple(running))
+
+
 MANY_SLOT_IDS = tuple(f"{node}/gpu{index}" for node in "abc" for index in range(4))
 MANY_GPU_MODELS = ("fast", "slow", "slower")
 

@@ -70,7 +70,7 @@ class Affinity:
 
         It goes on the head's place, or on another of the device whose model would have to be given up for the head.
         """
-        if is_resident(place, head) or is_preferred(place, head):
+        if is_resident(place, head) or is_preferred(place, head) or place.id in self._room.lanes.shared:
             return None
         for other, models in self._list_losing(place, head):
             passing = self._find_passing(line, head, other, models)
@@ -93,7 +93,7 @@ class Affinity:
         """Find a task behind the head that needs one of these models, and can have the place where they are."""
         if not line.is_wanted(models):
             return None
-        left, latest = self._find_limits(head, place)
+        left, latest = self.find_limits(head, place)
         left_s = left.total_seconds()
         expect_seconds = self._expectations.on(place.device_model)
         for task in line.look_behind_head(self._bounds.affinity_window, expect_seconds):
@@ -111,12 +111,12 @@ class Affinity:
                 return task
         return None
 
-    def _find_limits(self, head: QueuedTask, place: Place) -> tuple[timedelta, datetime]:
+    def find_limits(self, head: QueuedTask, place: Place) -> tuple[timedelta, datetime]:
         """How long what passes the head on the place can take, and the latest time at which it came."""
         now, delay = self._room.now, self._bounds.affinity_delay
         since = self._passed_since.get(head.id, now)
         turn = self._turns.get(place.id)
-        if turn is None or not any((held.engine, held.model) == (turn.engine, turn.model) for held in place.resident):
+        if turn is None or not _is_in_turn(place, turn):
             return since + delay - now, now
         delay = find_patience(head, now, self._bounds)
         if self._has_a_place_soon(head, since + delay):
@@ -130,5 +130,11 @@ class Affinity:
         able = self._room.eligible(head).members
         return any(
             place.id in able and place.gate_for(head.engine) is Gate.OPEN and self._room.is_within_hours(place.id)
-            for place in self._room.find_working_with((head.engine, head.model), until)
+            for place in self._room.lanes.find_free_by((head.engine, head.model), until)
         )
+
+
+def _is_in_turn(place: Place, turn: Turn) -> bool:
+    """Whether the place still works with the model whose turn it is."""
+    work = (turn.engine, turn.model)
+    return place.work == work or any((held.engine, held.model) == work for held in place.resident)

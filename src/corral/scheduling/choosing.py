@@ -2,7 +2,8 @@
 
 In order: where a lost attempt of it ran (its job can be found again), on its preferred node within a bound (`wishes`),
 where its model is resident, where it was measured fastest (tasks that compute at the same time on one processor take
-turns, so N of them take N times as long), where the least computes next to it, where the models that are given up cost
+turns, so N of them take N times as long), where the least computes next to it, where the fewest of its lanes are taken
+(`lanes`), where the models that are given up cost
 least to bring back (`giving_up`) and are fewest, where the least memory is left over, and the place's name, so that the
 same question always has the same answer.
 
@@ -25,9 +26,11 @@ from corral.scheduling.values import Place, QueuedTask
 from corral.scheduling.wishes import Wishes
 from corral.work import SlotId
 
-Choice = tuple[bool, bool, float, int, float, int, float, SlotId]
+Choice = tuple[bool, bool, float, int, float, float, int, float, SlotId]
 
-_Ranked = tuple[bool, float, int, float, int, float, SlotId, int]
+_Rank = tuple[bool, float, int, float, float, int, float]
+"""A choice but for the preference and the name."""
+_Ranked = tuple[bool, float, int, float, float, int, float, SlotId, int]
 """A choice but for the preference, and which view of the place it was made from (`Room.stamps`)."""
 
 _Group = tuple[str, bool]
@@ -40,12 +43,14 @@ _REASONS = (
     "model resident",
     "fastest measured",
     "least work next to it",
+    "fewest lanes taken",
     "cheapest models given up",
     "fewest models given up",
     "least memory left over",
     "first of alike slots",
 )
 """The deciding property, by the position in `Choice` where the best and the second best differ."""
+_FREE_LANE = "lane free next to its like"
 
 
 class Pick(NamedTuple):
@@ -56,6 +61,8 @@ class Pick(NamedTuple):
     because: str = ""
     is_late: bool = False
     """Whether a free place could have it, but is too late."""
+    is_drained: bool = False
+    """Whether a shared place could have it, but runs empty for another."""
 
 
 def rate_place(place: Place, task: QueuedTask, room: Room, expectations: Expectations) -> Choice:
@@ -71,9 +78,10 @@ def rate_place(place: Place, task: QueuedTask, room: Room, expectations: Expecta
     ]
     return (
         not is_preferred(place, task),
-        not is_resident(place, task),
+        not (is_resident(place, task) or (place.id in room.lanes.shared and task.model is not None)),
         inf if measured is None else measured * (1 + computing) + place.start_for(task.engine),
         computing,
+        room.lanes.find_part_taken(place),
         sum(map(room.losses.find_seconds, lost)),
         len(lost),
         room.left(place) - load,
@@ -91,16 +99,19 @@ class Choosing:
         wishes: Wishes,
         *,
         allows: Callable[[Place, QueuedTask], bool],
+        may_join: Callable[[Place, QueuedTask], bool],
     ) -> None:
+        """`may_join` says whether a task can have a place that others share, or one that nothing has."""
         self._room = room
         self._expectations = expectations
         self._wishes = wishes
         self._allows = allows
+        self._may_join = may_join
         self._rankings: dict[Hashable, _Ranking] = {}
 
     def can_have(self, task: QueuedTask, place: Place) -> bool:
-        """Whether the place is free and fits the task, and no reservation keeps it."""
-        return self._room.is_option(place, task) and self._allows(place, task)
+        """Whether the place is free and fits the task, and neither a reservation nor a task before it keeps it."""
+        return self._room.is_option(place, task) and self._allows(place, task) and self._may_join(place, task)
 
     def pick(self, task: QueuedTask, is_too_late: Callable[[QueuedTask, Place], bool]) -> Pick:
         """Choose the best free place that is not too late for the task, with the reason in a few words.
@@ -117,29 +128,37 @@ class Choosing:
     def _pick_by_wish(self, task: QueuedTask, is_too_late: Callable[[QueuedTask, Place], bool]) -> Pick:
         near, far = (self._pick_on(sides, task, is_too_late) for sides in (_ON_NODE, _ELSEWHERE))
         if near.place is None or far.place is None:
-            return Pick(near.place or far.place, near.because or far.because, near.is_late or far.is_late)
+            return Pick(
+                near.place or far.place,
+                near.because or far.because,
+                near.is_late or far.is_late,
+                near.is_drained or far.is_drained,
+            )
         return Pick(near.place, "preferred node") if self._wishes.is_worth(task, near.place, far.place) else far
 
     def _pick_on(
         self, sides: Container[bool], task: QueuedTask, is_too_late: Callable[[QueuedTask, Place], bool]
     ) -> Pick:
         """Choose among the places of the preferred node, those elsewhere, or all."""
-        best, is_late = self._find_best_two(sides, task, is_too_late)
+        best, is_late, is_drained = self._find_best_two(sides, task, is_too_late)
         if not best:
-            return Pick(None, is_late=is_late)
-        return Pick(self._room.free[best[0][6]], _explain_choice(best))
+            return Pick(None, is_late=is_late, is_drained=is_drained)
+        place = self._room.free[_name(best[0])]
+        is_joined = place.id in self._room.lanes.shared
+        return Pick(place, _FREE_LANE if is_joined else _explain_choice(best))
 
     def _find_best_two(
         self, sides: Container[bool], task: QueuedTask, is_too_late: Callable[[QueuedTask, Place], bool]
-    ) -> tuple[list[_Ranked], bool]:
-        """The best choices (the second is there for its reason), and whether what could have had the task is late.
+    ) -> tuple[list[_Ranked], bool, bool]:
+        """The best choices (the second is there for its reason), and whether others could have it but are late, drain.
 
-        Lateness costs more than the choice, so it is worked out only for places that are looked at.
+        That costs more than the choice, so it is worked out only for places that are looked at.
         """
         ranking = self._rank_for(task)
         avoided = self._room.find_avoided(task)
         in_time: set[_Group] = set()
         late: set[_Group] = set()
+        is_drained = False
         best: list[_Ranked] = []
         aside: list[tuple[_Group, _Ranked]] = []
         while len(best) < 2:
@@ -147,8 +166,10 @@ class Choosing:
             if top is None:
                 break
             group, ranked = top
-            place = self._room.free[ranked[6]]
-            if place.id not in avoided:
+            place = self._room.free[_name(ranked)]
+            if place.id not in avoided and not self._may_join(place, task):
+                is_drained = True
+            elif place.id not in avoided:
                 if group not in in_time and is_too_late(task, place):
                     late.add(group)
                     continue
@@ -159,7 +180,7 @@ class Choosing:
             aside.append((group, ranking.pop(group)))
         for group, ranked in aside:
             ranking.push(group, ranked)
-        return best, bool(late)
+        return best, bool(late), is_drained
 
     def _rank_for(self, task: QueuedTask) -> _Ranking:
         """The free places in the order in which they suit the task, as they are now."""
@@ -193,7 +214,7 @@ class _Ranking:
         self._allows = allows
         self._free = room.eligible(task).free
         self._heaps: dict[_Group, list[_Ranked]] = {}
-        self._ranks: dict[Hashable, tuple[bool, float, int, float, int, float]] = {}
+        self._ranks: dict[Hashable, _Rank] = {}
         self._followed = len(room.touched)
         for name, place in self._free.items():
             if name in room.free:
@@ -235,7 +256,7 @@ class _Ranking:
 
     def _drop_stale(self, heap: list[_Ranked]) -> None:
         free, stamps = self._room.free, self._room.stamps
-        while heap and (heap[0][6] not in free or stamps.get(heap[0][6], 0) != heap[0][7]):
+        while heap and (_name(heap[0]) not in free or stamps.get(_name(heap[0]), 0) != heap[0][-1]):
             heappop(heap)
 
     def _enter(self, place: Place) -> bool:
@@ -246,9 +267,13 @@ class _Ranking:
         alike = room.alike(place)
         rank = self._ranks.get(alike)
         if rank is None:
-            rank = self._ranks[alike] = rate_place(place, task, room, self._expectations)[1:7]
+            rank = self._ranks[alike] = rate_place(place, task, room, self._expectations)[1:-1]
         self._heaps.setdefault(self._group(place), []).append((*rank, place.id, room.stamps.get(place.id, 0)))
         return True
+
+
+def _name(ranked: _Ranked) -> SlotId:
+    return ranked[-2]
 
 
 def _explain_choice(best: Sequence[_Ranked]) -> str:

@@ -1,7 +1,8 @@
 """Estimates when everything that waits would be done; pure, and in a few milliseconds for any number of tasks.
 
 Tasks are laid out on the slots that can run them, each where it ends first, those with the fewest slots first. Slots
-of one processor have one time together: what computes there at once takes turns. Closed hours of slots and queues are
+of one processor have one time together: what computes there at once takes turns. A slot with several lanes does as many
+tasks in the time that one was measured to take there. Closed hours of slots and queues are
 left out. It is an early estimate: loading of models, tries that go wrong, needs, start times, and what does not fit
 before hours end, come on top. `corral forecast` plays the policy itself and takes its time for it.
 """
@@ -93,10 +94,13 @@ def estimate(
     )
 
 
-class _Lane(NamedTuple):
-    """A processor, or a place with one of its own, and how long one task takes there."""
+class _Track(NamedTuple):
+    """A processor, or a place with one of its own, and how long tasks take there."""
 
     seconds: float
+    """Of one task."""
+    lanes: int
+    """How many of them go on at a time."""
     openings: _Openings
 
 
@@ -118,43 +122,47 @@ class _Layout:
         self._now = now
         self._busy_s: defaultdict[str, float] = defaultdict(float)
         self._openings: dict[tuple[Hours | None, Hours | None], _Openings] = {}
+        ends: defaultdict[str, float] = defaultdict(float)
         for place in places:
-            self._busy_s[_name_lane(place)] += _count_seconds_left(place, now)
+            lanes = _list_seconds_left(place, now)
+            self._busy_s[_name_track(place)] += sum(lanes) / max([1, *place.lanes.values()])
+            ends[_name_track(place)] += max(lanes, default=0.0)
         self.is_busy = any(place.running for place in places)
-        self.running_s = max(self._busy_s.values(), default=0.0)
+        self.running_s = max(ends.values(), default=0.0)
         """When what runs has ended."""
 
     def lay_out(self, waiting: Sequence[WaitingWork]) -> list[tuple[float, float]] | None:
         """Return when portions of the work end, and how large each is; None where a kind of it is unknown."""
         ends: list[tuple[float, float]] = []
-        kinds = [(work, self._find_lanes(work)) for work in waiting if work.count]
-        for work, lanes in sorted(kinds, key=lambda kind: len(kind[1])):
-            if not lanes:
+        kinds = [(work, self._find_tracks(work)) for work in waiting if work.count]
+        for work, tracks in sorted(kinds, key=lambda kind: len(kind[1])):
+            if not tracks:
                 return None
-            ends += self._lay_out_kind(work, lanes)
+            ends += self._lay_out_kind(work, tracks)
         return ends
 
-    def _lay_out_kind(self, work: WaitingWork, lanes: Mapping[str, _Lane]) -> Iterator[tuple[float, float]]:
+    def _lay_out_kind(self, work: WaitingWork, tracks: Mapping[str, _Track]) -> Iterator[tuple[float, float]]:
         portion = max(1.0, work.count / MOST_STEPS)
+        least_s = {name: track.openings.find_end(0.0, track.seconds) for name, track in tracks.items()}
 
         def find_end(name: str, after_s: float) -> float:
-            return lanes[name].openings.find_end(after_s, portion * lanes[name].seconds)
+            return tracks[name].openings.find_end(after_s, portion * tracks[name].seconds / tracks[name].lanes)
 
-        first = [(find_end(name, self._busy_s[name]), name) for name in lanes]
+        first = [(find_end(name, self._busy_s[name]), name) for name in tracks]
         heapify(first)
         for _ in range(min(work.count, MOST_STEPS)):
             end_s, name = first[0]
             self._busy_s[name] = end_s
             heapreplace(first, (find_end(name, end_s), name))
-            yield end_s, portion
+            yield max(end_s, least_s[name]), portion
 
-    def _find_lanes(self, work: WaitingWork) -> dict[str, _Lane]:
-        """Return the lanes that take this work; empty when how long it takes on one of them is unknown."""
+    def _find_tracks(self, work: WaitingWork) -> dict[str, _Track]:
+        """Return the tracks that take this work; empty when how long it takes on one of them is unknown."""
         queue = self._queues.get(work.queue)
         if queue is not None and queue.paused:
             return {}
         pool = None if queue is None else queue.pool
-        lanes: dict[str, _Lane] = {}
+        tracks: dict[str, _Track] = {}
         for place in self._places:
             in_reach = place.is_on(work.node) and (pool is None or place.is_among(pool, work.engine))
             if not in_reach or work.engine not in place.engines or place.gate_for(work.engine) is not Gate.OPEN:
@@ -163,8 +171,9 @@ class _Layout:
             if measured is None:
                 return {}
             hours = place.hours, None if queue is None else queue.hours
-            lanes[_name_lane(place)] = _Lane(measured, self._find_openings(*hours))
-        return lanes
+            lanes = place.lanes_for(work.engine)
+            tracks[_name_track(place)] = _Track(measured, lanes, self._find_openings(*hours))
+        return tracks
 
     def _find_openings(self, place: Hours | None, queue: Hours | None) -> _Openings:
         if (place, queue) not in self._openings:
@@ -217,10 +226,11 @@ def _intersect(
                 yield max(start, other_start), min(end, other_end)
 
 
-def _name_lane(place: Place) -> str:
+def _name_track(place: Place) -> str:
     return place.processor or place.id
 
 
-def _count_seconds_left(place: Place, now: datetime) -> float:
+def _list_seconds_left(place: Place, now: datetime) -> list[float]:
+    """Of each lane whose end is known."""
     ends = [running.expected_end for running in place.running if running.expected_end is not None]
-    return max(0.0, (max(ends, default=now) - now).total_seconds())
+    return [max(0.0, (end - now).total_seconds()) for end in ends]

@@ -141,11 +141,13 @@ def _explain_place(place: Place, task: QueuedTask, outcome: Outcome) -> str:
 def _explain_occupied(place: Place, task: QueuedTask, outcome: Outcome) -> str | None:
     """Name the task that has the place, its processor or its memory."""
     room = outcome.room
+    if place.id in room.lanes.shared and room.fits(place, task):
+        return None
     if place.running:
-        return f"runs {_describe_running(place, room)}"
+        return f"runs {_describe_running(place, room)}{_describe_lack(place, task, room)}"
     given = next((assignment for assignment in outcome.assignments if place.id in assignment.places), None)
     if given is not None:
-        return f"given to {name_work(given.task)} ({given.because})"
+        return f"given to {name_work(given.task)} ({given.because}){_describe_lanes(place, room)}"
     return _explain_neighbour(place, task, outcome)
 
 
@@ -153,9 +155,23 @@ def _describe_running(place: Place, room: Room) -> str:
     running = place.running[0]
     whose = str(running)
     if running.expected_end is None:
-        return f"{whose}, whose end is unknown"
+        return f"{whose}, whose end is unknown{_describe_lanes(place, room)}"
     ending = format_duration(max(0.0, (running.expected_end - room.now).total_seconds()))
-    return f"{whose}, expected to end in {ending}"
+    return f"{whose}, expected to end in {ending}{_describe_lanes(place, room)}"
+
+
+def _describe_lanes(place: Place, room: Room) -> str:
+    """Say how many of its lanes a place has given away; nothing where it has one."""
+    work = room.lanes.find_work(place)
+    lanes = 1 if work is None else place.lanes_for(work[0])
+    return f"; {room.lanes.count_taken(place)} of {lanes} lanes taken" if lanes > 1 else ""
+
+
+def _describe_lack(place: Place, task: QueuedTask, room: Room) -> str:
+    """Say that a free lane has too little memory for a task of the same model."""
+    if place.id not in room.lanes.shared or not room.lanes.is_alike(place, task) or not room.can_compute(place, task):
+        return ""
+    return f", none for a task that needs {format_bytes(task.memory or 0)}"
 
 
 def _explain_neighbour(place: Place, task: QueuedTask, outcome: Outcome) -> str | None:
@@ -197,25 +213,29 @@ def _describe_solitude(task: QueuedTask, place: Place) -> str:
 
 
 def _explain_held_back(place: Place, task: QueuedTask, outcome: Outcome) -> str:
-    """Why a place that is free and fits is not given."""
+    """Why a place that is free and fits, or has a lane that does, is not given."""
     room = outcome.room
+    free = "a lane is free" if place.id in room.lanes.shared else "free"
     if room.queue(task.queue).paused:
-        return f"free, but queue {task.queue} is paused"
+        return f"{free}, but queue {task.queue} is paused"
     if room.is_limited(task):
-        return f"free, but {task.owner} runs {room.count_running(task)} tasks of queue {task.queue}"
+        return f"{free}, but {task.owner} runs {room.count_running(task)} tasks of queue {task.queue}"
     if outcome.openings.waits_for_cheap(task):
-        return f"free, but {outcome.openings.describe_cheap()}"
+        return f"{free}, but {outcome.openings.describe_cheap()}"
     if closing := outcome.openings.describe_closing(place, task):
-        return f"free, but {closing}, and the task is expected to take longer"
+        return f"{free}, but {closing}, and the task is expected to take longer"
     if task.gpus > 1:
-        return f"free, but the task needs {task.gpus} slots of one node"
-    if outcome.find_rule(task) is Rule.PREFERRED_NODE:
-        return f"free, but node {task.prefer_node}, which the task prefers, should have a slot soon enough"
+        return f"{free}, but the task needs {task.gpus} slots of one node"
+    rule = outcome.find_rule(task)
+    if rule is Rule.PREFERRED_NODE:
+        return f"{free}, but node {task.prefer_node}, which the task prefers, should have a slot soon enough"
+    if rule is Rule.LANES_DRAIN and place.id in room.lanes.shared:
+        return f"a lane is free, but a task that goes first needs the slot without them{_describe_lanes(place, room)}"
     ready_at = outcome.reservations.ready_at(place)
-    if outcome.find_rule(task) is Rule.FASTER_SOON:
-        return "free, but faster slots should have done all that waits before this one could finish the task"
+    if rule is Rule.FASTER_SOON:
+        return f"{free}, but faster slots should have done all that waits before this one could finish the task"
     if ready_at is None:
-        return "free, but a task that goes first is considered for it"
+        return f"{free}, but a task that goes first is considered for it"
     left = format_duration((ready_at - room.now).total_seconds())
     return f"reserved in {left} for a task that needs several GPUs, and this one is expected to take longer"
 
@@ -255,6 +275,8 @@ def describe_rule(rule: Rule, snapshot: Snapshot, task: QueuedTask, outcome: Out
             return _describe_gathering(task, outcome)
         case Rule.AFFINITY:
             return _describe_affinity(snapshot, task, outcome)
+        case Rule.LANES_DRAIN:
+            return "lanes are free next to tasks of its model, but a task that goes first needs the slot without them"
         case Rule.FASTER_SOON:
             return "faster slots should have done all that waits before a slot that is free now could finish this task"
         case Rule.PREFERRED_NODE:
@@ -283,7 +305,7 @@ def _describe_wish(task: QueuedTask, outcome: Outcome) -> str:
 
 def _describe_stay(task: QueuedTask, outcome: Outcome) -> str:
     room = outcome.room
-    free = [place for place in list_usable_places(task, room) if place.id in room.free and room.fits(place, task)]
+    free = [place for place in list_usable_places(task, room) if not room.is_taken(place) and room.fits(place, task)]
     model, until = min((room.find_stay(place, task) for place in free), key=lambda stay: stay[1])
     left = format_duration((until - room.now).total_seconds())
     return f"{model} would have to be given up for it, and stays for a person who used it just now, for {left} at most"
@@ -381,7 +403,7 @@ def _describe_busy(task: QueuedTask, outcome: Outcome) -> str:
     alone = next((place for place in places if place.id in room.free and not room.can_compute(place, task)), None)
     if alone is not None:
         return f"{_describe_solitude(task, alone)}, and what computes next to it is expected to end in {left}"
-    if any(place.id in room.free for place in places):
+    if not all(map(room.is_taken, places)):
         return f"busy slots of the same devices leave less than the {format_bytes(task.memory or 0)} it needs"
     if len(places) == 1:
         return f"the one slot that could run it is busy and expected to be free in {left}"

@@ -13,14 +13,18 @@ from collections.abc import Iterable
 from math import inf
 
 from corral.scheduling.giving_up import is_resident
+from corral.scheduling.lanes import suits
 from corral.scheduling.place_table import PlaceTable, is_idle
 from corral.scheduling.room import load_of
 from corral.scheduling.values import Place, QueuedTask, Share, find_share
 
 
 def list_open_places(guest: QueuedTask, places: PlaceTable) -> Iterable[Place]:
-    """List the places where a guest can start now: what it needs is in memory there, and nothing is in its way."""
-    return (
+    """List the places where a guest can start now: what it needs is in memory there, and nothing is in its way.
+
+    Those of which fewer lanes are taken come first.
+    """
+    able = (
         place
         for place in places.eligible(None, guest.engine, guest.model).free.values()
         if place.hours is None
@@ -29,18 +33,21 @@ def list_open_places(guest: QueuedTask, places: PlaceTable) -> Iterable[Place]:
         and _can_compute(guest, place, places)
         and _fits_as_it_is(guest, place, places)
     )
+    return sorted(able, key=lambda place: len(place.running) / place.lanes_for(guest.engine))
 
 
 def _can_compute(guest: QueuedTask, place: Place, places: PlaceTable) -> bool:
     """Whether the place's processor is the guest's to use; `free` has no place next to one that computes alone."""
     if place.processor is None or find_share(guest, place) is Share.MEMORY:
         return True
-    return not places.processors[place.processor].computing
+    return places.processors[place.processor].computing == bool(place.running)
 
 
 def _fits_as_it_is(guest: QueuedTask, place: Place, places: PlaceTable) -> bool:
     """Whether the guest fits next to all that is in the memory of its device now."""
     device = places.devices[place.device]
+    if place.running:
+        return suits(place, guest, place.running, device.capacity)
     if device.capacity == inf or guest.memory is None:
         return True
     beside = sum(

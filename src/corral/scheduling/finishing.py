@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from datetime import datetime
 from heapq import heapify, heapreplace
 from math import inf
 from operator import attrgetter
@@ -100,16 +101,17 @@ class _Waiting:
 
 
 class _Faster:
-    """The places that are busy with a task's model, measured to be faster than one that is free, and not late."""
+    """The lanes that are busy with a task's model, measured to be faster than one that is free, and not late."""
 
     def __init__(self, task: QueuedTask, alone_s: float, room: Room, expectations: Expectations) -> None:
         self._task = task
         self._alone_s = alone_s
         self._room = room
         self._expectations = expectations
-        self._places: list[Place] = []
+        self._lanes: list[tuple[float, Place]] = []
+        """Lanes that work with the model: seconds until each is free, and its place."""
         self._ready_s: dict[str, list[float]] = {}
-        """By device model: seconds until each place is free."""
+        """By device model: seconds until each lane is free."""
         self._times: dict[tuple[str, float], tuple[int, int]] = {}
         """How many tasks of so many seconds the first few places of a device model have time for."""
         self._reach: dict[_Kind, int] = {}
@@ -120,12 +122,12 @@ class _Faster:
             if self._is_faster(device_model):
                 for end, name, _ in by_end:
                     if end >= room.now:
-                        self._enter(room.table[name])
+                        self._enter(room.table[name], end)
 
     def would_finish(self, waiting: _Waiting) -> bool:
         """Whether the places would finish all waiting tasks that they can run before the free one finishes this one."""
         self._follow()
-        if not self._places:
+        if not self._lanes:
             return False
         count, longest, shortest = 0, 0.0, dict.fromkeys(self._ready_s, inf)
         for kind, task, number in waiting.count_by_kind():
@@ -142,19 +144,19 @@ class _Faster:
         return self._finish_in_turn(waiting)
 
     def _follow(self) -> None:
-        """Add the places that were given away to the model since."""
-        taken = self._room.taken_for((self._task.engine, self._task.model))
-        for place in taken[self._followed :]:
+        """Add the lanes that were given away to the model since."""
+        given = self._room.lanes.given_for((self._task.engine, self._task.model))
+        for place, _, ends_at in given[self._followed :]:
             if self._is_faster(place.device_model):
-                self._enter(place)
-        self._followed = len(taken)
+                self._enter(place, ends_at)
+        self._followed = len(given)
 
     def _is_faster(self, device_model: str) -> bool:
         seconds = self._expectations.measured(self._task, device_model)
         return seconds is not None and seconds < self._alone_s
 
-    def _enter(self, place: Place) -> None:
-        """Add a place, if the task could run there in its turn."""
+    def _enter(self, place: Place, ends_at: datetime) -> None:
+        """Add a lane that is taken until then, if the task could run there in its turn."""
         task, room = self._task, self._room
         if (
             place.gate_for(task.engine) is Gate.OPEN
@@ -163,8 +165,8 @@ class _Faster:
             and not place.is_among(task.avoid_slots | task.refused_slots, task.engine)
             and self._stays_open(place)
         ):
-            self._places.append(place)
-            ready_s = (room.ends_at(place) - room.now).total_seconds()
+            ready_s = (room.lane_ready_at(place, ends_at) - room.now).total_seconds()
+            self._lanes.append((ready_s, place))
             self._ready_s.setdefault(place.device_model, []).append(ready_s)
 
     def _stays_open(self, place: Place) -> bool:
@@ -180,13 +182,13 @@ class _Faster:
             return True
         members = self._room.eligible(task).members
         can_run = any(
-            place.id in members and self._room.can_ever_hold(place, task) for place in self._places[looked_at:]
+            place.id in members and self._room.can_ever_hold(place, task) for _, place in self._lanes[looked_at:]
         )
-        self._reach[kind] = -1 if can_run else len(self._places)
+        self._reach[kind] = -1 if can_run else len(self._lanes)
         return can_run
 
     def _count(self, device_model: str, seconds: float, most: int) -> int:
-        """How many tasks of one length the places of a device model finish in time; of each place at most so many."""
+        """How many tasks of one length the lanes of a device model finish in time; each at most so many."""
         ready_s = self._ready_s[device_model]
         counted, total = self._times.get((device_model, seconds), (0, 0))
         for at_s in ready_s[counted:]:
@@ -195,18 +197,17 @@ class _Faster:
         return total
 
     def _finish_in_turn(self, waiting: _Waiting) -> bool:
-        """Lay the waiting tasks out, each on the place that is free first."""
-        now = self._room.now
-        ready = [((self._room.ends_at(place) - now).total_seconds(), place.id, place) for place in self._places]
+        """Lay the waiting tasks out, each on the lane that is free first."""
+        ready = [(at_s, place.id, number, place) for number, (at_s, place) in enumerate(self._lanes)]
         heapify(ready)
         for task in waiting.list_by_age():
             if not self._can_run(_kind(task), task):
                 continue
-            at_s, name, place = ready[0]
+            at_s, name, number, place = ready[0]
             at_s += self._expectations.of(task, place.device_model) * task.gpus
             if at_s >= self._alone_s:
                 return False
-            heapreplace(ready, (at_s, name, place))
+            heapreplace(ready, (at_s, name, number, place))
         return True
 
 

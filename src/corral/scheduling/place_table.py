@@ -72,6 +72,10 @@ class PlaceTable(Collection[Place]):
     def __init__(self, places: Iterable[Place] = (), *, unknown_s: float = PolicyBounds().unknown_duration_s) -> None:
         self.unknown_s = unknown_s
         self.free: dict[SlotId, Place] = {}
+        self.shared: dict[SlotId, Place] = {}
+        """Those of them that have a free lane next to tasks, for tasks of the same engine and model."""
+        self.free_lanes = 0
+        """How many tasks could start on free places, if each place took those of the engine with most lanes."""
         self.devices: dict[str, Device] = {}
         self.processors: dict[str, Processor] = {}
         self.busy: dict[Work, dict[str, Sorted[BusyLane]]] = {}
@@ -157,7 +161,7 @@ class PlaceTable(Collection[Place]):
         may_compute = place.processor is None or self._join(place, place.processor)
         free = may_compute and is_free(place)
         if free:
-            self.free[place.id] = place
+            self._add_free(place)
         if place.hours is not None:
             self.timed[place.id] = place
         self.listing.update(place.models.keys())
@@ -170,15 +174,16 @@ class PlaceTable(Collection[Place]):
                 eligible.members.pop(place.id, None)
 
     def _join(self, place: Place, name: str) -> bool:
-        """Add a place to its processor, and return whether another task can compute there."""
+        """Add a place to its processor, and return whether other places leave that to it."""
         processor = self.processors.setdefault(name, Processor())
         processor.places[place.id] = place
         processor.computing += is_computing(place)
         if computes_alone(place):
             processor.alone += 1
             for neighbour in processor.places:
-                self._close(neighbour)
-        return not processor.alone
+                if neighbour != place.id:
+                    self._close(neighbour)
+        return processor.alone == computes_alone(place)
 
     def _part(self, place: Place, name: str) -> None:
         """Take a place away from its processor; what was kept from its neighbours by it alone is free again."""
@@ -187,20 +192,30 @@ class PlaceTable(Collection[Place]):
         processor.computing -= is_computing(place)
         if computes_alone(place):
             processor.alone -= 1
-            if not processor.alone:
-                for neighbour in filter(is_free, processor.places.values()):
+            for neighbour in filter(is_free, processor.places.values()):
+                if processor.alone == computes_alone(neighbour):
                     self._open(neighbour)
         if not processor.places:
             del self.processors[name]
 
-    def _open(self, place: Place) -> None:
+    def _add_free(self, place: Place) -> None:
+        if place.id not in self.free:
+            self.free_lanes += _count_free_lanes(place)
         self.free[place.id] = place
+        if place.running:
+            self.shared[place.id] = place
+
+    def _open(self, place: Place) -> None:
+        self._add_free(place)
         for (_, engine, *_), eligible in self._eligible.items():
             if place.id in eligible.members and engine not in place.closed:
                 eligible.free[place.id] = place
 
     def _close(self, place: SlotId) -> None:
-        if self.free.pop(place, None) is not None:
+        closed = self.free.pop(place, None)
+        if closed is not None:
+            self.free_lanes -= _count_free_lanes(closed)
+            self.shared.pop(place, None)
             for eligible in self._eligible.values():
                 eligible.free.pop(place, None)
 
@@ -255,8 +270,15 @@ def _can_run(place: Place, pool: Pool, engine: str, model: str | None, node: str
 
 
 def is_free(place: Place) -> bool:
-    """Whether the place can be given a task now, as far as the place itself is concerned."""
-    return not place.running and place.gate is Gate.OPEN
+    """Whether the place can be given a task now, or a lane of it, as far as the place itself is concerned."""
+    return place.gate is Gate.OPEN and (not place.running or place.has_free_lane)
+
+
+def _count_free_lanes(place: Place) -> int:
+    """How many tasks could start on a free place."""
+    if place.running:
+        return place.lanes_for(place.running[0].engine) - len(place.running)
+    return max(place.lanes.values(), default=1)
 
 
 def is_computing(place: Place) -> bool:

@@ -22,6 +22,7 @@ from operator import attrgetter
 from corral.scheduling.affinity import Affinity
 from corral.scheduling.choosing import Choosing
 from corral.scheduling.deadlines import list_urgent
+from corral.scheduling.draining import Draining
 from corral.scheduling.durations import Expectations
 from corral.scheduling.fairness import Account
 from corral.scheduling.finishing import Finishing
@@ -74,6 +75,8 @@ class Outcome:
     """Tasks passed over in this decision."""
     late: frozenset[_Shape] = frozenset()
     """Tasks that wait for faster places although slower ones are free, by shape."""
+    drained: frozenset[_Shape] = frozenset()
+    """Tasks that wait although lanes next to their like are free, for others need the place without them, by shape."""
     wishing: Mapping[int, datetime] = field(default_factory=dict[int, datetime])
     """Tasks that wait for their preferred node although places elsewhere are free, and when it should have one."""
     fair: FairShare
@@ -86,6 +89,8 @@ class Outcome:
         rule = find_rule(task, self.room, self.openings, self.passed)
         if rule is Rule.RESERVED and task.id in self.wishing:
             return Rule.PREFERRED_NODE
+        if rule is Rule.RESERVED and _shape(task) in self.drained:
+            return Rule.LANES_DRAIN
         return Rule.FASTER_SOON if rule is Rule.RESERVED and _shape(task) in self.late else rule
 
 
@@ -142,7 +147,9 @@ class _Round:
         )
         self._openings = Openings(self._room, self._expectations, snapshot.bounds, snapshot.deadlines)
         self._reservations = Reservations(self._room, self._expectations, self._wishes, self._openings)
-        self._choosing = Choosing(self._room, self._expectations, self._wishes, allows=self._allows)
+        self._choosing = Choosing(
+            self._room, self._expectations, self._wishes, allows=self._allows, may_join=self._may_join
+        )
         self._account = Account(snapshot.fair)
         self._affinity = Affinity(
             room=self._room,
@@ -152,6 +159,7 @@ class _Round:
             passed_since=snapshot.passed_since,
             turns=snapshot.turns,
         )
+        self._draining = Draining(self._room, self._expectations, self._affinity, self._openings)
         self._passed: set[int] = set()
         self._turns = dict(snapshot.turns)
         self._assignments: list[Assignment] = []
@@ -161,6 +169,7 @@ class _Round:
             room=self._room, expectations=self._expectations, wishes=self._wishes, tasks=snapshot.tasks
         )
         self._late: set[_Shape] = set()
+        self._drained: set[_Shape] = set()
 
     def _line_up(self) -> None:
         """Line up what has not started and could."""
@@ -187,6 +196,7 @@ class _Round:
             reservations=self._reservations,
             passed=frozenset(self._passed),
             late=frozenset(self._late),
+            drained=frozenset(self._drained),
             wishing=self._wishes.waiting,
             fair=self._account.closed() if self._assignments else self._snapshot.fair,
             passed_since=self._update_passed(),
@@ -212,7 +222,8 @@ class _Round:
             tasks = [task for task in tasks if task.id not in self._started]
         if self._snapshot.bounds.cheap_hours is not None:
             tasks = [task for task in tasks if not self._openings.waits_for_cheap(task)]
-        demand_of = _demand_with_model if self._room.table.listing or self._room.stays.until else _demand
+        room = self._room
+        demand_of = _demand_with_model if room.table.listing or room.stays.until or room.lanes.shared else _demand
         one_of_each = dict(zip(map(demand_of, tasks), tasks, strict=True))
         without = {demand for demand, task in one_of_each.items() if not self._has_a_place(task)}
         return [task for task in tasks if demand_of(task) not in without] if without else tasks
@@ -223,7 +234,9 @@ class _Round:
             return False
         if task.gpus > 1:
             return bool(room.eligible(task).members)
-        return room.has_an_option(task)
+        return room.has_an_option(task) or any(
+            self._draining.needs_empty(task, place) for place in room.lanes.shared.values()
+        )
 
     def _consider(self, task: QueuedTask) -> None:
         """Start the head, let another pass it, or take it out because nothing free can run it."""
@@ -240,10 +253,15 @@ class _Round:
         if pick.place is None:
             if pick.is_late:
                 self._late.add(shape)
+            else:
+                self._draining.note(task)
+            if pick.is_drained:
+                self._drained.add(shape)
             self._blocked.add(shape)
             self._line.remove(task)
             return
         if self._wishes.wait(task, pick.place):
+            self._draining.note(task)
             self._line.remove(task)
             return
         passing = self._affinity.look_ahead(self._line, task, pick.place)
@@ -270,12 +288,16 @@ class _Round:
         """Whether neither a reservation nor the end of hours keeps a free place from a task."""
         return self._reservations.allows(place, task) and self._openings.allows(place, task)
 
+    def _may_join(self, place: Place, task: QueuedTask) -> bool:
+        return self._draining.allows(place, task)
+
     def _start(self, task: QueuedTask, places: list[Place], because: str) -> None:
         if not self._assignments:
             self._account.advance({waiting.owner for waiting in self._eligible})
         expected_s = max(self._expectations.of_place(task, place) for place in places)
         because = "; ".join(filter(None, (because, self._wishes.explain_elsewhere(task, places[0]))))
         self._note_turns(task, places)
+        self._passed.update(self._draining.list_passed(places[0], task))
         evicted = self._room.take(places, task, expected_s)
         self._line.start(task, expected_s * len(places))
         self._started.add(task.id)
@@ -300,11 +322,11 @@ class _Round:
                 self._started.add(other.id)
 
     def _note_turns(self, task: QueuedTask, places: list[Place]) -> None:
-        """Let a turn begin where the task's model has to be loaded."""
+        """Let a turn begin where the task's model has to be loaded; not where others of its lanes do that."""
         if task.model is None:
             return
         for place in places:
-            if not is_resident(place, task):
+            if not is_resident(place, task) and place.id not in self._room.lanes.shared:
                 self._turns[place.id] = Turn(engine=task.engine, model=task.model, since=self._snapshot.now)
 
     def _update_passed(self) -> dict[int, datetime]:
@@ -401,7 +423,7 @@ def _name_competition(task: QueuedTask, places: list[Place], room: Room, passed:
         return Rule.RESERVED
     if any(place.id in room.free and room.fits(place, task) for place in places):
         return Rule.MODEL_STAYS
-    if any(place.id in room.table.free and place.id not in room.free for place in places):
+    if any(room.was_taken(place, task) for place in places):
         return Rule.BEHIND_OTHERS
     if task.node is not None and room.has_an_option(replace(task, node=None)):
         return Rule.NODE_BUSY

@@ -115,9 +115,9 @@ class Reservations:
 
     def _estimate_ready(self, place: Place, task: QueuedTask) -> datetime:
         room = self._room
-        if place.id not in room.free or room.can_hold(place, task) or not room.can_compute(place, task):
+        if room.is_busy_for(place, task) or room.can_hold(place, task):
             return room.ready_at(place, task)
-        busy = [room.ends_at(neighbour) for neighbour in room.neighbours(place) if neighbour.id not in room.free]
+        busy = [room.ends_at(other) for other in room.neighbours(place) if room.is_taken(other)]
         return min(busy, default=room.now)
 
 

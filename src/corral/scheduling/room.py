@@ -4,23 +4,25 @@ Memory is counted per device, because places on one device share it. The memory 
 of idle places can be given up. So a task fits when it fits next to the busy ones, and while a decision goes on the room
 can only shrink: a task that fits nowhere once need not be looked at again.
 
-Where several places compute on one processor, a task that computes alone gets it only while nothing else does, and then
-the others are not free for the rest of the decision: this shrinks the room too.
+A place of which a task has a lane stays free for tasks of the same engine and model alone (`lanes`), which shrinks the
+room as well. Where several places compute on one processor, a task that computes alone gets it only while nothing else
+does, and then the others are not free for the rest of the decision: this shrinks the room too.
 
-The table of the places is read and left as it is: what this decision gives away is kept here. `touched` and `taken_for`
-are logs of it, in order, for what follows the decision at its own pace (`choosing`, `finishing`).
+The table of the places is read and left as it is: what this decision gives away is kept here. `touched` and
+`Lanes.given_for` are logs of it, in order, for what follows the decision at its own pace (`choosing`, `finishing`).
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 from datetime import datetime, timedelta
 from math import inf
 from operator import attrgetter
 
 from corral.scheduling.giving_up import Eviction, Losses, Stays, choose, is_model_of, is_resident
-from corral.scheduling.place_table import Eligible, PlaceTable, Work, computes_alone, is_computing, is_idle
+from corral.scheduling.lanes import Given, Lanes
+from corral.scheduling.place_table import Eligible, PlaceTable, computes_alone, is_computing, is_idle
 from corral.scheduling.values import (
     Gate,
     Owner,
@@ -45,19 +47,20 @@ class Room:
         self.now = snapshot.now
         self.table = to_table(snapshot)
         self.free = dict(self.table.free)
+        """Places that a task could be given, as far as they themselves are concerned."""
+        self.lanes = Lanes(self.table)
         self._openings = {
             name: place.hours.find_opening(self.now) for name, place in self.table.timed.items() if place.hours
         }
         for name in self._openings:
             if not self.is_within_hours(name):
                 self.free.pop(name, None)
+        self.lanes.close(self.free.__contains__)
         self.touched: list[SlotId] = []
         """Free places that are another choice than before, because something changed on their device."""
         self.stamps: dict[SlotId, int] = {}
         """How often each of them was touched."""
         self._queues = dict(snapshot.queues)
-        self._ends: dict[SlotId, datetime] = {}
-        self._taken_for: defaultdict[Work, list[Place]] = defaultdict(list)
         self._held: dict[str, int] = {}
         self._computing: Counter[str] = Counter()
         self._alone: set[SlotId] = set()
@@ -151,7 +154,7 @@ class Room:
         """Whether the task fits next to what busy places hold and compute; unknown memory fits anywhere."""
         if not self.fits(place, task):
             return False
-        if not self.stays.until or task.task_class is not TaskClass.BATCH:
+        if not self.stays.until or task.task_class is not TaskClass.BATCH or place.id in self.lanes.shared:
             return True
         keeping = self._list_keeping(place, task)
         self.stays.note(keeping, place.device)
@@ -159,6 +162,8 @@ class Room:
 
     def fits(self, place: Place, task: QueuedTask) -> bool:
         """Whether the task would fit there if no model stayed for a person."""
+        if place.id in self.lanes.shared:
+            return self.can_compute(place, task) and self.lanes.can_join(place, task, self.capacity(place))
         return self.can_compute(place, task) and (task.memory is None or task.memory <= self.left(place))
 
     def left_for(self, place: Place, task: QueuedTask) -> float:
@@ -172,7 +177,7 @@ class Room:
     def is_idle(self, device: str) -> bool:
         """Whether nothing computes on a device, and nothing was given to it in this decision."""
         places = self.table.devices[device].places.values()
-        return not any(is_computing(place) or place.id in self._ends for place in places)
+        return not any(is_computing(place) or self.lanes.is_given(place.id) for place in places)
 
     def find_stay(self, place: Place, task: QueuedTask) -> tuple[str, datetime]:
         """Find the model that keeps a batch task from a free place for longest, and until when it does."""
@@ -196,10 +201,11 @@ class Room:
         return not self.count_computing(place) or find_share(task, place) is Share.MEMORY
 
     def count_computing(self, place: Place) -> int:
-        """How many tasks compute on the place's processor, where it has one that others use too."""
+        """How many other places compute on a free place's processor, where it has one that others use too."""
         if place.processor is None:
             return 0
-        return self.table.processors[place.processor].computing + self._computing[place.processor]
+        computing = self.table.processors[place.processor].computing + self._computing[place.processor]
+        return computing - (place.id in self.lanes.shared)
 
     def has_an_option(self, task: QueuedTask) -> bool:
         """Whether a free place fits the task, avoided ones included."""
@@ -251,16 +257,36 @@ class Room:
         return next((place for name, place in free.items() if name in self.free and is_preferred(place, task)), None)
 
     def ends_at(self, place: Place) -> datetime:
-        """When a busy place is expected to be free; now for a free one and for one that is late."""
+        """When a busy place is expected to be wholly free; now for a free one and for one that is late."""
         return max(self.now, self._end_of(place, Share.MEMORY))
 
     def ready_at(self, place: Place, task: QueuedTask) -> datetime:
         """When the task could compute on the place, if nothing else starts there; memory apart."""
-        return max(self.now, self._end_of(place, find_share(task, place)))
+        return max(self.now, self._end_of(place, find_share(task, place), task))
+
+    def lane_ready_at(self, place: Place, lane_ends_at: datetime) -> datetime:
+        """When a lane of a busy place that ends by then can be had, as far as what computes alone leaves it."""
+        return max(self.now, lane_ends_at, max(self._list_ends_of_others(place, Share.MEMORY), default=self.now))
 
     def is_late(self, place: Place, task: QueuedTask) -> bool:
         """Whether what keeps the task from computing on the place takes longer than was expected."""
-        return self._end_of(place, find_share(task, place)) < self.now
+        return self._end_of(place, find_share(task, place), task) < self.now
+
+    def is_taken(self, place: Place) -> bool:
+        """Whether a task of any kind could not have the place now."""
+        return place.id not in self.free or place.id in self.lanes.shared
+
+    def was_taken(self, place: Place, task: QueuedTask) -> bool:
+        """Whether the task could have had the place before this decision, which gave it to others."""
+        was_free = place.id in self.table.free and (not place.running or self.lanes.is_alike(place, task))
+        is_given = self.lanes.is_given(place.id) and not self.lanes.is_alike(place, task)
+        return was_free and (place.id not in self.free or is_given)
+
+    def is_busy_for(self, place: Place, task: QueuedTask) -> bool:
+        """Whether the place, or what computes next to it, works on something that the task must wait for."""
+        if place.id not in self.free or not self.can_compute(place, task):
+            return True
+        return place.id in self.lanes.shared and not self.fits(place, task)
 
     def list_side_by_side(self, place: Place) -> list[Place]:
         """All places that compute on the place's processor, itself included, by id."""
@@ -273,37 +299,26 @@ class Room:
         others = (other for other in self.list_side_by_side(place) if other.id != place.id)
         return next(filter(computes_alone, others), None)
 
-    def _end_of(self, place: Place, share: Share) -> datetime:
-        """When the last of what is in the way of a task that shares the place so should end; now where nothing is."""
-        ends = [
-            self._find_end(other)
-            for other in self.list_side_by_side(place)
-            if other.id == place.id or share is not Share.MEMORY or self._is_alone(other)
-        ]
-        return max(filter(None, ends), default=self.now)
+    def _end_of(self, place: Place, share: Share, task: QueuedTask | None = None) -> datetime:
+        """When the last of what is in the way of a task that shares the place so should end; now where nothing is.
 
-    def _find_end(self, place: Place) -> datetime | None:
-        """When what runs on the place should end; None where nothing does."""
-        ends = [self.table.ends_at(running) for running in place.running]
-        if place.id in self._ends:
-            ends.append(self._ends[place.id])
-        return max(ends, default=None)
+        Without a task, the place is wanted as a whole.
+        """
+        own = self.lanes.find_end(place, task)
+        others = self._list_ends_of_others(place, share)
+        return max(others if own is None else [*others, own], default=self.now)
+
+    def _list_ends_of_others(self, place: Place, share: Share) -> list[datetime]:
+        """When what other places of the processor do ends, as far as it is in the way of a task that shares so."""
+        ends = (
+            self.lanes.find_end(other)
+            for other in self.list_side_by_side(place)
+            if other.id != place.id and (share is not Share.MEMORY or self._is_alone(other))
+        )
+        return [end for end in ends if end is not None]
 
     def _is_alone(self, place: Place) -> bool:
         return place.id in self._alone or computes_alone(place)
-
-    def find_working_with(self, work: Work, until: datetime) -> Iterator[Place]:
-        """Places that work with a model and should be free by then, those given away in this decision last."""
-        for by_end in self.table.busy.get(work, {}).values():
-            for end, name, _ in by_end:
-                if end > until:
-                    break
-                yield self.table[name]
-        yield from (place for place in self._taken_for.get(work, ()) if self._ends[place.id] <= until)
-
-    def taken_for(self, work: Work) -> Sequence[Place]:
-        """Places given away in this decision to work with a model, in order; it grows while the decision goes on."""
-        return self._taken_for[work]
 
     def neighbours(self, place: Place) -> list[Place]:
         """All places on the place's device, itself included, by id."""
@@ -317,7 +332,9 @@ class Room:
             others = tuple(sorted((held.engine, held.model, held.memory or 0) for _, held in self._list_yielded(place)))
             computing = self.count_computing(place)
             starts = tuple(sorted(place.starts.items()))
-            alike = place.device_model, self.left(place), computing, tuple(self._residents_of(place)), others, starts
+            taken = self.lanes.find_part_taken(place)
+            residents = tuple(self._residents_of(place))
+            alike = place.device_model, self.left(place), computing, taken, residents, others, starts
             self._alike[place.id] = alike
         return alike
 
@@ -330,20 +347,22 @@ class Room:
                 self.touched.append(place)
 
     def take(self, places: Sequence[Place], task: QueuedTask, expected_s: float) -> tuple[Eviction, ...]:
-        """Give free places that hold the task together to it, and return what must be given up first."""
+        """Give free places that hold the task together to it, or a lane; return what must be given up first."""
         evictions: list[Eviction] = []
+        ends_at = self.now + timedelta(seconds=expected_s)
         for position, place in enumerate(places, start=1):
             same_device = sum(later.device == place.device for later in places[position:])
             evicted, load = self.plan_evictions(place, task, still_needed=same_device * (task.memory or 0))
             for loser, resident in evicted:
                 self._give_up(loser, resident)
-            del self.free[place.id]
             device = self.table.devices[place.device]
             self._held[place.device] = self._held.get(place.device, device.held) + load
-            self._ends[place.id] = self.now + timedelta(seconds=expected_s)
-            self._taken_for[task.engine, task.model].append(place)
             if place.processor is not None:
                 self._compute(place, place.processor, task)
+            if self.lanes.take(Given(place, task, ends_at)):
+                self.touch([place.id])
+            else:
+                del self.free[place.id]
             if device.capacity < inf and len(device.places) > 1:
                 self.touch(device.places)
             evictions += evicted
@@ -351,12 +370,15 @@ class Room:
         return tuple(evictions)
 
     def _compute(self, place: Place, processor: str, task: QueuedTask) -> None:
-        """Let a task compute; next to one that computes alone no place is free."""
-        self._computing[processor] += 1
+        """Let a task compute; next to one that computes alone no other place is free."""
+        if place.id not in self.lanes.shared:
+            self._computing[processor] += 1
         if find_share(task, place) is not Share.MEMORY:
             self._alone.add(place.id)
             for neighbour in self.table.processors[processor].places:
-                self.free.pop(neighbour, None)
+                if neighbour != place.id:
+                    self.free.pop(neighbour, None)
+                    self.lanes.shared.pop(neighbour, None)
 
     def plan_evictions(
         self, place: Place, task: QueuedTask, *, still_needed: int = 0
@@ -365,8 +387,10 @@ class Room:
 
         What costs least to bring back goes first (`giving_up`), and what stays for a person not for a batch task.
         Where a model is loaded onto a processor that others use, what could be in its way goes too
-        (`_list_unsure`). `still_needed` bytes of the device are left for other places.
+        (`_list_unsure`). `still_needed` bytes of the device are left for other places. For a lane nothing is given up.
         """
+        if place.id in self.lanes.shared:
+            return (), 0
         left = self.left(place) - still_needed
         own = self._residents_of(place)
         if task.share is Share.WHOLE:
@@ -424,7 +448,7 @@ class Room:
         return [
             (name, resident)
             for name, neighbour in places.items()
-            if name != place.id and is_idle(neighbour) and name not in self._ends
+            if name != place.id and is_idle(neighbour) and not self.lanes.is_given(name)
             for resident in self._residents_of(neighbour)
         ]
 

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from corral.scheduling.deadlines import list_urgent
 from corral.scheduling.durations import Expectations
 from corral.scheduling.fairness import Account
+from corral.scheduling.lanes import may_share
 from corral.scheduling.opening import Openings
 from corral.scheduling.ordering import Line
 from corral.scheduling.policy import list_usable_places
 from corral.scheduling.reservation import group_by_node, take_side_by_side
 from corral.scheduling.room import Room
-from corral.scheduling.values import Gate, Place, QueuedTask, Share, Snapshot, find_share
+from corral.scheduling.values import Gate, Place, QueuedTask, RunningTask, Share, Snapshot, find_share
 from corral.scheduling.wishes import is_elsewhere
 from corral.work import SlotId
 
@@ -74,6 +76,17 @@ def _has_unknown_end(place: Place) -> bool:
     return any(running.expected_end is None for running in place.running)
 
 
+@dataclass(slots=True)
+class _Use:
+    """The lanes of a place that are taken, as the queue is played forward."""
+
+    since: datetime
+    """When the first of them was."""
+    ends: list[datetime]
+    task: QueuedTask | RunningTask | None = None
+    """One that has a lane, all of which are of its engine and model; None where a neighbour computes alone."""
+
+
 class _Play:
     """The places, and when each is free next; a task that computes alone takes its neighbours too."""
 
@@ -82,13 +95,33 @@ class _Play:
         self._expectations = Expectations(snapshot.durations, snapshot.bounds)
         self._openings = Openings(self.room, self._expectations, snapshot.bounds, snapshot.deadlines)
         self._wish = snapshot.bounds.node_wish
-        self._ends: dict[SlotId, datetime] = {place.id: self.room.ends_at(place) for place in self.room.places}
+        self._uses: dict[SlotId, _Use] = {place.id: self._make_use(place) for place in self.room.places}
+
+    def _make_use(self, place: Place) -> _Use:
+        now = self.room.now
+        if not place.running:
+            return _Use(now, [self.room.ends_at(place)])
+        ends = [self.room.lane_ready_at(place, end) for end in self.room.lanes.list_ends(place)]
+        return _Use(now, ends, place.running[0])
 
     def find_ready(self, place: Place, task: QueuedTask) -> datetime:
         """When the task could have the place."""
+        ready = self._find_lane(place, task)
         if find_share(task, place) is Share.MEMORY:
-            return self._ends[place.id]
-        return max(self._ends[other.id] for other in self.room.list_side_by_side(place))
+            return ready
+        others = (other for other in self.room.list_side_by_side(place) if other.id != place.id)
+        return max([ready, *(max(self._uses[other.id].ends) for other in others)])
+
+    def _find_lane(self, place: Place, task: QueuedTask) -> datetime:
+        """When the place has a lane for the task."""
+        use = self._uses[place.id]
+        if not self._can_join(place, task):
+            return max(use.ends)
+        return use.since if len(use.ends) < place.lanes_for(task.engine) else min(use.ends)
+
+    def _can_join(self, place: Place, task: QueuedTask) -> bool:
+        other = self._uses[place.id].task
+        return other is not None and may_share(place, task, other)
 
     def is_before(self, queued: QueuedTask, tasks: Iterable[QueuedTask]) -> bool:
         """Whether a task can take a place before others: what waits for its own hours is not in the way until then."""
@@ -141,9 +174,20 @@ class _Play:
     def run(self, task: QueuedTask, places: list[Place]) -> float:
         """Let the task have the places, and return its expected seconds."""
         seconds = max(self._expectations.of(task, place.device_model) for place in places)
-        end = max(self.start_on(place, task) for place in places) + timedelta(seconds=seconds)
+        start = max(self.start_on(place, task) for place in places)
+        end = start + timedelta(seconds=seconds)
         for place in places:
-            is_alone = find_share(task, place) is not Share.MEMORY
-            taken = self.room.list_side_by_side(place) if is_alone else [place]
-            self._ends.update({other.id: end for other in taken})
+            self._take_lane(place, task, start, end)
+            if find_share(task, place) is not Share.MEMORY:
+                others = (other for other in self.room.list_side_by_side(place) if other.id != place.id)
+                self._uses.update({other.id: _Use(end, [end]) for other in others})
         return seconds
+
+    def _take_lane(self, place: Place, task: QueuedTask, start: datetime, end: datetime) -> None:
+        use = self._uses[place.id]
+        if not self._can_join(place, task) or start >= max(use.ends):
+            self._uses[place.id] = _Use(start, [end], task)
+            return
+        if len(use.ends) == place.lanes_for(task.engine):
+            use.ends.remove(min(use.ends))
+        use.ends.append(end)

@@ -383,6 +383,8 @@ class Rule(StrEnum):
     """It needs several GPUs; they are reserved for it as they become free."""
     AFFINITY = "affinity"
     """A task whose model is already resident went first; for how long is bounded (`affinity`)."""
+    LANES_DRAIN = "lanes_drain"
+    """A lane is free next to tasks of its model; one that goes first waits for the slot to be empty."""
     FASTER_SOON = "faster_soon"
     """A slower slot is free, but faster ones should have done all that waits before it could finish this one task."""
     PREFERRED_NODE = "preferred_node"

@@ -97,7 +97,7 @@ class Wishes:
     def _list_busy(self, task: QueuedTask) -> Iterator[Place]:
         """Places of the preferred node that work, on a task that is not late."""
         for place in self._list_usable(task):
-            is_busy = place.id not in self._room.free or not self._room.can_compute(place, task)
+            is_busy = self._room.is_busy_for(place, task)
             is_open = place.gate_for(task.engine) is Gate.OPEN and self._room.is_within_hours(place.id)
             if is_busy and is_open and not self._room.is_late(place, task):
                 yield place

@@ -6,6 +6,7 @@ The checks here count memory and limits on their own, from the snapshot and the 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 
 from hypothesis import given
@@ -22,13 +23,23 @@ from corral.scheduling.values import (
     Queue,
     QueuedTask,
     Rule,
+    RunningTask,
     Share,
     Snapshot,
     TaskClass,
     find_share,
 )
 from doubles.chances import MANY
-from doubles.scheduling_strategies import ONE_GPU, snapshots, snapshots_on_processors, snapshots_with_nodes
+from doubles.scheduling_strategies import (
+    ONE_GPU,
+    snapshots,
+    snapshots_on_processors,
+    snapshots_with_lanes,
+    snapshots_with_nodes,
+)
+
+ALL = st.one_of(snapshots(), snapshots_with_nodes(), snapshots_on_processors(), snapshots_with_lanes())
+SHARED = st.one_of(snapshots_on_processors(), snapshots_with_lanes())
 
 
 def queue_of(snapshot: Snapshot, task: QueuedTask) -> Queue:
@@ -45,7 +56,9 @@ def places_of(snapshot: Snapshot) -> dict[str, Place]:
 
 def held_on(place: Place, running: list[tuple[str, str | None, int | None]], evicted: set[tuple[str, str, str]]) -> int:
     """Bytes on one place: what stays resident, and what runs beyond the model that it runs on."""
-    models = {(engine, model): memory or 0 for engine, model, memory in running}
+    models: Counter[tuple[str, str | None]] = Counter()
+    for engine, model, memory in running:
+        models[engine, model] = max(models[engine, model], memory or 0)
     for resident in place.resident:
         if (place.id, resident.engine, resident.model) not in evicted:
             key = (resident.engine, resident.model)
@@ -85,24 +98,36 @@ def is_limited(snapshot: Snapshot, task: QueuedTask, assignments: tuple[Assignme
 
 
 def may_use(snapshot: Snapshot, place: Place, task: QueuedTask) -> bool:
-    """Whether the place is open, idle, in the pool, on the task's node, and runs the engine."""
+    """Whether the place is open, idle or with a lane, in the pool, on the task's node, and runs the engine."""
     pool = queue_of(snapshot, task).pool
     in_pool = pool is None or place.id in pool
     on_node = task.node in (None, place.node)
-    return place.gate is Gate.OPEN and not place.running and in_pool and on_node and task.engine in place.engines
+    has_room = not place.running or may_share(place, [*place.running, task])
+    return place.gate is Gate.OPEN and has_room and in_pool and on_node and task.engine in place.engines
+
+
+def may_share(place: Place, work: Sequence[QueuedTask | RunningTask]) -> bool:
+    """Whether all of it can have lanes of one place at a time."""
+    return (
+        len(work) <= place.lanes.get(work[0].engine, 1)
+        and len({(task.engine, task.model) for task in work}) == 1
+        and all(task.gpus == 1 and task.share is not Share.WHOLE for task in work)
+    )
 
 
 @MANY
-@given(st.one_of(snapshots(), snapshots_with_nodes(), snapshots_on_processors()))
-def test_no_slot_gets_two_tasks_and_no_task_starts_twice(snapshot):
-    assignments = decide(snapshot).assignments
-    given_away = [place for assignment in assignments for place in assignment.places]
-    assert len(given_away) == len(set(given_away))
+@given(ALL)
+def test_no_slot_gets_more_tasks_than_lanes_or_two_models_and_no_task_starts_twice(snapshot):
+    assignments, tasks = decide(snapshot).assignments, tasks_of(snapshot)
+    for place in snapshot.places:
+        started = [tasks[assignment.task] for assignment in assignments if place.id in assignment.places]
+        if started:
+            assert len(work := [*place.running, *started]) == 1 or may_share(place, work)
     assert len({assignment.task for assignment in assignments}) == len(assignments)
 
 
 @MANY
-@given(st.one_of(snapshots(), snapshots_with_nodes(), snapshots_on_processors()))
+@given(ALL)
 def test_memory_is_never_overcommitted_on_a_device(snapshot):
     assignments = decide(snapshot).assignments
     places, tasks = places_of(snapshot), tasks_of(snapshot)
@@ -110,13 +135,18 @@ def test_memory_is_never_overcommitted_on_a_device(snapshot):
         if tasks[assignment.task].memory is None:
             continue
         for place in map(places.__getitem__, assignment.places):
-            upto = assignments[: assignments.index(assignment) + 1]
-            if place.capacity is not None:
-                assert held_on_device(snapshot, place.device, upto) <= place.capacity
+            if place.capacity is None:
+                continue
+            number = assignments.index(assignment)
+            held = held_on_device(snapshot, place.device, assignments[: number + 1])
+            if place.running or any(place.id in earlier.places for earlier in assignments[:number]):  # it has a lane
+                assert held == held_on_device(snapshot, place.device, assignments[:number])
+            else:
+                assert held <= place.capacity
 
 
 @MANY
-@given(st.one_of(snapshots(), snapshots_with_nodes(), snapshots_on_processors()))
+@given(ALL)
 def test_a_task_gets_only_slots_it_may_use_and_as_many_as_it_needs_on_one_node(snapshot):
     places, tasks = places_of(snapshot), tasks_of(snapshot)
     for assignment in decide(snapshot).assignments:
@@ -128,7 +158,7 @@ def test_a_task_gets_only_slots_it_may_use_and_as_many_as_it_needs_on_one_node(s
 
 
 @MANY
-@given(st.one_of(snapshots(), snapshots_with_nodes(), snapshots_on_processors()))
+@given(ALL)
 def test_only_residents_of_idle_slots_are_given_up_and_none_twice(snapshot):
     places = places_of(snapshot)
     decision = decide(snapshot)
@@ -146,7 +176,7 @@ def test_only_residents_of_idle_slots_are_given_up_and_none_twice(snapshot):
 
 
 @MANY
-@given(st.one_of(snapshots(), snapshots_with_nodes(), snapshots_on_processors()))
+@given(ALL)
 def test_an_owner_never_runs_more_than_the_queue_allows(snapshot):
     assignments, tasks = decide(snapshot).assignments, tasks_of(snapshot)
     for position, assignment in enumerate(assignments):
@@ -154,7 +184,7 @@ def test_an_owner_never_runs_more_than_the_queue_allows(snapshot):
 
 
 @MANY
-@given(st.one_of(snapshots(), snapshots_with_nodes(), snapshots_on_processors()))
+@given(ALL)
 def test_every_candidate_starts_or_has_a_rule(snapshot):
     decision = decide(snapshot)
     started = {assignment.task for assignment in decision.assignments}
@@ -164,7 +194,7 @@ def test_every_candidate_starts_or_has_a_rule(snapshot):
 
 
 @MANY
-@given(st.one_of(snapshots(), snapshots_with_nodes(), snapshots_on_processors()), st.randoms(use_true_random=False))
+@given(ALL, st.randoms(use_true_random=False))
 def test_the_same_question_in_any_order_has_the_same_answer(snapshot, chance):
     tasks, places = list(snapshot.tasks), list(snapshot.places)
     chance.shuffle(tasks)
@@ -173,30 +203,34 @@ def test_the_same_question_in_any_order_has_the_same_answer(snapshot, chance):
 
 
 @MANY
-@given(snapshots_on_processors())
-def test_nothing_computes_next_to_a_task_that_computes_alone(snapshot):
-    computing: defaultdict[str | None, list[Share]] = defaultdict(list)
+@given(SHARED)
+def test_nothing_computes_next_to_a_task_that_computes_alone_but_in_lanes_of_its_slot(snapshot):
+    computing: defaultdict[str | None, list[tuple[str, Share]]] = defaultdict(list)
     for place in snapshot.places:
         for running in place.running:
-            computing[place.processor].append(find_share(running, place))
+            computing[place.processor].append((place.id, find_share(running, place)))
     places, tasks = places_of(snapshot), tasks_of(snapshot)
     for assignment in decide(snapshot).assignments:
         for place in map(places.__getitem__, assignment.places):
+            if place.processor is None:
+                continue
             share = find_share(tasks[assignment.task], place)
-            assert not computing[place.processor] or {share, *computing[place.processor]} == {Share.MEMORY}
-            computing[place.processor].append(share)
+            others = {other for id, other in computing[place.processor] if id != place.id}
+            assert not others or {share, *others} == {Share.MEMORY}
+            computing[place.processor].append((place.id, share))
 
 
 @MANY
-@given(snapshots_on_processors())
+@given(SHARED)
 def test_a_task_on_several_gpus_gets_processors_of_its_own_each(snapshot):
     places = places_of(snapshot)
     for assignment in decide(snapshot).assignments:
-        assert len({places[place].processor for place in assignment.places}) == len(assignment.places)
+        processors = [places[place].processor for place in assignment.places if places[place].processor is not None]
+        assert len(set(processors)) == len(processors)
 
 
 @MANY
-@given(snapshots_on_processors())
+@given(SHARED)
 def test_a_task_that_wants_the_whole_device_leaves_no_other_model_there(snapshot):
     places, tasks = places_of(snapshot), tasks_of(snapshot)
     decision = decide(snapshot)
@@ -212,7 +246,7 @@ def test_a_task_that_wants_the_whole_device_leaves_no_other_model_there(snapshot
 
 
 @MANY
-@given(snapshots_on_processors())
+@given(SHARED)
 def test_nothing_waits_for_a_busy_slot_while_one_could_have_it(snapshot):
     """Whatever shares a processor: a task that is told that all is busy finds no free place that holds it."""
     decision, places = decide(snapshot), list(snapshot.places)
@@ -223,7 +257,7 @@ def test_nothing_waits_for_a_busy_slot_while_one_could_have_it(snapshot):
 
 
 @MANY
-@given(snapshots_on_processors(), snapshots_on_processors())
+@given(SHARED, SHARED)
 def test_a_table_that_was_kept_and_changed_knows_what_computes_as_one_made_anew(before, after):
     table = PlaceTable(before.places, unknown_s=after.bounds.unknown_duration_s)
     decide(replace(before, places=table, bounds=after.bounds))
@@ -303,7 +337,7 @@ def may_compute(snapshot: Snapshot, task: QueuedTask, place: Place, before: tupl
         return True
     shares: list[Share] = []
     for other in snapshot.places:
-        if other.processor == place.processor:
+        if other.processor == place.processor and other.id != place.id:
             started = [tasks_of(snapshot)[a.task] for a in before if other.id in a.places]
             work = [*started, *other.running]
             shares += [find_share(running, other) for running in work]
@@ -316,10 +350,17 @@ def could_have(snapshot: Snapshot, task: QueuedTask, place: Place, before: tuple
     """Whether the place could have been given to the task after these assignments, avoided places left aside."""
     if queue_of(snapshot, task).paused or not may_use(snapshot, place, task) or place.id in task.avoid_slots:
         return False
+    given_here = [tasks_of(snapshot)[assignment.task] for assignment in before if place.id in assignment.places]
+    working = [*place.running, *given_here]
+    if working and not may_share(place, [*working, task]):
+        return False
     if is_limited(snapshot, task, before) or not may_compute(snapshot, task, place, before):
         return False
     if task.memory is None or place.capacity is None:
         return True
+    if working:
+        own = [held.memory or 0 for held in place.resident if (held.engine, held.model) == (task.engine, task.model)]
+        return task.memory <= max([sum(own), *(work.memory or 0 for work in working)])
     taken = {name for assignment in before for name in assignment.places}
     yields = [s for s in snapshot.places if not s.running and s.gate is not Gate.UNHEALTHY and s.id not in taken]
     bare = replace(snapshot, places=tuple(replace(s, resident=()) if s in yields else s for s in snapshot.places))

@@ -1,17 +1,19 @@
 """Attempts while a simulation goes on, and how those that compute on one processor slow each other down.
 
-N attempts on a processor get a part of 1/N each: a GPU that several programs keep busy gives them its time in turn. An
-attempt that still loads its model loads at full speed, and counts as one that computes. Where nothing else computes on
-a processor, an attempt takes exactly the time of the trace.
+N places that compute on a processor get a part of 1/N each: a GPU that several programs keep busy gives them its time
+in turn. Attempts in lanes of one place compute together: the seconds of the trace are those that a task takes next to
+as many others as there usually are. An attempt that still loads its model loads at full speed, and counts as one that
+computes. Where nothing else computes on a processor, an attempt takes exactly the time of the trace.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from corral.scheduling.simulator.values import Span
 from corral.scheduling.values import Assignment, QueuedTask
+from corral.work import SlotId
 
 SECOND = 1_000_000
 """Time is in whole microseconds, which is what `datetime` holds."""
@@ -23,10 +25,13 @@ class Attempt:
 
     task: QueuedTask
     assignment: Assignment
-    processors: tuple[str, ...]
-    """Those that others can compute on too."""
+    processors: Mapping[str, SlotId]
+    """Those that others can compute on too, and its place on each."""
     from_us: int
     load_us: int
+    """How long it waits for its model."""
+    loads: bool = True
+    """Whether it loads the model itself; not in a lane next to one that does."""
     work_us: int
     """Left of the work, without loading, at `counted_us`."""
     counted_us: int
@@ -42,7 +47,7 @@ class Attempt:
             places=self.assignment.places,
             from_s=self.from_us / SECOND,
             until_s=self.until_us / SECOND,
-            load_s=min(self.load_us, self.until_us - self.from_us) / SECOND,
+            load_s=min(self.load_us, self.until_us - self.from_us) / SECOND if self.loads else 0.0,
             lost=self.lost,
         )
 
@@ -89,5 +94,8 @@ class Processors:
         return moved
 
     def _count_sharing(self, attempt: Attempt) -> int:
-        """How many compute on the busiest of an attempt's processors."""
-        return max((len(self._computing[name]) for name in attempt.processors), default=1)
+        """How many places compute on the busiest of an attempt's processors."""
+        return max(
+            (len({other.processors[name] for other in self._computing[name].values()}) for name in attempt.processors),
+            default=1,
+        )

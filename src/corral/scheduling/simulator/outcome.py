@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
+from operator import attrgetter
 
 from corral.scheduling.simulator.values import Run, Span, Trace
 from corral.scheduling.values import TaskClass
@@ -116,10 +117,14 @@ def _to_quantiles(waits: Sequence[float]) -> Waits:
 
 
 def _measure_busy(trace: Trace, spans: Iterable[Span], window_s: float) -> dict[SlotId, float]:
+    """Seconds of the window in which each place is busy; lanes that overlap count once."""
     busy = {place.id: 0.0 for place in trace.places}
-    for span in spans:
+    until = dict.fromkeys(busy, 0.0)
+    for span in sorted(spans, key=attrgetter("from_s")):
+        end_s = min(span.until_s, window_s)
         for place in span.places:
-            busy[place] += _clip(span, window_s)
+            busy[place] += max(0.0, end_s - max(span.from_s, until[place]))
+            until[place] = max(until[place], end_s)
     return busy
 
 

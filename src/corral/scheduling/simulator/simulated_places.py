@@ -7,6 +7,7 @@ ran, a model that is given up takes all of its engine's with it, and a place tha
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import count
 
 from corral.hours import Hours
 from corral.scheduling.place_table import PlaceTable
@@ -52,8 +53,13 @@ class SimulatedPlace:
         """Whether a model is in its memory."""
         return any(held.model == model and held.engine == engine for held in self.resident)
 
+    def find_free_lane(self) -> int:
+        """The first lane that no task has."""
+        taken = {running.lane for running in self.running}
+        return next(lane for lane in count() if lane not in taken)
+
     def occupy(self, running: RunningTask) -> None:
-        """Begin with a task."""
+        """Begin with a task, in a lane next to those that are there."""
         self.running = (*self.running, running)
         self._table.put(self._view(self.running))
 
@@ -141,5 +147,5 @@ class SimulatedPlaces:
         return [self._places[name] for name in self.table.timed]
 
     def count_free(self) -> int:
-        """Count those that can be given a task now."""
-        return len(self.table.free)
+        """Count the tasks that they could be given now."""
+        return self.table.free_lanes

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from math import inf
@@ -100,7 +100,7 @@ class _Simulation:
         self._processors = Processors()
         self._agenda = _Agenda()
         self._attempts: list[Attempt] = []
-        self._on: dict[SlotId, Attempt] = {}
+        self._on: defaultdict[SlotId, list[Attempt]] = defaultdict(list)
         self._began = trace.start
         self._now_us, self._now = 0, trace.start
         self._wake_entered = False
@@ -194,14 +194,14 @@ class _Simulation:
 
     def _leave(self, place: SlotId) -> None:
         """Let a place go away; what ran there is lost, and queued again as it was."""
-        attempt = self._on.get(place)
+        attempts = list(self._on.get(place, ()))
         self._places[place].leave()
-        if attempt is not None:
+        for attempt in attempts:
             self._lose(attempt)
 
     def _close_by_hours(self) -> None:
         """Interrupt what hours end for that interrupt, and let closed places give up their models."""
-        for attempt in {id(attempt): attempt for attempt in self._on.values()}.values():
+        for attempt in {id(attempt): attempt for attempts in self._on.values() for attempt in attempts}.values():
             queue = self._queues.get(attempt.task.queue)
             own = [self._places[place].hours for place in attempt.assignment.places]
             if any(
@@ -226,7 +226,9 @@ class _Simulation:
     def _free(self, attempt: Attempt) -> None:
         attempt.ended = True
         for place in attempt.assignment.places:
-            del self._on[place]
+            self._on[place].remove(attempt)
+            if not self._on[place]:
+                del self._on[place]
             self._places[place].vacate(attempt.task.id)
         self._move_ends(self._processors.end(attempt, self._now_us))
 
@@ -278,20 +280,25 @@ class _Simulation:
         assert len(simulated) == task.gpus, "the policy gives a task as many slots as it needs"
         assert all(place.is_free for place in simulated), "the policy assigns only free slots"
         self._evict(assignment)
+        beside = self._on.get(simulated[0].id, ())
+        assert not beside or len(simulated) == 1, "a task on several slots shares none"
         load_us = self._load_us(task, simulated[0])
+        for other in beside:
+            load_us = max(0, other.from_us + other.load_us - self._now_us)
         attempt = Attempt(
             task=task,
             assignment=assignment,
-            processors=tuple(place.processor for place in simulated if place.processor is not None),
+            processors={place.processor: place.id for place in simulated if place.processor is not None},
             from_us=self._now_us,
             load_us=load_us,
+            loads=not beside,
             work_us=self._run_us(task, simulated),
             counted_us=self._now_us,
         )
-        running = _to_running(attempt, self._now)
+        running = replace(_to_running(attempt, self._now), lane=simulated[0].find_free_lane())
         for place in simulated:
             place.occupy(running)
-            self._on[place.id] = attempt
+            self._on[place.id].append(attempt)
         self._attempts.append(attempt)
         self._judgement.begin(task.id, [place.processor for place in simulated], self._now_us / SECOND)
         self._move_ends(self._processors.begin(attempt, self._now_us))
