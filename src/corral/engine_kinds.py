@@ -4,50 +4,28 @@ An engine is one entry here and a folder in `corral.engines`. A module that need
 constant (`OLLAMA.name`); an architecture test holds that no other module spells an engine's name. Code is named, not
 imported (`module:name`), so that the cluster file's checks do not pay for pydantic, and a worker not for the server.
 
-Belongs here: facts about engines, as values.
+Belongs here: facts about engines, as values; their shapes are in `corral.engine_facts`.
 Does not belong here: what an engine does with a task (`corral.engines`), what a service is in a cluster.
-May import: nothing of Corral.
+May import: `corral.engine_facts`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from types import MappingProxyType
 
-
-class Medium(StrEnum):
-    """The medium of an engine's models."""
-
-    TEXT = "text"
-    """Language models that llama.cpp runs."""
-    IMAGES = "images"
-    SPEECH = "speech"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineProgram:
-    """The program that serves an engine as a service of its own, as its container must know it."""
-
-    image: str | None = None
-    """Its image where the cluster file names none; pinned, so that two nodes run the same."""
-    port: int | None = None
-    """The port on which it listens by default, according to its own documentation."""
-    usual_ports: tuple[int, ...] = ()
-    """The ports of several programs that serve it, each by its own documentation."""
-    health_path: str | None = None
-    """The path that answers 200 once it can serve; None where only its port is checked."""
-    identity: tuple[str, str] | None = None
-    """A path whose JSON answer has this key: a server that answers so on the port is of this engine."""
-    data_path: str = "/data"
-    """Where it keeps what must last."""
-    keeps_state: bool = False
-    """Whether it must be one process for each volume, with an address of its own."""
-    caches_models: bool = False
-    """Whether it fetches its models by name into caches below the home directory, unless configured otherwise."""
-    uses_hugging_face: bool = False
-    """Whether those models can be fetched beforehand as repositories of Hugging Face."""
+from corral.engine_facts import (
+    EngineEnvironment,
+    EngineProgram,
+    FileRule,
+    HelperProgram,
+    Kernels,
+    Medium,
+    OutputRule,
+    SpeechRule,
+    ValueRule,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,67 +44,7 @@ class ServiceEngine:
     """None where nothing is known of its container."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileRule:
-    """The files that a task can hand to an engine."""
-
-    minimum: int = 0
-    maximum: int | None = 0
-    """None means any number."""
-    summary: str = "no files"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputRule:
-    """A file that an engine makes."""
-
-    name: str
-    """A plain file name, or words in angle brackets where the task decides: `<declared name>`."""
-    media_type: str
-    summary: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ValueRule:
-    """A small result that an engine keeps with the task."""
-
-    name: str
-    summary: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kernels:
-    """The NVIDIA GPUs that a library's compiled code runs on, by their compute capability."""
-
-    library: str
-    oldest: tuple[int, int]
-    newest: tuple[int, int]
-    """The newest that code is compiled for."""
-    has_intermediate: bool
-    """Whether the driver of a newer GPU can compile the rest (PTX)."""
-    source: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineEnvironment:
-    """Packages that an engine can have in a Python environment of its own (`corral.engines.environments`)."""
-
-    variant: str
-    """`cpu`, `cuda`."""
-    lock: str
-    """The locked file in `corral.engines.environments.locks`."""
-    kernels: Kernels | None = None
-    """None where nothing in it computes on a GPU."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HelperProgram:
-    """A program that an engine's process runs, and that no package of Python brings."""
-
-    name: str
-    """As it is on PATH."""
-    install: str
-    """What to do where it is not there; begins with a verb."""
+NO_FILES = FileRule()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +76,7 @@ class EngineKind(ServiceEngine):
     """`module:function` that takes an instance's URL, options and credentials, and reads what it has of these."""
     editor: str | None = None
     """`module:Class` of a `corral.engines.converting.Editor`, where people draw what its tasks run."""
-    files: FileRule = FileRule()
+    files: FileRule = NO_FILES
     outputs: tuple[OutputRule, ...] = ()
     values: tuple[ValueRule, ...] = ()
     worker: str | None = None
@@ -168,6 +86,8 @@ class EngineKind(ServiceEngine):
     `corral.work.Engine` in front of a server that Corral runs on this machine."""
     library: str | None = None
     """The Python package that its process needs; the extra of Corral with the engine's name has it, too."""
+    speech: SpeechRule | None = None
+    """None of an engine that does not speak."""
     helper: HelperProgram | None = None
     """The program of the machine that its process needs as well."""
     environments: tuple[EngineEnvironment, ...] = ()
@@ -408,6 +328,12 @@ PIPER = EngineKind(
     worker="corral.engines.piper.worker:Piper",
     library="piper",
     environments=(EngineEnvironment(variant="cpu", lock="piper.lock"),),
+    speech=SpeechRule(
+        voice="speaker",
+        voices="corral.engines.piper.speakers:list_voices",
+        speed="length_scale",
+        speed_is_slowness=True,
+    ),
     program=EngineProgram(data_path="/models", caches_models=True),
     inputs="corral.engines.piper.inputs:PiperInputs",
     text_input="text",
@@ -427,6 +353,12 @@ KOKORO = EngineKind(
     library="onnxruntime",
     helper=HelperProgram(name="espeak-ng", install="install the package `espeak-ng` of your distribution"),
     environments=(EngineEnvironment(variant="cpu", lock="kokoro.lock"),),
+    speech=SpeechRule(
+        voice="voice",
+        voices="corral.engines.kokoro.files:list_voices",
+        speed="speed",
+        voice_files=(".npy", ".npz", ".bin"),
+    ),
     program=EngineProgram(data_path="/models", caches_models=True),
     inputs="corral.engines.kokoro.inputs:KokoroInputs",
     text_input="text",

@@ -39,6 +39,8 @@ class OpenDesk:
         self.turns: list[GivenTurn] = []
         self.open = 0
         """Turns that were given and not ended."""
+        self.idle = asyncio.Event()
+        """Set once a turn has ended and no other is open."""
 
     @asynccontextmanager
     async def take_turn(
@@ -56,10 +58,13 @@ class OpenDesk:
             raise GuestRefusedError("no slot can serve this", hint="start an engine")
         self.turns.append(turn)
         self.open += 1
+        self.idle.clear()
         try:
             yield turn
         finally:
             self.open -= 1
+            if not self.open:
+                self.idle.set()
 
     def list_guests(self) -> tuple[GuestView, ...]:
         return ()

@@ -49,3 +49,7 @@ class GatewayShape(Shape):
     frontend: FrontendShape | None = Field(
         None, description="A port for the pages of a program that has an `/api` of its own."
     )
+    public_lists: bool = Field(
+        False,
+        description="Answer `GET /v1/audio/voices` and `/v1/audio/models` without a key: Open WebUI sends none.",
+    )

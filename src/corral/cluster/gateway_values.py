@@ -47,6 +47,8 @@ class Gateway:
     openai: Listener | None = None
     comfyui: Listener | None = None
     frontend: Frontend | None = None
+    public_lists: bool = False
+    """Whether the lists of voices and of speech models are answered without a key."""
 
     @property
     def doors(self) -> Mapping[str, Listener | Frontend]:

@@ -3,6 +3,7 @@
 Belongs here: adapters, the worker processes of local engines (`local` is the server's side, `worker` the other), inputs
 of each engine.
 Does not belong here: which task goes where, the queue, the database.
-May import: `corral.data_dir`, `corral.engine_kinds`, `corral.cluster`, `corral.files`, `corral.narrowing`,
+May import: `corral.data_dir`, `corral.engine_facts`,
+`corral.engine_kinds`, `corral.cluster`, `corral.files`, `corral.narrowing`,
 `corral.presets`, `corral.processes`, `corral.sentences`, `corral.work`, `corral.units`, `corral.errors`.
 """

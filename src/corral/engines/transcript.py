@@ -26,6 +26,19 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """How sure a decoder is of a stretch, in the words of Whisper."""
+
+    seek: int
+    """Where it begins, in frames of 10 ms."""
+    tokens: tuple[int, ...]
+    temperature: float | None
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
     """One stretch of speech; times in seconds from the start of the audio."""
 
@@ -33,6 +46,8 @@ class Segment:
     end: float
     text: str
     words: tuple[Word, ...] = ()
+    decoded: Decoded | None = None
+    """None for a part of what was decoded, and where the decoder does not say."""
 
 
 LONGEST_CUE_S = 7.0
@@ -109,9 +124,10 @@ def write_files(scratch: Path, segments: Sequence[Segment], text: str) -> tuple[
 
 def _make_entry(segment: Segment) -> Mapping[str, Any]:  # Any: JSON
     entry = asdict(segment)
+    del entry["decoded"]
     if not segment.words:
         del entry["words"]
-    return entry
+    return entry if segment.decoded is None else {**entry, **asdict(segment.decoded)}
 
 
 def join_texts(segments: Sequence[Segment]) -> str:

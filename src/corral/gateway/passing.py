@@ -179,7 +179,7 @@ class Passing:
         visitor, model = errand.visitor, errand.offer.name
         self.sink.begin(visitor, model)
         try:
-            async with _Leaving(exchange):
+            async with Leaving(exchange):
                 await _Passage(self, exchange, errand).go()
         finally:
             self.sink.end(visitor, model)
@@ -190,7 +190,7 @@ class Passing:
         await self.catalogue.close()
 
 
-class _Leaving:
+class Leaving:
     """Cancels what is in its context when the client leaves, which raises ClientGoneError."""
 
     __slots__ = ("_exchange", "_is_gone", "_task", "_watcher")

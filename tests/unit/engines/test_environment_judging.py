@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from corral.engine_kinds import PIPER, WHISPER, Kernels
+from corral.engine_facts import Kernels
+from corral.engine_kinds import PIPER, WHISPER
 from corral.engines.environments.finding import Environments
 from corral.engines.environments.judging import Card, find_problem, runs_on
 

@@ -22,7 +22,8 @@ from typing import ClassVar
 
 import psutil
 
-from corral.engine_kinds import EngineEnvironment, EngineKind
+from corral.engine_facts import EngineEnvironment
+from corral.engine_kinds import EngineKind
 from corral.engines.environments.finding import (
     CURRENT,
     FACTS,

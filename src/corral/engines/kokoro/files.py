@@ -70,6 +70,18 @@ def read_voices(folder: Path) -> dict[str, Style]:
     return voices
 
 
+def list_voices(folder: Path) -> dict[str, str]:
+    """Return the names of the voices next to a model, each as the input `voice` takes it; nothing is loaded."""
+    names: list[str] = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix in _PACKS and zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as pack:
+                names += [member.removesuffix(".npy") for member in pack.namelist()]
+        elif path.suffix in _PACKS:
+            names.append(path.stem)
+    return {name: name for name in names}
+
+
 def read_pack(path: Path, name: str | None = None) -> dict[str, Style]:
     """Return the voices of one file; `name` is its name for people. Raises: TaskInvalidError."""
     name = name or path.name

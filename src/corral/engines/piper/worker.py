@@ -10,7 +10,6 @@ Does not belong here: ending processes (`corral.processes.programs`).
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -22,14 +21,15 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from corral.engines.piper.pieces import PIECE_CHARACTERS, join_speech
+from corral.engines.piper.speakers import check_speaker, read_voice
 from corral.engines.worker.job import Answer, Job, Talk, WorkerSettings
 from corral.processes.programs import Programs
 from corral.sentences import split_text
 from corral.units import Bytes
-from corral.work import EngineError, OutputFile, TaskInvalidError
+from corral.work import EngineError, OutputFile
 
 _ARGUMENTS = {
     "speaker": "--speaker",
@@ -100,26 +100,6 @@ def _speak_pieces(program: _Program, pieces: Sequence[str], talk: Talk) -> list[
         spoken += len(piece)
         talk.report_progress(spoken / total, f"{spoken:,} of {total:,} characters")
     return parts
-
-
-def read_voice(model: Path) -> Mapping[str, Any]:  # Any: JSON
-    """Return the description next to a voice. Raises: TaskInvalidError when there is none."""
-    path = Path(f"{model}.json")
-    try:
-        described: object = json.loads(path.read_bytes())
-    except OSError as error:
-        raise TaskInvalidError(f"the voice {model.name!r} has no '.json' file next to it") from error
-    except ValueError as error:
-        raise TaskInvalidError(f"{path.name!r} is not JSON") from error
-    return cast("Mapping[str, Any]", described) if isinstance(described, dict) else {}  # keys of JSON are text
-
-
-def check_speaker(described: Mapping[str, Any], speaker: int | None, *, voice: str) -> None:  # Any: as above
-    """Refuse a speaker that the voice does not have, which Piper ignores. Raises: TaskInvalidError."""
-    count = described.get("num_speakers")
-    if speaker is not None and isinstance(count, int) and speaker >= max(1, count):
-        what = f"speaker {speaker} is asked for, and {voice!r} has {count}, numbered from 0"
-        raise TaskInvalidError(what, hint="choose another speaker, or another voice")
 
 
 def make_arguments(model: Path, inputs: Mapping[str, Any], *, cuda: bool) -> tuple[str, ...]:  # Any: JSON

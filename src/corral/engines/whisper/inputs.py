@@ -21,6 +21,9 @@ class WhisperInputs(EngineInputs):
     beam_size: int = Field(5, ge=1, le=20, description="Alternatives kept while decoding; 1 is fastest.")
     word_timestamps: bool = Field(False, description="Add the time of each word to `segments.json`.")
     vad: bool = Field(False, description="Skip what is not speech.")
+    temperature: float | None = Field(
+        None, ge=0, le=1, description="Variety of the words; from 0 on, higher where the text is unlikely, when absent."
+    )
     initial_prompt: str | None = Field(
         None, max_length=2_000, description="Text that goes before, to guide names and spelling."
     )

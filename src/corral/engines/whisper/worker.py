@@ -78,6 +78,12 @@ class _DecodedSegment(Protocol):
     end: float
     text: str
     words: list[_Word] | None
+    seek: int
+    tokens: list[int]
+    temperature: float | None
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
 
 
 def _load(path: Path, settings: WorkerSettings) -> WhisperModel:
@@ -118,6 +124,8 @@ def _begin(model: WhisperModel, job: Job, batch_size: int) -> tuple[Iterable[tra
     (audio,) = job.files.values()
     inputs = job.inputs
     asked = {name: inputs[name] for name in ("language", "task", "beam_size", "initial_prompt")}
+    if inputs["temperature"]:
+        asked["temperature"] = inputs["temperature"]
     try:
         if batch_size == 1:
             decoded, facts = model.transcribe(
@@ -144,7 +152,15 @@ def _read_segment(item: _DecodedSegment) -> transcript.Segment:
         transcript.Word(start=word.start, end=word.end, text=word.word, probability=round(word.probability, 4))
         for word in item.words or ()
     )
-    return transcript.Segment(start=item.start, end=item.end, text=item.text.strip(), words=words)
+    decoded = transcript.Decoded(
+        seek=item.seek,
+        tokens=tuple(item.tokens),
+        temperature=item.temperature,
+        avg_logprob=round(item.avg_logprob, 4),
+        compression_ratio=round(item.compression_ratio, 4),
+        no_speech_prob=round(item.no_speech_prob, 4),
+    )
+    return transcript.Segment(start=item.start, end=item.end, text=item.text.strip(), words=words, decoded=decoded)
 
 
 def _divide(stretches: Iterable[transcript.Segment], *, keep_words: bool) -> Iterator[transcript.Segment]:

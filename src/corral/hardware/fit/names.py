@@ -13,7 +13,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from corral.engine_kinds import COMFYUI, ENGINES, Medium
+from corral.engine_facts import Medium
+from corral.engine_kinds import COMFYUI, ENGINES
 from corral.figures import Figure, Origin, computed
 from corral.hardware.fit.memory import USUAL_CONTEXT, Parts, Running, compute_parts
 from corral.hardware.fit.nearest_shape import find_similar_shape

@@ -7,11 +7,13 @@ from corral.gateway.comfyui.door import ComfyUiDoor
 from corral.gateway.doors import Door
 from corral.gateway.openai.door import OpenAiDoor
 from corral.gateway.passing import Passing
+from corral.gateway.speech.door import SpeechDoor
 from corral.server.api.state import ApiState
 from corral.server.doors.accounts import Accounts
 from corral.server.doors.comfyui import ComfyUiWorkshop
 from corral.server.doors.doorman import TokenDoorman
 from corral.server.doors.models import ModelsHere
+from corral.server.doors.speech import make_speech_parts
 
 
 def make_doors(api: ApiState) -> tuple[Door, ...]:
@@ -22,4 +24,5 @@ def make_doors(api: ApiState) -> tuple[Door, ...]:
     if services.guests is None:
         return (comfyui,)
     passing = Passing(desk=services.guests, catalogue=Catalogue(ModelsHere(services)), sink=Accounts(services.keys))
-    return (comfyui, OpenAiDoor(passing, doorman))
+    speech = SpeechDoor(make_speech_parts(services, passing, doorman))
+    return (comfyui, OpenAiDoor(passing, doorman), speech)

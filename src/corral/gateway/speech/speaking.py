@@ -1,0 +1,149 @@
+"""`POST /v1/audio/speech`: sound is sent while it is made."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from typing import ClassVar, cast
+
+from pydantic_core import from_json, to_json
+
+from corral.errors import CorralError, Kind
+from corral.gateway.asgi import Exchange
+from corral.gateway.catalogue import Offer
+from corral.gateway.doors import Visitor
+from corral.gateway.openai.requests import RequestBodyError, require_dialect
+from corral.gateway.openai.shape import OpenAiShape
+from corral.gateway.passing import Leaving, Prepared
+from corral.gateway.speech.encoding import MEDIA_TYPES, Encoder
+from corral.gateway.speech.models import LOCAL_SPEAKERS, SPEAKERS, find_offer
+from corral.gateway.speech.parts import SpeechParts, require_submitter, wait_for_queue, write_event
+from corral.gateway.speech.requests import SpeechBody, check
+from corral.gateway.speech.sound import read_wav
+from corral.gateway.speech.voices import prepare_speech
+from corral.gateway.speech.working import Order
+from corral.narrowing import as_object
+from corral.slots.guests import Choice
+from corral.work import Endpoint, Json
+
+_LARGEST_BODY = 2**20
+"""Bytes of a request to speak."""
+
+
+class SpeechBrokenError(CorralError):
+    """An engine sent what is not speech."""
+
+    code: ClassVar[str] = "speech.broken"
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+
+
+class Speaking:
+    """Speaks for visitors."""
+
+    def __init__(self, parts: SpeechParts) -> None:
+        self._parts = parts
+
+    async def speak(self, exchange: Exchange, visitor: Visitor) -> None:
+        """Answer one request. Raises: CorralError, ClientGoneError."""
+        require_submitter(visitor)
+        fields = _read_object(await exchange.read_body(_LARGEST_BODY))
+        body = check(SpeechBody, fields)
+        offer = await find_offer(self._parts.passing.catalogue, body.model, SPEAKERS)
+        here = offer.keep(LOCAL_SPEAKERS)
+        if here.models:
+            await self._speak_here(exchange, visitor, here, body)
+            return
+
+        def prepare(endpoint: Endpoint, choice: Choice) -> Prepared:
+            require_dialect(endpoint, choice)
+            model = endpoint.model or choice.model
+            return Prepared(path=exchange.path, body=to_json({**fields, "model": model}))
+
+        await self._parts.pass_on(exchange, visitor, offer, "speech", prepare)
+
+    async def _speak_here(self, exchange: Exchange, visitor: Visitor, offer: Offer, body: SpeechBody) -> None:
+        parts = self._parts
+        orders: dict[Choice, Order] = {}
+        for choice in offer.choices:
+            spoken = await prepare_speech(body, choice, visitor, parts.voices)
+            orders[choice] = Order(inputs=spoken.inputs, files=spoken.files)
+        answer = _Speech(exchange, body)
+        encoder = Encoder(body.response_format, parts.python, answer.write)
+        await encoder.require()
+        pieces: asyncio.Queue[bytes] = asyncio.Queue()
+
+        def show(media_type: str, data: bytes) -> None:
+            if media_type == "audio/wav":
+                pieces.put_nowait(data)
+
+        async def encode() -> None:
+            while True:
+                rate, samples = _read_piece(await pieces.get())
+                await encoder.feed(rate, samples)
+                pieces.task_done()
+
+        async with Leaving(exchange), parts.workshop.lend_folder() as folder:
+            encoding = asyncio.create_task(encode())
+            try:
+                await self._parts.work(visitor, offer, "speech", orders, folder, show, lambda: exchange.started)
+                await wait_for_queue(pieces, encoding)
+                await encoder.finish()
+                await answer.finish()
+            except CorralError as error:
+                await answer.fail(error)
+            finally:
+                encoding.cancel()
+                await asyncio.wait({encoding})
+                await encoder.close()
+
+
+class _Speech:
+    """The answer of speech: sound as it is, or in events."""
+
+    def __init__(self, exchange: Exchange, body: SpeechBody) -> None:
+        self._exchange = exchange
+        self._body = body
+
+    async def write(self, piece: bytes) -> None:
+        """Send encoded sound."""
+        if self._body.stream_format == "sse":
+            await write_event(self._exchange, {"type": "speech.audio.delta", "audio": b64encode(piece).decode()})
+            return
+        await self._begin()
+        await self._exchange.write(piece)
+
+    async def finish(self) -> None:
+        """Send what ends it."""
+        if self._body.stream_format == "sse":
+            await write_event(self._exchange, {"type": "speech.audio.done", "usage": None})
+        else:
+            await self._begin()
+        await self._exchange.end()
+
+    async def fail(self, error: CorralError) -> None:
+        """End it with an error where its form has one. Raises: the error where it has none."""
+        if not self._exchange.started or self._body.stream_format != "sse":
+            raise error
+        await self._exchange.end(OpenAiShape().write_late_error(error))
+
+    async def _begin(self) -> None:
+        if not self._exchange.started:
+            media_type = MEDIA_TYPES[self._body.response_format]
+            await self._exchange.start(200, [(b"content-type", media_type.encode())])
+
+
+def _read_piece(piece: bytes) -> tuple[int, bytes]:
+    try:
+        return read_wav(piece)
+    except ValueError as error:
+        raise SpeechBrokenError(str(error)) from error
+
+
+def _read_object(body: bytes) -> dict[str, Json]:
+    try:
+        fields: object = from_json(body)
+    except ValueError as error:
+        raise RequestBodyError(f"the body is not JSON: {error}", hint="send an object in JSON") from error
+    if not isinstance(fields, dict):
+        raise RequestBodyError("the body is not an object", hint="send an object with `model`, `input` and `voice`")
+    return as_object(cast("Json", fields))
