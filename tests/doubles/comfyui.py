@@ -44,7 +44,7 @@ if __name__ == "__main__":  # as a program, the folder that tests import doubles
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from doubles import comfyui_files
-from doubles.comfyui_nodes import NODES, error, node_errors, object_info, refused_as_a_whole
+from doubles.comfyui_nodes import CHECKPOINTS, MANY_LORAS, NODES, error, node_errors, object_info, refused_as_a_whole
 from doubles.comfyui_worker import ComfyWorker, Item
 
 Json = Any
@@ -79,6 +79,8 @@ class ComfyDouble(ComfyWorker):
         self.opened_sockets: Counter[str] = Counter()
         """How many sockets each client id has opened."""
         self.requests: list[tuple[str, str]] = []
+        self.settings: dict[str, Json] = {}
+        """Of its page; survive a restart."""
         self.before_answer: Callable[[web.Request], Awaitable[None]] | None = None
         """Awaited before a request is looked at, so that a test can move the world between two of them."""
         self._runner: web.AppRunner | None = None
@@ -172,8 +174,15 @@ class ComfyDouble(ComfyWorker):
             web.get(f"{prefix}/system_stats", self._get_stats),
             web.get(f"{prefix}/object_info", self._get_all_object_info),
             web.get(f"{prefix}/object_info/{{name}}", self._get_object_info),
+            web.get(f"{prefix}/models", self._list_folders),
+            web.get(f"{prefix}/models/{{folder}}", self._list_models),
+            web.get(f"{prefix}/embeddings", self._list_embeddings),
+            web.get(f"{prefix}/settings", self._get_settings),
+            web.post(f"{prefix}/settings/{{name}}", self._post_setting),
             web.get(f"{prefix}/ws", self._get_socket),
         ]
+        if not prefix:
+            routes.append(web.get("/", self._get_page))
         if self.jobs and prefix:
             routes += [
                 web.get("/api/jobs", self._get_jobs),
@@ -336,6 +345,28 @@ class ComfyDouble(ComfyWorker):
 
     async def _get_object_info(self, request: web.Request) -> web.Response:
         return web.json_response(object_info(request.match_info["name"], lacks=self.faults.lacks))
+
+    async def _list_folders(self, _: web.Request) -> web.Response:
+        return web.json_response(["checkpoints", "loras"])
+
+    async def _list_models(self, request: web.Request) -> web.Response:
+        models = {"checkpoints": CHECKPOINTS, "loras": MANY_LORAS}.get(request.match_info["folder"])
+        if models is None:
+            return web.Response(status=404)
+        return web.json_response([model for model in models if model not in self.faults.lacks])
+
+    async def _list_embeddings(self, _: web.Request) -> web.Response:
+        return web.json_response([])
+
+    async def _get_page(self, _: web.Request) -> web.Response:
+        return web.Response(text=f"<title>ComfyUI</title> {self.port}", content_type="text/html")
+
+    async def _get_settings(self, _: web.Request) -> web.Response:
+        return web.json_response(self.settings)
+
+    async def _post_setting(self, request: web.Request) -> web.Response:
+        self.settings[request.match_info["name"]] = await request.json()
+        return web.Response()
 
     # ---- jobs routes of newer versions
 
