@@ -401,17 +401,25 @@ class Endpoint:
     that the server does not load the model anew for it where that can be avoided. Raises: TaskInvalidError."""
 
 
+class Use(StrEnum):
+    """The use of a model by those that are lent its server."""
+
+    WRITING = "writing"
+    EMBEDDING = "embedding"
+    """Turning texts into vectors."""
+
+
 @runtime_checkable
 class HasEndpoint(Protocol):
     """An engine whose server can be asked by others, in its own protocol, while they hold its slot."""
 
     def reach(
-        self, model: str | None, note: Callable[[str], None], devices: tuple[str, ...] = ()
+        self, model: str | None, note: Callable[[str], None], devices: tuple[str, ...] = (), use: Use = Use.WRITING
     ) -> AbstractAsyncContextManager[Endpoint]:
         """Lend the server, started where Corral starts it, and with the model where the engine itself loads it.
 
-        `note` is called with what is waited for, in a few words; `devices` are the GPUs of the slot, as in `Work`.
-        Raises: EngineError.
+        `note` is called with what is waited for, in a few words; `devices` are the GPUs of the slot, as in `Work`. A
+        server that does one `use` of a model at a time is started for this one. Raises: EngineError.
         """
         ...
 

@@ -16,7 +16,7 @@ from corral.gateway.catalogue import KnownModel
 from corral.gateway.doors import Door, Doors, Visitor
 from corral.gateway.usage import Served
 from corral.server.connections import ConnectionLimits, make_server_config
-from corral.work import Dialect, Endpoint, EngineError, Produced, Reporter, Resident, Work
+from corral.work import Dialect, Endpoint, EngineError, Produced, Reporter, Resident, Use, Work
 
 
 @dataclass
@@ -35,9 +35,9 @@ class ServedEngine:
 
     @asynccontextmanager
     async def reach(
-        self, model: str | None, note: Callable[[str], None], devices: tuple[str, ...] = ()
+        self, model: str | None, note: Callable[[str], None], devices: tuple[str, ...] = (), use: Use = Use.WRITING
     ) -> AsyncGenerator[Endpoint]:
-        del devices
+        del devices, use
         note(f"loading {model}")
         if self.error is not None:
             raise self.error

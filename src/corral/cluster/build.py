@@ -41,7 +41,9 @@ KINDS: Mapping[type[Shape], type] = {
     shapes.ElectricityShape: prices.Electricity,
     shapes.EngineShape: values.EngineSettings,
     shapes.ExposureShape: values.Exposure,
+    gateway_shapes.CloudModelShape: gateway_values.CloudModel,
     gateway_shapes.FrontendShape: gateway_values.Frontend,
+    gateway_shapes.GatewayModelShape: gateway_values.GatewayModel,
     gateway_shapes.GatewayShape: gateway_values.Gateway,
     machine_shapes.GpuShape: values.Gpu,
     machine_shapes.HoursShape: Hours,
@@ -78,6 +80,7 @@ KINDS: Mapping[type[Shape], type] = {
 COMPUTED = frozenset(
     {
         "EngineSettings.name",
+        "GatewayModel.name",
         "Gpu.is_unified",
         "Hours.interrupt",
         "Hours.spans",
@@ -168,6 +171,10 @@ def _complete_engine(builder: _Builder, shape: shapes.EngineShape, at: YamlPath)
     return {"name": name, "enabled": enabled}
 
 
+def _complete_gateway_model(builder: _Builder, shape: gateway_shapes.GatewayModelShape, at: YamlPath) -> _Fields:
+    return {"name": at[-1]}
+
+
 def _complete_hours(builder: _Builder, shape: machine_shapes.WeekShape, at: YamlPath) -> _Fields:
     hours = make_hours(shape.days, zone=builder.zone)
     interrupt = isinstance(shape, machine_shapes.HoursShape) and shape.interrupt
@@ -223,6 +230,7 @@ def _complete_workload(builder: _Builder, shape: shapes.WorkloadShape, at: YamlP
 _COMPLETING: Mapping[type[Shape], Callable[[_Builder, Any, YamlPath], _Fields]] = {  # each takes its own kind of shape
     shapes.ClusterShape: _complete_cluster,
     shapes.EngineShape: _complete_engine,
+    gateway_shapes.GatewayModelShape: _complete_gateway_model,
     machine_shapes.GpuShape: _complete_gpu,
     machine_shapes.HoursShape: _complete_hours,
     machine_shapes.WeekShape: _complete_hours,

@@ -15,10 +15,11 @@ LOCAL_OWNER = "local"
 
 
 def check_gateway(references: References) -> None:
-    """Check that every listener has a port of its own, and that none speaks for the administrator."""
+    """Check that every listener has a port of its own and none speaks for the administrator, and names of models."""
     gateway = references.shape.gateway
     if gateway is None:
         return
+    _check_models(gateway, references)
     doors = list(_list_doors(gateway))
     ports = [(("gateway", name, "port"), str(door.port)) for name, door in doors]
     references.check_unique(ports, "a listener", what="port")
@@ -30,6 +31,21 @@ def check_gateway(references: References) -> None:
         if door.owner == LOCAL_OWNER:
             what = f"`{LOCAL_OWNER}` is the administrator on this machine, and a listener speaks for a submitter"
             references.report_conflict(what, (*at, "owner"), "name another owner, such as `family`")
+
+
+def _check_models(gateway: GatewayShape, references: References) -> None:
+    """Check that a name means one model, and that a model of images has no provider of texts."""
+    names = [(("gateway", "models", name), name) for name in gateway.models]
+    for name, model in gateway.models.items():
+        at = ("gateway", "models", name)
+        names += [((*at, "aliases", number), alias) for number, alias in enumerate(model.aliases)]
+        if model.workflow is not None and model.fallback:
+            what = "a model has a workflow for its images or providers elsewhere for its texts, not both"
+            references.report_conflict(what, (*at, "fallback"), "remove one of the two, or name two models")
+        if not model.fallback and model.fallback_after is not None:
+            what = "`fallbackAfter` says when `fallback` is used, and there is none"
+            references.report_conflict(what, (*at, "fallbackAfter"), "add `fallback`, or remove this")
+    references.check_unique(names, "a model of the gateway")
 
 
 def _list_doors(gateway: GatewayShape) -> Iterator[tuple[str, ListenerShape | FrontendShape]]:

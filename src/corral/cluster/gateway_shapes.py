@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from corral.cluster.fields import Name, Port, Url, wrong
+from corral.cluster.fields import Duration, EnvironmentName, FilePath, Name, Port, Text, Url, wrong
 from corral.cluster.machine_shapes import Shape
 from corral.cluster.receiver_shapes import NetworkText
 
@@ -40,8 +40,46 @@ class FrontendShape(Shape):
     api: Url = Field(description="The server that `/api/*` is passed to, unchanged: `http://backend:8000`.")
 
 
+class CloudModelShape(Shape):
+    """A model of a provider elsewhere."""
+
+    name: Name = Field(description="The provider: answers and metrics name it.")
+    model: Text = Field(description="The provider's own word for the model.")
+    base_url: Url = Field(description="Its address, which ends before `/chat/completions`: `https://host/v1`.")
+    key_from: EnvironmentName | None = Field(
+        None, description="The environment variable with its key, which is never in this file."
+    )
+
+
+class GatewayModelShape(Shape):
+    """A model as the clients of doors know it."""
+
+    aliases: tuple[Text, ...] = Field(
+        (), description="More names for it: those that programs have built in, such as `gpt-4o`, `tts-1`, `whisper-1`."
+    )
+    workflow: FilePath | None = Field(
+        None,
+        description="Of a model of images: the workflow that makes them, in ComfyUI's API format; a path relative to "
+        "this file.",
+    )
+    fallback: tuple[CloudModelShape, ...] = Field(
+        (), description="Providers elsewhere, in order, for when nothing here can serve. Default: none, ever."
+    )
+    fallback_after: Duration | None = Field(
+        None, description="How long a slot here is waited for before that. Default: 10s."
+    )
+
+
 class GatewayShape(Shape):
     """The doors of other ecosystems; the main port has each of them, these are ports of their own."""
+
+    models: dict[Text, GatewayModelShape] = Field(
+        default_factory=dict,
+        description="Names, images and providers of models, beyond the lists of the instances; by name.",
+    )
+    stall_after: Duration | None = Field(
+        None, description="The silence of a server after which its answer is given up. Default: 5m."
+    )
 
     ollama: ListenerShape | None = Field(None, description="A port that is Ollama to its clients.")
     openai: ListenerShape | None = Field(None, description="A port that is OpenAI's API to its clients.")

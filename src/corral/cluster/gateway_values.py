@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +41,44 @@ class Frontend:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CloudModel:
+    """A model of a provider elsewhere, for when nothing here can serve."""
+
+    name: str
+    """The provider, in answers and metrics."""
+    model: str
+    """The provider's own word for the model."""
+    base_url: str
+    """Ends before `/chat/completions`."""
+    key_from: str | None = None
+    """The environment variable with its key."""
+
+    def __str__(self) -> str:
+        return f"{self.model} of {self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayModel:
+    """A model as the clients of doors know it."""
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    workflow: str | None = None
+    """The file of the workflow of ComfyUI that makes its images."""
+    fallback: tuple[CloudModel, ...] = ()
+    """In the order in which they are tried."""
+    fallback_after: timedelta = timedelta(seconds=10)
+    """How long a slot here is waited for before that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
     """The doors of other ecosystems."""
+
+    models: Mapping[str, GatewayModel] = field(default_factory=dict[str, GatewayModel])
+    """By name."""
+    stall_after: timedelta = timedelta(minutes=5)
+    """The silence of a server after which its answer is given up."""
 
     ollama: Listener | None = None
     openai: Listener | None = None

@@ -13,9 +13,10 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol
 
+from corral.cluster.gateway_values import CloudModel, GatewayModel
 from corral.errors import CorralError, Kind, closest
 from corral.slots.guests import Choice
 from corral.work import HostedModel, SlotId
@@ -54,49 +55,27 @@ class KnownModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CloudModel:
-    """A model of a provider elsewhere, for when nothing here can serve."""
-
-    name: str
-    """The provider, for people, headers and metrics."""
-    model: str
-    """The provider's word for the model."""
-    base_url: str
-    """Ends before `/chat/completions`: `https://api.example.com/v1`."""
-    key_from: str | None = None
-    """The environment variable with its key."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamedModel:
-    """A model of the gateway in the cluster file."""
-
-    name: str
-    aliases: tuple[str, ...] = ()
-    workflow: str | None = None
-    """The preset of ComfyUI that makes its images."""
-    fallback: tuple[CloudModel, ...] = ()
-    """In the order in which they are tried."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
     """A model that can be asked for, and everything that can serve it."""
 
     name: str
     models: tuple[KnownModel, ...] = ()
-    workflow: str | None = None
-    fallback: tuple[CloudModel, ...] = ()
+    settings: GatewayModel | None = None
+    """The words of the cluster file about it, if any."""
 
     @property
     def choices(self) -> tuple[Choice, ...]:
         """The ways to serve it on the slots here."""
         return tuple(Choice(model.engine, model.name) for model in self.models)
 
+    @property
+    def fallback(self) -> tuple[CloudModel, ...]:
+        """The providers elsewhere that can serve it when nothing here can."""
+        return () if self.settings is None else self.settings.fallback
+
     def keep(self, engines: frozenset[str]) -> Offer:
         """Return what of it these engines can serve."""
-        models = tuple(model for model in self.models if model.engine in engines)
-        return Offer(name=self.name, models=models, workflow=self.workflow, fallback=self.fallback)
+        return replace(self, models=tuple(model for model in self.models if model.engine in engines))
 
 
 class ModelSource(Protocol):
@@ -124,7 +103,7 @@ class Catalogue:
         self,
         source: ModelSource,
         *,
-        named: Callable[[], Sequence[NamedModel]] = tuple,
+        named: Callable[[], Mapping[str, GatewayModel]] = dict,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`named` returns what the cluster file in effect says of models."""
@@ -132,7 +111,7 @@ class Catalogue:
         self._named = named
         self._clock = clock
         self._known: tuple[KnownModel, ...] = ()
-        self._read: Sequence[NamedModel] = ()
+        self._read: Mapping[str, GatewayModel] = {}
         self._index = _Index()
         self._looked_at: float | None = None
         self._looking: asyncio.Task[None] | None = None
@@ -159,7 +138,7 @@ class Catalogue:
     def list_names(self) -> tuple[str, ...]:
         """List every name of every model, aliases of the cluster file included."""
         index = self._find_index()
-        aliases = [alias for model in self._read for alias in model.aliases]
+        aliases = [alias for model in self._read.values() for alias in model.aliases]
         return tuple(sorted({*index.offers, *aliases}))
 
     def find_known(self, name: str) -> Offer | None:
@@ -223,31 +202,26 @@ class Catalogue:
         if not names:
             hint = "no instance has a model now: start one, or pull a model with `corral models pull`"
             return ModelUnknownError(f"the model {name!r} does not exist", where="model", hint=hint)
-        near = find_near_names(name, names)
+        spellings = self._index.names
+        near = tuple(dict.fromkeys(spellings[spelling] for spelling in find_near_names(name, spellings)))
         listed = ", ".join(f"`{known}`" for known in near or names[:12])
         hint = f"did you mean {listed}?" if near else f"use one of {listed}{', ...' if len(names) > 12 else ''}"
         return ModelUnknownError(f"the model {name!r} does not exist", where="model", hint=hint)
 
 
 def find_near_names(name: str, names: Iterable[str]) -> tuple[str, ...]:
-    """Find at most three names that are probably meant: the closest one, and those that begin or go on alike."""
+    """Find at most six names that are probably meant: the closest one, and those that begin or go on alike."""
     known, wrong = tuple(names), name.lower()
     base = wrong.partition(":")[0]
     alike = [other for other in known if base and (other.lower().startswith(base) or base in other.lower())]
     nearest = closest(name, known)
-    return tuple(dict.fromkeys(([nearest] if nearest else []) + alike))[:3]
+    return tuple(dict.fromkeys(([nearest] if nearest else []) + alike))[:6]
 
 
 def _without(model: KnownModel, choice: Choice, slot: SlotId) -> KnownModel:
     if (model.engine, model.name) != (choice.engine, choice.model) or model.slots is None:
         return model
-    return KnownModel(
-        engine=model.engine,
-        name=model.name,
-        aliases=model.aliases,
-        slots=model.slots - {slot},
-        facts=model.facts,
-    )
+    return replace(model, slots=model.slots - {slot})
 
 
 def _merge(models: Iterable[KnownModel]) -> tuple[KnownModel, ...]:
@@ -276,8 +250,7 @@ def _choose_facts(*facts: HostedModel | None) -> HostedModel | None:
     return next((fact for fact in said if fact.loaded is not None), said[0] if said else None)
 
 
-def _make_index(known: Sequence[KnownModel], named: Sequence[NamedModel]) -> _Index:
-    settings = {model.name: model for model in named}
+def _make_index(known: Sequence[KnownModel], named: Mapping[str, GatewayModel]) -> _Index:
     groups: dict[str, list[KnownModel]] = {}
     for model in known:
         groups.setdefault(_choose_listed(model, groups), []).append(model)
@@ -287,12 +260,10 @@ def _make_index(known: Sequence[KnownModel], named: Sequence[NamedModel]) -> _In
             for form in _list_forms(spelling):
                 names.setdefault(form, listed)
     offers = {listed: Offer(name=listed, models=tuple(models)) for listed, models in groups.items()}
-    for name, model in settings.items():
+    for name, model in named.items():
         listed = names.get(name) or names.get(name.lower()) or name
         had = offers.get(listed)
-        offers[listed] = Offer(
-            name=listed, models=had.models if had else (), workflow=model.workflow, fallback=model.fallback
-        )
+        offers[listed] = Offer(name=listed, models=had.models if had else (), settings=model)
         for spelling in (name, *model.aliases):
             names[spelling] = listed
             names.setdefault(spelling.lower(), listed)

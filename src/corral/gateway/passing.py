@@ -12,16 +12,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, NamedTuple, Protocol
 
 import structlog
 
 from corral.errors import CorralError, Kind
-from corral.gateway.asgi import ClientGoneError, Exchange
+from corral.gateway.asgi import Exchange
 from corral.gateway.breakers import Breakers
 from corral.gateway.catalogue import Catalogue, Offer
 from corral.gateway.doors import Visitor
+from corral.gateway.leaving import Leaving
 from corral.gateway.thirds import ThirdCorralError, check_third
 from corral.gateway.upstream import (
     STALL_S,
@@ -32,7 +32,7 @@ from corral.gateway.upstream import (
 )
 from corral.gateway.usage import NoAccounts, Served, Tokens, UsageSink
 from corral.slots.guests import Choice, GuestAsk, GuestDesk, GuestRefusedError, GuestTurn, GuestWait
-from corral.work import Endpoint, EngineError, FailureScope, HasEndpoint, SlotId
+from corral.work import Endpoint, EngineError, FailureScope, HasEndpoint, SlotId, Use
 
 _log = structlog.get_logger()
 
@@ -133,11 +133,14 @@ class Errand:
 
     visitor: Visitor
     offer: Offer
+    asked: str = ""
+    """The name by which the request asks for it; keys can be for an alias."""
     label: str
     """For people: `chat llama3.2`."""
     shape: Shape
     prepare: Callable[[Endpoint, Choice], Prepared]
     """Makes it for one server. Raises: CallMissingError where that server cannot do it; any other error ends it."""
+    use: Use = Use.WRITING
     streams: bool = False
     """Whether the answer comes piece by piece."""
     stream_type: bytes = b"text/event-stream"
@@ -150,11 +153,20 @@ class Errand:
     """How long it waits for its turn at most; None for the cluster file's bound."""
 
 
+class Cloud(NamedTuple):
+    """An answer from elsewhere; it must be closed."""
+
+    answer: Answer
+    prepared: Prepared
+    name: str
+    """The provider's name in the cluster file."""
+
+
 class Fallback(Protocol):
     """What serves a request when no slot can."""
 
-    async def open(self, errand: Errand) -> tuple[Answer, Prepared, str] | None:
-        """Ask the providers of the model one after the other; None where it has none. Raises: UpstreamError."""
+    async def open(self, errand: Errand, stall_s: float) -> Cloud | None:
+        """Ask the providers of the model one after the other; None where it has none. Raises: CorralError."""
         ...
 
 
@@ -176,7 +188,8 @@ class Passing:
 
         Raises: CorralError; where the answer has begun by then, the rest of it is missing. ClientGoneError.
         """
-        visitor, model = errand.visitor, errand.offer.name
+        visitor = errand.visitor
+        model = errand.asked if errand.asked and visitor.can_use(errand.asked) else errand.offer.name
         self.sink.begin(visitor, model)
         try:
             async with Leaving(exchange):
@@ -188,38 +201,6 @@ class Passing:
         """Close kept connections, and end what runs in the background; answers that are being sent go on."""
         self.upstreams.close()
         await self.catalogue.close()
-
-
-class Leaving:
-    """Cancels what is in its context when the client leaves, which raises ClientGoneError."""
-
-    __slots__ = ("_exchange", "_is_gone", "_task", "_watcher")
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-        self._is_gone = False
-        self._task: asyncio.Task[object] | None = None
-        self._watcher: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.current_task()
-        self._watcher = asyncio.create_task(self._watch())
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._watcher is not None, "it was entered"
-        assert self._task is not None, "it was entered"
-        self._watcher.cancel()
-        if self._is_gone and self._task.uncancel() == 0 and kind is asyncio.CancelledError:
-            raise ClientGoneError from error
-
-    async def _watch(self) -> None:
-        await self._exchange.until_gone()
-        self._is_gone = True
-        assert self._task is not None, "it was entered"
-        self._task.cancel()
 
 
 class _Passage:
@@ -277,7 +258,8 @@ class _Passage:
                     raise
                 raise self._failure from None
             except CorralError as error:
-                if self._has_sent or not offer.fallback or error.kind not in (Kind.NO_CAPACITY, Kind.UNAVAILABLE):
+                is_lack = error.kind in (Kind.NO_CAPACITY, Kind.UNAVAILABLE) and not _is_of_request(error)
+                if self._has_sent or not offer.fallback or not is_lack:
                     raise
                 return False
 
@@ -286,9 +268,12 @@ class _Passage:
         try:
             if not isinstance(turn.engine, HasEndpoint):
                 raise CallMissingError(f"the engine {turn.engine.name!r} cannot be asked by others")
-            async with turn.engine.reach(turn.choice.model, notes.say if notes else _ignore) as endpoint:
+            say, use = notes.say if notes else _ignore, self._errand.use
+            async with turn.engine.reach(turn.choice.model, say, use=use) as endpoint:
                 check_third(self._exchange.headers, endpoint)
-                await self._ask(turn, endpoint, notes)
+                refusal = await self._ask(turn, endpoint, notes)
+            if refusal is not None:  # only now: to an engine an error in its block is work that was broken off
+                raise refusal
         except ThirdCorralError as error:  # nothing is wrong with the slot
             self._failure = error
             self._failed.add(turn.slot)
@@ -309,8 +294,8 @@ class _Passage:
         self._passing.breakers.note_success(turn.slot, turn.choice)
         return True
 
-    async def _ask(self, turn: GuestTurn, endpoint: Endpoint, notes: _WaitLines | None) -> None:
-        """Ask a server and pass its answer on. Raises: CorralError."""
+    async def _ask(self, turn: GuestTurn, endpoint: Endpoint, notes: _WaitLines | None) -> CorralError | None:
+        """Ask a server and pass its answer on, or return its refusal. Raises: CorralError."""
         prepared = self._errand.prepare(endpoint, turn.choice)
         while True:
             answer = await self._passing.upstreams.open(
@@ -325,19 +310,20 @@ class _Passage:
             try:
                 if answer.status < 400:
                     await self._relay(answer, prepared, notes, (SLOT_HEADER, turn.slot.encode()))
-                    return
+                    return None
                 refusal = await _read_refusal(answer, turn.slot)
             finally:
                 answer.close()
                 if self._has_sent:
                     self._record(prepared, is_whole=answer.is_read, slot=turn.slot)
             if prepared.otherwise is None or not _lacks_call(refusal):
-                raise refusal
+                return refusal
             prepared = prepared.otherwise
 
     async def _fall_back(self, notes: _WaitLines | None) -> None:
         """Let a provider elsewhere serve. Raises: CorralError."""
-        served = None if self._passing.fallback is None else await self._passing.fallback.open(self._errand)
+        fallback = self._passing.fallback
+        served = None if fallback is None else await fallback.open(self._errand, self._passing.stall_s())
         if served is None:
             raise self._failure or CallMissingError(f"nothing here serves {self._errand.offer.name!r} now")
         answer, prepared, name = served

@@ -39,7 +39,7 @@ def list_headers(error: CorralError) -> dict[str, str]:
         case 401:
             return {"WWW-Authenticate": "Bearer"}
         case 429 | 503:
-            wait_s = getattr(error, "retry_after_s", RETRY_AFTER_S)  # errors that know when it is worth to ask again
+            wait_s = error.retry_after_s or RETRY_AFTER_S
             return {"Retry-After": str(max(1, math.ceil(wait_s)))}
         case _:
             return {}

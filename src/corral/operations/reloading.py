@@ -154,6 +154,9 @@ def _list_settings(before: Cluster, after: Cluster) -> Iterator[str]:
         yield from _list_changes("electricity", before.electricity, after.electricity)
     yield from _list_changes("server", before.server, after.server)
     yield from _list_named("gateway", *(cluster.gateway.doors for cluster in (before, after)))
+    yield from _list_named("gateway.models", *(cluster.gateway.models for cluster in (before, after)))
+    if before.gateway.stall_after != after.gateway.stall_after:
+        yield describe_change("gateway.stallAfter", before.gateway.stall_after, after.gateway.stall_after)
     alone = (replace(cluster.webhooks, receivers=()) for cluster in (before, after))
     yield from _list_changes("webhooks", *alone)
     receivers = ({receiver.name: receiver for receiver in cluster.webhooks.receivers} for cluster in (before, after))

@@ -31,6 +31,9 @@ DESCRIPTORS_EACH = 2
 WANTED_DESCRIPTORS = 65_536
 """The soft limit to ask for; systems start programs with 1,024 for the sake of `select`, which nothing here uses."""
 _GRACEFUL_SHUTDOWN_S = 3
+_KEEP_ALIVE_S = 75
+"""How long a connection between two requests is kept, as nginx keeps it: after uvicorn's 5 s, requests of clients with
+kept connections meet one that closes just then."""
 
 _log = structlog.get_logger()
 
@@ -105,6 +108,7 @@ def make_server_config(
         log_config=None,
         access_log=False,
         lifespan="on",
+        timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_GRACEFUL_SHUTDOWN_S,
     )
 

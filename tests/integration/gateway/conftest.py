@@ -12,9 +12,12 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from corral.gateway.catalogue import Catalogue, KnownModel, NamedModel
+from corral.cluster.gateway_values import GatewayModel
+from corral.gateway.catalogue import Catalogue, KnownModel
+from corral.gateway.cloud import CloudFallback
 from corral.gateway.openai.door import OpenAiDoor
 from corral.gateway.passing import Passing
+from corral.gateway.upstream import Upstreams
 from corral.work import Dialect, SlotId
 from doubles.endpoints import ListedModels, NotedUsage, OpenDoorman, ServedEngine, serving_doors
 from doubles.guest_desk import OpenDesk
@@ -87,7 +90,7 @@ class Gateway:
     catalogue: Catalogue
     doorman: OpenDoorman
     usage: NotedUsage
-    named: list[NamedModel]
+    named: dict[str, GatewayModel]
     stall_s: list[float]
 
     async def chat(self, model: str = "tiny", **fields: Any) -> tuple[int, Any]:
@@ -144,17 +147,27 @@ async def gateway() -> AsyncIterator[Gateway]:
             KnownModel(engine="whisper", name="whisper-base"),
         ]
     )
-    named: list[NamedModel] = []
-    snapshot: list[tuple[NamedModel, ...]] = [()]
+    named: dict[str, GatewayModel] = {}
+    read = [dict(named)]
 
-    def list_named() -> tuple[NamedModel, ...]:
-        if snapshot[0] != tuple(named):
-            snapshot[0] = tuple(named)
-        return snapshot[0]
+    def list_named() -> dict[str, GatewayModel]:
+        """Return another object where the content is another, as a file that was read again is."""
+        if read[0] != named:
+            read[0] = dict(named)
+        return read[0]
 
     catalogue = Catalogue(source, named=list_named)
     doorman, usage, stall_s = OpenDoorman(), NotedUsage(), [60.0]
-    passing = Passing(desk=desk, catalogue=catalogue, sink=usage, stall_s=lambda: stall_s[0])
+    upstreams = Upstreams()
+    environment = {"FAR_KEY": "key-of-far"}
+    passing = Passing(
+        desk=desk,
+        catalogue=catalogue,
+        upstreams=upstreams,
+        sink=usage,
+        fallback=CloudFallback(upstreams, environment),
+        stall_s=lambda: stall_s[0],
+    )
     await catalogue.refresh()
     async with serving_doors(OpenAiDoor(passing, doorman)) as url, aiohttp.ClientSession() as session:
         yield Gateway(

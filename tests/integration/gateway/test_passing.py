@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from corral.gateway.catalogue import NamedModel
+from corral.cluster.gateway_values import GatewayModel
 from corral.gateway.doors import Visitor
 from corral.gateway.usage import Tokens
 from corral.slots.guests import Choice, GuestLateError
@@ -243,7 +243,7 @@ async def test_stream_that_began_with_its_wait_ends_with_the_error_of_it(gateway
 
 
 async def test_names_of_one_model_and_aliases_are_understood(gateway: Gateway) -> None:
-    gateway.named.append(NamedModel(name="tiny", aliases=("gpt-4o",)))
+    gateway.named["tiny"] = GatewayModel(name="tiny", aliases=("gpt-4o",))
     for name in ("llama3.2", "llama3.2:latest", "Llama3.2", "gpt-4o"):
         assert (await gateway.chat(name))[0] == 200
 
@@ -304,7 +304,7 @@ async def test_tokens_of_a_stream_are_counted_without_the_client_seeing_what_it_
 
 
 async def test_models_are_listed_without_asking_any_server(gateway: Gateway) -> None:
-    gateway.named.append(NamedModel(name="tiny", aliases=("gpt-4o",)))
+    gateway.named["tiny"] = GatewayModel(name="tiny", aliases=("gpt-4o",))
     looks = gateway.source.looks
     _, _, listed = await gateway.call("/v1/models")
     status, _, shown = await gateway.call("/v1/models/llama3.2:latest")

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from corral.cluster.gateway_values import CloudModel, GatewayModel
 from corral.gateway.breakers import Breakers
-from corral.gateway.catalogue import Catalogue, CloudModel, KnownModel, ModelUnknownError, NamedModel, find_near_names
+from corral.gateway.catalogue import Catalogue, KnownModel, ModelUnknownError, find_near_names
 from corral.slots.guests import Choice
 from corral.work import HostedModel, LoadedModel, SlotId
 from doubles.endpoints import ListedModels
@@ -17,8 +18,9 @@ from doubles.endpoints import ListedModels
 A, B = SlotId("a/ollama"), SlotId("b/ollama")
 
 
-async def a_catalogue(*models: KnownModel, named: tuple[NamedModel, ...] = ()) -> Catalogue:
-    catalogue = Catalogue(ListedModels(list(models)), named=lambda: named)
+async def a_catalogue(*models: KnownModel, named: tuple[GatewayModel, ...] = ()) -> Catalogue:
+    settings = {model.name: model for model in named}
+    catalogue = Catalogue(ListedModels(list(models)), named=lambda: settings)
     await catalogue.refresh()
     return catalogue
 
@@ -42,15 +44,15 @@ async def test_models_of_the_file_have_their_aliases_workflow_and_fallback() -> 
     catalogue = await a_catalogue(
         KnownModel(engine="ollama", name="phi:latest"),
         named=(
-            NamedModel(name="phi", aliases=("gpt-4o", "Fast"), fallback=(cloud,)),
-            NamedModel(name="portrait", workflow="portrait"),
+            GatewayModel(name="phi", aliases=("gpt-4o", "Fast"), fallback=(cloud,)),
+            GatewayModel(name="portrait", workflow="portrait"),
         ),
     )
 
     assert catalogue.list_names() == ("Fast", "gpt-4o", "phi:latest", "portrait")
     offer = await catalogue.find("fast")
     assert (offer.name, offer.fallback, offer.choices) == ("phi:latest", (cloud,), (Choice("ollama", "phi:latest"),))
-    assert (await catalogue.find("portrait")).workflow == "portrait"
+    assert (await catalogue.find("portrait")).settings == GatewayModel(name="portrait", workflow="portrait")
 
 
 async def test_denied_model_is_forgotten_until_the_next_look() -> None:

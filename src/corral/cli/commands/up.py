@@ -38,6 +38,7 @@ def up(
 
     from corral.cli.launching import choose_server_data_dir
     from corral.data_dir import Presence
+    from corral.server.process import open_loop
     from corral.server.runtime import serve
     from corral.server.settings import DEFAULT_PORT, ServerSettings
 
@@ -52,4 +53,5 @@ def up(
         require_token=require_token,
         database_url=os.environ.get("CORRAL_DATABASE_URL") or None,
     )
-    asyncio.run(serve(settings, ready=announce))
+    with asyncio.Runner(loop_factory=open_loop) as runner:
+        runner.run(serve(settings, ready=announce))

@@ -36,7 +36,7 @@ from corral.engines.credentials import Credentials
 from corral.engines.inputs import read_inputs, read_options
 from corral.engines.narrowing import as_list, as_number, as_object, as_text
 from corral.errors import ProblemsError
-from corral.work import Endpoint, EngineError, EngineUnavailableError, Json, Produced, Reporter, Resident, Work
+from corral.work import Endpoint, EngineError, EngineUnavailableError, Json, Produced, Reporter, Resident, Use, Work
 
 _log = structlog.get_logger(__name__)
 
@@ -96,10 +96,10 @@ class ComfyUi:
 
     @asynccontextmanager
     async def reach(
-        self, model: str | None, note: Callable[[str], None], devices: tuple[str, ...] = ()
+        self, model: str | None, note: Callable[[str], None], devices: tuple[str, ...] = (), use: Use = Use.WRITING
     ) -> AsyncGenerator[Endpoint]:
         """Lend the server, which loads what workflows name. Raises: EngineUnavailableError without a secret."""
-        del model, note, devices  # a workflow names its models; nothing is started here
+        del model, note, devices, use  # a workflow names its models; nothing is started here
         yield self._client.make_endpoint()
 
     async def resident(self) -> tuple[Resident, ...]:

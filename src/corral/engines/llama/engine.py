@@ -56,6 +56,7 @@ from corral.work import (
     Reporter,
     Resident,
     TaskInvalidError,
+    Use,
     Work,
 )
 
@@ -161,13 +162,18 @@ class Llama:
 
     @asynccontextmanager
     async def reach(
-        self, model: str | None, note: Callable[[str], None], devices: tuple[str, ...] = ()
+        self, model: str | None, note: Callable[[str], None], devices: tuple[str, ...] = (), use: Use = Use.WRITING
     ) -> AsyncGenerator[Endpoint]:
         """Lend the server with a model in memory, which stays meanwhile. Raises: EngineError.
 
         Where the block ends with an error, the server has time to notice that its answer is not waited for.
         """
-        loading = Loading(model=await asyncio.to_thread(self._find_file, model))
+        embeds = use is Use.EMBEDDING
+        loading = Loading(
+            model=await asyncio.to_thread(self._find_file, model),
+            embeds=embeds,
+            pooling=self._options.pooling if embeds else None,
+        )
         order = _Order(
             loading=loading,
             model=model or "",

@@ -100,6 +100,11 @@ class LlamaOptions(EngineOptions):
     gpu_layers: int = Field(
         -1, ge=-1, le=10_000, description="Layers that are put on the GPU; -1 is all. Without a GPU none are."
     )
+    pooling: Literal["mean", "cls", "last"] | None = Field(
+        None,
+        description="How vectors of tokens become the text's for requests of the gateway; the model's own way when "
+        "absent, which models that write do not have.",
+    )
     threads: int | None = Field(
         None,
         ge=1,

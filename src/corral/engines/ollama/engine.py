@@ -45,6 +45,7 @@ from corral.work import (
     PullStep,
     Reporter,
     Resident,
+    Use,
     Work,
 )
 
@@ -106,10 +107,10 @@ class Ollama:
 
     @asynccontextmanager
     async def reach(
-        self, model: str | None, note: Callable[[str], None], devices: tuple[str, ...] = ()
+        self, model: str | None, note: Callable[[str], None], devices: tuple[str, ...] = (), use: Use = Use.WRITING
     ) -> AsyncGenerator[Endpoint]:
         """Lend the server, which loads models itself. Raises: EngineUnavailableError without a secret."""
-        del note, devices  # nothing is started here
+        del note, devices, use  # nothing is started here
         name = None if model is None else complete_name(model)
         endpoint = self._client.make_endpoint(Dialect.OLLAMA, Dialect.OPENAI, model=name)
         loaded = None if name is None else self._held.find_context(name)

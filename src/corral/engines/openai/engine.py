@@ -44,6 +44,7 @@ from corral.work import (
     Produced,
     Reporter,
     Resident,
+    Use,
     Work,
 )
 
@@ -107,10 +108,10 @@ class OpenAi:
 
     @asynccontextmanager
     async def reach(
-        self, model: str | None, note: Callable[[str], None], devices: tuple[str, ...] = ()
+        self, model: str | None, note: Callable[[str], None], devices: tuple[str, ...] = (), use: Use = Use.WRITING
     ) -> AsyncGenerator[Endpoint]:
         """Lend the server, which loads models itself. Raises: EngineUnavailableError without a secret."""
-        del note, devices  # nothing is started here
+        del note, devices, use  # nothing is started here
         endpoint = self._client.make_endpoint(Dialect.OPENAI, model=model)
         translate, dialect = None, self._models.dialect
         if dialect is not None:

@@ -40,6 +40,7 @@ from corral.work import (
     Produced,
     Reporter,
     Resident,
+    Use,
     Work,
 )
 
@@ -171,7 +172,7 @@ class InstanceServer:
 
     @asynccontextmanager
     async def reach(
-        self, model: str | None, note: Callable[[str], None], devices: tuple[str, ...] = ()
+        self, model: str | None, note: Callable[[str], None], devices: tuple[str, ...] = (), use: Use = Use.WRITING
     ) -> AsyncGenerator[Endpoint]:
         """Lend the server, started where it does not run; it does not stop meanwhile. Raises: EngineError."""
 
@@ -180,7 +181,7 @@ class InstanceServer:
 
         async with self.use(waiting=show_wait) as adapter:
             assert isinstance(adapter, HasEndpoint), "every engine with instances has one; a test holds that"
-            async with adapter.reach(model, note, devices) as endpoint:
+            async with adapter.reach(model, note, devices, use) as endpoint:
                 yield endpoint
 
     @asynccontextmanager

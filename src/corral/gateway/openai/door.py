@@ -16,10 +16,11 @@ from corral.gateway.asgi import ClientGoneError, Exchange, Scope
 from corral.gateway.catalogue import Offer
 from corral.gateway.doors import Doorman, Visitor
 from corral.gateway.openai.requests import Asked, list_served_engines
+from corral.gateway.openai.responses import AskedResponse
 from corral.gateway.openai.shape import OpenAiShape, WaitStyle
-from corral.gateway.passing import Errand, Passing
+from corral.gateway.passing import Errand, Passing, Prepared
 from corral.gateway.statuses import list_headers
-from corral.work import Json
+from corral.work import Json, Use
 
 _log = structlog.get_logger()
 
@@ -51,6 +52,7 @@ class _Route:
 
 
 Serve = Callable[[Exchange, Visitor], Awaitable[None]]
+Prepare = Callable[..., Prepared]
 
 
 class OpenAiDoor:
@@ -65,7 +67,8 @@ class OpenAiDoor:
             ("GET", "/v1/models"): self._list_models,
             ("POST", "/v1/chat/completions"): partial(self._pass_on, "chat"),
             ("POST", "/v1/completions"): partial(self._pass_on, "text"),
-            ("POST", "/v1/embeddings"): partial(self._pass_on, "embeddings"),
+            ("POST", "/v1/responses"): partial(self._pass_on, "response", prepare=_prepare_response),
+            ("POST", "/v1/embeddings"): partial(self._pass_on, "vectors", use=Use.EMBEDDING),
         }
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:  # ASGI's callables, of any server
@@ -103,35 +106,67 @@ class OpenAiDoor:
         return serve
 
     async def _list_models(self, exchange: Exchange, visitor: Visitor) -> None:
-        del visitor
         catalogue = self._passing.catalogue
         await catalogue.ready()
-        listed = [(name, catalogue.find_known(name)) for name in catalogue.list_names()]
+        names = [name for name in catalogue.list_names() if visitor.can_use(name)]
+        listed = [(name, catalogue.find_known(name)) for name in names]
         data = [describe_model(name, offer) for name, offer in listed if offer is not None]
         await exchange.answer_json(200, {"object": "list", "data": data})
 
     async def _show_model(self, exchange: Exchange, visitor: Visitor) -> None:
-        del visitor
         name = exchange.path.removeprefix(_MODELS)
-        await exchange.answer_json(200, describe_model(name, await self._passing.catalogue.find(name)))
+        await exchange.answer_json(200, describe_model(name, await self._find(name, visitor)))
 
-    async def _pass_on(self, label: str, exchange: Exchange, visitor: Visitor) -> None:
-        if not visitor.can_submit:
-            raise NotAllowedError(f"{visitor.owner!r} can look, and have no work done", hint="use a key that submits")
+    async def _pass_on(
+        self,
+        label: str,
+        exchange: Exchange,
+        visitor: Visitor,
+        *,
+        use: Use = Use.WRITING,
+        prepare: Callable[[Asked], Prepare] = lambda asked: asked.prepare,
+    ) -> None:
+        require_submitter(visitor)
         asked = Asked(exchange.path, await exchange.read_body())
-        offer = list_served_engines(await self._passing.catalogue.find(asked.model), _WRITERS)
+        offer = list_served_engines(await self._find(asked.model, visitor), _WRITERS)
         waits = _read_waits(exchange)
         errand = Errand(
             visitor=visitor,
             offer=offer,
+            asked=asked.model,
             label=f"{label} {offer.name}",
             shape=OpenAiShape(waits or "comments", offer.name),
-            prepare=partial(asked.prepare, counts_tokens=self._passing.sink.counts_tokens),
+            prepare=partial(prepare(asked), counts_tokens=self._passing.sink.counts_tokens),
             streams=asked.streams,
             prefix=asked.prefix,
+            use=use,
             wants_waits=waits is not None and asked.streams,
+            within_s=_find_bound(offer),
         )
         await self._passing.pass_on(exchange, errand)
+
+    async def _find(self, model: str, visitor: Visitor) -> Offer:
+        """Return the model of a request. Raises: ModelUnknownError, NotAllowedError."""
+        offer = await self._passing.catalogue.find(model)
+        if not visitor.can_use(model) and not visitor.can_use(offer.name):
+            raise NotAllowedError(f"this key is not for the model {model!r}", where="model", hint="use another key")
+        return offer
+
+
+def _prepare_response(asked: Asked) -> Prepare:
+    return AskedResponse(asked).prepare
+
+
+def require_submitter(visitor: Visitor) -> None:
+    """Return when a visitor can have work done. Raises: NotAllowedError."""
+    if not visitor.can_submit:
+        raise NotAllowedError(f"{visitor.owner!r} can look, and have no work done", hint="use a key that submits")
+
+
+def _find_bound(offer: Offer) -> float | None:
+    """Return how long a slot here is waited for: less where something elsewhere can serve."""
+    settings = offer.settings
+    return settings.fallback_after.total_seconds() if settings is not None and settings.fallback else None
 
 
 def _read_waits(exchange: Exchange) -> WaitStyle | None:

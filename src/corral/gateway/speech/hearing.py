@@ -13,9 +13,10 @@ from corral.gateway.asgi import Exchange
 from corral.gateway.catalogue import Offer
 from corral.gateway.doors import Visitor
 from corral.gateway.forms import FormError, read_parts
+from corral.gateway.leaving import Leaving
 from corral.gateway.openai.requests import require_dialect
 from corral.gateway.openai.shape import OpenAiShape
-from corral.gateway.passing import Leaving, Prepared
+from corral.gateway.passing import Prepared
 from corral.gateway.speech.models import HEARERS, LOCAL_HEARERS, find_offer
 from corral.gateway.speech.parts import SpeechParts, require_submitter, wait_for_queue, write_event
 from corral.gateway.speech.requests import TranscriptionForm, check

@@ -12,9 +12,10 @@ from corral.errors import CorralError, Kind
 from corral.gateway.asgi import Exchange
 from corral.gateway.catalogue import Offer
 from corral.gateway.doors import Visitor
+from corral.gateway.leaving import Leaving
 from corral.gateway.openai.requests import RequestBodyError, require_dialect
 from corral.gateway.openai.shape import OpenAiShape
-from corral.gateway.passing import Leaving, Prepared
+from corral.gateway.passing import Prepared
 from corral.gateway.speech.encoding import MEDIA_TYPES, Encoder
 from corral.gateway.speech.models import LOCAL_SPEAKERS, SPEAKERS, find_offer
 from corral.gateway.speech.parts import SpeechParts, require_submitter, wait_for_queue, write_event

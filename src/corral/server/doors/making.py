@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from corral.gateway.catalogue import Catalogue
+from corral.gateway.cloud import CloudFallback
 from corral.gateway.comfyui.door import ComfyUiDoor
 from corral.gateway.doors import Door
 from corral.gateway.openai.door import OpenAiDoor
 from corral.gateway.passing import Passing
 from corral.gateway.speech.door import SpeechDoor
+from corral.gateway.upstream import Upstreams
 from corral.server.api.state import ApiState
 from corral.server.doors.accounts import Accounts
 from corral.server.doors.comfyui import ComfyUiWorkshop
 from corral.server.doors.doorman import TokenDoorman
 from corral.server.doors.models import ModelsHere
 from corral.server.doors.speech import make_speech_parts
+from corral.server.services import Services
+from corral.slots.guests import GuestDesk
 
 
 def make_doors(api: ApiState) -> tuple[Door, ...]:
@@ -23,6 +27,18 @@ def make_doors(api: ApiState) -> tuple[Door, ...]:
     comfyui = ComfyUiDoor(doorman, ComfyUiWorkshop(api))
     if services.guests is None:
         return (comfyui,)
-    passing = Passing(desk=services.guests, catalogue=Catalogue(ModelsHere(services)), sink=Accounts(services.keys))
+    passing = _make_passing(services, services.guests)
     speech = SpeechDoor(make_speech_parts(services, passing, doorman))
     return (comfyui, OpenAiDoor(passing, doorman), speech)
+
+
+def _make_passing(services: Services, desk: GuestDesk) -> Passing:
+    upstreams = Upstreams()
+    return Passing(
+        desk=desk,
+        catalogue=Catalogue(ModelsHere(services), named=lambda: services.cluster.gateway.models),
+        upstreams=upstreams,
+        sink=Accounts(services.keys),
+        fallback=CloudFallback(upstreams),
+        stall_s=lambda: services.cluster.gateway.stall_after.total_seconds(),
+    )
