@@ -10,6 +10,7 @@ import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -87,6 +88,19 @@ def _with_database(url: str, name: str) -> str:
 @pytest.fixture
 async def database_url(postgres_url: str) -> AsyncIterator[str]:
     """A database of this test alone, with the schema."""
+    async with _lend_database(postgres_url) as url:
+        yield url
+
+
+@pytest.fixture
+async def other_database_url(postgres_url: str) -> AsyncIterator[str]:
+    """A second one, for another server."""
+    async with _lend_database(postgres_url) as url:
+        yield url
+
+
+@asynccontextmanager
+async def _lend_database(postgres_url: str) -> AsyncIterator[str]:
     name = f"test_{uuid4().hex[:12]}"
     admin = await asyncpg.connect(postgres_url)
     await admin.execute(f"create database {name} template {TEMPLATE} strategy wal_log")
