@@ -111,6 +111,8 @@ class SpeechRule:
     """Whether 2 takes twice as long, instead of half."""
     voice_files: tuple[str, ...] = ()
     """Endings of files that can be a task's one file, to speak with that voice."""
+    check_voice: str | None = None
+    """`module:function` that takes such a file's path and its name, and raises a `corral.work.TaskInvalidError`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

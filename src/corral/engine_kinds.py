@@ -358,6 +358,7 @@ KOKORO = EngineKind(
         voices="corral.engines.kokoro.files:list_voices",
         speed="speed",
         voice_files=(".npy", ".npz", ".bin"),
+        check_voice="corral.engines.kokoro.files:read_pack",
     ),
     program=EngineProgram(data_path="/models", caches_models=True),
     inputs="corral.engines.kokoro.inputs:KokoroInputs",

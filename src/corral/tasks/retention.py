@@ -257,5 +257,6 @@ def _count(status: str) -> int:
 async def _list_named_files(pool: Queries) -> frozenset[Sha256]:
     rows = await pool.fetch(
         "select sha256 from outputs union select sha256 from uploads union select sha256 from task_uploads"
+        " union select sha256 from voices"
     )
     return frozenset(Sha256(row["sha256"].hex()) for row in rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import wave
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from corral.units import Bytes
 from corral.work import HostedModel, Json
 
 ANN = Visitor(owner="ann", can_submit=True)
-OWN = OwnVoice(id="voice_1", name="captain", file=Path("ab12"), file_name="captain.npy")
+OWN = OwnVoice(id="voice_1", name="captain", file=Path("ab12"), file_name="captain.npy", created_at=datetime.now(UTC))
 
 
 class Book:

@@ -89,7 +89,7 @@ def read_pack(path: Path, name: str | None = None) -> dict[str, Style]:
         if zipfile.is_zipfile(path):
             with np.load(path, allow_pickle=False) as pack:
                 return {voice: _check(pack[voice], f"{voice} in {name}") for voice in pack.files}
-        numbers = np.fromfile(path, np.float32) if path.suffix == ".bin" else np.load(path, allow_pickle=False)
+        numbers = np.fromfile(path, np.float32) if name.endswith(".bin") else np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise TaskInvalidError(f"{name!r} is not a voice of Kokoro: {error}") from error
     return {Path(name).stem: _check(numbers, name)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -13,15 +14,16 @@ from corral.gateway.doors import Visitor
 from corral.gateway.openai.door import RouteMissingError
 from corral.gateway.openai.shape import OpenAiShape
 from corral.gateway.speech.hearing import Hearing
-from corral.gateway.speech.models import HEARERS, LOCAL_SPEAKERS, SPEAKERS
+from corral.gateway.speech.keeping import VoiceKeeping
+from corral.gateway.speech.models import HEARERS, SPEAKERS
 from corral.gateway.speech.parts import SpeechParts
 from corral.gateway.speech.speaking import Speaking
 from corral.gateway.statuses import list_headers
-from corral.work import Json
 
 _log = structlog.get_logger()
 
 _PREFIX = "/v1/audio/"
+_ID = re.compile(r"^voices/[^/]+$")
 Serve = Callable[[Exchange, Visitor], Awaitable[None]]
 
 
@@ -32,12 +34,14 @@ class SpeechDoor:
 
     def __init__(self, parts: SpeechParts) -> None:
         self._parts = parts
-        hearing = Hearing(parts)
+        hearing, self._keeping = Hearing(parts), VoiceKeeping(parts)
         self._routes: Mapping[tuple[str, str], Serve] = {
             ("POST", "speech"): Speaking(parts).speak,
             ("POST", "transcriptions"): hearing.transcribe,
             ("POST", "translations"): hearing.translate,
-            ("GET", "voices"): self._list_voices,
+            ("GET", "voices"): self._keeping.list,
+            ("POST", "voices"): self._keeping.create,
+            ("DELETE", "voices/{id}"): self._keeping.delete,
             ("GET", "models"): self._list_models,
         }
 
@@ -63,7 +67,7 @@ class SpeechDoor:
 
     def _find_route(self, exchange: Exchange) -> Serve:
         method = "GET" if exchange.method == "HEAD" else exchange.method
-        rest = exchange.path.removeprefix(_PREFIX)
+        rest = _ID.sub("voices/{id}", exchange.path.removeprefix(_PREFIX))
         serve = self._routes.get((method, rest))
         if serve is None:
             methods = [known for known, path in self._routes if path == rest]
@@ -72,24 +76,9 @@ class SpeechDoor:
         return serve
 
     async def _admit(self, exchange: Exchange, serve: Serve) -> Visitor:
-        if serve in (self._list_voices, self._list_models) and self._parts.lists_are_public():
+        if serve in (self._keeping.list, self._list_models) and self._parts.lists_are_public():
             return Visitor(owner="", can_submit=False)
         return await self._parts.doorman.admit(exchange.scope)
-
-    async def _list_voices(self, exchange: Exchange, visitor: Visitor) -> None:
-        catalogue = self._parts.passing.catalogue
-        await catalogue.ready()
-        wanted = exchange.query.get("model")
-        names: dict[str, Json] = {}
-        for offer in catalogue.list_offers():
-            kept = offer.keep(LOCAL_SPEAKERS)
-            if wanted in (None, offer.name):
-                for choice in kept.choices:
-                    names.update(dict.fromkeys(await self._parts.voices.list_built_in(choice), None))
-        own = await self._parts.voices.list_own(visitor) if visitor.owner else ()
-        listed = [{"id": name, "name": name, "object": "audio.voice"} for name in names]
-        listed += [{"id": voice.id, "name": voice.name, "object": "audio.voice"} for voice in own]
-        await exchange.answer_json(200, {"object": "list", "data": listed, "voices": listed})
 
     async def _list_models(self, exchange: Exchange, visitor: Visitor) -> None:
         del visitor

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -41,6 +42,7 @@ class OwnVoice:
     """Its sample, or a file of styles; kept by content, so its name says nothing."""
     file_name: str
     """The name under which an engine gets it; its ending says what it is."""
+    created_at: datetime
 
 
 class VoiceBook(Protocol):
@@ -52,6 +54,14 @@ class VoiceBook(Protocol):
 
     async def list_own(self, visitor: Visitor) -> Sequence[OwnVoice]:
         """Return the voices that the visitor's owner has created."""
+        ...
+
+    async def create(self, visitor: Visitor, *, name: str, consent: str, file: Path, file_name: str) -> OwnVoice:
+        """Keep a voice for the visitor's owner. Raises: CorralError, also where no engine here speaks with the file."""
+        ...
+
+    async def delete(self, visitor: Visitor, voice_id: str) -> None:
+        """Delete a voice of the visitor's owner, as an administrator any. Raises: CorralError."""
         ...
 
 
@@ -70,20 +80,25 @@ async def prepare_speech(body: SpeechBody, choice: Choice, visitor: Visitor, boo
     inputs: dict[str, Json] = {"text": body.input}
     if body.speed != 1:
         inputs[rule.speed] = 1 / body.speed if rule.speed_is_slowness else body.speed
-    own = await _find_own(body.voice, visitor, book)
-    if own is None:
-        voice = _choose(body.voice, await book.list_built_in(choice), await book.list_own(visitor))
+    if body.voice is None:
+        return Spoken(inputs=inputs, files={})
+    built_in = await book.list_built_in(choice)
+    if body.voice in built_in:
+        return Spoken(inputs={**inputs, rule.voice: built_in[body.voice]}, files={})
+    if body.voice in USUAL_VOICES:
+        voice = _find_like(body.voice, built_in)
         return Spoken(inputs=inputs if voice is None else {**inputs, rule.voice: voice}, files={})
+    own_voices = await book.list_own(visitor)
+    own = next((own for own in own_voices if body.voice in (own.id, own.name)), None)
+    if own is None:
+        raise _make_unknown_error(body.voice, [*built_in, *(own.name for own in own_voices)])
     _require_suitable(own, rule, choice)
     return Spoken(inputs=inputs, files={own.file_name: own.file})
 
 
-async def _find_own(asked: str | None, visitor: Visitor, book: VoiceBook) -> OwnVoice | None:
-    if asked is None or asked in USUAL_VOICES:
-        return None
-    voices = await book.list_own(visitor)
-    by_id = next((voice for voice in voices if voice.id == asked), None)
-    return by_id or next((voice for voice in voices if voice.name == asked), None)
+def _find_like(usual: str, built_in: Mapping[str, Json]) -> Json:
+    """Return the input for one of OpenAI's voices: Kokoro has some after them, such as `af_alloy`; else None."""
+    return next((value for name, value in built_in.items() if name.endswith(f"_{usual}")), None)
 
 
 def _require_suitable(own: OwnVoice, rule: SpeechRule, choice: Choice) -> None:
@@ -93,17 +108,8 @@ def _require_suitable(own: OwnVoice, rule: SpeechRule, choice: Choice) -> None:
         raise VoiceUnknownError(what, where="voice", hint=hint)
 
 
-def _choose(asked: str | None, built_in: Mapping[str, Json], own: Iterable[OwnVoice]) -> Json:
-    """Return what the engine's input says for a voice; None leaves the choice to the engine."""
-    if asked is None:
-        return None
-    if asked in built_in:
-        return built_in[asked]
-    if asked in USUAL_VOICES:  # Kokoro has voices after OpenAI's: `af_alloy`
-        return next((value for name, value in built_in.items() if name.endswith(f"_{asked}")), None)
-    known = [*built_in, *(voice.name for voice in own)]
+def _make_unknown_error(asked: str, known: Sequence[str]) -> VoiceUnknownError:
     if not known:
-        raise VoiceUnknownError(
-            f"there is no voice {asked!r}: the model has one alone", where="voice", hint="name none"
-        )
-    raise VoiceUnknownError(f"there is no voice {asked!r}", where="voice", hint=did_you_mean(asked, known))
+        what = f"there is no voice {asked!r}: the model has one alone"
+        return VoiceUnknownError(what, where="voice", hint="name none")
+    return VoiceUnknownError(f"there is no voice {asked!r}", where="voice", hint=did_you_mean(asked, known))

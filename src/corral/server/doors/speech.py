@@ -7,13 +7,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 from corral.data_dir import ENGINES_FOLDER
 from corral.engine_kinds import ENGINES, WHISPER
 from corral.engines.environments.finding import Environments, find_packages
 from corral.engines.inputs import load_reference
-from corral.errors import CorralError
+from corral.errors import CorralError, Kind
 from corral.gateway.doors import Doorman, Visitor
 from corral.gateway.passing import Passing
 from corral.gateway.speech.parts import SpeechParts
@@ -21,10 +21,19 @@ from corral.gateway.speech.voices import OwnVoice
 from corral.gateway.speech.working import Workshop
 from corral.server.services import Services
 from corral.slots.guests import Choice
-from corral.work import Json
+from corral.tasks.artifacts import ArtifactMissingError
+from corral.tasks.store.voices import NewVoice, Voice, create_voice, delete_voice, list_voices
+from corral.work import Json, TaskInvalidError
 
 _ENCODES = "av"
 """PyAV, which comes with Whisper."""
+
+
+class VoiceUselessError(CorralError):
+    """A file with which no engine of this machine speaks."""
+
+    code: ClassVar[str] = "voice.useless"
+    kind: ClassVar[Kind] = Kind.INVALID
 
 
 def make_speech_parts(services: Services, passing: Passing, doorman: Doorman) -> SpeechParts:
@@ -50,7 +59,7 @@ def find_encoding_python(environments: Environments) -> str | None:
 
 
 class VoicesHere:
-    """Knows the voices of the models in the store."""
+    """Knows the voices of the models in the store, and those that people have created."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -60,9 +69,41 @@ class VoicesHere:
         return await asyncio.to_thread(self._read_built_in, choice)
 
     async def list_own(self, visitor: Visitor) -> Sequence[OwnVoice]:
-        """Return none: voices are not created here."""
-        del visitor
-        return ()
+        """Return the voices of the visitor's owner; one whose file is gone is left out."""
+        voices = await list_voices(self._services.pool, visitor.owner)
+        return await asyncio.to_thread(lambda: [own for voice in voices if (own := self._describe(voice)) is not None])
+
+    async def create(self, visitor: Visitor, *, name: str, consent: str, file: Path, file_name: str) -> OwnVoice:
+        """Keep a voice for the visitor's owner; `file` is gone then.
+
+        Raises: VoiceUselessError, DiskFullError, VoiceExistsError, VoiceQuotaError.
+        """
+        await asyncio.to_thread(_require_usable, file, file_name)
+        store = self._services.artifacts
+        content = await asyncio.to_thread(store.adopt, file)
+        await asyncio.to_thread(store.settle, [content])
+        new = NewVoice(
+            owner=visitor.owner,
+            name=name,
+            consent=consent,
+            sha256=content.sha256,
+            size=content.size,
+            file_name=file_name,
+        )
+        own = self._describe(await create_voice(self._services.pool, new))
+        assert own is not None, "its file was stored just now"
+        return own
+
+    async def delete(self, visitor: Visitor, voice_id: str) -> None:
+        """Delete a voice. Raises: VoiceMissingError."""
+        await delete_voice(self._services.pool, voice_id, by=visitor.owner, is_admin=visitor.is_admin)
+
+    def _describe(self, voice: Voice) -> OwnVoice | None:
+        try:
+            file = self._services.artifacts.locate(voice.sha256)
+        except ArtifactMissingError:
+            return None
+        return OwnVoice(id=voice.id, name=voice.name, file=file, file_name=voice.file_name, created_at=voice.created_at)
 
     def _read_built_in(self, choice: Choice) -> Mapping[str, Json]:
         rule = ENGINES[choice.engine].speech
@@ -73,3 +114,20 @@ class VoicesHere:
             return read(self._services.weights.path(choice.model))
         except (CorralError, OSError):
             return {}
+
+
+def _require_usable(file: Path, name: str) -> None:
+    """Return when an engine of this machine speaks with such a file. Blocks. Raises: VoiceUselessError."""
+    rules = [kind.speech for kind in ENGINES.values() if kind.speech is not None and kind.speech.voice_files]
+    suitable = [rule for rule in rules if name.endswith(rule.voice_files)]
+    if not suitable:
+        endings = ", ".join(ending for rule in rules for ending in rule.voice_files)
+        what = f"no engine here speaks with {name!r}: none clones a voice from a recording"
+        raise VoiceUselessError(what, where="audio_sample", hint=f"send a voice of Kokoro: {endings}")
+    for rule in suitable:
+        if rule.check_voice is not None:
+            check = cast("Callable[[Path, str], object]", load_reference(rule.check_voice))  # as below
+            try:
+                check(file, name)
+            except TaskInvalidError as error:
+                raise VoiceUselessError(error.what, where="audio_sample", hint=error.hint) from error

@@ -145,7 +145,7 @@ async def _look(connection: Connection) -> _Seen:
         """
         select sha256, max(size) as size from (
           select sha256, size from outputs union all select sha256, size from uploads
-          union all select sha256, null from task_uploads
+          union all select sha256, size from voices union all select sha256, null from task_uploads
         ) named group by sha256
         """
     )

@@ -43,6 +43,8 @@ class Action(StrEnum):
     CLUSTER_RELOADED = "cluster_reloaded"
     BACKUP_TAKEN = "backup_taken"
     UPLOAD_DELETED = "upload_deleted"
+    VOICE_CREATED = "voice_created"
+    VOICE_DELETED = "voice_deleted"
     MODEL_PULLED = "model_pulled"
     MODEL_PLACED = "model_placed"
     MODEL_DELETED = "model_deleted"

@@ -173,7 +173,8 @@ async def delete_upload(pool: Pool, owner: str, sha256: Sha256, *, act: Act | No
         if act is not None:
             await append_act(connection, act)
         return owners == {owner} and not await connection.fetchval(
-            "select exists (select from outputs where sha256 = $1)", content
+            "select exists (select from outputs where sha256 = $1) or exists (select from voices where sha256 = $1)",
+            content,
         )
 
 
