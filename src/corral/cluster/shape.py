@@ -338,6 +338,15 @@ class RetentionShape(Shape):
 Seconds = Annotated[Duration, AfterValidator(_check_positive)]
 
 
+class PreemptShape(Shape):
+    """When a chat, or another request that waits for its answer, interrupts batch tasks."""
+
+    after: Seconds = Field(
+        description="A request that would wait longer interrupts a batch task on a slot that it can use. The task goes "
+        "back to the queue as it was, and its attempt does not count."
+    )
+
+
 class SchedulingShape(Shape):
     """Settings of the policy."""
 
@@ -346,6 +355,14 @@ class SchedulingShape(Shape):
     )
     model_wait: Seconds | None = Field(
         None, description="A task fails when no server has had its model for this long. Default: 1d."
+    )
+    guest_wait: Seconds | None = Field(
+        None,
+        description="How long a request through the gateway waits for a slot at most. One that would wait longer is "
+        "refused at once, with the time after which to try again. Default: 60s.",
+    )
+    preempt: PreemptShape | None = Field(
+        None, description="Whether such requests interrupt batch tasks. Left out: they wait for the tasks' end."
     )
 
 

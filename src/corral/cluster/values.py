@@ -452,7 +452,9 @@ class Cluster:
     """The environment variable that holds a PostgreSQL URL; None means the embedded server."""
     promote_after: timedelta = field(default=timedelta(hours=1), metadata=written_at("scheduling.promote_after"))
     model_wait: timedelta = field(default=timedelta(days=1), metadata=written_at("scheduling.model_wait"))
-    """How long a task waits for a model that no server has."""
+    guest_wait: timedelta = field(default=timedelta(seconds=60), metadata=written_at("scheduling.guest_wait"))
+    preempt_after: timedelta | None = field(default=None, metadata=written_at("scheduling.preempt.after"))
+    """Guests that would wait longer interrupt batch tasks; None where none does."""
     storage: Mapping[str, Storage] = field(default_factory=dict[str, Storage])
     services: Mapping[str, Service] = field(default_factory=dict[str, Service])
     layouts: Mapping[str, Layout] = field(default_factory=dict[str, Layout])

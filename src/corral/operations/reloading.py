@@ -138,6 +138,15 @@ def _make_answer(
     )
 
 
+_SCHEDULING = {
+    "promote_after": "promoteAfter",
+    "model_wait": "modelWait",
+    "guest_wait": "guestWait",
+    "preempt_after": "preempt.after",
+}
+"""The settings of the policy, by the cluster's field, with their keys in the file."""
+
+
 def _list_settings(before: Cluster, after: Cluster) -> Iterator[str]:
     if before.name != after.name:
         yield describe_change("name", before.name, after.name)
@@ -163,10 +172,10 @@ def _list_settings(before: Cluster, after: Cluster) -> Iterator[str]:
     yield from _list_named("webhooks.receivers", *receivers)
     targets = ({target.to: target for target in cluster.notify} for cluster in (before, after))
     yield from _list_named("notify", *targets)
-    if before.promote_after != after.promote_after:
-        yield describe_change("scheduling.promoteAfter", before.promote_after, after.promote_after)
-    if before.model_wait != after.model_wait:
-        yield describe_change("scheduling.modelWait", before.model_wait, after.model_wait)
+    for name, key in _SCHEDULING.items():
+        old, new = getattr(before, name), getattr(after, name)
+        if old != new:
+            yield describe_change(f"scheduling.{key}", old, new)
 
 
 def _list_named(section: str, before: Mapping[str, object], after: Mapping[str, object]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from corral.scheduling.deadlines import Verdict
 from corral.scheduling.estimating import Estimator, WaitingWork
-from corral.scheduling.values import Gate, RunningTask
+from corral.scheduling.values import Gate, RunningTask, is_guest
 from corral.slots.values import PlaceView, SlotView, find_gate, find_hours_around
 from corral.telemetry.doctor import DISK_SPENT, DISK_TIGHT
 from corral.units import Bytes, format_bytes
@@ -92,11 +92,12 @@ class QueueStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskOnSlot:
-    """The task that a slot works on."""
+    """The task or guest that a slot works on."""
 
-    id: int
+    id: int | None
+    """Null for a guest: a request through the gateway."""
     name: str | None
-    """Null when it was collected meanwhile."""
+    """Of a guest its label; null when a task was collected meanwhile."""
     batch: int | None
     owner: str
     model: str | None
@@ -338,8 +339,15 @@ def _describe_slots(seen: Observed) -> Iterator[SlotStatus]:
                 resident=tuple(resident.model for resident in slot.resident),
                 task=None
                 if own is None
-                else _describe_task(own, seen.names.get(own.task), seen.progress.get(own.task)),
+                else _describe_task(
+                    own, seen.names.get(own.task), seen.progress.get(own.task), _find_guest_label(place, own)
+                ),
             )
+
+
+def _find_guest_label(place: PlaceView, running: RunningTask) -> str | None:
+    """Find what a guest is called; None for a task."""
+    return next((hold.label for hold in place.holds if is_guest(running.task) and hold.task == running), None)
 
 
 def _choose_gate(place: PlaceView, slot: SlotView, gates: Mapping[SlotId, Gate]) -> Gate:
@@ -347,10 +355,12 @@ def _choose_gate(place: PlaceView, slot: SlotView, gates: Mapping[SlotId, Gate])
     return slot.gate if place.facts.gate_reason else find_gate(slot.spec, gates)
 
 
-def _describe_task(running: RunningTask, name: NamedTask | None, progress: Advance | None) -> TaskOnSlot:
+def _describe_task(
+    running: RunningTask, name: NamedTask | None, progress: Advance | None, label: str | None
+) -> TaskOnSlot:
     return TaskOnSlot(
-        id=running.task,
-        name=None if name is None else name.name,
+        id=None if is_guest(running.task) else running.task,
+        name=label if name is None else name.name,
         batch=None if name is None else name.batch,
         owner=running.owner,
         model=running.model,

@@ -19,6 +19,8 @@ from corral.tasks.store.reading import count_states, list_endings
 
 _BUCKETS_S = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400)
 """From a spoken line (0.1 s) to a training run (hours)."""
+_WAIT_BUCKETS_S = (0.001, 0.01, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+"""From a guest that starts at once (1 ms) to the waits that a cluster file can allow."""
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
 
@@ -38,7 +40,21 @@ class Metrics:
             registry=registry,
         )
         self._busy = Gauge(
-            "corral_slot_busy", "1 while a task runs on the slot.", ["slot", "device"], registry=registry
+            "corral_slot_busy", "1 while a task or a guest has the slot.", ["slot", "device"], registry=registry
+        )
+        self._guests = Gauge("corral_guests", "Requests of doors, by what they do now.", ["state"], registry=registry)
+        self._guest_waits = Histogram(
+            "corral_guest_wait_seconds",
+            "How long requests of doors waited for their slot.",
+            ["engine"],
+            buckets=_WAIT_BUCKETS_S,
+            registry=registry,
+        )
+        self._refused = Counter(
+            "corral_guests_refused", "Requests of doors that got no slot, by error.", ["code"], registry=registry
+        )
+        self._preempted = Counter(
+            "corral_tasks_preempted", "Tasks that were interrupted for a request of a door.", registry=registry
         )
         self._limits = Gauge(
             "corral_gpu_power_limit_watts",
@@ -76,6 +92,7 @@ class Metrics:
             except CONNECTION_LOST:
                 self._database.set(0)
             self._leading.set(services.board.leading)
+            self._count_guests(services)
             self._alarms.clear()
             for alarm in services.alarms.raised:
                 self._alarms.labels(alarm.name).set(1)
@@ -93,6 +110,18 @@ class Metrics:
                     if limit_w is not None:
                         self._limits.labels(node.name, str(gpu.index)).set(limit_w)
             return generate_latest(self._registry)
+
+    def _count_guests(self, services: Services) -> None:
+        guests = () if services.guests is None else services.guests.list_guests()
+        waiting = sum(guest.slot is None for guest in guests)
+        self._guests.labels("waiting").set(waiting)
+        self._guests.labels("running").set(len(guests) - waiting)
+        news = services.guest_counts.take_news()
+        for engine, seconds in news.waits:
+            self._guest_waits.labels(engine).observe(seconds)
+        for code, count in news.refused.items():
+            self._refused.labels(code).inc(count)
+        self._preempted.inc(news.preempted)
 
     async def _read_database(self, services: Services) -> None:
         counts = await count_states(services.pool)

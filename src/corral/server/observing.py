@@ -11,7 +11,7 @@ from corral.cluster.values import Cluster
 from corral.hours import find_machine_zone
 from corral.operations.status import Alarm, DeadlineStatus, Observed, list_waiting, measure_disk
 from corral.scheduling.deadlines import Deadline, judge
-from corral.scheduling.values import Gate, PolicyBounds
+from corral.scheduling.values import Gate, PolicyBounds, is_guest
 from corral.server.auth import Caller
 from corral.server.services import Services
 from corral.tasks.store.controls import Gated, find_gates
@@ -31,7 +31,7 @@ def find_zone(cluster: Cluster) -> str:
 async def observe(services: Services, caller: Caller) -> Observed:
     """Look at a server. Raises: what the database raises when it does not answer."""
     pool, places = services.pool, services.board.places
-    running = [running.task for place in places for running in place.facts.running]
+    running = [running.task for place in places for running in place.facts.running if not is_guest(running.task)]
     gates = await find_gates(pool, Gated.SLOT)
     now, work = datetime.now(UTC), await read_open_work(pool)
     return Observed(

@@ -14,7 +14,7 @@ from corral.server.auth import LOCAL_OWNER
 from corral.server.listeners import Listeners
 from corral.server.slots_here import make_policy_bounds, make_queues, make_yields
 from corral.slots.values import Difference, Wanted
-from corral.tasks.dispatch_rules import DispatchRules
+from corral.tasks.dispatch_rules import DispatchRules, GuestRules
 from corral.tasks.dispatcher import Dispatcher
 from corral.tasks.store.audit import Act, Action
 from corral.tasks.store.pool import CONNECTION_LOST
@@ -27,8 +27,16 @@ def make_rules(local: LocalCluster) -> DispatchRules:
     return DispatchRules(
         queues=make_queues(local.cluster, local.wanted),
         bounds=make_policy_bounds(local.cluster),
+        guests=_make_guest_rules(local.cluster),
         disk_reserve=local.cluster.server.disk_reserve,
         yields=make_yields(local.cluster),
+    )
+
+
+def _make_guest_rules(cluster: Cluster) -> GuestRules:
+    after = cluster.preempt_after
+    return GuestRules(
+        wait_s=cluster.guest_wait.total_seconds(), preempt_after_s=None if after is None else after.total_seconds()
     )
 
 

@@ -158,6 +158,7 @@ async def _serve(
         find_delivery_problem=deliverer.find_problem,
         wake_holds=book.wake,
         guests=dispatcher.guests,
+        guest_counts=dispatcher.guests.counts,
         data_dir=data_dir,
         cluster_file=settings.cluster_path,
         database_url=url,

@@ -21,6 +21,7 @@ from corral.slots.guests import GuestDesk
 from corral.tasks.alarms import Alarms
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
+from corral.tasks.guest_counts import GuestCounts
 from corral.tasks.store.pool import Pool
 from corral.weights.store import Store
 
@@ -74,6 +75,8 @@ class Services:
     """The ports of their own that doors have."""
     guests: GuestDesk | None = None
     """Where requests of doors get their turns; None where the server gives none."""
+    guest_counts: GuestCounts = field(default_factory=GuestCounts)
+    """What became of such requests, for the metrics."""
     surveyor: Surveyor = field(default_factory=Surveyor)
     """Remembers the models and parts of the instances of engines."""
 

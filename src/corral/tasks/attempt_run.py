@@ -53,6 +53,8 @@ class StopReason(StrEnum):
     """The server stops; the task goes back to the queue."""
     CLOSED = "closed"
     """The hours of its slot or its queue are over, and interrupt what still runs; the task goes back to the queue."""
+    PREEMPTED = "preempted"
+    """A guest goes first (`scheduling.preempt`); the task goes back to the queue."""
     WITHDRAWN = "withdrawn"
     """Its device is not the queue's any more: it was given to other programs, or is lost."""
     LOST = "lost"

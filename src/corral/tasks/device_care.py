@@ -22,6 +22,7 @@ from corral.slots.yielding import Yielding, YieldState, decide
 from corral.tasks.alarms import Alarms
 from corral.tasks.attempt_run import StopReason
 from corral.tasks.device_room import DeviceRoom
+from corral.tasks.guest_turns import Reason
 from corral.tasks.picture import Picture
 from corral.tasks.store import story
 from corral.tasks.store.pool import Pool
@@ -189,6 +190,8 @@ class DeviceCare:
         for attempt in self._picture.attempts.values():
             if not attempt.goes_on_elsewhere and any(place.device.name == device for place in attempt.places):
                 attempt.stop.set(StopReason.WITHDRAWN, problem)
+        places = self._slots.list_devices().get(device, ())
+        self._picture.end_turns(places, Reason(problem.what, problem.hint or "ask again, for another slot"))
 
     # --- the story ---------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,8 @@ class GuestRules:
 
     wait_s: float = 60.0
     """How long one waits at most, unless it asks for another time."""
+    preempt_after_s: float | None = None
+    """One that would wait longer interrupts a batch task; None where none does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

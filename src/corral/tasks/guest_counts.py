@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, field
 
 MOST_WAITS = 10_000
-"""Waits kept between two readings; beyond that the oldest are lost, and only those."""
+"""Waits kept until they are read; of more, the newest are not counted."""
 
 
 @dataclass(slots=True)
-class GuestCounts:
-    """What happened to guests."""
+class GuestNews:
+    """What became of guests since the last reading."""
 
+    waits: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
+    """Of guests that got their turn: the engine, and the seconds that they waited."""
     refused: Counter[str] = field(default_factory=Counter[str])
-    """By the code of the error."""
+    """Guests that got none, by the code of the error."""
     preempted: int = 0
     """Tasks that were interrupted for a guest."""
-    _waits: deque[tuple[str, float]] = field(default_factory=lambda: deque[tuple[str, float]](maxlen=MOST_WAITS))
+
+
+class GuestCounts:
+    """Counts what becomes of guests."""
+
+    def __init__(self) -> None:
+        self._news = GuestNews()
 
     def note_wait(self, engine: str, seconds: float) -> None:
         """Count a guest that gets its turn, and the seconds that it waited."""
-        self._waits.append((engine, seconds))
+        if len(self._news.waits) < MOST_WAITS:
+            self._news.waits.append((engine, seconds))
 
     def note_refusal(self, code: str) -> None:
         """Count a guest that gets none."""
-        self.refused[code] += 1
+        self._news.refused[code] += 1
 
-    def take_waits(self) -> list[tuple[str, float]]:
-        """Take out the engines and waits of the guests that got their turn since the last time."""
-        waits = list(self._waits)
-        self._waits.clear()
-        return waits
+    def note_preempted(self, tasks: int) -> None:
+        """Count tasks that were interrupted for a guest."""
+        self._news.preempted += tasks
+
+    def take_news(self) -> GuestNews:
+        """Return what was counted since the last time, and begin anew."""
+        news, self._news = self._news, GuestNews()
+        return news

@@ -20,6 +20,8 @@ from itertools import count
 from statistics import median
 from typing import NoReturn
 
+import structlog
+
 from corral.errors import Problem
 from corral.scheduling.explaining import NO_START
 from corral.scheduling.fast_path import list_open_places
@@ -35,12 +37,16 @@ from corral.slots.guests import (
     GuestWait,
 )
 from corral.slots.place import PlaceState
+from corral.tasks.attempt_run import StopReason
 from corral.tasks.dispatch_rules import GuestRules
 from corral.tasks.guest_counts import GuestCounts
 from corral.tasks.guest_turns import Reason, Turn
 from corral.tasks.picture import Picture
+from corral.tasks.preempting import choose_interrupted, list_batch
 from corral.units import Bytes, format_duration
 from corral.work import FailureScope, SlotId, TaskClass
+
+log = structlog.get_logger()
 
 QUEUE = "guests"
 """The queue whose rules guests follow (its pool, hours, limit per owner), where the cluster file has one by that name;
@@ -77,6 +83,7 @@ class _Guest:
     """By number in the backlog."""
     turn: asyncio.Future[Turn]
     wait: GuestWait | None = None
+    has_preempted: bool = False
 
 
 class Guests:
@@ -105,7 +112,6 @@ class Guests:
         self._numbers = count(1)
         self._waiting: dict[int, _Guest] = {}
         """By the number of each choice."""
-        self._turns: dict[int, Turn] = {}
         self._took: defaultdict[tuple[str, str | None], deque[float]] = defaultdict(lambda: deque(maxlen=KEPT_TURNS))
         self._review_due = 0.0
         self._show = show
@@ -145,7 +151,7 @@ class Guests:
                 slot=turn.slot,
                 started_at=turn.hold.since,
             )
-            for turn in self._turns.values()
+            for turn in self._picture.turns.values()
         ]
         return tuple(sorted((*turns, *waiting), key=lambda guest: guest.asked_at))
 
@@ -154,7 +160,7 @@ class Guests:
     @property
     def running(self) -> int:
         """How many guests have their turn."""
-        return len(self._turns)
+        return len(self._picture.turns)
 
     @property
     def next_due(self) -> float:
@@ -177,7 +183,7 @@ class Guests:
     def end_turns(self, reason: Reason) -> None:
         """Take the turns from all guests that have one, and serve no others."""
         self.close(reason)
-        for turn in self._turns.values():
+        for turn in self._picture.turns.values():
             turn.end(reason)
 
     def seat(self, assignment: Assignment) -> None:
@@ -321,14 +327,14 @@ class Guests:
             engine=place.engine(task.engine),
             started_s=now_s,
         )
-        self._turns[task.id] = turn
+        self._picture.turns[task.id] = turn
         self._judgement.begin(task.id, [place.device.processor], now_s)
         self._show_soon()
         return turn
 
     def _leave(self, turn: Turn) -> None:
         """End a turn: charge it, and free its place."""
-        del self._turns[turn.task.id]
+        del self._picture.turns[turn.task.id]
         now_s, task, place = self._monotonic(), turn.task, turn.place
         took_s = now_s - turn.started_s
         key = DurationKey(task.engine, task.model, place.device.model)
@@ -382,9 +388,33 @@ class Guests:
         if guest.wait is None or _differs(guest.wait, wait):
             guest.wait = wait
             guest.note(wait)
-        if expected_s is not None and waited_s + expected_s > guest.within_s:
+        if self._must_preempt(guest, waited_s, expected_s):
+            self._preempt(guest, now)
+        if not guest.has_preempted and expected_s is not None and waited_s + expected_s > guest.within_s:
             self.counts.note_refusal(GuestLateError.code)
             self._end_wait(guest, self._make_late(guest, f"it would wait {format_duration(expected_s)} more"))
+
+    def _must_preempt(self, guest: _Guest, waited_s: float, expected_s: float | None) -> bool:
+        """Whether a guest would wait for so long that a batch task is interrupted for it; it is once."""
+        after_s = self.rules.preempt_after_s
+        return after_s is not None and not guest.has_preempted and waited_s + (expected_s or 0.0) > after_s
+
+    def _preempt(self, guest: _Guest, now: datetime) -> None:
+        """Interrupt what has a slot that the guest could have, if that is a batch task."""
+        picture = self._picture
+        going = {
+            attempt.task.id: attempt
+            for attempt in picture.attempts.values()
+            if attempt.stop.reason is None and not attempt.goes_on_elsewhere
+        }
+        batch = list_batch(attempt.task for attempt in going.values())
+        choices = [task for task, _ in guest.choices.values()]
+        interrupted = choose_interrupted(choices, picture.table, picture.queues.get(QUEUE), batch, now)
+        for task in interrupted:
+            log.info("task_preempted", task=task, guest_of=guest.ask.owner)
+            going[task].stop.set(StopReason.PREEMPTED)
+        guest.has_preempted = bool(interrupted)
+        self.counts.note_preempted(len(interrupted))
 
     def _is_unchecked(self, engine: str) -> bool:
         return any(place.is_unchecked(engine) for place in self._picture.slots)

@@ -20,6 +20,7 @@ from corral.slots.registry import Registry
 from corral.slots.values import Hold, HoldKind
 from corral.slots.yielding import HandedOver
 from corral.tasks.attempt_run import StopReason
+from corral.tasks.guest_turns import Reason, Turn
 from corral.tasks.lifecycle import AttemptLost, GivenUp, StartTimeReached
 from corral.tasks.lost_jobs import LostJobs
 from corral.tasks.ready_tasks import ReadyTasks
@@ -46,6 +47,8 @@ class Picture:
         """Devices that users gave to other programs by hand."""
         self._unknown_s = unknown_s
         self.attempts: dict[UUID, Attempt] = {}
+        self.turns: dict[int, Turn] = {}
+        """Guests that have their turn, by their number."""
         self.unwritten: list[TaskChange] = []
         self.wake = asyncio.Event()
         self.news = True
@@ -210,6 +213,13 @@ class Picture:
         self.update([place])
         if self.ready.backlog or self.ready.returning:
             self.wake.set()
+
+    def end_turns(self, places: Iterable[PlaceState], reason: Reason) -> None:
+        """Take the turns from guests that hold one of these places."""
+        ended = set(places)
+        for turn in self.turns.values():
+            if turn.place in ended:
+                turn.end(reason)
 
     def forget_decisions(self) -> None:
         """Forget changes that only a leader decides; the outcome of an attempt is written by the server that ran it."""

@@ -111,6 +111,9 @@ class Attempt:
             case StopReason.CLOSED:
                 note = f"the hours of {self.slots[0]} or of queue {self.task.queue} are over"
                 return TaskChange(task=self.task.id, event=Released(self.id), note={"because": note})
+            case StopReason.PREEMPTED:
+                note = "a guest goes first, as `scheduling.preempt` of the cluster file says"
+                return TaskChange(task=self.task.id, event=Released(self.id), note={"because": note})
             case StopReason.WITHDRAWN:
                 event = AttemptFailed(self.id, FailureScope.SLOT, random.random(), cut_off=True)
                 return TaskChange(task=self.task.id, event=event, error=self.stop.problem)

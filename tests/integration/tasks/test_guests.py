@@ -14,7 +14,7 @@ from builders import a_submission, a_task
 from corral.scheduling.values import Explanation
 from corral.slots.guests import Choice, GuestAsk, GuestEndedError, GuestLateError, GuestRefusedError, GuestWait
 from corral.slots.values import HoldKind
-from corral.tasks.dispatch_rules import Timings
+from corral.tasks.dispatch_rules import DispatchRules, GuestRules, Timings
 from corral.tasks.dispatcher import Dispatcher
 from corral.tasks.lifecycle import TaskState
 from corral.tasks.store.leading import LOCK
@@ -87,8 +87,8 @@ async def test_guest_holds_its_slot_while_its_context_lasts_and_nothing_is_store
     dispatcher = yard.start(engine)
     await lead(yard, dispatcher)
     before = await count_rows(yard)
-    async with dispatcher.guests.take_turn(ask("m")) as turn:
-        assert (turn.slot, turn.choice, turn.engine) == (SLOT, Choice("sleep", "m"), engine)
+    async with dispatcher.guests.take_turn(ask()) as turn:
+        assert (turn.slot, turn.choice, turn.engine) == (SLOT, Choice("sleep"), engine)
         ((place,), (guest,)) = yard.board.places, dispatcher.guests.list_guests()
         (held,) = place.holds
         assert (held.kind, held.owner, held.label) == (HoldKind.GUEST, "ada", "guest (chat)")
@@ -215,7 +215,7 @@ async def test_guest_is_refused_when_its_time_is_over(yard: Yard) -> None:
         async with dispatcher.guests.take_turn(ask(owner="bob", within_s=0.5)):
             pytest.fail("it had a turn")
     assert late.value.retry_after_s >= 1
-    assert dict(dispatcher.guests.counts.refused) == {"guest.late": 1}
+    assert dispatcher.guests.counts.take_news().refused == {"guest.late": 1}
     await staying.leave()
 
 
@@ -306,3 +306,45 @@ async def test_standby_serves_no_guests(yard: Yard) -> None:
     with pytest.raises(GuestRefusedError, match="does not lead"):
         async with other.guests.take_turn(ask()):
             pytest.fail("it had a turn")
+
+
+async def test_guest_that_would_wait_too_long_interrupts_a_batch_task_that_goes_on_after_it(yard: Yard) -> None:
+    proceed = asyncio.Event()
+
+    async def work(work: Work, report: Reporter) -> Produced:
+        await proceed.wait()
+        return Produced()
+
+    engine = ScriptedEngine(work)
+    dispatcher = yard.start(engine)
+    await lead(yard, dispatcher)
+    ids = (await submit(yard.pool, a_submission(*map(a_task, "ab")), queued_limits={})).tasks
+    await yard.until(lambda task: task.state is TaskState.RUNNING, ids[0])
+    dispatcher.change_rules(DispatchRules(queues={}, guests=GuestRules(preempt_after_s=5.0)))
+    async with dispatcher.guests.take_turn(ask()):
+        (task,) = await yard.until(lambda task: task.state is TaskState.QUEUED, ids[0])
+        assert (task.attempts, task.losses) == (0, 0)
+        proceed.set()
+    tasks = await yard.ended(*ids)
+    assert [work.task for work in engine.runs] == [ids[0], *ids], "the task that was interrupted goes first"
+    assert {task.state for task in tasks} == {TaskState.SUCCEEDED}
+    assert dispatcher.guests.counts.take_news().preempted == 1
+
+
+async def test_guests_interrupt_nothing_unless_the_cluster_file_says_so(yard: Yard) -> None:
+    proceed = asyncio.Event()
+
+    async def work(work: Work, report: Reporter) -> Produced:
+        await proceed.wait()
+        return Produced()
+
+    dispatcher = yard.start(ScriptedEngine(work))
+    await lead(yard, dispatcher)
+    (id,) = (await submit(yard.pool, a_submission(), queued_limits={})).tasks
+    await yard.until(lambda task: task.state is TaskState.RUNNING, id)
+    with pytest.raises(GuestLateError, match="would wait"):
+        async with dispatcher.guests.take_turn(ask(within_s=10)):
+            pytest.fail("it had a turn")
+    proceed.set()
+    (task,) = await yard.ended(id)
+    assert task.state is TaskState.SUCCEEDED

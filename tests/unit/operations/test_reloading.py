@@ -61,7 +61,7 @@ async def test_differences_have_the_keys_of_the_cluster_file() -> None:
     more = """
 server: {requireToken: true, limits: {perOwner: {streams: 3}}}
 retention: {tasks: 7d}
-scheduling: {promoteAfter: 2h, modelWait: 3h}
+scheduling: {promoteAfter: 2h, modelWait: 3h, guestWait: 90s, preempt: {after: 20s}}
 timeZone: Europe/Berlin
 webhooks: {allowPrivate: [192.168.1.0/24]}
 gateway: {ollama: {port: 11434, owner: family}}
@@ -77,6 +77,8 @@ gateway: {ollama: {port: 11434, owner: family}}
         "webhooks.allowPrivate: not set -> 192.168.1.0/24",
         "scheduling.promoteAfter: 1h 00m -> 2h 00m",
         "scheduling.modelWait: 24h 00m -> 3h 00m",
+        "scheduling.guestWait: 1m 00s -> 1m 30s",
+        "scheduling.preempt.after: not set -> 20.0s",
     )
 
 

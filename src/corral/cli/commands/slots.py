@@ -23,7 +23,7 @@ from corral.cli.options import (
     make_group,
 )
 from corral.client.connection import call_server
-from corral.units import format_bytes, list_some, parse_duration
+from corral.units import format_bytes, format_duration, list_some, parse_duration
 from corral.work import Json
 
 if TYPE_CHECKING:
@@ -204,6 +204,11 @@ def _put_slots(answer: Json) -> None:
     columns = ("slot", "gate", "in memory", "task", "ends", "held by")
     rows = [_make_row(slot) for slot in answer["items"]]
     terminal.put_table(columns, rows, empty="no slots", expendable=("ends", "in memory", "held by"))
+    waiting = [guest for guest in answer.get("guests") or () if guest["slot"] is None]  # an earlier server has none
+    if waiting:
+        terminal.put("")
+        columns = ("guest", "owner", "goes after", "waits", "why")
+        terminal.put_table(columns, map(_make_guest_row, waiting), empty="", expendable=("goes after",))
     for device in answer["devices"]:
         for note in filter(None, (_format_yield(device), device.get("blind"))):
             terminal.note(f"{device['id']}: {note}")
@@ -244,6 +249,11 @@ def _make_row(slot: Json) -> tuple[object, ...]:
     by = f"{held['label']} of {held['owner']}" if held and held["owner"] else held.get("label")
     models = ", ".join(_format_model(model) for model in slot["resident"])
     return (slot["id"], format_gate(slot), models, running.get("task"), _format_end(running), by)
+
+
+def _make_guest_row(guest: Json) -> tuple[object, ...]:
+    expected = "" if guest["expected_s"] is None else f"{format_duration(guest['expected_s'])} more"
+    return guest["label"], guest["owner"], guest["ahead"], expected, guest["because"]
 
 
 def format_gate(slot: Json) -> str:

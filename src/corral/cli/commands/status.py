@@ -145,7 +145,7 @@ def _describe_slot(slot: Json) -> str:
     task = slot["task"]
     if task is not None:
         batch = f", batch {task['batch']}" if task["batch"] else ""
-        return f"{task['id']} {task['name'] or ''}{batch}"
+        return f"{'' if task['id'] is None else task['id']} {task['name'] or ''}{batch}".strip()
     if slot["problem"]:
         return "does not work"
     if slot["gate"] != "open":

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from corral.errors import Problem
 from corral.requests import BatchFields, TaskFields, get_values
-from corral.scheduling.values import Explanation, Gate, RunningTask
+from corral.scheduling.values import Explanation, Gate, RunningTask, is_guest
 from corral.server.api.schemas import (
     BatchOut,
     DeadlineOut,
@@ -26,6 +26,7 @@ from corral.server.api.schemas import (
 )
 from corral.server.api.slot_schemas import (
     DeviceOut,
+    GuestOut,
     HoldOut,
     ProgramOut,
     ResidentOut,
@@ -35,6 +36,7 @@ from corral.server.api.slot_schemas import (
     YieldOut,
 )
 from corral.slots.device_use import DeviceUse
+from corral.slots.guests import GuestView
 from corral.slots.values import Hold, PlaceView, SlotView, find_gate, find_hours_around
 from corral.slots.yielding import HandedOver, yield_by_hand
 from corral.tasks.board import Progress
@@ -113,7 +115,11 @@ def describe_event(event: StoryEvent) -> StoryEventOut:
 
 
 def describe_slots(
-    places: Iterable[PlaceView], gates: Mapping[SlotId, Gate], progress: Mapping[int, Progress], now: datetime
+    places: Iterable[PlaceView],
+    gates: Mapping[SlotId, Gate],
+    progress: Mapping[int, Progress],
+    guests: Iterable[GuestView],
+    now: datetime,
 ) -> Slots:
     """Describe devices and slots; `gates` are those that people set, which the dispatcher has perhaps not seen yet."""
     listed = list(places)
@@ -121,6 +127,21 @@ def describe_slots(
     return Slots(
         devices=[_describe_device(place) for place in devices.values()],
         items=[_describe_slot(place, slot, gates, progress, now) for place in listed for slot in place.slots],
+        guests=[_describe_guest(guest) for guest in guests],
+    )
+
+
+def _describe_guest(guest: GuestView) -> GuestOut:
+    wait = guest.wait
+    return GuestOut(
+        owner=guest.owner,
+        label=guest.label,
+        asked_at=guest.asked_at,
+        slot=guest.slot,
+        started_at=guest.started_at,
+        ahead=None if wait is None else wait.ahead,
+        expected_s=None if wait is None else wait.expected_s,
+        because="" if wait is None else wait.because,
     )
 
 
@@ -190,7 +211,7 @@ def _judge_gate(seen: Gate, reason: str, wanted: Gate) -> tuple[Gate, str]:
 
 def _describe_running(running: RunningTask) -> RunningOut:
     return RunningOut(
-        task=running.task,
+        task=None if is_guest(running.task) else running.task,
         owner=running.owner,
         model=running.model,
         started_at=running.started_at,
@@ -204,7 +225,7 @@ def _describe_hold(hold: Hold) -> HoldOut:
         owner=hold.owner,
         label=hold.label,
         since=hold.since,
-        task=None if hold.task is None else hold.task.task,
+        task=None if hold.task is None or is_guest(hold.task.task) else hold.task.task,
     )
 
 

@@ -19,9 +19,9 @@ class ResidentOut(Answer):
 
 
 class RunningOut(Answer):
-    """The task that a slot's engine works on."""
+    """The task or guest that a slot's engine works on."""
 
-    task: int
+    task: int | None = Field(description="null for a guest: a request through the gateway")
     owner: str
     model: str | None
     started_at: datetime
@@ -93,8 +93,22 @@ class SlotOut(Answer):
     progress: ProgressOut | None
 
 
+class GuestOut(Answer):
+    """A guest: a request through the gateway, which has a slot or waits for one."""
+
+    owner: str
+    label: str
+    asked_at: datetime
+    slot: str | None = Field(description="null while it waits")
+    started_at: datetime | None = Field(description="null while it waits")
+    ahead: int | None = Field(description="tasks and guests that go first; null once it has a slot, or when unknown")
+    expected_s: float | None = Field(description="seconds until it has a slot; null once it has one, or when unknown")
+    because: str = Field(description="why it waits; empty once it has a slot, and before that is known")
+
+
 class Slots(Answer):
     """Devices and their slots, as the dispatcher saw them last."""
 
     devices: list[DeviceOut]
     items: list[SlotOut]
+    guests: list[GuestOut] = Field(description="requests through the gateway, the oldest first")

@@ -20,7 +20,7 @@ from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import LongWord
 from corral.server.api.requests import HandOverAsked, SlotsAsked, TakeBackAsked
 from corral.server.api.routing import make_router
-from corral.server.api.slot_schemas import Slots
+from corral.server.api.slot_schemas import SlotOut, Slots
 from corral.server.api.state import Admin, ApiState, Here, Viewer
 from corral.server.api.wired import answer, describe_answers
 from corral.server.auth import Caller
@@ -122,9 +122,17 @@ def _require_devices(names: Collection[str], api: ApiState) -> None:
 
 async def _show_devices(api: ApiState, names: Collection[str]) -> Slots:
     everything = await describe_slots(api)
+    items = [slot for slot in everything.items if slot.device in names]
+    return _choose(everything, items, names)
+
+
+def _choose(everything: Slots, items: list[SlotOut], devices: Collection[str]) -> Slots:
+    """Answer some slots alone, with the guests that have them."""
+    shown = {slot.id for slot in items}
     return Slots(
-        devices=[device for device in everything.devices if device.id in names],
-        items=[slot for slot in everything.items if slot.device in names],
+        devices=[device for device in everything.devices if device.id in devices],
+        items=items,
+        guests=[guest for guest in everything.guests if guest.slot in shown],
     )
 
 
@@ -137,6 +145,7 @@ async def describe_slots(api: ApiState) -> Slots:
         [answers.add_handed_over(place, handed_over.get(place.device.name)) for place in services.board.places],
         {SlotId(name): gate for name, gate in gates.items()},
         services.board.progress,
+        () if services.guests is None else services.guests.list_guests(),
         datetime.now(UTC),
     )
 
@@ -149,8 +158,7 @@ async def _set_gates(api: ApiState, caller: Caller, names: Collection[str], gate
     everything = await describe_slots(api)
     changed = {*names, *(member for name in names for member in covered[name])}
     items = [slot for slot in everything.items if slot.id in changed]
-    devices = {slot.device for slot in items}
-    return Slots(devices=[device for device in everything.devices if device.id in devices], items=items)
+    return _choose(everything, items, {slot.device for slot in items})
 
 
 def _list_covered(places: Collection[PlaceView]) -> Mapping[str, set[str]]:
