@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -19,7 +19,7 @@ from corral.engines.credentials import name_credentials
 from corral.engines.inputs import find_model_name
 from corral.engines.servers.directory import Directory
 from corral.errors import CorralError, Kind, did_you_mean
-from corral.work import Engine, EngineError, HostedModel, ListsModels, ModelHost, PullStep
+from corral.work import Endpoint, Engine, EngineError, HasEndpoint, HostedModel, ListsModels, ModelHost, PullStep
 
 
 class InstanceMissingError(CorralError):
@@ -139,6 +139,44 @@ async def unload_hosted_model(cluster: Cluster, directory: Directory, asked: Hos
         return await _find_model(place, host, asked.model)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelHostPlace:
+    """An instance whose models are managed from here."""
+
+    name: str
+    slot: str
+
+
+def list_model_hosts(cluster: Cluster, on: Sequence[str]) -> tuple[ModelHostPlace, ...]:
+    """List the instances whose models are managed from here: those that are named, else all.
+
+    Raises: InstanceMissingError, ModelsFixedError.
+    """
+    if on:
+        places = [_require_host(_find_place(cluster, name)) for name in on]
+    else:
+        places = [place for place in _list_places(cluster) if ENGINES[place.engine].hosts_models]
+    return tuple(ModelHostPlace(name=place.instance.name, slot=place.slot) for place in places)
+
+
+@asynccontextmanager
+async def reach_model_host(
+    cluster: Cluster, directory: Directory, on: str, *, starts: bool
+) -> AsyncGenerator[Endpoint | None]:
+    """Lend the server of an instance for what loads nothing; None where it does not run and `starts` is false.
+
+    Raises: InstanceMissingError, ModelsFixedError, EngineError.
+    """
+    place = _require_host(_find_place(cluster, on))
+    if not starts and directory.find_url(place.engine, place.instance) is None:
+        yield None
+        return
+    async with _open(cluster, directory, on) as (_, host):
+        assert isinstance(host, HasEndpoint), "an engine that hosts models lends its server; a test holds that"
+        async with host.reach(None, lambda _: None) as endpoint:
+            yield endpoint
+
+
 def _list_places(cluster: Cluster) -> Iterator[_Place]:
     enabled = [settings for name in ENGINES if (settings := cluster.engines.get(name)) is not None and settings.enabled]
     pairs = [(settings, instance) for settings in enabled for instance in settings.instances]
@@ -177,13 +215,18 @@ def _find_place(cluster: Cluster, name: str) -> _Place:
     raise InstanceMissingError(f"there is no instance {name!r} that keeps models", where="on", hint=hint)
 
 
-@asynccontextmanager
-async def _open(cluster: Cluster, directory: Directory, on: str) -> AsyncGenerator[tuple[_Place, ModelHost]]:
-    """Open an instance; its server is started where Corral runs it."""
-    place = _find_place(cluster, on)
+def _require_host(place: _Place) -> _Place:
+    """Return an instance whose models are managed from here. Raises: ModelsFixedError."""
     if not ENGINES[place.engine].hosts_models:
         what = f"{place.instance.name!r} is a server whose models are not managed from here"
         raise ModelsFixedError(what, where="on", hint="install and load models with the server's own means")
+    return place
+
+
+@asynccontextmanager
+async def _open(cluster: Cluster, directory: Directory, on: str) -> AsyncGenerator[tuple[_Place, ModelHost]]:
+    """Open an instance; its server is started where Corral runs it."""
+    place = _require_host(_find_place(cluster, on))
     async with directory.reach(place.engine, place.instance) as url, _talk(place, url) as engine:
         assert isinstance(engine, ModelHost), "its kind says that it hosts models; a test holds that"
         yield place, engine

@@ -6,6 +6,7 @@ from corral.gateway.catalogue import Catalogue
 from corral.gateway.cloud import CloudFallback
 from corral.gateway.comfyui.door import ComfyUiDoor
 from corral.gateway.doors import Door
+from corral.gateway.ollama.door import OllamaDoor
 from corral.gateway.openai.door import OpenAiDoor
 from corral.gateway.passing import Passing
 from corral.gateway.speech.door import SpeechDoor
@@ -14,6 +15,7 @@ from corral.server.api.state import ApiState
 from corral.server.doors.accounts import Accounts
 from corral.server.doors.comfyui import ComfyUiWorkshop
 from corral.server.doors.doorman import TokenDoorman
+from corral.server.doors.model_keeping import ModelsKept
 from corral.server.doors.models import ModelsHere
 from corral.server.doors.speech import make_speech_parts
 from corral.server.services import Services
@@ -29,7 +31,8 @@ def make_doors(api: ApiState) -> tuple[Door, ...]:
         return (comfyui,)
     passing = _make_passing(services, services.guests)
     speech = SpeechDoor(make_speech_parts(services, passing, doorman))
-    return (comfyui, OpenAiDoor(passing, doorman), speech)
+    ollama = OllamaDoor(passing, doorman, ModelsKept(services))
+    return (comfyui, OpenAiDoor(passing, doorman), speech, ollama)
 
 
 def _make_passing(services: Services, desk: GuestDesk) -> Passing:

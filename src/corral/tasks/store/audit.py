@@ -47,6 +47,7 @@ class Action(StrEnum):
     VOICE_DELETED = "voice_deleted"
     MODEL_PULLED = "model_pulled"
     MODEL_PLACED = "model_placed"
+    MODEL_MADE = "model_made"
     MODEL_DELETED = "model_deleted"
     MODEL_LOADED = "model_loaded"
     MODEL_UNLOADED = "model_unloaded"

@@ -1,0 +1,178 @@
+"""The routes of Ollama's API, as bare ASGI."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import structlog
+
+from corral import __version__
+from corral.engine_kinds import LLAMA, OLLAMA, OPENAI
+from corral.errors import CorralError, Kind
+from corral.gateway.asgi import ClientGoneError, Exchange, Scope
+from corral.gateway.catalogue import ModelUnknownError, Offer
+from corral.gateway.doors import Doorman, Visitor
+from corral.gateway.ollama.asked import CALLS, LINES, WHOLE, Asked, Call, read_fields, read_model
+from corral.gateway.ollama.keeping import ModelKeeper
+from corral.gateway.ollama.listing import describe_shown, list_loaded, list_tags, name_models
+from corral.gateway.ollama.managing import Managing, NotAllowedError
+from corral.gateway.ollama.shape import OllamaShape
+from corral.gateway.passing import CallMissingError, Errand, Passing
+from corral.gateway.statuses import list_headers
+
+_log = structlog.get_logger()
+
+WRITERS = frozenset({LLAMA.name, OLLAMA.name, OPENAI.name})
+"""The engines whose models this protocol is for."""
+SPOKEN_VERSION = "0.17.4"
+"""The version of Ollama whose protocol this is: clients compare it before they use what is newer."""
+_LABELS = {Call.CHAT: "chat", Call.GENERATE: "text", Call.EMBED: "embeddings", Call.EMBEDDINGS: "embeddings"}
+
+
+class RouteMissingError(CorralError):
+    """There is no such route, or not with this method."""
+
+    code: ClassVar[str] = "request.no_route"
+    kind: ClassVar[Kind] = Kind.MISSING
+
+
+class ModelNotFoundError(CorralError):
+    """No instance has a model of that name; clients know it by these words, and offer to pull it."""
+
+    code: ClassVar[str] = "model.unknown"
+    kind: ClassVar[Kind] = Kind.MISSING
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """As the metrics of the server name it."""
+
+    path: str
+
+
+Serve = Callable[[Exchange, Visitor], Awaitable[None]]
+
+
+class OllamaDoor:
+    """One Ollama over all instances."""
+
+    paths = ("/api/",)
+
+    def __init__(self, passing: Passing, doorman: Doorman, keeper: ModelKeeper) -> None:
+        """`passing` is shared with other doors; its owner closes it."""
+        self._passing = passing
+        self._doorman = doorman
+        self._keeper = keeper
+        self._managing = managing = Managing(keeper, passing.upstreams, passing.catalogue)
+        self._routes: dict[tuple[str, str], Serve] = {
+            **{("POST", path): partial(self._compute, call) for path, call in CALLS.items()},
+            ("GET", "/api/version"): self._answer_version,
+            ("GET", "/api/tags"): self._list_tags,
+            ("GET", "/api/ps"): self._list_loaded,
+            ("POST", "/api/show"): self._show,
+            ("POST", "/api/pull"): managing.pull,
+            ("DELETE", "/api/delete"): managing.delete,
+            ("POST", "/api/create"): managing.create,
+            ("POST", "/api/copy"): managing.copy,
+        }
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:  # ASGI's callables, of any server
+        """Serve one request."""
+        if scope["type"] != "http":
+            return  # a websocket is refused by the server
+        exchange = Exchange(scope, receive, send)
+        try:
+            serve = self._find_route(exchange)
+            await serve(exchange, await self._doorman.admit(scope))
+        except ClientGoneError:
+            pass
+        except CorralError as error:
+            if exchange.started:
+                _log.warning("answer_broken_off", path=exchange.path, because=error.what)
+                return
+            status, body = OllamaShape().write_error(error)
+            await exchange.answer(status, body, WHOLE.decode(), list_headers(error))
+
+    async def close(self) -> None:
+        """Return: everything it has open is shared."""
+
+    def _find_route(self, exchange: Exchange) -> Serve:
+        path, method = exchange.path, "GET" if exchange.method == "HEAD" else exchange.method
+        serve = self._routes.get((method, path))
+        if serve is None:
+            methods = [known for known, at in self._routes if at == path]
+            hint = f"use {', '.join(methods)}" if methods else "see docs/doors/ollama.md"
+            raise RouteMissingError(f"there is no {method} {path} here", hint=hint)
+        exchange.scope["route"] = _Route(path)
+        return serve
+
+    # --- what computes -----------------------------------------------------------------------------------------------
+
+    async def _compute(self, call: Call, exchange: Exchange, visitor: Visitor) -> None:
+        if not visitor.can_submit:
+            raise NotAllowedError(f"{visitor.owner!r} can look, and have no work done", hint="use a key that submits")
+        asked = Asked(call, await exchange.read_body())
+        offer = await self._find_offer(asked.model)
+        if asked.unloads:
+            await exchange.answer_json(200, asked.write_end("unload"))
+            return
+        errand = Errand(
+            visitor=visitor,
+            offer=offer,
+            label=f"{_LABELS[call]} {offer.name}",
+            shape=OllamaShape(),
+            prepare=partial(asked.prepare, counts_tokens=self._passing.sink.counts_tokens),
+            streams=asked.streams,
+            stream_type=LINES,
+            prefix=asked.prefix,
+        )
+        await self._passing.pass_on(exchange, errand)
+
+    async def _find_offer(self, name: str) -> Offer:
+        """Find a model that writes. Raises: ModelNotFoundError, CallMissingError."""
+        try:
+            found = await self._passing.catalogue.find(name)
+        except ModelUnknownError as error:
+            raise ModelNotFoundError(f"model '{name}' not found", where="model", hint=error.hint) from error
+        offer = found.keep(WRITERS)
+        if offer.models or offer.fallback:
+            return offer
+        engines = ", ".join(sorted({model.engine for model in found.models})) or "a workflow"
+        raise CallMissingError(f"{name!r} is a model of {engines}, which does not do this", where="model")
+
+    # --- what clients poll -------------------------------------------------------------------------------------------
+
+    async def _answer_version(self, exchange: Exchange, visitor: Visitor) -> None:
+        del visitor
+        await exchange.answer_json(200, {"version": SPOKEN_VERSION}, {"X-Corral-Version": __version__})
+
+    async def _list_tags(self, exchange: Exchange, visitor: Visitor) -> None:
+        await self._passing.catalogue.ready()
+        await exchange.answer_json(200, list_tags(self._list_offers(visitor)))
+
+    async def _list_loaded(self, exchange: Exchange, visitor: Visitor) -> None:
+        await self._passing.catalogue.ready()
+        known = name_models(self._list_offers(visitor))
+        await exchange.answer_json(200, list_loaded(self._keeper.list_in_memory(), known))
+
+    async def _show(self, exchange: Exchange, visitor: Visitor) -> None:
+        del visitor
+        fields = read_fields(await exchange.read_body())
+        name = read_model(fields)
+        offer = await self._find_offer(name)
+        shown = await self._managing.show(offer, verbose=fields.get("verbose") is True)
+        await exchange.answer_json(200, describe_shown(offer.name, offer) if shown is None else shown)
+
+    def _list_offers(self, visitor: Visitor) -> list[tuple[str, Offer]]:
+        return list(self._iterate_offers(visitor))
+
+    def _iterate_offers(self, visitor: Visitor) -> Iterator[tuple[str, Offer]]:
+        catalogue = self._passing.catalogue
+        for name in catalogue.list_names():
+            offer = catalogue.find_known(name)
+            kept = None if offer is None else offer.keep(WRITERS)
+            if kept is not None and (kept.models or kept.fallback) and visitor.can_use(kept.name):
+                yield name, kept

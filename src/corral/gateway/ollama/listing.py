@@ -1,0 +1,97 @@
+"""What clients poll, made of what is known: models there are, models in memory, one model's description; pure.
+
+A model without a digest gets one that is made of its name: clients show the first characters, and some fail without.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+from corral.gateway.catalogue import Offer
+from corral.work import HostedModel, Json
+
+InMemory = tuple[str, str]
+"""A model in memory: its engine, and the engine's word for it."""
+Listed = tuple[str, HostedModel | None]
+
+_UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
+
+
+def list_tags(offers: Iterable[tuple[str, Offer]]) -> dict[str, Json]:
+    """Answer `/api/tags`; each offer with the name that lists show."""
+    return {"models": [_describe(name, _find_facts(offer)) for name, offer in offers]}
+
+
+def list_loaded(models: Iterable[InMemory], known: Mapping[InMemory, Listed]) -> dict[str, Json]:
+    """Answer `/api/ps`, each model once; `known` has what lists say of each."""
+    listed: dict[str, dict[str, Json]] = {}
+    for model in models:
+        if model not in known:
+            continue
+        name, facts = known[model]
+        loaded = None if facts is None else facts.loaded
+        entry = _describe(name, facts)
+        del entry["modified_at"]
+        if loaded is not None:
+            entry["size"] = loaded.size or entry["size"]
+            entry["context_length"] = loaded.context or 0
+        entry["size_vram"] = 0 if loaded is None else loaded.on_gpu or 0
+        entry["expires_at"] = _write_time(None if loaded is None else loaded.until)
+        listed.setdefault(name, entry)
+    return {"models": list(listed.values())}
+
+
+def name_models(offers: Iterable[tuple[str, Offer]]) -> dict[InMemory, Listed]:
+    """Return what lists say of each model: its name there, and what its server says of it."""
+    named = ((name, model) for name, offer in offers for model in offer.models)
+    known: dict[InMemory, Listed] = {}
+    for name, model in named:
+        known.setdefault((model.engine, model.name), (name, model.facts))
+    return known
+
+
+def describe_shown(name: str, offer: Offer) -> dict[str, Json]:
+    """Answer `/api/show` for a model whose server does not speak Ollama's protocol."""
+    facts = _find_facts(offer)
+    return {
+        "modelfile": "",
+        "parameters": "",
+        "template": "",
+        "details": _describe_details(facts),
+        "model_info": {"general.basename": name},
+        "capabilities": ["completion"],
+        "modified_at": _write_time(None if facts is None else facts.modified_at),
+    }
+
+
+def _find_facts(offer: Offer) -> HostedModel | None:
+    return next((model.facts for model in offer.models if model.facts is not None), None)
+
+
+def _describe(name: str, facts: HostedModel | None) -> dict[str, Json]:
+    made = hashlib.sha256(f"corral {name}".encode()).hexdigest()
+    return {
+        "name": name,
+        "model": name,
+        "modified_at": _write_time(None if facts is None else facts.modified_at),
+        "size": 0 if facts is None or facts.size is None else int(facts.size),
+        "digest": made if facts is None or facts.digest is None else facts.digest,
+        "details": _describe_details(facts),
+    }
+
+
+def _describe_details(facts: HostedModel | None) -> dict[str, Json]:
+    return {
+        "parent_model": "",
+        "format": "",
+        "family": "",
+        "families": None,
+        "parameter_size": "" if facts is None else facts.parameters or "",
+        "quantization_level": "" if facts is None else facts.quantization or "",
+    }
+
+
+def _write_time(moment: datetime | None) -> str:
+    return (moment or _UNKNOWN_TIME).isoformat().replace("+00:00", "Z")
