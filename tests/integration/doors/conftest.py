@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Protocol
 
 import pytest
 
@@ -39,7 +40,10 @@ async def yard(database_url: str, pool: Pool, tmp_path: Path) -> AsyncIterator[Y
     await yard.stop()
 
 
-Open = Callable[[Cluster], AbstractAsyncContextManager[Serving]]
+class Open(Protocol):
+    """Serves the API of a cluster file; `parts` take the place of those of `Services`."""
+
+    def __call__(self, cluster: Cluster, **parts: Any) -> AbstractAsyncContextManager[Serving]: ...
 
 
 @pytest.fixture
@@ -62,4 +66,8 @@ def open_house(yard: Yard, database_url: str, tmp_path: Path) -> Open:
         loopback=True,
         started_at=datetime.now(UTC),
     )
-    return lambda cluster: serving(replace(services, in_effect=Fixed(cluster)))
+
+    def open_with(cluster: Cluster, **parts: Any) -> AbstractAsyncContextManager[Serving]:
+        return serving(replace(services, in_effect=Fixed(cluster), **parts))
+
+    return open_with
