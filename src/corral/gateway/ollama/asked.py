@@ -77,7 +77,7 @@ class Asked:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is to be computed: the model is to be loaded, or to leave."""
+        """Whether it has no words: its model is loaded, or leaves."""
         match self.call:
             case Call.CHAT:
                 return not as_list(self.fields.get("messages"))
@@ -88,7 +88,7 @@ class Asked:
 
     @property
     def unloads(self) -> bool:
-        """Whether a model is to leave memory; which ones do is the policy's, so it is answered and changes nothing."""
+        """Whether a model should leave memory; which ones do is the policy's, so it is answered and changes nothing."""
         keep = self.fields.get("keep_alive")
         return self.is_empty and (keep == 0 or (isinstance(keep, str) and keep.strip("0smh") == "" and "0" in keep))
 
@@ -185,5 +185,5 @@ def read_model(fields: dict[str, Json]) -> str:
     return model
 
 
-def _is_same_name(one: str, other: str) -> bool:
-    return one.lower().removesuffix(_LATEST) == other.lower().removesuffix(_LATEST)
+def _is_same_name(name: str, other: str) -> bool:
+    return name.lower().removesuffix(_LATEST) == other.lower().removesuffix(_LATEST)

@@ -134,13 +134,13 @@ class OllamaDoor:
     async def _find_offer(self, name: str) -> Offer:
         """Find a model that writes. Raises: ModelNotFoundError, CallMissingError."""
         try:
-            found = await self._passing.catalogue.find(name)
+            known = await self._passing.catalogue.find(name)
         except ModelUnknownError as error:
             raise ModelNotFoundError(f"model '{name}' not found", where="model", hint=error.hint) from error
-        offer = found.keep(WRITERS)
+        offer = known.keep(WRITERS)
         if offer.models or offer.fallback:
             return offer
-        engines = ", ".join(sorted({model.engine for model in found.models})) or "a workflow"
+        engines = ", ".join(sorted({model.engine for model in known.models})) or "a workflow"
         raise CallMissingError(f"{name!r} is a model of {engines}, which does not do this", where="model")
 
     # --- what clients poll -------------------------------------------------------------------------------------------
