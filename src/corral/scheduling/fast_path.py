@@ -1,15 +1,14 @@
-"""The fast path: the place where a guest starts at once, without a decision, or None where the policy has to look.
+"""The fast path: the places where a guest can start at once, without a decision; else the policy has to look.
 
-A guest takes it where the policy could not decide otherwise: its model is in the memory of a place that is free, it
-fits there with nothing given up, and nothing waits that could go first. In all other cases, hours and queues with rules
-among them, the guest waits for the next decision, some milliseconds.
+A guest takes it where the policy could not decide otherwise: its model is in the memory of a place that is free or has
+a free lane, it fits there with nothing given up, and nothing waits that could go first. In all other cases, hours and
+queues with rules among them, the guest waits for the next decision, some milliseconds.
 
-The cost is some microseconds, however much waits: `python -m benchmarks.policy_cost` prints it.
+The cost is some microseconds, however much waits: `python -m benchmarks.guests` prints that of a whole turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from math import inf
 
 from corral.scheduling.giving_up import is_resident
@@ -19,21 +18,19 @@ from corral.scheduling.room import load_of
 from corral.scheduling.values import Place, QueuedTask, Share, find_share
 
 
-def list_open_places(guest: QueuedTask, places: PlaceTable) -> Iterable[Place]:
-    """List the places where a guest can start now: what it needs is in memory there, and nothing is in its way.
-
-    Those of which fewer lanes are taken come first.
-    """
-    able = (
-        place
+def find_open_places(guest: QueuedTask, places: PlaceTable) -> list[Place]:
+    """Find the places where a guest can start now, of those where the fewest of the lanes are taken."""
+    options = [
+        (len(place.running) / place.lanes_for(guest.engine), place)
         for place in places.eligible(None, guest.engine, guest.model).free.values()
         if place.hours is None
         and (guest.model is None or is_resident(place, guest))
         and not place.is_among(guest.refused_slots, guest.engine)
         and _can_compute(guest, place, places)
         and _fits_as_it_is(guest, place, places)
-    )
-    return sorted(able, key=lambda place: len(place.running) / place.lanes_for(guest.engine))
+    ]
+    least = min((taken for taken, _ in options), default=0.0)
+    return [place for taken, place in options if taken == least]
 
 
 def _can_compute(guest: QueuedTask, place: Place, places: PlaceTable) -> bool:

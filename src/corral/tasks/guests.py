@@ -11,6 +11,7 @@ The dispatcher's loop gives turns (`seat`) and looks after those that wait (`rev
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -24,9 +25,9 @@ import structlog
 
 from corral.errors import Problem
 from corral.scheduling.explaining import NO_START
-from corral.scheduling.fast_path import list_open_places
+from corral.scheduling.fast_path import find_open_places
 from corral.scheduling.judgement import Judgement
-from corral.scheduling.values import Assignment, DurationKey, Explanation, QueuedTask
+from corral.scheduling.values import Assignment, DurationKey, Explanation, Place, QueuedTask
 from corral.slots.guests import (
     Choice,
     GuestAsk,
@@ -43,6 +44,7 @@ from corral.tasks.guest_counts import GuestCounts
 from corral.tasks.guest_turns import Reason, Turn
 from corral.tasks.picture import Picture
 from corral.tasks.preempting import choose_interrupted, list_batch
+from corral.tasks.prompts import RecentPrompts
 from corral.units import Bytes, format_duration
 from corral.work import FailureScope, SlotId, TaskClass
 
@@ -113,6 +115,7 @@ class Guests:
         self._waiting: dict[int, _Guest] = {}
         """By the number of each choice."""
         self._took: defaultdict[tuple[str, str | None], deque[float]] = defaultdict(lambda: deque(maxlen=KEPT_TURNS))
+        self._prompts = RecentPrompts()
         self._review_due = 0.0
         self._show = show
         self._is_show_due = False
@@ -165,7 +168,7 @@ class Guests:
     @property
     def next_due(self) -> float:
         """When the waits are estimated anew: seconds of the monotonic clock."""
-        return self._review_due if self._waiting else float("inf")
+        return self._review_due if self._waiting else math.inf
 
     def open(self) -> None:
         """Serve guests: this server leads. One that stops serves none."""
@@ -223,12 +226,25 @@ class Guests:
         if not self._judgement.can_start_guest(picture.ready.backlog, now):
             return None
         for task, choice in self._list_choices(ask, now):
-            place = next(iter(list_open_places(task, picture.table)), None)
-            if place is not None and picture.slots[place.id].is_free:
+            places = find_open_places(task, picture.table)
+            if places:
+                place = self._choose(places, task, ask.prefix)
                 assignment = self._judgement.start_guest(task, place, "model resident", now)
                 self.counts.note_wait(task.engine, 0.0)
                 return self._begin(ask, now, task, choice, assignment)
         return None
+
+    def _choose(self, places: list[Place], task: QueuedTask, prefix: str) -> Place:
+        """Choose the place whose server read the most of the prompt lately, then the fastest for the model."""
+        if len(places) == 1:
+            return places[0]
+        known = self._judgement.history.expected
+
+        def rate(place: Place) -> tuple[int, float, SlotId]:
+            key = DurationKey(task.engine, task.model, place.device_model)
+            return -self._prompts.count_common(place.id, prefix), known.get(key, math.inf), place.id
+
+        return min(places, key=rate)
 
     async def _wait(self, ask: GuestAsk, note: Callable[[GuestWait], None]) -> Turn:
         """Wait for a turn that the policy gives."""
@@ -329,6 +345,7 @@ class Guests:
         )
         self._picture.turns[task.id] = turn
         self._judgement.begin(task.id, [place.device.processor], now_s)
+        self._prompts.note(place.id, ask.prefix)
         self._show_soon()
         return turn
 

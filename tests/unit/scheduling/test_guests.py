@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from corral.hours import DAY_MINUTES, make_hours
 from corral.scheduling.backlog import Backlog
 from corral.scheduling.explaining import explain_waits
-from corral.scheduling.fast_path import list_open_places
+from corral.scheduling.fast_path import find_open_places
 from corral.scheduling.place_table import PlaceTable
 from corral.scheduling.policy import decide
+from corral.scheduling.simulator import simulate
+from corral.scheduling.simulator.values import Arrival, Trace
 from corral.scheduling.values import Gate, PolicyBounds, Rule, TaskClass
+from corral.tasks.dispatch_rules import GuestRules
 from doubles.scheduling_values import NOW, a_place, a_queued, a_resident, a_running, a_snapshot, ago, gib
 
 
@@ -20,7 +25,7 @@ def a_guest(number: int = -1, **changes):
 
 
 def open_for(guest, *places):
-    return [place.id for place in list_open_places(guest, PlaceTable(places))]
+    return [place.id for place in find_open_places(guest, PlaceTable(places))]
 
 
 def test_guest_starts_at_once_where_its_model_is_in_memory():
@@ -47,6 +52,18 @@ def test_guest_stays_away_from_slots_that_failed_it():
     held = (a_resident("m", 4),)
     places = a_place("n/gpu0", resident=held), a_place("n/gpu1", resident=held)
     assert open_for(a_guest(refused_slots=frozenset({"n/gpu0"})), *places) == ["n/gpu1"]
+
+
+def test_guest_takes_a_lane_where_the_fewest_are_taken_and_its_model_is_in_use():
+    def lanes(name, *running, **changes):
+        place = {"lanes": {"llama": 4}, "resident": (a_resident("m", 4),), **changes}
+        return a_place(name, running=tuple(replace(task, lane=lane) for lane, task in enumerate(running)), **place)
+
+    own = a_running(1, model="m", memory=gib(4))
+    assert open_for(a_guest(memory=gib(4)), lanes("n/gpu0", own, own), lanes("n/gpu1", own)) == ["n/gpu1"]
+    assert open_for(a_guest(memory=gib(4)), lanes("n/gpu0", own, own, own, own)) == []
+    other = lanes("n/gpu0", a_running(1, model="x"), resident=(a_resident("m", 4), a_resident("x", 4)))
+    assert open_for(a_guest(memory=gib(4)), other) == []
 
 
 def test_guest_starts_at_once_only_where_nothing_has_to_be_given_up():
@@ -130,3 +147,31 @@ def test_choice_of_a_guest_that_would_start_elsewhere_keeps_nobody_waiting():
 def test_place_that_a_guest_has_is_explained_without_its_number():
     running = a_running(-7, owner="bob")
     assert str(running) == "a guest of bob"
+
+
+def test_no_guest_waits_longer_than_its_bound_while_a_night_of_tasks_keeps_the_slots_busy():
+    seconds, slots = {"batch": 20.0, "guest": 5.0}, 4
+    total_s = (2000 * seconds["batch"] + 200 * seconds["guest"]) / slots
+    tasks = [
+        Arrival(id=number, owner="bob", engine="llama", at_s=0.0, seconds={"*": seconds["batch"]})
+        for number in range(2000)
+    ]
+    guests = [
+        Arrival(
+            id=2000 + number,
+            owner=f"guest-{number % 7}",
+            engine="llama",
+            task_class=TaskClass.INTERACTIVE,
+            at_s=number * 0.95 * total_s / 200,
+            seconds={"*": seconds["guest"]},
+        )
+        for number in range(200)
+    ]
+    trace = Trace(arrivals=(*tasks, *guests), places=tuple(a_place(f"n/gpu{number}") for number in range(slots)))
+    run = simulate(trace)
+    came = {guest.id: guest.at_s for guest in guests}
+    waits = [span.from_s - came[span.task] for span in run.spans if span.task in came]
+    assert len(waits) == 200
+    assert max(waits) <= GuestRules().wait_s
+    busy_s = sum(span.until_s - span.from_s for span in run.spans)
+    assert busy_s / (slots * max(span.until_s for span in run.spans)) >= 0.98
