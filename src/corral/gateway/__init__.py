@@ -8,5 +8,5 @@ Does not belong here: which request goes where (`corral.tasks`, `corral.scheduli
 loaded (`corral.engines`), Corral's own API (`corral.server`).
 May import: `corral.cluster`, `corral.slots`, `corral.requests`, `corral.engine_facts`,
 `corral.engine_kinds`, `corral.narrowing`, `corral.work`,
-`corral.errors`.
+`corral.units`, `corral.errors`.
 """

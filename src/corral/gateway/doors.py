@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from corral.gateway.asgi import Scope
 from corral.requests import KeyFields
@@ -53,6 +53,15 @@ class Door(Protocol):
 
     async def close(self) -> None:
         """Close what it has open, once no request is served any more."""
+        ...
+
+
+@runtime_checkable
+class WorksBehind(Protocol):
+    """A door with work that goes on while no request asks for it."""
+
+    async def run(self) -> None:
+        """Do it until cancelled."""
         ...
 
 

@@ -243,10 +243,23 @@ created_at < $1 and not exists (select from task_uploads u where u.sha256 = uplo
 """
 
 
+_ENDED_BATCHES = "greatest(completed_at, failed_at, cancelled_at) < $1"
+"""Batches of clients that have ended; those that have not have none of these instants."""
+_PAST_FILES = """
+created_at < $1 and not exists (
+  select from client_batches b where b.input_file = client_files.id and b.completed_at is null and b.failed_at is null
+    and b.cancelled_at is null
+)
+"""
+
+
 async def _delete_uploads(steps: _Steps, before: datetime) -> int:
+    """Forget uploads, and files and batches of clients; return how many files those were."""
     async with steps.open() as connection:
         await connection.execute(f"select from uploads where {_PAST_UPLOADS} order by sha256, owner for update", before)
-        return _count(await connection.execute(f"delete from uploads where {_PAST_UPLOADS}", before))
+        uploads = _count(await connection.execute(f"delete from uploads where {_PAST_UPLOADS}", before))
+        await connection.execute(f"delete from client_batches where {_ENDED_BATCHES}", before)
+        return uploads + _count(await connection.execute(f"delete from client_files where {_PAST_FILES}", before))
 
 
 def _count(status: str) -> int:
@@ -256,7 +269,10 @@ def _count(status: str) -> int:
 
 async def _list_named_files(pool: Queries) -> frozenset[Sha256]:
     rows = await pool.fetch(
-        "select sha256 from outputs union select sha256 from uploads union select sha256 from task_uploads"
-        " union select sha256 from voices"
+        """
+        select sha256 from outputs union select sha256 from uploads union select sha256 from task_uploads
+        union select sha256 from voices union select sha256 from client_files
+        union select refused_lines from client_batches where refused_lines is not null
+        """
     )
     return frozenset(Sha256(row["sha256"].hex()) for row in rows)

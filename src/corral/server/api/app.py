@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from corral import __version__
-from corral.gateway.doors import Doors
+from corral.gateway.doors import Doors, WorksBehind
 from corral.server.api.changes import Changes
 from corral.server.api.errors import answer_bug, handle_errors
 from corral.server.api.routes import (
@@ -79,6 +79,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         work = {"story": api.changes.run, "keys": services.keys.run}
+        work |= {type(door).__name__: door.run for door in doors if isinstance(door, WorksBehind)}
         running = [asyncio.create_task(supervise(name, run, services.alarms), name=name) for name, run in work.items()]
         try:
             yield

@@ -7,12 +7,15 @@ from corral.gateway.cloud import CloudFallback
 from corral.gateway.comfyui.door import ComfyUiDoor
 from corral.gateway.doors import Door
 from corral.gateway.ollama.door import OllamaDoor
+from corral.gateway.openai.batches.door import BatchDoor
 from corral.gateway.openai.door import OpenAiDoor
 from corral.gateway.passing import Passing
 from corral.gateway.speech.door import SpeechDoor
 from corral.gateway.upstream import Upstreams
 from corral.server.api.state import ApiState
 from corral.server.doors.accounts import Accounts
+from corral.server.doors.batches.book import StoredBook
+from corral.server.doors.batches.steps import BatchSteps
 from corral.server.doors.comfyui import ComfyUiWorkshop
 from corral.server.doors.doorman import TokenDoorman
 from corral.server.doors.model_keeping import ModelsKept
@@ -27,19 +30,22 @@ def make_doors(api: ApiState) -> tuple[Door, ...]:
     services = api.services
     doorman = TokenDoorman(services)
     comfyui = ComfyUiDoor(doorman, ComfyUiWorkshop(api))
+    catalogue = Catalogue(ModelsHere(services), named=lambda: services.cluster.gateway.models)
+    steps = BatchSteps(api, catalogue)
+    batches = BatchDoor(StoredBook(api, steps.wake), doorman, steps.run)
     if services.guests is None:
-        return (comfyui,)
-    passing = _make_passing(services, services.guests)
+        return (comfyui, batches)
+    passing = _make_passing(services, services.guests, catalogue)
     speech = SpeechDoor(make_speech_parts(services, passing, doorman))
     ollama = OllamaDoor(passing, doorman, ModelsKept(services))
-    return (comfyui, OpenAiDoor(passing, doorman), speech, ollama)
+    return (comfyui, batches, OpenAiDoor(passing, doorman), speech, ollama)
 
 
-def _make_passing(services: Services, desk: GuestDesk) -> Passing:
+def _make_passing(services: Services, desk: GuestDesk, catalogue: Catalogue) -> Passing:
     upstreams = Upstreams()
     return Passing(
         desk=desk,
-        catalogue=Catalogue(ModelsHere(services), named=lambda: services.cluster.gateway.models),
+        catalogue=catalogue,
         upstreams=upstreams,
         sink=Accounts(services.keys),
         fallback=CloudFallback(upstreams),

@@ -63,13 +63,23 @@ def refuse_over_quota(owner: str, size: int, quota: Bytes) -> None:
 
 
 async def measure_uploads(pool: Queries, owner: str, *, without: Sha256 | None = None) -> Bytes:
-    """Return the bytes of an owner's uploads, less those of one content."""
+    """Return the bytes of an owner's uploads, less those of one content, and of its files for batches of clients."""
     kept: int = await pool.fetchval(
-        "select coalesce(sum(size), 0)::bigint from uploads where owner = $1 and sha256 is distinct from $2",
+        """
+        select (
+          coalesce((select sum(size) from uploads where owner = $1 and sha256 is distinct from $2), 0)
+          + coalesce((select sum(size) from client_files where owner = $1), 0)
+        )::bigint
+        """,
         owner,
         None if without is None else bytes.fromhex(without),
     )
     return Bytes(kept)
+
+
+async def lock_quota(connection: Queries, owner: str) -> None:
+    """Let no other transaction count until this one ends: two that each fit could exceed the quota together."""
+    await connection.execute("select pg_advisory_xact_lock($1, hashtext($2))", _QUOTA, owner)
 
 
 async def record_upload(pool: Pool, owner: str, file: StoredFile, *, quota: Bytes) -> None:
@@ -78,8 +88,7 @@ async def record_upload(pool: Pool, owner: str, file: StoredFile, *, quota: Byte
     Raises: UploadQuotaError.
     """
     async with pool.acquire() as connection, connection.transaction():
-        # Until this commits, no other transaction counts: two that each fit could exceed the quota together.
-        await connection.execute("select pg_advisory_xact_lock($1, hashtext($2))", _QUOTA, owner)
+        await lock_quota(connection, owner)
         kept = await measure_uploads(connection, owner, without=file.sha256)
         refuse_over_quota(owner, kept + file.size, quota)
         await connection.execute(
