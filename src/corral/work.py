@@ -267,7 +267,7 @@ class SlotLacksError(EngineError):
 
 
 class Engine(Protocol):
-    """One engine on one slot; runs one attempt at a time.
+    """One engine on one slot; runs at most as many attempts at a time as its slot has lanes.
 
     An adapter keeps what it needs warm between attempts and gives it up in `release` or `close`.
     """

@@ -44,6 +44,7 @@ def a_place_view(
             gate=gates.get(engine, Gate.OPEN),
             problem=problems.get(engine),
             resident=(),
+            lanes=1,
             computes_on=None,
             caution=None,
         )

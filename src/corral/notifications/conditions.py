@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from corral.cluster.receivers import Occasion
-from corral.slots.place import NOT_CHECKED
+from corral.slots.slot_state import NOT_CHECKED
 from corral.slots.values import PlaceView
 from corral.tasks import disk
 from corral.tasks.alarms import Alarm

@@ -1,4 +1,4 @@
-"""A place at run time: the slots of a device that are occupied one at a time, whether they work, and what holds them.
+"""A place at run time: the slots of a device that exclude each other, whether they work, and what holds them.
 
 It turns into the frozen `Place` that the policy looks at. The dispatcher owns it; the checks that run next to the
 loop only bring facts. What is wanted of a place (`set_wanted`) comes true as far as it is not held, and the rest when
@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import replace
 from uuid import UUID
 
 import structlog
 
-from corral.errors import CorralError, Kind
+from corral.errors import CorralError
 from corral.scheduling.values import Gate, Place, ResidentModel, RunningTask
 from corral.slots.closing import close_engines, end_engines
 from corral.slots.device_use import DeviceUse, describe_programs, is_step
+from corral.slots.holds import Holds
+from corral.slots.slot_state import CHECK_DEADLINE_S, NOT_CHECKED, SlotState
 from corral.slots.values import DeviceSpec, Hold, PendingChange, PlaceView, SlotSpec, SlotView, Wanted, compare
 from corral.slots.yielding import Yielding
 from corral.units import Bytes
@@ -26,49 +27,18 @@ from corral.work import (
     Engine,
     KeepsJobs,
     LendsDevices,
-    ListsModels,
-    NotRunningError,
     SlotId,
     StartsServer,
 )
 
 log = structlog.get_logger()
 
-CHECK_DEADLINE_S = 10.0
 CHECK_EVERY_S = 30.0
 """How often an engine that works is checked again."""
 RELEASE_DEADLINE_S = 30.0
 """How long an engine can take to give its memory up: some stop a server for it."""
-NOT_CHECKED = "not checked yet"
-"""The problem of an engine before its first check."""
 RECHECK_AFTER_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Waits between checks of an engine that does not work; the last one repeats."""
-
-
-class SlotHeldError(CorralError):
-    """A slot is held, and was asked for by another."""
-
-    code: ClassVar[str] = "slot.held"
-    kind: ClassVar[Kind] = Kind.CONFLICT
-
-
-@dataclass(slots=True, eq=False)
-class SlotState:
-    """One slot at run time: its engine, whether that works, what it has in memory."""
-
-    spec: SlotSpec
-    engine: Engine
-    problem: str | None = NOT_CHECKED
-    failures: int = 0
-    check_due: float = 0.0
-    resident: tuple[ResidentModel, ...] = ()
-    models: frozenset[str] | None = None
-    """The only models that the engine can use; None where it can use any, or has not been asked."""
-    computes_on: str | None = None
-    caution: str | None = None
-    gate: Gate = Gate.OPEN
-    start_s: float | None = None
-    """Seconds that its server's start takes; 0 where it runs or there is none, None where that is unknown."""
 
 
 class PlaceState:
@@ -95,7 +65,8 @@ class PlaceState:
         self._to_empty = False
         self._to_restart = False
         self._states: dict[str, SlotState] = {}
-        self._holds: list[Hold] = []
+        self.lanes = Holds(id, self.count_lanes)
+        """What holds it, or lanes of it."""
         self._retired: list[Engine] = []
         self._wanted_device = device
         self._wanted: dict[str, SlotState] = {}
@@ -124,7 +95,7 @@ class PlaceState:
 
     def settle(self) -> None:
         """Apply what is wanted, unless the place is held: then that waits for the end of its last hold."""
-        if self._holds:
+        if self.lanes:
             return
         self.device = self._wanted_device
         self._retired += [state.engine for name, state in self._states.items() if self._wanted.get(name) is not state]
@@ -137,9 +108,9 @@ class PlaceState:
 
     def list_pending(self, wanted: Wanted) -> Iterator[PendingChange]:
         """List how the place, while it is held, still differs from what is wanted of it."""
-        if not self._holds:
+        if not self.lanes:
             return
-        hold = str(self._holds[0])
+        hold = str(self.holds[0])
         present = Wanted(devices=(self.device,), slots=tuple(state.spec for state in self._states.values()))
         difference = compare(present, wanted)
         for change in difference.changed:
@@ -152,7 +123,7 @@ class PlaceState:
     @property
     def is_gone(self) -> bool:
         """Whether nothing is left of it: no slot, no hold."""
-        return not (self._states or self._wanted or self._holds)
+        return not (self._states or self._wanted or self.lanes)
 
     def take_retired(self) -> list[Engine]:
         """Hand over the engines that are not part of the place any more, to be closed."""
@@ -164,37 +135,42 @@ class PlaceState:
     @property
     def holds(self) -> tuple[Hold, ...]:
         """What holds the place on this server."""
-        return tuple(self._holds)
+        return tuple(self.lanes)
 
     @property
     def running(self) -> tuple[RunningTask, ...]:
         """The tasks that hold lanes of the place."""
-        return tuple(hold.task for hold in self._holds if hold.task is not None)
+        return self.lanes.running
 
     def hold(self, hold: Hold) -> None:
-        """Take the place. Raises: SlotHeldError."""
-        if self._holds:
-            raise SlotHeldError(
-                f"{self.id} is held by {self._holds[0]}", where=self.id, hint="wait until that has ended"
-            )
-        self._holds.append(hold)
+        """Take the place, or a lane of it next to tasks of the same engine and model. Raises: SlotHeldError."""
+        self.lanes.add(hold)
 
     def release(self, hold: Hold) -> None:
-        """End a hold, and make true what waited for that; a hold that has ended already is ignored."""
-        if hold in self._holds:
-            self._holds.remove(hold)
+        """End a hold, and make true what waited for the last one; a hold that has ended already is ignored."""
+        if self.lanes.remove(hold):
             self.settle()
+
+    def find_processor(self, engine: str) -> str | None:
+        """Find the name of what others can compute on next to a task of an engine; None where it computes by itself."""
+        return self.device.processor or (self.id if self.count_lanes(engine) > 1 else None)
+
+    def count_lanes(self, engine: str) -> int:
+        """Return how many tasks of one model an engine does at a time here."""
+        state = self._states.get(engine)
+        return 1 if state is None else state.lanes
 
     @property
     def is_free(self) -> bool:
         """Whether a task can start here as far as gates and holds are concerned."""
         is_open = any(state.gate is Gate.OPEN for state in self._states.values())
         reasons = (self.trouble, self.device_problem, self.held_elsewhere, self.held_by_leaving, self.yielding)
-        return is_open and not self._holds and not self._to_restart and not any(reasons)
+        has_room = not self.lanes or self.lanes.leave_a_lane
+        return is_open and has_room and not self._to_restart and not any(reasons)
 
     def list_drained(self) -> list[str]:
         """List the engines that take no more tasks, do not work, and still have models in memory."""
-        if self._holds:
+        if self.lanes:
             return []
         if self.yielding is not None:
             return [name for name, state in self._states.items() if self._to_empty or state.resident]
@@ -262,7 +238,7 @@ class PlaceState:
     @property
     def must_restart(self) -> bool:
         """Whether its engines must be ended now: its device was away, and nothing holds it."""
-        return self._to_restart and not self._holds
+        return self._to_restart and not self.lanes
 
     def count_reported(self, located: frozenset[int]) -> tuple[int, int]:
         """Count the bytes that engines report to hold: those of instances without a located process, and all."""
@@ -304,7 +280,7 @@ class PlaceState:
     def is_unchecked(self, engine: str) -> bool:
         """Whether an engine's first check is still to come, and nothing keeps it from being made."""
         state = self._states.get(engine)
-        return state is not None and state.problem == NOT_CHECKED and not self._holds
+        return state is not None and state.problem == NOT_CHECKED and not self.lanes
 
     def abandon(self, slot: SlotId, attempt: UUID, task: int) -> None:
         """Let the engine of a slot end the job of a lost attempt, and check it soon."""
@@ -340,6 +316,7 @@ class PlaceState:
             exclusive=frozenset(name for name, state in states if state.spec.exclusive),
             hours=self.device.hours,
             starts={name: state.start_s for name, state in states if state.start_s},
+            lanes={name: state.lanes for name, state in states if state.lanes > 1},
         )
 
     def to_view(self) -> PlaceView:
@@ -354,6 +331,7 @@ class PlaceState:
                     gate=facts.gate_for(name),
                     problem=state.problem,
                     resident=state.resident,
+                    lanes=state.lanes,
                     computes_on=state.computes_on,
                     caution=state.caution,
                 )
@@ -375,7 +353,7 @@ class PlaceState:
             return Gate.UNHEALTHY, self.held_elsewhere
         if self.held_by_leaving is not None:
             return Gate.UNHEALTHY, f"held under its old name by {self.held_by_leaving}"
-        other = next((hold for hold in self._holds if hold.task is None), None)
+        other = next((hold for hold in self.lanes if hold.task is None), None)
         if other is not None:  # its memory is not the queue's to give up
             return Gate.UNHEALTHY, f"held by {other}"
         if self.yielding is not None:
@@ -392,7 +370,7 @@ class PlaceState:
         state = self._states.get(engine)
         if state is None:
             return
-        state.start_s = _find_start(state.engine)
+        state.note_start()
         if model is not None and not any(held.model == model for held in state.resident):
             state.resident = (ResidentModel(engine=engine, model=model),)
 
@@ -416,7 +394,7 @@ class PlaceState:
 
     def list_due_checks(self, *, now: float) -> tuple[str, ...]:
         """Return the engines to check now; a held place's engines answer by working."""
-        if self._holds or self._retired or self._to_restart or self.yielding is not None or self.device_problem:
+        if self.lanes or self._retired or self._to_restart or self.yielding is not None or self.device_problem:
             return ()
         return tuple(name for name, state in self._states.items() if state.check_due <= now)
 
@@ -433,38 +411,20 @@ class PlaceState:
         if state.problem is not None:
             log.info("engine_works", slot=state.spec.id)
         state.problem, state.failures, state.check_due = None, 0, now + CHECK_EVERY_S
-        await self.refresh_models(engine)
-        await self.refresh([engine])
+        await state.ask_models()
+        await state.ask_lanes()
+        await state.ask_resident()
         return self.to_place() != before
 
     async def refresh_models(self, engine: str) -> None:
         """Ask an engine which models its server has, if it has one; without an answer, what was known stays."""
-        state = self._states.get(engine)
-        if state is None or not isinstance(state.engine, ListsModels):
-            return
-        try:
-            async with asyncio.timeout(CHECK_DEADLINE_S):
-                state.models = frozenset(model.name for model in await state.engine.list_models())
-        except NotRunningError:
-            return
-        except Exception as error:  # noqa: BLE001 (as in `check`)
-            log.warning("models_unknown", slot=state.spec.id, error=str(error))
+        for state in self._list_states([engine]):
+            await state.ask_models()
 
     async def refresh(self, engines: Iterable[str]) -> None:
         """Ask engines what they hold in memory; of one that does not answer, what was known stays."""
         for state in self._list_states(engines):
-            try:
-                async with asyncio.timeout(CHECK_DEADLINE_S):
-                    held = await state.engine.resident()
-            except Exception as error:  # noqa: BLE001 (as in `check`)
-                log.warning("residency_unknown", slot=state.spec.id, error=str(error))
-                continue
-            state.start_s = _find_start(state.engine)
-            state.resident = tuple(
-                ResidentModel(engine=state.spec.engine, model=model.model, memory=model.memory) for model in held
-            )
-            state.computes_on = next((model.computes_on for model in held if model.computes_on), None)
-            state.caution = next((model.caution for model in held if model.caution), None)
+            await state.ask_resident()
 
     async def evict(self, engines: Iterable[str]) -> None:
         """Make engines give up the memory of their models; best effort: the next load shows a failure."""
@@ -474,7 +434,7 @@ class PlaceState:
                 async with asyncio.timeout(RELEASE_DEADLINE_S):
                     await state.engine.release()
                 state.resident, state.computes_on, state.caution = (), None, None
-                state.start_s = _find_start(state.engine)
+                state.note_start()
             except Exception as error:  # noqa: BLE001 (as in `check`)
                 log.warning("eviction_failed", slot=state.spec.id, error=str(error))
 
@@ -484,10 +444,6 @@ class PlaceState:
 
     def _list_states(self, engines: Iterable[str]) -> list[SlotState]:
         return [self._states[engine] for engine in engines if engine in self._states]
-
-
-def _find_start(engine: Engine) -> float | None:
-    return engine.start_s if isinstance(engine, StartsServer) else 0.0
 
 
 def _describe_error(error: Exception) -> str:

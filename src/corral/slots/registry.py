@@ -200,10 +200,6 @@ class Registry:
         """Return what people and programs see of every place."""
         return tuple(place.to_view() for place in self)
 
-    def count_free(self) -> int:
-        """Return how many places can take a task now."""
-        return sum(place.is_free for place in self)
-
     async def watch(self, changed: Callable[[PlaceState], None], monotonic: Callable[[], float]) -> None:
         """Check engines, for ever, and call `changed` with a place whose view changed.
 

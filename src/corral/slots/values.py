@@ -73,6 +73,8 @@ class SlotSpec:
     """The instance's name in the cluster file; None for an engine in processes of this machine."""
     exclusive: bool = False
     """Whether its tasks compute alone on the device."""
+    lanes: int | None = None
+    """How many tasks of one model it does at a time; None is as many as its server says, and one where none says it."""
     settings: Mapping[str, object] = field(default_factory=dict[str, object])
     """The settings of the engine (a URL, options, threads): where they differ, the engine is made again."""
     make: Callable[[], Engine] = field(compare=False, repr=False)
@@ -276,6 +278,8 @@ class SlotView:
     problem: str | None
     """Why its engine does not work; None when it does."""
     resident: tuple[ResidentModel, ...]
+    lanes: int
+    """How many tasks of one model it does at a time."""
     computes_on: str | None
     """The devices that hold its models, in the words of its engine; None where it reports none."""
     caution: str | None

@@ -12,7 +12,7 @@ import json
 import math
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -55,6 +55,8 @@ class StopReason(StrEnum):
     """The hours of its slot or its queue are over, and interrupt what still runs; the task goes back to the queue."""
     PREEMPTED = "preempted"
     """A guest goes first (`scheduling.preempt`); the task goes back to the queue."""
+    ENGINE_KILLED = "engine_killed"
+    """Its engine was killed for another attempt on the slot; the task goes back to the queue."""
     WITHDRAWN = "withdrawn"
     """Its device is not the queue's any more: it was given to other programs, or is lost."""
     LOST = "lost"
@@ -120,6 +122,8 @@ class Order:
     stop: StopSignal
     stop_grace_s: float
     """How long a cancelled engine can take to stop before it is killed."""
+    before_kill: Callable[[], None] = lambda: None
+    """Called just before that, for what else the engine does ends with it."""
 
 
 async def run_attempt(engine: Engine, order: Order, artifacts: ArtifactStore) -> Ended:
@@ -155,7 +159,7 @@ async def _run_engine(engine: Engine, order: Order) -> Produced | Ended:
             raise EngineError(f"engine {work.engine} stopped by itself")
         if running.done():
             return running.result()
-        await _stop(running, engine, order.stop_grace_s)
+        await _stop(running, engine, order)
         if stop.reason is not None:
             return Ended(stopped=stop.reason)
         return Ended(failure=_describe_timeout(work))
@@ -165,12 +169,13 @@ async def _run_engine(engine: Engine, order: Order) -> Produced | Ended:
             running.cancel()
 
 
-async def _stop(running: asyncio.Task[Produced], engine: Engine, grace_s: float) -> None:
+async def _stop(running: asyncio.Task[Produced], engine: Engine, order: Order) -> None:
     running.cancel()
-    _, pending = await asyncio.wait({running}, timeout=grace_s)
+    _, pending = await asyncio.wait({running}, timeout=order.stop_grace_s)
     if pending:
+        order.before_kill()
         await engine.kill()
-        await asyncio.wait({running}, timeout=grace_s)
+        await asyncio.wait({running}, timeout=order.stop_grace_s)
     if running.done() and not running.cancelled():
         running.exception()  # it was asked to stop: how it ended then does not matter
 

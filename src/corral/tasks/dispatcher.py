@@ -113,8 +113,9 @@ class Dispatcher:
         self._disk = DiskWatch(artifacts, self._alarms, reserve=rules.disk_reserve)
         room, grace_s = DeviceRoom(slots), self._timings.stop_grace_s
         self.devices = DeviceCare(slots, self._picture, self._alarms, room, rules.yields)
+        note, end_others = self._note_change, self._picture.end_others
         self._runner = Runner(
-            slots, artifacts, ScratchFolders(scratch), board, self._disk, grace_s, self._note_change, room
+            slots, artifacts, ScratchFolders(scratch), board, self._disk, grace_s, note, room, end_others
         )
         make_room = self._runner.make_room
         self.guests = Guests(self._picture, self._judgement, rules.guests, make_room, self._show, monotonic)
@@ -411,7 +412,7 @@ class Dispatcher:
                     picture.ready.backlog,
                     picture.table,
                     picture.queues,
-                    len(picture.table.free),
+                    picture.table.free_lanes,
                     datetime.now(UTC),
                     most_starts=AT_ONCE,
                 )
@@ -472,7 +473,7 @@ class Dispatcher:
     def _start(self, attempt: Attempt, details: dispatching.Details) -> None:
         attempt.batch = details.batch
         attempt.started_at = self._monotonic()
-        processors = (place.device.processor for place in attempt.places)
+        processors = (place.find_processor(attempt.task.engine) for place in attempt.places)
         self._judgement.begin(attempt.task.id, processors, attempt.started_at)
         self._picture.add(attempt)
         self._picture.jobs.settle(attempt.task.id, attempt.place)
@@ -487,7 +488,7 @@ class Dispatcher:
             self._note_disk()
         if ended.values is not None and not self._memory.is_measured(attempt):
             await self._memory.measure(attempt)
-        elif ended.was_cut_off:  # its slot is not free before the engine can do the next task
+        elif ended.was_cut_off and len(attempt.place.holds) == 1:  # its slot is not free before the engine is
             await attempt.place.check(attempt.task.engine, now=self._monotonic())
         self._inbox.append((attempt, ended))
         self._picture.wake.set()

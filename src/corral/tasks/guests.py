@@ -38,6 +38,7 @@ from corral.slots.guests import (
     GuestWait,
 )
 from corral.slots.place import PlaceState
+from corral.slots.values import Hold
 from corral.tasks.attempt_run import StopReason
 from corral.tasks.dispatch_rules import GuestRules
 from corral.tasks.guest_counts import GuestCounts
@@ -96,7 +97,7 @@ class Guests:
         picture: Picture,
         judgement: Judgement,
         rules: GuestRules,
-        make_room: Callable[[Assignment, PlaceState, Bytes | None], Awaitable[Problem | None]],
+        make_room: Callable[[Assignment, PlaceState, Hold, Bytes | None], Awaitable[Problem | None]],
         show: Callable[[], None],
         monotonic: Callable[[], float],
     ) -> None:
@@ -281,10 +282,12 @@ class Guests:
 
     async def _prepare(self, turn: Turn) -> None:
         """Make room for the guest's model, where it is not in memory. Raises: GuestRefusedError."""
-        model = turn.task.model
-        if model is None or any(held.model == model for held in turn.place.resident(turn.task.engine)):
+        model, place = turn.task.model, turn.place
+        if model is None or any(held.model == model for held in place.resident(turn.task.engine)):
+            place.lanes.end_emptying(turn.hold)
+            await place.lanes.wait_until_emptied()
             return
-        lack = await self._make_room(turn.assignment, turn.place, turn.task.memory)
+        lack = await self._make_room(turn.assignment, place, turn.hold, turn.task.memory)
         if lack is not None:
             turn.fail(lack.what, FailureScope.WAIT)
             self._refuse(lack.what, lack.hint)
@@ -344,7 +347,7 @@ class Guests:
             started_s=now_s,
         )
         self._picture.turns[task.id] = turn
-        self._judgement.begin(task.id, [place.device.processor], now_s)
+        self._judgement.begin(task.id, [place.find_processor(task.engine)], now_s)
         self._prompts.note(place.id, ask.prefix)
         self._show_soon()
         return turn

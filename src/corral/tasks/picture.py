@@ -26,6 +26,7 @@ from corral.tasks.lost_jobs import LostJobs
 from corral.tasks.ready_tasks import ReadyTasks
 from corral.tasks.running import Attempt
 from corral.tasks.store.transitions import TaskChange
+from corral.tasks.values import TakenLane
 from corral.units import Bytes
 from corral.work import LendsDevices, SlotId
 
@@ -160,8 +161,8 @@ class Picture:
         places = tuple(self.slots[place] for place in assignment.places)
         is_lent = isinstance(places[0].engine(task.engine), LendsDevices)
         kind = HoldKind.PROGRAM if is_lent else HoldKind.TASK
-        takes = self._find_taken(task, assignment.places)
         hold = self._hold(task, assignment, kind, f"{'hold' if is_lent else 'task'} {task.id}")
+        takes = self._find_taken(task, assignment.places, hold)
         return Attempt(task, uuid4(), places, hold, assignment, takes, leased_at=now)
 
     def seat(self, guest: QueuedTask, assignment: Assignment, label: str) -> Hold:
@@ -185,20 +186,31 @@ class Picture:
             expected_end=None if kind is HoldKind.PROGRAM and task.lasts_s is None else started_at + expected,
             share=task.share,
             gpus=task.gpus,
+            lane=places[0].lanes.find_free_lane(),
         )
         hold = Hold(kind=kind, owner=task.owner, label=label, since=started_at, task=running)
         for place in places:
             place.hold(hold)
+            if any(name == place.id for name, _ in assignment.evict):
+                place.lanes.begin_emptying(hold)
         self.update(places)
         return hold
 
-    def _find_taken(self, task: QueuedTask, names: Iterable[SlotId]) -> tuple[SlotId, ...]:
-        """Return the places that nothing else can have meanwhile: its own, and all of a device where it is alone."""
-        taken: dict[SlotId, None] = {}
+    def _find_taken(self, task: QueuedTask, names: Iterable[SlotId], hold: Hold) -> tuple[TakenLane, ...]:
+        """Return the lanes that nothing else can have meanwhile: its own, and those of a device where it is alone.
+
+        What shares with none has all lanes of its places. Of a neighbour, a task that computes alone has its own
+        lane, so that others can do so next to it.
+        """
+        running = hold.task
+        assert running is not None, "a task holds its places"
+        taken: dict[TakenLane, None] = {}
         for place in map(self.table.__getitem__, names):
-            taken[place.id] = None
+            lanes = [running.lane] if running.shares_lanes else range(place.lanes_for(task.engine))
+            taken |= dict.fromkeys(TakenLane(place.id, lane) for lane in lanes)
             if place.processor is not None and find_share(task, place) is not Share.MEMORY:
-                taken |= dict.fromkeys(self.table.processors[place.processor].places)
+                neighbours = self.table.processors[place.processor].places
+                taken |= dict.fromkeys(TakenLane(name, running.lane) for name in neighbours)
         return tuple(taken)
 
     def vacate(self, attempts: Iterable[Attempt]) -> None:
@@ -251,6 +263,12 @@ class Picture:
         """Stop the attempt at a cancelled task, if one runs here."""
         if attempt := self._by_task.get(task):
             attempt.cancel()
+
+    def end_others(self, attempt: Attempt) -> None:
+        """Stop the other attempts on the place of one, for their engine is killed."""
+        for other in self.attempts.values():
+            if other is not attempt and other.place is attempt.place and other.task.engine == attempt.task.engine:
+                other.stop.set(StopReason.ENGINE_KILLED)
 
     def release_lent(self) -> None:
         """Stop the attempts whose work does not end with this server."""

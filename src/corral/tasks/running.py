@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from corral.tasks.lifecycle import AttemptFailed, Event, Leased, Released, Start
 from corral.tasks.scratch import ScratchFolders
 from corral.tasks.store.dispatching import Details
 from corral.tasks.store.transitions import TaskChange
+from corral.tasks.values import TakenLane
 from corral.units import Bytes
 from corral.work import FailureScope, HoldEnd, Json, LendsDevices, SlotId, Work
 
@@ -38,8 +40,8 @@ class Attempt:
     hold: Hold
     """Its hold on the places."""
     assignment: Assignment
-    takes: tuple[SlotId, ...]
-    """The places that nothing else can have meanwhile, its neighbours where it computes alone among them."""
+    takes: tuple[TakenLane, ...]
+    """The lanes that nothing else can have meanwhile, those of neighbours where it computes alone among them."""
     leased_at: float
     started_at: float = 0.0
     batch: int | None = None
@@ -114,6 +116,9 @@ class Attempt:
             case StopReason.PREEMPTED:
                 note = "a guest goes first, as `scheduling.preempt` of the cluster file says"
                 return TaskChange(task=self.task.id, event=Released(self.id), note={"because": note})
+            case StopReason.ENGINE_KILLED:
+                note = f"engine {self.task.engine} was killed, for another task of {self.slots[0]} did not stop"
+                return TaskChange(task=self.task.id, event=Released(self.id), note={"because": note})
             case StopReason.WITHDRAWN:
                 event = AttemptFailed(self.id, FailureScope.SLOT, random.random(), cut_off=True)
                 return TaskChange(task=self.task.id, event=event, error=self.stop.problem)
@@ -158,10 +163,12 @@ class Runner:
     changed: Callable[[PlaceState], None]
     """Called when the memory of a slot was given up."""
     room: DeviceRoom
+    end_others: Callable[[Attempt], None]
+    """Called when the engine of an attempt is killed: what is in lanes next to it ends too."""
 
     async def run(self, attempt: Attempt, details: Details) -> Ended:
         """Run an attempt to its end; its failures are values."""
-        await self._evict(attempt.assignment, attempt.places)
+        await self._empty(attempt.assignment, attempt.places, attempt.hold)
         if details.missing_files:
             return _fail_without_inputs(details)
         lack = await self.room.find_lack(attempt.places, attempt.task.memory)
@@ -172,7 +179,8 @@ class Runner:
         except CorralError as error:
             return Ended(failure=make_failure(error))
         engine = attempt.place.engine(attempt.task.engine)
-        order = Order(work, _BoardReporter(attempt, self.board), attempt.stop, self.stop_grace_s)
+        report, end_others = _BoardReporter(attempt, self.board), partial(self.end_others, attempt)
+        order = Order(work, report, attempt.stop, self.stop_grace_s, end_others)
         ended: Ended | None = None
         try:
             with self.room.follow(attempt.places) as follow:
@@ -181,10 +189,19 @@ class Runner:
         finally:
             await self.scratch.give_back(work.scratch, returned=ended is not None and ended.values is not None)
 
-    async def make_room(self, assignment: Assignment, place: PlaceState, memory: Bytes | None) -> Problem | None:
+    async def make_room(
+        self, assignment: Assignment, place: PlaceState, hold: Hold, memory: Bytes | None
+    ) -> Problem | None:
         """Give up what an assignment evicts, and return why there is no room on its place nevertheless."""
-        await self._evict(assignment, (place,))
+        await self._empty(assignment, (place,), hold)
         return await self.room.find_lack((place,), memory)
+
+    async def _empty(self, assignment: Assignment, places: Sequence[PlaceState], hold: Hold) -> None:
+        """Give up what the assignment evicts; one that has a lane waits until what is there before it has done so."""
+        await self._evict(assignment, places)
+        for place in places:
+            place.lanes.end_emptying(hold)
+            await place.lanes.wait_until_emptied()
 
     async def _evict(self, assignment: Assignment, places: Sequence[PlaceState]) -> None:
         for name, resident in assignment.evict:

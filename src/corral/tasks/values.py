@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, ClassVar, NewType
+from typing import Annotated, ClassVar, NamedTuple, NewType
 
 from pydantic import ConfigDict, Field, StringConstraints
 
@@ -18,6 +18,14 @@ from corral.work import Json, SlotId
 
 Sha256 = NewType("Sha256", str)
 """64 lower-case hexadecimal digits; names content."""
+
+
+class TakenLane(NamedTuple):
+    """A lane of a slot that no other task can have meanwhile."""
+
+    slot: SlotId
+    """The name of the slot, or of its place."""
+    lane: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from corral.tasks.dispatcher import Timings
 from corral.tasks.lifecycle import Leased, TaskState
 from corral.tasks.store.submitting import submit
 from corral.tasks.store.transitions import Lease, TaskChange, apply
+from corral.tasks.values import TakenLane
 from corral.units import Bytes
 from corral.work import Produced, Reporter, Resident, SlotId, TaskClass, Work
 from doubles.engines import ScriptedEngine
@@ -74,7 +75,7 @@ async def test_task_whose_memory_is_unknown_computes_alone_and_the_database_keep
 async def test_task_that_another_server_computes_alone_closes_every_slot_of_the_device(yard: Yard) -> None:
     (id,) = (await submit(yard.pool, a_submission(a_task("a", engine="llama")), queued_limits={})).tasks
     other = Lease(holder=uuid4(), ttl=timedelta(seconds=60))
-    lease = TaskChange(task=id, event=Leased(uuid4(), (CHAT,)), takes=(CHAT, SPEECH))
+    lease = TaskChange(task=id, event=Leased(uuid4(), (CHAT,)), takes=(TakenLane(CHAT), TakenLane(SPEECH)))
     await apply(yard.pool, [lease], lease=other)
     both = Together()
     yard.start().change_slots(make_gpu_slots(both.chat, both.speech))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from corral.cluster.receivers import Occasion
 from corral.notifications.conditions import Condition, ConditionWatch, list_conditions
 from corral.slots.device_use import DeviceUse
-from corral.slots.place import NOT_CHECKED
+from corral.slots.slot_state import NOT_CHECKED
 from corral.tasks.alarms import Alarm
 from doubles.slots_shown import a_place_view
 

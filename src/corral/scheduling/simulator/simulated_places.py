@@ -44,6 +44,10 @@ class SimulatedPlace:
         """The processor that it shares with others; None where it has one of its own."""
         return self._given.processor
 
+    def find_processor(self, engine: str) -> str | None:
+        """Find the name of what others can compute on next to a task of an engine; None where it computes by itself."""
+        return self.processor or (self.id if self._given.lanes_for(engine) > 1 else None)
+
     @property
     def is_free(self) -> bool:
         """Whether the policy can give it a task."""

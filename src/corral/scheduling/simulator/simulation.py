@@ -300,7 +300,9 @@ class _Simulation:
             place.occupy(running)
             self._on[place.id].append(attempt)
         self._attempts.append(attempt)
-        self._judgement.begin(task.id, [place.processor for place in simulated], self._now_us / SECOND)
+        self._judgement.begin(
+            task.id, [place.find_processor(task.engine) for place in simulated], self._now_us / SECOND
+        )
         self._move_ends(self._processors.begin(attempt, self._now_us))
 
     def _evict(self, assignment: Assignment) -> None:

@@ -241,7 +241,8 @@ async def list_held(pool: Queries) -> tuple[Held, ...]:
     """Return every task that an attempt owns, and whether its lease has run out by the database's clock."""
     rows = await pool.fetch(
         "select id, lease, lease_holder, slots, takes, lease_until < now() as expired from tasks"
-        " join (select task_id, array_agg(slot) as takes from slot_leases group by task_id) l on l.task_id = id"
+        " join (select task_id, array_agg(distinct slot) as takes from slot_leases group by task_id) l"
+        " on l.task_id = id"
     )
     return tuple(
         Held(

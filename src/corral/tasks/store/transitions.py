@@ -33,7 +33,7 @@ from corral.tasks.store import story
 from corral.tasks.store.audit import Act, append_act
 from corral.tasks.store.pool import Connection, Pool, Row
 from corral.tasks.store.writing import Lease, TaskRow, format_problem, write
-from corral.tasks.values import StoredFile
+from corral.tasks.values import StoredFile, TakenLane
 from corral.work import Json, SlotId
 
 _AT_ONCE = 64
@@ -54,8 +54,8 @@ class TaskChange:
     refused_slot: SlotId | None = None
     """The slot that lacks what the task needs; no later attempt goes there."""
     device_model: str | None = None
-    takes: tuple[SlotId, ...] = ()
-    """Of a lease: the names that no other task can have until its end, where they are not those of its slots."""
+    takes: tuple[TakenLane, ...] = ()
+    """Of a lease: the lanes that no other task can have until its end, where they are not the first of its slots."""
     outputs: tuple[StoredFile, ...] = ()
     result: Mapping[str, Json] | None = None
     note: Mapping[str, Json] = field(default_factory=dict[str, Json])

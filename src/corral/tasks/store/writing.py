@@ -19,7 +19,7 @@ from uuid import UUID
 from corral.errors import Problem
 from corral.tasks.lifecycle import ACTIVE, TERMINAL, Life, TaskState
 from corral.tasks.store.pool import Connection, Row
-from corral.tasks.values import StoredFile
+from corral.tasks.values import StoredFile, TakenLane
 from corral.work import Json, SlotId
 
 to_json = json.JSONEncoder(separators=(",", ":")).encode
@@ -49,9 +49,9 @@ class TaskRow:
     device_model: str | None = None
     avoid_slot: SlotId | None = None
     refused_slot: SlotId | None = None
-    takes: tuple[SlotId, ...] = ()
-    """What `slot_leases` has for its lease: the places, with all of their devices where it computes alone. Empty: the
-    slots themselves."""
+    takes: tuple[TakenLane, ...] = ()
+    """What `slot_leases` has for its lease: lanes of the places, with all of their devices where it computes alone.
+    Empty: the first lanes of the slots themselves."""
     outputs: tuple[StoredFile, ...] = ()
 
 
@@ -116,7 +116,7 @@ class _Shape:
 async def write(connection: Connection, rows: Sequence[TaskRow], lease: Lease | None) -> list[Row]:
     """Write the rows, their outputs and the slots in use; return what new attempts need of the tasks just leased.
 
-    The table's checks refuse a lease without a holder; a slot that is in use raises `asyncpg.UniqueViolationError`.
+    The table's checks refuse a lease without a holder; a lane that is in use raises `asyncpg.UniqueViolationError`.
     """
     shaped: dict[_Shape, list[TaskRow]] = {}
     for row in rows:
@@ -156,20 +156,25 @@ def _list_sent(shape: _Shape) -> list[str]:
 _SLOTS = """
     freed as (delete from slot_leases where task_id = any($1::bigint[]) returning 1),
     taken as (
-      insert into slot_leases (slot, task_id)
-      select slot, task_id from unnest($2::text[], $3::bigint[]) as taken(slot, task_id)
+      insert into slot_leases (slot, lane, task_id)
+      select slot, lane, task_id from unnest($2::text[], $3::smallint[], $4::bigint[]) as taken(slot, lane, task_id)
       where (select count(*) from freed) >= 0
     )"""
 """Frees the slots of leases that ended, then takes those of new ones; the count makes the deletion come first."""
-_HOLDER, _TTL, _FIRST = 4, 5, 6
+_HOLDER, _TTL, _FIRST = 5, 6, 7
 """Places of parameters: after those of `_SLOTS`, those of a lease, and the first one of the updates."""
 
 
 def _collect_slot_values(rows: Iterable[TaskRow]) -> list[object]:
     changed = [row for row in rows if row.life.lease != row.before.lease]
     left = [row.life.id for row in changed if row.before.state in ACTIVE]
-    taken = [(slot, row.life.id) for row in changed if row.life.state in ACTIVE for slot in row.takes or row.life.slots]
-    return [left, [slot for slot, _ in taken], [task for _, task in taken]]
+    taken = [
+        (lane, row.life.id)
+        for row in changed
+        if row.life.state in ACTIVE
+        for lane in row.takes or map(TakenLane, row.life.slots)
+    ]
+    return [left, [lane.slot for lane, _ in taken], [lane.lane for lane, _ in taken], [task for _, task in taken]]
 
 
 @cache  # what happens together in one commit: some dozens of combinations
