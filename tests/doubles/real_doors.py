@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from corral.engines.building import Device, build
 from corral.gateway.catalogue import Catalogue, KnownModel
+from corral.gateway.doors import Door
 from corral.gateway.openai.door import OpenAiDoor
 from corral.gateway.passing import Passing
 from corral.weights.store import Store
@@ -31,7 +32,9 @@ class RealDoor:
 
 
 @asynccontextmanager
-async def serving_llama(models: Store, logs: Path) -> AsyncIterator[RealDoor]:
+async def serving_llama(
+    models: Store, logs: Path, make_door: Callable[[Passing, OpenDoorman], Door] = OpenAiDoor
+) -> AsyncIterator[RealDoor]:
     """Serve the small model under its name and as `smollm2`; nothing of it runs afterwards."""
     options = {"contextSize": 1024, "pooling": "mean"}
     llama = build("llama", device=Device(name="cpu0"), threads=1, options=options, locate=models.path, log_dir=logs)
@@ -39,7 +42,7 @@ async def serving_llama(models: Store, logs: Path) -> AsyncIterator[RealDoor]:
     source = ListedModels([KnownModel(engine="llama", name=LLAMA, aliases=("smollm2",))])
     passing = Passing(desk=desk, catalogue=Catalogue(source), sink=usage)
     try:
-        async with serving_doors(OpenAiDoor(passing, OpenDoorman())) as url:
+        async with serving_doors(make_door(passing, OpenDoorman())) as url:
             yield RealDoor(f"{url}/v1", desk, usage)
     finally:
         await llama.close()

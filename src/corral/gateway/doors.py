@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from corral.errors import CorralError, Kind
 from corral.gateway.asgi import Scope
 from corral.requests import KeyFields
 
@@ -26,6 +27,42 @@ class Visitor:
     def can_use(self, model: str) -> bool:
         """Whether its token is for this model."""
         return self.limits is None or self.limits.allows(model)
+
+
+class RouteMissingError(CorralError):
+    """A door has no such route, or not with this method."""
+
+    code: ClassVar[str] = "request.no_route"
+    kind: ClassVar[Kind] = Kind.MISSING
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route as the metrics of the server name it, under `route` of the scope."""
+
+    path: str
+
+
+class NotAllowedError(CorralError):
+    """The visitor's key does not allow this."""
+
+    code: ClassVar[str] = "auth.role"
+    kind: ClassVar[Kind] = Kind.DENIED
+
+
+def require_submitter(visitor: Visitor) -> None:
+    """Return when a visitor can have work done. Raises: NotAllowedError."""
+    if not visitor.can_submit:
+        raise NotAllowedError(f"{visitor.owner!r} can look, and have no work done", hint="use a key that submits")
+
+
+def require_model(visitor: Visitor, asked: str, name: str) -> None:
+    """Return when a visitor's key is for a model, by the name that was asked for or the one that lists show.
+
+    Raises: NotAllowedError.
+    """
+    if not visitor.can_use(asked) and not visitor.can_use(name):
+        raise NotAllowedError(f"this key is not for the model {asked!r}", where="model", hint="use another key")
 
 
 class Doorman(Protocol):

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import structlog
 
 from corral.engine_kinds import LLAMA, OLLAMA, OPENAI
-from corral.errors import CorralError, Kind
+from corral.errors import CorralError
 from corral.gateway.asgi import ClientGoneError, Exchange, Scope
 from corral.gateway.catalogue import Offer
-from corral.gateway.doors import Doorman, Visitor
+from corral.gateway.doors import Doorman, Route, RouteMissingError, Visitor, require_model, require_submitter
 from corral.gateway.openai.requests import Asked, list_served_engines
 from corral.gateway.openai.responses import AskedResponse
 from corral.gateway.openai.shape import OpenAiShape, WaitStyle
@@ -28,27 +27,6 @@ WAIT_HEADER = "x-corral-wait"
 """A client that sends it with `comments` or `reasoning` gets its wait in the stream."""
 _WRITERS = frozenset({LLAMA.name, OLLAMA.name, OPENAI.name})
 _MODELS = "/v1/models/"
-
-
-class RouteMissingError(CorralError):
-    """There is no such route, or not with this method."""
-
-    code: ClassVar[str] = "request.no_route"
-    kind: ClassVar[Kind] = Kind.MISSING
-
-
-class NotAllowedError(CorralError):
-    """The key does not allow this."""
-
-    code: ClassVar[str] = "auth.role"
-    kind: ClassVar[Kind] = Kind.DENIED
-
-
-@dataclass(frozen=True, slots=True)
-class _Route:
-    """As the metrics of the server name it."""
-
-    path: str
 
 
 Serve = Callable[[Exchange, Visitor], Awaitable[None]]
@@ -102,7 +80,7 @@ class OpenAiDoor:
             if methods:
                 raise RouteMissingError(f"{path} does not know {method}", hint=f"use {', '.join(methods)}")
             raise RouteMissingError(f"there is no {method} {path} here", hint="see docs/doors/openai.md")
-        exchange.scope["route"] = _Route(path)
+        exchange.scope["route"] = Route(path)
         return serve
 
     async def _list_models(self, exchange: Exchange, visitor: Visitor) -> None:
@@ -148,19 +126,12 @@ class OpenAiDoor:
     async def _find(self, model: str, visitor: Visitor) -> Offer:
         """Return the model of a request. Raises: ModelUnknownError, NotAllowedError."""
         offer = await self._passing.catalogue.find(model)
-        if not visitor.can_use(model) and not visitor.can_use(offer.name):
-            raise NotAllowedError(f"this key is not for the model {model!r}", where="model", hint="use another key")
+        require_model(visitor, model, offer.name)
         return offer
 
 
 def _prepare_response(asked: Asked) -> Prepare:
     return AskedResponse(asked).prepare
-
-
-def require_submitter(visitor: Visitor) -> None:
-    """Return when a visitor can have work done. Raises: NotAllowedError."""
-    if not visitor.can_submit:
-        raise NotAllowedError(f"{visitor.owner!r} can look, and have no work done", hint="use a key that submits")
 
 
 def _find_bound(offer: Offer) -> float | None:

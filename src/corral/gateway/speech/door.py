@@ -10,8 +10,7 @@ import structlog
 
 from corral.errors import CorralError
 from corral.gateway.asgi import ClientGoneError, Exchange, Scope
-from corral.gateway.doors import Visitor
-from corral.gateway.openai.door import RouteMissingError
+from corral.gateway.doors import RouteMissingError, Visitor
 from corral.gateway.openai.shape import OpenAiShape
 from corral.gateway.speech.hearing import Hearing
 from corral.gateway.speech.keeping import VoiceKeeping

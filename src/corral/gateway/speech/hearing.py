@@ -11,14 +11,14 @@ from uuid import uuid4
 from corral.errors import CorralError
 from corral.gateway.asgi import Exchange
 from corral.gateway.catalogue import Offer
-from corral.gateway.doors import Visitor
+from corral.gateway.doors import Visitor, require_submitter
 from corral.gateway.forms import FormError, read_parts
 from corral.gateway.leaving import Leaving
 from corral.gateway.openai.requests import require_dialect
 from corral.gateway.openai.shape import OpenAiShape
 from corral.gateway.passing import Prepared
 from corral.gateway.speech.models import HEARERS, LOCAL_HEARERS, find_offer
-from corral.gateway.speech.parts import SpeechParts, require_submitter, wait_for_queue, write_event
+from corral.gateway.speech.parts import SpeechParts, wait_for_queue, write_event
 from corral.gateway.speech.requests import TranscriptionForm, check
 from corral.gateway.speech.transcripts import Deltas, Task, describe_short, make_inputs, write_answer
 from corral.gateway.speech.working import Order

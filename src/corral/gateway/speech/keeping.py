@@ -9,10 +9,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from corral.gateway.asgi import Exchange
-from corral.gateway.doors import Visitor
+from corral.gateway.doors import Visitor, require_submitter
 from corral.gateway.forms import FormError, read_parts
 from corral.gateway.speech.models import LOCAL_SPEAKERS
-from corral.gateway.speech.parts import SpeechParts, require_submitter
+from corral.gateway.speech.parts import SpeechParts
 from corral.gateway.speech.requests import check
 from corral.gateway.speech.voices import OwnVoice
 from corral.work import Json

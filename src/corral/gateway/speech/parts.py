@@ -14,7 +14,6 @@ from corral.engine_kinds import OPENAI
 from corral.gateway.asgi import Exchange
 from corral.gateway.catalogue import Offer
 from corral.gateway.doors import Doorman, Visitor
-from corral.gateway.openai.door import NotAllowedError
 from corral.gateway.openai.shape import OpenAiShape
 from corral.gateway.passing import Errand, Passing, Prepared
 from corral.gateway.speech.voices import VoiceBook
@@ -80,12 +79,6 @@ class SpeechParts:
             streams=streams,
         )
         await self.passing.pass_on(exchange, errand)
-
-
-def require_submitter(visitor: Visitor) -> None:
-    """Return when a visitor can have work done. Raises: NotAllowedError."""
-    if not visitor.can_submit:
-        raise NotAllowedError(f"{visitor.owner!r} can look, and have no work done", hint="use a key that submits")
 
 
 async def write_event(exchange: Exchange, event: Mapping[str, Json]) -> None:

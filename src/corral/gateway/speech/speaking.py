@@ -11,14 +11,14 @@ from pydantic_core import from_json, to_json
 from corral.errors import CorralError, Kind
 from corral.gateway.asgi import Exchange
 from corral.gateway.catalogue import Offer
-from corral.gateway.doors import Visitor
+from corral.gateway.doors import Visitor, require_submitter
 from corral.gateway.leaving import Leaving
 from corral.gateway.openai.requests import RequestBodyError, require_dialect
 from corral.gateway.openai.shape import OpenAiShape
 from corral.gateway.passing import Prepared
 from corral.gateway.speech.encoding import MEDIA_TYPES, Encoder
 from corral.gateway.speech.models import LOCAL_SPEAKERS, SPEAKERS, find_offer
-from corral.gateway.speech.parts import SpeechParts, require_submitter, wait_for_queue, write_event
+from corral.gateway.speech.parts import SpeechParts, wait_for_queue, write_event
 from corral.gateway.speech.requests import SpeechBody, check
 from corral.gateway.speech.sound import read_wav
 from corral.gateway.speech.voices import prepare_speech
