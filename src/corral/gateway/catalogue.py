@@ -73,6 +73,12 @@ class Offer:
         """The providers elsewhere that can serve it when nothing here can."""
         return () if self.settings is None else self.settings.fallback
 
+    @property
+    def within_s(self) -> float | None:
+        """How long a slot here is waited for where something elsewhere can serve; None for the cluster file's bound."""
+        settings = self.settings
+        return settings.fallback_after.total_seconds() if settings is not None and settings.fallback else None
+
     def keep(self, engines: frozenset[str]) -> Offer:
         """Return what of it these engines can serve."""
         return replace(self, models=tuple(model for model in self.models if model.engine in engines))

@@ -47,7 +47,7 @@ async def api(
     yard: Yard, open_house: Open, models: Store, double: OllamaDouble, tmp_path: Path
 ) -> AsyncIterator[Serving]:
     """A server with a real llama.cpp on its processor, and the double as an instance."""
-    options = {"contextSize": 1024}
+    options = {"contextSize": 1024, "pooling": "mean"}
     llama = build("llama", device=Device(name="cpu0"), threads=2, options=options, locate=models.path, log_dir=tmp_path)
     here = SlotId("node/cpu0")
     devices = [DeviceSpec(name=name, node="node", provider=name, model="cpu") for name in (here, INSTANCE)]
@@ -102,6 +102,7 @@ async def test_client_of_ollama_reaches_both_kinds_of_servers(client: AsyncClien
     assert double.loads == []
     await chat_with_llama(client)
     await generate_with_llama(client)
+    await embed_with_llama(client)
     await use_the_double(client, double)
     assert {model.model for model in (await client.ps()).models} >= {LLAMA}  # 43
 
@@ -153,6 +154,14 @@ async def generate_with_llama(client: AsyncClient) -> None:
     assert (await client.generate(LLAMA)).done_reason == "load"  # 23
     assert (await client.generate(LLAMA, keep_alive=0)).done_reason == "unload"  # 24
     await expect(400, "`template` cannot be used", client.generate(LLAMA, "a", template="{{ .Prompt }}"))  # 25
+
+
+async def embed_with_llama(client: AsyncClient) -> None:
+    both = await client.embed(LLAMA, ["a fox", "a pie"])  # 26
+    assert [len(vector) for vector in both.embeddings] == [576, 576]
+    single = await client.embed(LLAMA, "a fox")  # 27
+    assert list(single.embeddings[0])[:3] == pytest.approx(list(both.embeddings[0])[:3], abs=1e-3)
+    assert len((await client.embeddings(LLAMA, "a fox")).embedding) == 576  # 28
 
 
 async def use_the_double(client: AsyncClient, double: OllamaDouble) -> None:

@@ -89,6 +89,7 @@ class AnthropicDoor:
             ),
             streams=fields.get("stream") is True,
             prefix=_read_prefix(fields),
+            within_s=offer.within_s,
         )
         await self._passing.pass_on(exchange, errand)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
@@ -14,14 +13,15 @@ from corral.engine_kinds import LLAMA, OLLAMA, OPENAI
 from corral.errors import CorralError, Kind
 from corral.gateway.asgi import ClientGoneError, Exchange, Scope
 from corral.gateway.catalogue import ModelUnknownError, Offer
-from corral.gateway.doors import Doorman, Visitor
+from corral.gateway.doors import Doorman, Route, RouteMissingError, Visitor, require_model, require_submitter
 from corral.gateway.ollama.asked import CALLS, LINES, WHOLE, Asked, Call, read_fields, read_model
 from corral.gateway.ollama.keeping import ModelKeeper
 from corral.gateway.ollama.listing import describe_shown, list_loaded, list_tags, name_models
-from corral.gateway.ollama.managing import Managing, NotAllowedError
+from corral.gateway.ollama.managing import Managing
 from corral.gateway.ollama.shape import OllamaShape
 from corral.gateway.passing import CallMissingError, Errand, Passing
 from corral.gateway.statuses import list_headers
+from corral.work import Use
 
 _log = structlog.get_logger()
 
@@ -32,25 +32,11 @@ SPOKEN_VERSION = "0.17.4"
 _LABELS = {Call.CHAT: "chat", Call.GENERATE: "text", Call.EMBED: "embeddings", Call.EMBEDDINGS: "embeddings"}
 
 
-class RouteMissingError(CorralError):
-    """There is no such route, or not with this method."""
-
-    code: ClassVar[str] = "request.no_route"
-    kind: ClassVar[Kind] = Kind.MISSING
-
-
 class ModelNotFoundError(CorralError):
     """No instance has a model of that name; clients know it by these words, and offer to pull it."""
 
     code: ClassVar[str] = "model.unknown"
     kind: ClassVar[Kind] = Kind.MISSING
-
-
-@dataclass(frozen=True, slots=True)
-class _Route:
-    """As the metrics of the server name it."""
-
-    path: str
 
 
 Serve = Callable[[Exchange, Visitor], Awaitable[None]]
@@ -106,37 +92,40 @@ class OllamaDoor:
             methods = [known for known, at in self._routes if at == path]
             hint = f"use {', '.join(methods)}" if methods else "see docs/doors/ollama.md"
             raise RouteMissingError(f"there is no {method} {path} here", hint=hint)
-        exchange.scope["route"] = _Route(path)
+        exchange.scope["route"] = Route(path)
         return serve
 
     # --- what computes -----------------------------------------------------------------------------------------------
 
     async def _compute(self, call: Call, exchange: Exchange, visitor: Visitor) -> None:
-        if not visitor.can_submit:
-            raise NotAllowedError(f"{visitor.owner!r} can look, and have no work done", hint="use a key that submits")
+        require_submitter(visitor)
         asked = Asked(call, await exchange.read_body())
-        offer = await self._find_offer(asked.model)
+        offer = await self._find_offer(asked.model, visitor)
         if asked.unloads:
             await exchange.answer_json(200, asked.write_end("unload"))
             return
         errand = Errand(
             visitor=visitor,
             offer=offer,
+            asked=asked.model,
             label=f"{_LABELS[call]} {offer.name}",
             shape=OllamaShape(),
             prepare=partial(asked.prepare, counts_tokens=self._passing.sink.counts_tokens),
+            use=Use.WRITING if call in (Call.CHAT, Call.GENERATE) else Use.EMBEDDING,
             streams=asked.streams,
             stream_type=LINES,
             prefix=asked.prefix,
+            within_s=offer.within_s,
         )
         await self._passing.pass_on(exchange, errand)
 
-    async def _find_offer(self, name: str) -> Offer:
-        """Find a model that writes. Raises: ModelNotFoundError, CallMissingError."""
+    async def _find_offer(self, name: str, visitor: Visitor) -> Offer:
+        """Find a model that writes. Raises: ModelNotFoundError, CallMissingError, NotAllowedError."""
         try:
             known = await self._passing.catalogue.find(name)
         except ModelUnknownError as error:
             raise ModelNotFoundError(f"model '{name}' not found", where="model", hint=error.hint) from error
+        require_model(visitor, name, known.name)
         offer = known.keep(WRITERS)
         if offer.models or offer.fallback:
             return offer
@@ -159,10 +148,9 @@ class OllamaDoor:
         await exchange.answer_json(200, list_loaded(self._keeper.list_in_memory(), known))
 
     async def _show(self, exchange: Exchange, visitor: Visitor) -> None:
-        del visitor
         fields = read_fields(await exchange.read_body())
         name = read_model(fields)
-        offer = await self._find_offer(name)
+        offer = await self._find_offer(name, visitor)
         shown = await self._managing.show(offer, verbose=fields.get("verbose") is True)
         await exchange.answer_json(200, describe_shown(offer.name, offer) if shown is None else shown)
 
@@ -174,5 +162,9 @@ class OllamaDoor:
         for name in catalogue.list_names():
             offer = catalogue.find_known(name)
             kept = None if offer is None else offer.keep(WRITERS)
-            if kept is not None and (kept.models or kept.fallback) and visitor.can_use(kept.name):
+            if (
+                kept is not None
+                and (kept.models or kept.fallback)
+                and (visitor.can_use(name) or visitor.can_use(kept.name))
+            ):
                 yield name, kept

@@ -15,7 +15,7 @@ from corral.engine_kinds import OLLAMA
 from corral.errors import CorralError, Kind
 from corral.gateway.asgi import ClientGoneError, Exchange
 from corral.gateway.catalogue import Catalogue, Offer, find_near_names
-from corral.gateway.doors import Visitor
+from corral.gateway.doors import NotAllowedError, Visitor
 from corral.gateway.ollama.asked import LINES, WHOLE, read_fields, read_model
 from corral.gateway.ollama.keeping import Host, ModelKeeper
 from corral.gateway.ollama.replies import write_line
@@ -35,13 +35,6 @@ _STEPS_KEPT = 1024
 """Steps that wait for a client that reads slowly; of those after them the newest replaces the last."""
 
 Work = Callable[[Callable[[dict[str, Json]], None]], Awaitable[None]]
-
-
-class NotAllowedError(CorralError):
-    """The visitor's key does not allow this."""
-
-    code: ClassVar[str] = "auth.role"
-    kind: ClassVar[Kind] = Kind.DENIED
 
 
 class NoHostError(CorralError):

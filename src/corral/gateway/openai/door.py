@@ -119,7 +119,7 @@ class OpenAiDoor:
             prefix=asked.prefix,
             use=use,
             wants_waits=waits is not None and asked.streams,
-            within_s=_find_bound(offer),
+            within_s=offer.within_s,
         )
         await self._passing.pass_on(exchange, errand)
 
@@ -132,12 +132,6 @@ class OpenAiDoor:
 
 def _prepare_response(asked: Asked) -> Prepare:
     return AskedResponse(asked).prepare
-
-
-def _find_bound(offer: Offer) -> float | None:
-    """Return how long a slot here is waited for: less where something elsewhere can serve."""
-    settings = offer.settings
-    return settings.fallback_after.total_seconds() if settings is not None and settings.fallback else None
 
 
 def _read_waits(exchange: Exchange) -> WaitStyle | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from corral.gateway.anthropic.door import AnthropicDoor
 from corral.gateway.catalogue import Catalogue
 from corral.gateway.cloud import CloudFallback
 from corral.gateway.comfyui.door import ComfyUiDoor
@@ -38,7 +39,7 @@ def make_doors(api: ApiState) -> tuple[Door, ...]:
     passing = _make_passing(services, services.guests, catalogue)
     speech = SpeechDoor(make_speech_parts(services, passing, doorman))
     ollama = OllamaDoor(passing, doorman, ModelsKept(services))
-    return (comfyui, batches, OpenAiDoor(passing, doorman), speech, ollama)
+    return (comfyui, batches, OpenAiDoor(passing, doorman), speech, ollama, AnthropicDoor(passing, doorman))
 
 
 def _make_passing(services: Services, desk: GuestDesk, catalogue: Catalogue) -> Passing:
