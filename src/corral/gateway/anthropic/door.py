@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -89,7 +90,6 @@ class AnthropicDoor:
             ),
             streams=fields.get("stream") is True,
             prefix=_read_prefix(fields),
-            within_s=offer.within_s,
         )
         await self._passing.pass_on(exchange, errand)
 
@@ -123,10 +123,10 @@ def _read_fields(body: bytes) -> dict[str, Json]:
 
 
 def _keep_writers(offer: Offer) -> Offer:
-    """Return what of an offer can have the API. Raises: CallMissingError."""
+    """Return what of an offer can have the API, without providers elsewhere. Raises: CallMissingError."""
     kept = offer.keep(_WRITERS)
     if kept.models:
-        return kept
+        return replace(kept, settings=None)
     raise CallMissingError(f"no server of {offer.name!r} has Anthropic's Messages API", where="model")
 
 
