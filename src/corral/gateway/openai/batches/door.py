@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -13,11 +12,10 @@ import structlog
 
 from corral.errors import CorralError, Kind
 from corral.gateway.asgi import ClientGoneError, Exchange, Scope
-from corral.gateway.doors import Doorman, Visitor
+from corral.gateway.doors import Doorman, NotAllowedError, Route, RouteMissingError, Visitor
 from corral.gateway.forms import read_parts
 from corral.gateway.openai.batches.book import BatchAsked, BatchView, Book, FileView
 from corral.gateway.openai.batches.inputs import ENDPOINTS
-from corral.gateway.openai.door import NotAllowedError, RouteMissingError
 from corral.gateway.openai.shape import OpenAiShape
 from corral.gateway.statuses import list_headers
 from corral.narrowing import as_object
@@ -40,13 +38,6 @@ class BatchBodyError(CorralError):
 
     code: ClassVar[str] = "batch.request"
     kind: ClassVar[Kind] = Kind.INVALID
-
-
-@dataclass(frozen=True, slots=True)
-class _Route:
-    """As the metrics of the server name it."""
-
-    path: str
 
 
 Serve = Callable[[Exchange, Visitor, str], Awaitable[None]]
@@ -110,7 +101,7 @@ class BatchDoor:
             if methods:
                 raise RouteMissingError(f"{exchange.path} does not know {method}", hint=f"use {', '.join(methods)}")
             raise RouteMissingError(f"there is no {method} {exchange.path} here", hint="see docs/doors/batches.md")
-        exchange.scope["route"] = _Route(path)
+        exchange.scope["route"] = Route(path)
         return serve, id
 
     # --- files
