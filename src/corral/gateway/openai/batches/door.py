@@ -12,7 +12,7 @@ import structlog
 
 from corral.errors import CorralError, Kind
 from corral.gateway.asgi import ClientGoneError, Exchange, Scope
-from corral.gateway.doors import Doorman, NotAllowedError, Route, RouteMissingError, Visitor
+from corral.gateway.doors import Doorman, Route, RouteMissingError, Visitor, require_submitter
 from corral.gateway.forms import read_parts
 from corral.gateway.openai.batches.book import BatchAsked, BatchView, Book, FileView
 from corral.gateway.openai.batches.inputs import ENDPOINTS
@@ -107,7 +107,7 @@ class BatchDoor:
     # --- files
 
     async def _receive_file(self, exchange: Exchange, visitor: Visitor, _: str) -> None:
-        _require_submitter(visitor)
+        require_submitter(visitor)
         purpose, file = "", None
         chunks = exchange.read_chunks()
         async for part in read_parts(exchange.headers.get("content-type", ""), chunks):
@@ -144,7 +144,7 @@ class BatchDoor:
         await exchange.answer_json(200, describe_file(await self._book.find_file(visitor, id)))
 
     async def _delete_file(self, exchange: Exchange, visitor: Visitor, id: str) -> None:
-        _require_submitter(visitor)
+        require_submitter(visitor)
         await self._book.delete_file(visitor, id)
         await exchange.answer_json(200, {"id": id, "object": "file", "deleted": True})
 
@@ -162,7 +162,7 @@ class BatchDoor:
     # --- batches
 
     async def _create_batch(self, exchange: Exchange, visitor: Visitor, _: str) -> None:
-        _require_submitter(visitor)
+        require_submitter(visitor)
         asked = read_batch(await exchange.read_body(_LARGEST_BODY))
         await exchange.answer_json(200, describe_batch(await self._book.create_batch(visitor, asked)))
 
@@ -176,7 +176,7 @@ class BatchDoor:
         await exchange.answer_json(200, describe_batch(await self._book.find_batch(visitor, id)))
 
     async def _cancel_batch(self, exchange: Exchange, visitor: Visitor, id: str) -> None:
-        _require_submitter(visitor)
+        require_submitter(visitor)
         await exchange.answer_json(200, describe_batch(await self._book.cancel_batch(visitor, id)))
 
 
@@ -216,11 +216,6 @@ def _read_metadata(given: Json) -> Mapping[str, Json] | None:
         hint = f"use at most {MAX_METADATA} texts, of 64 characters by name and 512 by value"
         raise BatchBodyError("`metadata` is not a small map of texts", where="metadata", hint=hint)
     return entries
-
-
-def _require_submitter(visitor: Visitor) -> None:
-    if not visitor.can_submit:
-        raise NotAllowedError(f"{visitor.owner!r} can look, and have no work done", hint="use a key that submits")
 
 
 def _read_limit(query: Mapping[str, str], usual: int, most: int) -> int:
