@@ -47,13 +47,16 @@ class Hours:
     """The name of the time zone, such as `Europe/Berlin`."""
     interrupt: bool = False
     """Whether what still runs at the end is interrupted; else nothing starts that would not end before."""
+    guests: bool = False
+    """Whether requests through doors are served outside of them too."""
 
     def __str__(self) -> str:
         days = [
             f"{days} {', '.join(map(_write_span, spans)) or 'closed'}"
             for days, spans in _group_days(self.spans).items()
         ]
-        return f"{'; '.join(days)} ({self.zone}{', interrupts' if self.interrupt else ''})"
+        notes = (self.zone, "interrupts" if self.interrupt else "", "guests at any time" if self.guests else "")
+        return f"{'; '.join(days)} ({', '.join(filter(None, notes))})"
 
     def find_opening(self, at: datetime) -> OpenSpan | None:
         """Find the opening of that instant, or else the next one; None where nothing opens within a week."""

@@ -82,6 +82,7 @@ COMPUTED = frozenset(
         "EngineSettings.name",
         "GatewayModel.name",
         "Gpu.is_unified",
+        "Hours.guests",
         "Hours.interrupt",
         "Hours.spans",
         "Hours.zone",
@@ -177,8 +178,10 @@ def _complete_gateway_model(builder: _Builder, shape: gateway_shapes.GatewayMode
 
 def _complete_hours(builder: _Builder, shape: machine_shapes.WeekShape, at: YamlPath) -> _Fields:
     hours = make_hours(shape.days, zone=builder.zone)
-    interrupt = isinstance(shape, machine_shapes.HoursShape) and shape.interrupt
-    return {"spans": hours.spans, "zone": hours.zone, "interrupt": interrupt}
+    own = {"spans": hours.spans, "zone": hours.zone}
+    if not isinstance(shape, machine_shapes.HoursShape):
+        return own
+    return {**own, "interrupt": shape.interrupt, "guests": shape.guests}
 
 
 def _complete_target(builder: _Builder, shape: receiver_shapes.NotifyTargetShape, at: YamlPath) -> _Fields:

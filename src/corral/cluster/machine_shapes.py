@@ -73,6 +73,9 @@ class HoursShape(WeekShape):
         description="Whether a task that still runs at the end is interrupted and goes back to the queue. Without it, "
         "a task starts only if it is expected to end before, and one that is late goes on to its end.",
     )
+    guests: bool = Field(
+        False, strict=True, description="Whether requests through the gateway are served outside of these hours too."
+    )
 
 
 class OthersUseShape(Shape):

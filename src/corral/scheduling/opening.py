@@ -15,7 +15,7 @@ from corral.hours import Hours, OpenSpan
 from corral.scheduling.deadlines import Deadline, DeadlineId
 from corral.scheduling.durations import Expectations
 from corral.scheduling.room import Room
-from corral.scheduling.values import Place, PolicyBounds, QueuedTask
+from corral.scheduling.values import Place, PolicyBounds, QueuedTask, is_guest
 
 _MOST_ROUNDS = 32
 """How often the hours of a queue and of a place are looked at in turn for a time that suits both."""
@@ -63,7 +63,7 @@ class Openings:
         """List those of the places that are within their hours, while the queue of the task is within its own."""
         if not self.is_queue_open(task.queue):
             return []
-        return [place for place in places if self._room.is_within_hours(place.id)]
+        return [place for place in places if self._room.is_open_for(place, task)]
 
     def allows(self, place: Place, task: QueuedTask) -> bool:
         """Whether a task that starts now on a place within its hours should end before place or queue closes."""
@@ -142,6 +142,8 @@ class Openings:
         return self._find_start(hours, place, task, self._room.now) == self._room.now
 
     def _find_start(self, hours: Hours, place: Place, task: QueuedTask, at: datetime) -> datetime | None:
+        if hours.guests and is_guest(task.id):
+            return at
         if hours.interrupt:
             return hours.find_start(at, timedelta(0))
         lasting = self.find_length(place, task)

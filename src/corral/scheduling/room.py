@@ -33,6 +33,7 @@ from corral.scheduling.values import (
     Share,
     Snapshot,
     find_share,
+    is_guest,
 )
 from corral.work import SlotId, TaskClass
 
@@ -52,8 +53,11 @@ class Room:
         self._openings = {
             name: place.hours.find_opening(self.now) for name, place in self.table.timed.items() if place.hours
         }
-        for name in self._openings:
-            if not self.is_within_hours(name):
+        closed = [name for name in self._openings if not self.is_within_hours(name)]
+        has_guests = bool(closed) and any(is_guest(task.id) for task in snapshot.tasks)
+        self._for_guests = {name for name in closed if has_guests and _lets_guests_in(self.table[name])}
+        for name in closed:
+            if name not in self._for_guests:
                 self.free.pop(name, None)
         self.lanes.close(self.free.__contains__)
         self.touched: list[SlotId] = []
@@ -86,6 +90,10 @@ class Room:
             return True
         opening = self._openings[place]
         return opening is not None and opening.opens_at <= self.now
+
+    def is_open_for(self, place: Place, task: QueuedTask) -> bool:
+        """Whether a place is within its hours, or they do not bind the task: a guest, where they say so."""
+        return self.is_within_hours(place.id) or (is_guest(task.id) and _lets_guests_in(place))
 
     def closes_at(self, place: SlotId) -> datetime | None:
         """When the hours of a place that is within them end; None where they do not."""
@@ -152,7 +160,7 @@ class Room:
 
     def can_hold(self, place: Place, task: QueuedTask) -> bool:
         """Whether the task fits next to what busy places hold and compute; unknown memory fits anywhere."""
-        if not self.fits(place, task):
+        if not self.fits(place, task) or (place.id in self._for_guests and not is_guest(task.id)):
             return False
         if not self.stays.until or task.task_class is not TaskClass.BATCH or place.id in self.lanes.shared:
             return True
@@ -451,6 +459,10 @@ class Room:
             if name != place.id and is_idle(neighbour) and not self.lanes.is_given(name)
             for resident in self._residents_of(neighbour)
         ]
+
+
+def _lets_guests_in(place: Place) -> bool:
+    return place.hours is not None and place.hours.guests
 
 
 def to_table(snapshot: Snapshot) -> PlaceTable:

@@ -117,8 +117,8 @@ class Dispatcher:
         self._runner = Runner(
             slots, artifacts, ScratchFolders(scratch), board, self._disk, grace_s, note, room, end_others
         )
-        make_room = self._runner.make_room
-        self.guests = Guests(self._picture, self._judgement, rules.guests, make_room, self._show, monotonic)
+        make_room, silent_s = self._runner.make_room, self._timings.rhythm.silent_s
+        self.guests = Guests(self._picture, self._judgement, rules.guests, make_room, self._show, monotonic, silent_s)
         self._tasks = asyncio.TaskGroup()
         self._inbox: list[tuple[Attempt, Ended]] = []
         self._begun: list[Attempt] = []
@@ -275,6 +275,7 @@ class Dispatcher:
             self._note_lost_connection,
             self._stand_by,
             self._timings.rhythm,
+            self.guests.note_lead,
         ) as self._epoch:
             if self._epoch is None or self._is_finished():
                 return
@@ -307,6 +308,7 @@ class Dispatcher:
 
     def _note_lost_connection(self) -> None:
         self._deaf = True
+        self._board.set_leading(None)
         self.guests.end_turns(NOT_LEADING)  # at once: another can lead before this round is over
         self._picture.wake.set()
 

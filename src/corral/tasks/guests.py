@@ -100,8 +100,11 @@ class Guests:
         make_room: Callable[[Assignment, PlaceState, Hold, Bytes | None], Awaitable[Problem | None]],
         show: Callable[[], None],
         monotonic: Callable[[], float],
+        silent_s: float,
     ) -> None:
-        """`show` is called a little after guests came or went.
+        """`silent_s` is how long after the last sign of its lead this server must take another to lead.
+
+        `show` is called a little after guests came or went.
 
         `make_room` gives up what an assignment evicts, and returns why there is no room nevertheless.
         """
@@ -112,6 +115,8 @@ class Guests:
         self._make_room = make_room
         self._monotonic = monotonic
         self._closed: Reason | None = NOT_LEADING
+        self._silent_s = silent_s
+        self._led_at = -math.inf
         self._numbers = count(1)
         self._waiting: dict[int, _Guest] = {}
         """By the number of each choice."""
@@ -133,6 +138,8 @@ class Guests:
         """
         if self._closed is not None:
             self._refuse(*self._closed)
+        if self._monotonic() - self._led_at > self._silent_s:  # this process stood still, and another leads by now
+            self._refuse(*NOT_LEADING)
         turn = self._start_at_once(ask) or await self._wait(ask, note)
         try:
             async with turn.guard():
@@ -175,6 +182,10 @@ class Guests:
         """Serve guests: this server leads. One that stops serves none."""
         if self._closed is not STOPS:
             self._closed = None
+
+    def note_lead(self) -> None:
+        """Note that this server was seen to lead just now."""
+        self._led_at = self._monotonic()
 
     def close(self, reason: Reason) -> None:
         """Serve no guests any more, and end those that wait."""

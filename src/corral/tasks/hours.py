@@ -15,10 +15,14 @@ import structlog
 from corral.hours import Hours
 from corral.scheduling.values import Queue
 from corral.slots.values import Wanted
+from corral.tasks.guest_turns import Reason
 from corral.tasks.picture import Picture
 from corral.tasks.running import Attempt
 
 log = structlog.get_logger()
+
+
+_CLOSED = Reason("the hours of its slot are over", "`corral slots list` shows when slots open")
 
 
 class HoursKeeper:
@@ -44,7 +48,9 @@ class HoursKeeper:
         )
         for place in picture.slots:
             hours = place.device.hours
-            place.is_outside_hours = hours is not None and not hours.is_open(now)
+            place.is_outside_hours = hours is not None and not hours.guests and not hours.is_open(now)
+            if hours is not None and hours.interrupt and place.is_outside_hours:
+                picture.end_turns([place], _CLOSED)
         for attempt in picture.attempts.values():
             if any(hours.interrupt and not hours.is_open(now) for hours in self._list_hours_of(attempt)):
                 log.info("attempt_interrupted_by_hours", task=attempt.task.id, slots=list(attempt.slots))

@@ -57,10 +57,12 @@ async def hold_leadership(
     lost: Callable[[], None],
     stand_by: Callable[[], Awaitable[bool]],
     rhythm: Rhythm,
+    beaten: Callable[[], None] = lambda: None,
 ) -> AsyncGenerator[int | None, None]:
     """Wait for the lead, hold it while the context lasts, and call `wake` with the kinds of lines that were appended.
 
-    Gives the epoch that guards what the leader writes. `lost` is called when the lead or the connection is lost.
+    Gives the epoch that guards what the leader writes. `lost` is called when the lead or the connection is lost, and
+    `beaten` whenever it was seen that this server still leads.
     `stand_by` is called now and then while another leads; when it returns False, the wait ends, and None is given.
     Raises: DatabaseUnavailableError.
     """
@@ -71,7 +73,8 @@ async def hold_leadership(
         if epoch is not None:
             connection.add_termination_listener(lambda *_: lost())
             await connection.add_listener(CHANNEL, lambda *arguments: wake(arguments[-1]))
-            beating = asyncio.create_task(_beat(connection, epoch, lost, rhythm), name="leader-beat")
+            beating = asyncio.create_task(_beat(connection, epoch, lost, beaten, rhythm), name="leader-beat")
+            beaten()
         yield epoch
     finally:
         if beating is not None:
@@ -97,7 +100,9 @@ async def _depose_silent_leader(connection: Queries, watch: Watch, rhythm: Rhyth
         await leading.end_leader(connection, pulse)
 
 
-async def _beat(connection: Queries, epoch: int, lost: Callable[[], None], rhythm: Rhythm) -> None:
+async def _beat(
+    connection: Queries, epoch: int, lost: Callable[[], None], beaten: Callable[[], None], rhythm: Rhythm
+) -> None:
     """Show that this leader lives, until it leads no more or cannot show it."""
     try:
         while True:
@@ -105,6 +110,7 @@ async def _beat(connection: Queries, epoch: int, lost: Callable[[], None], rhyth
             async with asyncio.timeout(rhythm.silent_s):
                 if not await leading.beat(connection, epoch):
                     break
+            beaten()
     except (*CONNECTION_LOST, asyncpg.PostgresError) as error:
         log.warning("leader_did_not_beat", epoch=epoch, error=str(error) or type(error).__name__)
     finally:

@@ -39,8 +39,11 @@ async def samples(api: Serving) -> dict[tuple[str, tuple[str, ...]], float]:
 async def test_health_tells_who_dispatches(api: Serving, services: Services) -> None:
     assert (await api.get("/health/live")).json == {"status": "live"}
     assert (await api.get("/health/ready")).json["dispatcher"] == "standby"
+    closed = await api.get("/health/doors")
+    assert (closed.status, closed.json["error"]["code"]) == (503, "server.doors_closed")
     services.board.set_leading(1)
     assert (await api.get("/health/ready")).json["dispatcher"] == "leading"
+    assert (await api.get("/health/doors")).json == {"status": "ready"}
 
 
 async def test_alarm_is_in_health_doctor_and_metrics_until_it_ends(api: Serving, services: Services) -> None:

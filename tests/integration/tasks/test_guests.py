@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from builders import a_submission, a_task
+from corral.hours import DAY_MINUTES, DAYS, Hours, make_hours
 from corral.scheduling.values import Explanation
 from corral.slots.guests import Choice, GuestAsk, GuestEndedError, GuestLateError, GuestRefusedError, GuestWait
-from corral.slots.values import HoldKind
+from corral.slots.values import HoldKind, Wanted
 from corral.tasks.dispatch_rules import DispatchRules, GuestRules, Timings
 from corral.tasks.dispatcher import Dispatcher
+from corral.tasks.leadership import Rhythm
 from corral.tasks.lifecycle import TaskState
 from corral.tasks.store.leading import LOCK
 from corral.tasks.store.submitting import submit
@@ -348,3 +352,45 @@ async def test_guests_interrupt_nothing_unless_the_cluster_file_says_so(yard: Ya
     proceed.set()
     (task,) = await yard.ended(id)
     assert task.state is TaskState.SUCCEEDED
+
+
+def with_hours(yard: Yard, hours: Hours) -> Wanted:
+    wanted = yard.slots.wanted
+    return replace(wanted, devices=tuple(replace(device, hours=hours) for device in wanted.devices))
+
+
+async def test_hours_that_interrupt_end_turns_and_refuse_guests_with_the_time_of_the_opening(yard: Yard) -> None:
+    dispatcher = yard.start(ScriptedEngine())
+    await lead(yard, dispatcher)
+    day = DAYS[(datetime.now(UTC) + timedelta(days=3)).weekday()]
+    closed = make_hours({day: ((0, DAY_MINUTES),)}, zone="UTC", interrupt=True)
+    staying = Stay(dispatcher, ask())
+    await until(yard, lambda: dispatcher.guests.running == 1)
+    dispatcher.change_slots(with_hours(yard, closed))
+    with pytest.raises(GuestEndedError, match="hours of its slot are over"):
+        await asyncio.wait_for(staying.task, 30)
+    with pytest.raises(GuestLateError, match=r"opens at \w+ 00:00") as late:
+        async with dispatcher.guests.take_turn(ask()):
+            pytest.fail("it had a turn")
+    assert late.value.retry_after_s > 24 * 3600
+    dispatcher.change_slots(with_hours(yard, replace(closed, guests=True)))
+    async with dispatcher.guests.take_turn(ask()) as turn:
+        assert turn.slot == SLOT
+
+
+async def test_leader_that_stood_still_gives_no_turn_before_it_has_seen_that_it_still_leads(yard: Yard) -> None:
+    stood_still_s = 0.0
+    timings = Timings(stop_grace_s=0.2, rhythm=Rhythm(beat_s=1.0, silent_s=15.0))
+    dispatcher = yard.start(ScriptedEngine(), timings=timings, monotonic=lambda: time.monotonic() + stood_still_s)
+    await lead(yard, dispatcher)
+    stood_still_s = 16.0
+    with pytest.raises(GuestRefusedError, match="does not lead"):
+        async with dispatcher.guests.take_turn(ask()):
+            pytest.fail("it had a turn")
+    async with asyncio.timeout(30):
+        while True:
+            with suppress(GuestRefusedError):
+                async with dispatcher.guests.take_turn(ask()) as turn:
+                    assert turn.slot == SLOT
+                    return
+            await asyncio.sleep(0.1)

@@ -175,3 +175,21 @@ def test_no_guest_waits_longer_than_its_bound_while_a_night_of_tasks_keeps_the_s
     assert max(waits) <= GuestRules().wait_s
     busy_s = sum(span.until_s - span.from_s for span in run.spans)
     assert busy_s / (slots * max(span.until_s for span in run.spans)) >= 0.98
+
+
+def closed_now(**changes):
+    return make_hours({"daily": ((0, 60),)}, zone="UTC", **changes)
+
+
+def test_hours_can_bind_tasks_alone():
+    guest, task = a_guest(lasts_s=5.0), a_queued(5, queued_at=ago(60))
+    for hours, started in ((closed_now(), []), (replace(closed_now(), guests=True), [-1])):
+        decision = decide(a_snapshot([guest, task], [a_place("n/gpu0", hours=hours), a_place("n/gpu1", hours=hours)]))
+        assert [assignment.task for assignment in decision.assignments] == started
+
+
+def test_guest_outside_of_hours_learns_when_its_slot_opens():
+    (explained,) = explain_waits(a_snapshot([a_guest(lasts_s=5.0)], [a_place(hours=closed_now())]), {-1}).values()
+    assert explained.rule is Rule.OUTSIDE_HOURS
+    assert "opens at 00:00" in explained.summary
+    assert (explained.may_start_at - NOW).total_seconds() == 12 * 3600

@@ -438,6 +438,12 @@ class AlarmOut(Answer):
     hint: str | None = None
 
 
+class DoorsReady(Answer):
+    """The server serves requests through its doors."""
+
+    status: Literal["ready"] = "ready"
+
+
 class Ready(Answer):
     """The server can take work."""
 

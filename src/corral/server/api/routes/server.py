@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import ClassVar
 
 from starlette.responses import Response
 
+from corral.errors import CorralError, Kind
 from corral.operations.reloading import Edit, ReloadAnswer, ReloadAsked
 from corral.operations.status import (
     Alarm,
@@ -22,7 +24,7 @@ from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.requests import CollectAsked
 from corral.server.api.routing import make_router
-from corral.server.api.schemas import AlarmOut, CollectedOut, ErrorOut, Live, Ready
+from corral.server.api.schemas import AlarmOut, CollectedOut, DoorsReady, ErrorOut, Live, Ready
 from corral.server.api.state import Admin, Here, Viewer, Visitor
 from corral.server.api.wired import answer, defer, describe_answers, describe_requests
 from corral.server.observing import observe
@@ -33,6 +35,15 @@ router = make_router("server", route_class=StrictRoute)
 
 describe_requests(ReloadAsked)
 describe_answers(Alarm, Disk, Edit, ListenerStatus, QueueStatus, ReloadAnswer, SlotStatus, StatusAnswer, TaskOnSlot)
+
+
+class DoorsClosedError(CorralError):
+    """The server stands by while another leads; its doors serve nothing."""
+
+    code: ClassVar[str] = "server.doors_closed"
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+    remedy: ClassVar[str] = "send requests to the server whose `/health/doors` answers 200"
+
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -58,6 +69,14 @@ async def ready(api: Here, visitor: Visitor) -> Ready:
         for alarm in services.alarms.raised
     ]
     return Ready(dispatcher="leading" if services.board.leading else "standby", alarms=alarms)
+
+
+@router.get("/health/doors", summary="Does the server serve its doors", responses={503: {"model": ErrorOut}})
+async def doors(api: Here) -> DoorsReady:
+    """Answer 200 while this server leads: of several on one database only one serves chats; needs no token."""
+    if not api.services.board.leading:
+        raise DoorsClosedError("this server does not lead, so its doors serve nothing", hint=DoorsClosedError.remedy)
+    return DoorsReady()
 
 
 @router.get(
