@@ -16,7 +16,9 @@ from corral.engines.inputs import load_reference
 from corral.gateway.asgi import Scope
 from corral.gateway.catalogue import Catalogue, KnownModel
 from corral.gateway.doors import Doors, Visitor
+from corral.gateway.openai.door import OpenAiDoor
 from corral.gateway.passing import Passing
+from corral.gateway.speech.conversing import ConverseDoor
 from corral.gateway.speech.door import SpeechDoor
 from corral.gateway.speech.parts import SpeechParts
 from corral.gateway.speech.voices import OwnVoice
@@ -106,8 +108,10 @@ async def open_speech_door(
         python=lambda: door.python,
         lists_are_public=lambda: door.lists_are_public,
     )
+    chat, speech = OpenAiDoor(parts.passing, doorman), SpeechDoor(parts)
+    doors = [chat, speech, ConverseDoor(chat, speech, doorman)]
     server = uvicorn.Server(
-        uvicorn.Config(Doors(_no_app, [SpeechDoor(parts)]), lifespan="off", log_level="warning", http="httptools")
+        uvicorn.Config(Doors(_no_app, doors), lifespan="off", log_level="warning", http="httptools")
     )
     serving = asyncio.create_task(server.serve([listener]))
     try:

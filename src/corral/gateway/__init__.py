@@ -7,6 +7,6 @@ Belongs here: other people's protocols, models by name over all instances, passi
 Does not belong here: which request goes where (`corral.tasks`, `corral.scheduling`), how a server is started or a model
 loaded (`corral.engines`), Corral's own API (`corral.server`).
 May import: `corral.cluster`, `corral.slots`, `corral.requests`, `corral.engine_facts`,
-`corral.engine_kinds`, `corral.narrowing`, `corral.work`,
+`corral.engine_kinds`, `corral.narrowing`, `corral.sentences`, `corral.work`,
 `corral.units`, `corral.errors`.
 """

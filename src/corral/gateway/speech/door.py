@@ -80,9 +80,10 @@ class SpeechDoor:
         return await self._parts.doorman.admit(exchange.scope)
 
     async def _list_models(self, exchange: Exchange, visitor: Visitor) -> None:
-        del visitor
         catalogue = self._parts.passing.catalogue
         await catalogue.ready()
         offers = [offer.keep(SPEAKERS | HEARERS) for offer in catalogue.list_offers()]
-        listed = [{"id": offer.name, "name": offer.name} for offer in offers if offer.models]
+        listed = [
+            {"id": offer.name, "name": offer.name} for offer in offers if offer.models and visitor.can_use(offer.name)
+        ]
         await exchange.answer_json(200, {"object": "list", "data": listed, "models": listed})

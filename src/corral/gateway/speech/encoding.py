@@ -21,10 +21,16 @@ MEDIA_TYPES: dict[SpeechFormat, str] = {
     "wav": "audio/wav",
     "pcm": "audio/pcm",
 }
+_OTHER = "application/octet-stream"
 _READ = 1 << 14
 _MODULE = "corral.gateway.speech.encoder"
 
 Write = Callable[[bytes], Awaitable[None]]
+
+
+def find_media_type(format: str) -> str:
+    """Return the media type of a format, by OpenAI's name for it."""
+    return next((media_type for name, media_type in MEDIA_TYPES.items() if name == format), _OTHER)
 
 
 class EncodingError(CorralError):

@@ -49,7 +49,7 @@ class Hearing:
         async with self._parts.workshop.lend_folder() as folder:
             fields, audio = await _read_form(exchange, folder)
             form = check(TranscriptionForm, fields)
-            offer = await find_offer(self._parts.passing.catalogue, form.model, HEARERS)
+            offer = await find_offer(self._parts.passing.catalogue, form.model, HEARERS, visitor)
             here = offer.keep(LOCAL_HEARERS)
             if here.models:
                 async with Leaving(exchange):
@@ -59,7 +59,7 @@ class Hearing:
 
             def prepare(endpoint: Endpoint, choice: Choice) -> Prepared:
                 require_dialect(endpoint, choice)
-                media_type, body = _write_form({**fields, "model": endpoint.model or choice.model}, audio.name, content)
+                media_type, body = write_form({**fields, "model": endpoint.model or choice.model}, audio.name, content)
                 return Prepared(path=exchange.path, body=body, content_type=media_type)
 
             await self._parts.pass_on(exchange, visitor, offer, "transcription", prepare, streams=form.stream)
@@ -145,7 +145,7 @@ def _read_bounded(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _write_form(fields: Mapping[str, Json], name: str, content: bytes) -> tuple[str, bytes]:
+def write_form(fields: Mapping[str, Json], name: str, content: bytes) -> tuple[str, bytes]:
     """Return the content type and the body of a form with one file."""
     boundary = uuid4().hex
     pairs: list[tuple[str, str]] = []

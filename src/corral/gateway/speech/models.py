@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from corral.engine_kinds import ENGINES, KOKORO, OPENAI, PIPER, WHISPER
 from corral.gateway.catalogue import Catalogue, ModelUnknownError, Offer
+from corral.gateway.doors import Visitor, require_model
 from corral.gateway.passing import CallMissingError
 
 LOCAL_SPEAKERS = frozenset(kind.name for kind in ENGINES.values() if kind.speech is not None)
@@ -18,8 +19,14 @@ _ORDER = (KOKORO.name, PIPER.name, WHISPER.name)
 """Of engines where a client has chosen no model: those first that sound better, on this machine before others."""
 
 
-async def find_offer(catalogue: Catalogue, name: str, engines: frozenset[str]) -> Offer:
-    """Return what can do it under a name. Raises: ModelUnknownError, CallMissingError."""
+async def find_offer(catalogue: Catalogue, name: str, engines: frozenset[str], visitor: Visitor) -> Offer:
+    """Return what can do it under a name. Raises: ModelUnknownError, CallMissingError, NotAllowedError."""
+    offer = await _find(catalogue, name, engines)
+    require_model(visitor, name, offer.name)
+    return offer
+
+
+async def _find(catalogue: Catalogue, name: str, engines: frozenset[str]) -> Offer:
     try:
         offer = await catalogue.find(name)
     except ModelUnknownError:

@@ -16,7 +16,7 @@ from corral.gateway.leaving import Leaving
 from corral.gateway.openai.requests import RequestBodyError, require_dialect
 from corral.gateway.openai.shape import OpenAiShape
 from corral.gateway.passing import Prepared
-from corral.gateway.speech.encoding import MEDIA_TYPES, Encoder
+from corral.gateway.speech.encoding import MEDIA_TYPES, Encoder, find_media_type
 from corral.gateway.speech.models import LOCAL_SPEAKERS, SPEAKERS, find_offer
 from corral.gateway.speech.parts import SpeechParts, wait_for_queue, write_event
 from corral.gateway.speech.requests import SpeechBody, check
@@ -49,16 +49,20 @@ class Speaking:
         require_submitter(visitor)
         fields = _read_object(await exchange.read_body(_LARGEST_BODY))
         body = check(SpeechBody, fields)
-        offer = await find_offer(self._parts.passing.catalogue, body.model, SPEAKERS)
+        offer = await find_offer(self._parts.passing.catalogue, body.model, SPEAKERS, visitor)
         here = offer.keep(LOCAL_SPEAKERS)
         if here.models:
             await self._speak_here(exchange, visitor, here, body)
             return
 
         def prepare(endpoint: Endpoint, choice: Choice) -> Prepared:
-            require_dialect(endpoint, choice)
-            model = endpoint.model or choice.model
-            return Prepared(path=exchange.path, body=to_json({**fields, "model": model}))
+            asked = {**fields, "model": endpoint.model or choice.model}
+            if endpoint.translate_speech is None:
+                require_dialect(endpoint, choice)
+                return Prepared(path=exchange.path, body=to_json(asked))
+            request = endpoint.translate_speech(asked)
+            media_type = find_media_type(request.format).encode()
+            return Prepared(path=request.path, body=to_json(request.body), media_type=media_type)
 
         await self._parts.pass_on(exchange, visitor, offer, "speech", prepare)
 

@@ -11,6 +11,7 @@ from corral.gateway.ollama.door import OllamaDoor
 from corral.gateway.openai.batches.door import BatchDoor
 from corral.gateway.openai.door import OpenAiDoor
 from corral.gateway.passing import Passing
+from corral.gateway.speech.conversing import ConverseDoor
 from corral.gateway.speech.door import SpeechDoor
 from corral.gateway.upstream import Upstreams
 from corral.server.api.state import ApiState
@@ -38,8 +39,9 @@ def make_doors(api: ApiState) -> tuple[Door, ...]:
         return (comfyui, batches)
     passing = _make_passing(services, services.guests, catalogue)
     speech = SpeechDoor(make_speech_parts(services, passing, doorman))
+    chat, anthropic = OpenAiDoor(passing, doorman), AnthropicDoor(passing, doorman)
     ollama = OllamaDoor(passing, doorman, ModelsKept(services))
-    return (comfyui, batches, OpenAiDoor(passing, doorman), speech, ollama, AnthropicDoor(passing, doorman))
+    return (comfyui, batches, chat, speech, ConverseDoor(chat, speech, doorman), ollama, anthropic)
 
 
 def _make_passing(services: Services, desk: GuestDesk, catalogue: Catalogue) -> Passing:
