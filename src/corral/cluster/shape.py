@@ -36,6 +36,7 @@ from corral.cluster.gateway_shapes import GatewayShape
 from corral.cluster.machine_shapes import HoursShape, NodeShape, Shape, WeekShape
 from corral.cluster.receiver_shapes import NotifyTargetShape, WebhooksShape
 from corral.cluster.run_shapes import RunShape
+from corral.cluster.server_shapes import ServerShape
 from corral.cluster.values import GpuMode, LayoutKind, QueueOrder, ServiceKind, StorageKind
 from corral.engine_kinds import ENGINES, SERVICE_ENGINES
 
@@ -289,39 +290,6 @@ class DatabaseShape(Shape):
         description="The name of the environment variable that holds the URL. The URL itself, with its password, "
         "is never in this file."
     )
-
-
-class ServerOwnerLimitsShape(Shape):
-    """Limits of one owner at the server's door."""
-
-    uploads: Size | None = Field(None, description="Bytes of files that are uploaded and kept. Default: 100Gi.")
-    connections: Count | None = Field(
-        None, description="Connections at the same time. Default: a quarter of those that the server can have."
-    )
-    streams: Count | None = Field(None, description="Streams of events at the same time, of 64 in all. Default: 32.")
-
-
-class ServerLimitsShape(Shape):
-    """Limits of the server's door."""
-
-    per_owner: ServerOwnerLimitsShape | None = Field(None, description="For each owner: a token, or `local`.")
-
-
-class ServerShape(Shape):
-    """Settings of the server's door and its disk; they take effect with `corral reload`."""
-
-    require_token: bool | None = Field(
-        None,
-        description="Ask for a token on loopback, too, as `corral up --require-token` does. Default: false.",
-        strict=True,
-    )
-    disk_reserve: Size | None = Field(
-        None, description="Free bytes below which nothing starts, and that no upload takes. Default: 256Mi."
-    )
-    link: Url | None = Field(
-        None, description="The address under which people reach this server, for the links in notifications."
-    )
-    limits: ServerLimitsShape | None = Field(None, description="Limits of owners.")
 
 
 class RetentionShape(Shape):

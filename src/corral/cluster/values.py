@@ -218,14 +218,14 @@ class ServerRules:
     require_token: bool = False
     """Whether a token is asked for on loopback, too."""
     disk_reserve: Bytes = field(default=Bytes(256 * 1024**2))
-    """Free bytes below which nothing starts, and that no upload takes: the embedded PostgreSQL is on the same disk, and
-    stops when it cannot write."""
+    """Free bytes below which nothing starts: the embedded PostgreSQL is on the same disk, and stops when it is full."""
     uploads_per_owner: Bytes = field(default=Bytes(100 * 1024**3), metadata=written_at("limits.per_owner.uploads"))
-    """Bytes."""
     connections_per_owner: int | None = field(default=None, metadata=written_at("limits.per_owner.connections"))
     """None is a quarter of those that the server can have."""
     link: str | None = None
     """The address under which people reach it."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses and networks of reverse proxies whose word for the client counts."""
     streams_per_owner: int = field(default=32, metadata=written_at("limits.per_owner.streams"))
 
 

@@ -21,6 +21,7 @@ from urllib.parse import SplitResult, urlsplit
 from corral.errors import CorralError, Kind
 from corral.requests import KeyFields
 from corral.server.keys.keeping import Keys
+from corral.server.proxies import PROXY_HEADERS
 
 LOCAL_OWNER = "local"
 """The owner of what is submitted without a token; no token can have this name."""
@@ -137,6 +138,8 @@ def explain_distrust(headers: Mapping[str, str]) -> str | None:
         return f"the Host header {headers.get('host', '')[:80]!r} is not a loopback name"
     if headers.get("sec-fetch-site") == "cross-site":
         return "a browser sent it for a page of another site"
+    if any(name in headers for name in PROXY_HEADERS):
+        return "a reverse proxy passed it on, and who asked is elsewhere"
     given = headers.get("origin")
     if given is None:
         return None

@@ -107,6 +107,7 @@ def make_server_config(
         http=protocol,
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # uvicorn trusts every program on loopback; `corral.server.proxies` only those named
         lifespan="on",
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_GRACEFUL_SHUTDOWN_S,

@@ -50,7 +50,8 @@ class _Port:
         self._opening = asyncio.get_running_loop().create_task(self._open(http))
 
     async def _open(self, http: HttpServer) -> None:
-        self._server = await http.open(self.socket)
+        context = http.context if isinstance(self.place, Frontend) else None  # clients of the others speak no TLS
+        self._server = await http.open(self.socket, context)
 
     def close(self) -> None:
         if self._opening is not None:

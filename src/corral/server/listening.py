@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import ClassVar
@@ -27,8 +28,11 @@ class ListenError(CorralError):
 class HttpServer(uvicorn.Server):
     """Uvicorn without its own signal handlers: the runtime decides what a signal means."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, context: ssl.SSLContext | None = None) -> None:
+        """With a context, connections of the first sockets are encrypted."""
         super().__init__(config)
+        config.load()
+        config.ssl = self.context = context
         self._listening = asyncio.Event()
 
     @contextmanager
@@ -39,8 +43,8 @@ class HttpServer(uvicorn.Server):
         await super().startup(sockets)
         self._listening.set()
 
-    async def open(self, listener: socket.socket) -> asyncio.Server:
-        """Accept connections at one more socket, which listens; they are served as those of the first."""
+    async def open(self, listener: socket.socket, context: ssl.SSLContext | None = None) -> asyncio.Server:
+        """Accept connections at one more socket, which listens; with a context they are encrypted."""
         config = self.config
 
         def make_protocol() -> asyncio.Protocol:
@@ -48,7 +52,7 @@ class HttpServer(uvicorn.Server):
             return config.http_protocol_class(config=config, server_state=state, app_state=app_state)  # pyright: ignore[reportCallIssue]  uvicorn's types call it an asyncio.Protocol
 
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(make_protocol, sock=listener, ssl=config.ssl, backlog=config.backlog)
+        server = await loop.create_server(make_protocol, sock=listener, ssl=context, backlog=config.backlog)
         self.servers.append(server)
         return server
 
@@ -90,6 +94,20 @@ def bind(host: str, port: int) -> socket.socket:
     listener.setblocking(False)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else small answers wait some 40 ms for an ACK
     return listener
+
+
+def listen_for_own(settings: ServerSettings) -> socket.socket | None:
+    """Take a free port of loopback for commands of this machine; None where the main port is plain and does for them.
+
+    A certificate is for the name that others use; commands here know the server by its token.
+    """
+    return None if settings.tls is None else bind("127.0.0.1", 0)
+
+
+def format_address(listener: socket.socket) -> str:
+    """Return the address and the port at which a socket listens."""
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def format_url(settings: ServerSettings, listener: socket.socket) -> str:

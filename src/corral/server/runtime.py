@@ -13,7 +13,9 @@ import os
 import secrets
 import shutil
 import socket
+import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -39,7 +41,7 @@ from corral.server.housekeeping import keep_house
 from corral.server.keys.keeping import make_keys
 from corral.server.lending import make_hold_book
 from corral.server.listeners import Listeners
-from corral.server.listening import HttpServer, format_url, listen
+from corral.server.listening import HttpServer, format_address, format_url, listen, listen_for_own
 from corral.server.process import (
     configure_logs,
     handle_signals,
@@ -52,6 +54,7 @@ from corral.server.service_manager import ServiceManager
 from corral.server.services import Services
 from corral.server.settings import ServerSettings, read_cluster
 from corral.server.slots_here import localize
+from corral.server.tls import follow_files
 from corral.slots.registry import Registry
 from corral.tasks.alarms import Alarms
 from corral.tasks.artifacts import ArtifactStore
@@ -80,27 +83,37 @@ async def serve(settings: ServerSettings, *, ready: Callable[[Presence], None] =
     """Run a server until a signal stops it; `ready` is called once it accepts requests.
 
     Raises: AlreadyRunningError, ClusterFileError, DatabaseNewerError, EmbeddedDatabaseError, ListenError,
-    SettingsError.
+    SettingsError, TlsFilesError.
     """
     configure_logs()
     os.umask(0o077)  # what the server and its engines write is for its owner alone
     prepare_data_dir(settings.data_dir)
     with stop_quietly_while_starting(), presence.hold_data_dir(settings.data_dir):
         cluster = read_cluster(settings)
-        sockets = [listen(settings)]
-        listeners = Listeners(settings.host)
-        listeners.take(cluster.gateway)
+        context = None if settings.tls is None else settings.tls.make_context()
+        ports = _Ports(main=listen(settings), own=listen_for_own(settings), listeners=Listeners(settings.host))
+        ports.listeners.take(cluster.gateway)
         alarms = Alarms()
         async with open_database(settings, cluster, alarms) as url:
-            await _serve(settings, cluster, url, sockets, listeners, ready, alarms)
+            await _serve(settings, cluster, url, ports, context, ready, alarms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ports:
+    """The sockets of a server; they listen."""
+
+    main: socket.socket
+    own: socket.socket | None
+    """For commands of this machine, where the main one is encrypted."""
+    listeners: Listeners
 
 
 async def _serve(
     settings: ServerSettings,
     cluster: Cluster,
     url: str,
-    sockets: list[socket.socket],
-    listeners: Listeners,
+    ports: _Ports,
+    context: ssl.SSLContext | None,
     ready: Callable[[Presence], None],
     alarms: Alarms,
 ) -> None:
@@ -137,10 +150,10 @@ async def _serve(
         board=board,
         alarms=alarms,
     )
-    in_effect = ClusterInEffect(cluster, dispatcher, read_anew, partial(append_act, pool), listeners)
+    in_effect = ClusterInEffect(cluster, dispatcher, read_anew, partial(append_act, pool), ports.listeners)
     announced = Presence(
         pid=os.getpid(),
-        url=format_url(settings, sockets[0]),
+        url=format_url(settings, ports.main) if ports.own is None else f"http://127.0.0.1:{ports.own.getsockname()[1]}",
         token=secrets.token_urlsafe(32),
         started_at=datetime.now(UTC).isoformat(),
     )
@@ -166,7 +179,7 @@ async def _serve(
         loopback=settings.trusts_loopback,
         started_at=datetime.now(UTC),
         alarms=alarms,
-        listeners=listeners,
+        listeners=ports.listeners,
         directory=directory,
         surveyor=Surveyor(directory=directory),
     )
@@ -191,13 +204,13 @@ async def _serve(
     looks = GpuLooks(dispatcher.devices, GpuWatch(), read_own, pool)
     looking = asyncio.create_task(supervise("gpu_looks", looks.run, alarms), name="gpu-looks")
     watched = asyncio.create_task(manager.keep_alive(), name="watchdog")
+    renewing = asyncio.create_task(_renew(settings, context, alarms), name="certificate")
     try:
         with reload_on_hangup(in_effect):
-            await _run(
-                dispatcher, app, sockets, listeners, manager, lambda: _announce(data_dir, announced, manager, ready)
-            )
+            await _run(dispatcher, app, ports, context, manager, lambda: _announce(data_dir, announced, manager, ready))
     finally:
         watched.cancel()
+        renewing.cancel()
         looking.cancel()
         housekeeping.cancel()
         delivering.cancel()
@@ -205,6 +218,13 @@ async def _serve(
         notifying.cancel()
         pool.terminate()
         dispatching_pool.terminate()
+
+
+async def _renew(settings: ServerSettings, context: ssl.SSLContext | None, alarms: Alarms) -> None:
+    """Take certificates that are renewed, for ever; nothing without TLS."""
+    tls = settings.tls
+    if tls is not None and context is not None:
+        await supervise("certificate", partial(follow_files, tls, context), alarms)
 
 
 def _announce(data_dir: Path, here: Presence, manager: ServiceManager, ready: Callable[[Presence], None]) -> None:
@@ -217,20 +237,24 @@ def _announce(data_dir: Path, here: Presence, manager: ServiceManager, ready: Ca
 async def _run(
     dispatcher: Dispatcher,
     app: FastAPI,
-    sockets: list[socket.socket],
-    listeners: Listeners,
+    ports: _Ports,
+    context: ssl.SSLContext | None,
     manager: ServiceManager,
     listening: Callable[[], None],
 ) -> None:
-    http = HttpServer(make_server_config(app, raise_descriptor_limit(), listeners.explain_refusal))
+    config = make_server_config(app, raise_descriptor_limit(), ports.listeners.explain_refusal)
+    http = HttpServer(config, context)
     stop, hurry = asyncio.Event(), asyncio.Event()
     handle_signals(lambda: (hurry if stop.is_set() else stop).set())
     dispatching = asyncio.create_task(dispatcher.run(), name="dispatcher")
-    serving = asyncio.create_task(http.serve(sockets=sockets), name="http")
+    serving = asyncio.create_task(http.serve(sockets=[ports.main]), name="http")
     stopping = asyncio.create_task(stop.wait())
     try:
         if await http.wait_for_start(serving):
-            listeners.serve(http)
+            if ports.own is not None:
+                await http.open(ports.own)
+                log.info("port_encrypted", address=format_address(ports.main))
+            ports.listeners.serve(http)
             listening()
         await asyncio.wait({dispatching, serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:  # in order, too, when the program that started the server is not there any more to read that it is ready

@@ -9,6 +9,7 @@ from pathlib import Path
 from corral.cluster import Cluster, load
 from corral.data_dir import SettingsError
 from corral.files import write_whole
+from corral.server.tls import TlsFiles
 
 DEFAULT_PORT = 7433
 CLUSTER_FILE = "cluster.yaml"
@@ -26,6 +27,8 @@ class ServerSettings:
     """0 lets the system choose."""
     require_token: bool = False
     """Whether a token is asked for on loopback, too."""
+    tls: TlsFiles | None = None
+    """Encrypts the main port and a frontend's; None leaves them plain."""
     database_url: str | None = None
     """A PostgreSQL URL; None takes that of the cluster file, and else the embedded server."""
 

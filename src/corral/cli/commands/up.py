@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,6 +29,13 @@ def up(
     require_token: Annotated[
         bool, typer.Option("--require-token", help="Ask for a token on loopback, too; its users share this machine.")
     ] = False,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option("--tls-cert", metavar="FILE", help="Encrypt the port with this certificate chain in PEM."),
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option("--tls-key", metavar="FILE", help="Take the certificate's key from this file in PEM.")
+    ] = None,
 ) -> None:
     """Run the server in the foreground, until Ctrl-C.
 
@@ -41,16 +49,20 @@ def up(
     from corral.server.process import open_loop
     from corral.server.runtime import serve
     from corral.server.settings import DEFAULT_PORT, ServerSettings
+    from corral.server.tls import TlsFiles
 
     def announce(presence: Presence) -> None:
         terminal.note(f"corral listens on {presence.url} (data directory {settings.data_dir}); Ctrl-C stops it")
 
+    if (tls_cert is None) != (tls_key is None):
+        raise typer.BadParameter("--tls-cert and --tls-key go together")
     settings = ServerSettings(
         data_dir=choose_server_data_dir(data_dir, cluster),
         cluster_file=cluster,
         host=host,
         port=DEFAULT_PORT if port is None else port,
         require_token=require_token,
+        tls=None if tls_cert is None or tls_key is None else TlsFiles(tls_cert.absolute(), tls_key.absolute()),
         database_url=os.environ.get("CORRAL_DATABASE_URL") or None,
     )
     with asyncio.Runner(loop_factory=open_loop) as runner:

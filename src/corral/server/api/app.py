@@ -46,6 +46,7 @@ from corral.server.api.streams import HEARTBEAT_S
 from corral.server.doors.entrances import Entrances
 from corral.server.doors.making import make_doors
 from corral.server.metrics import Metrics
+from corral.server.proxies import TrustedProxies
 from corral.server.services import Services
 from corral.tasks.store.intake import Intake
 from corral.tasks.store.tokens import KEYS_CHANNEL
@@ -105,6 +106,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
     app.add_middleware(Doors, doors=doors)
     app.add_middleware(Entrances, services=services)
     app.add_middleware(RequestContext, metrics=api.metrics)
+    app.add_middleware(TrustedProxies, networks=lambda: services.cluster.server.trusted_proxies)
     of_the_queue = (tasks, batches, events, files, uploads, slots, holds, queues, engines)
     administration = (tokens, usage, notifications, audit, backup, server)
     for part in (*of_the_queue, planning, machine, hosted_models, *administration):
