@@ -37,6 +37,8 @@ class OpenDesk:
         """Guests wait for it where it is set, and see that."""
         self.asks: list[GuestAsk] = []
         self.turns: list[GivenTurn] = []
+        self.views: tuple[GuestView, ...] = ()
+        """What it lists."""
         self.open = 0
         """Turns that were given and not ended."""
         self.idle = asyncio.Event()
@@ -67,7 +69,7 @@ class OpenDesk:
                 self.idle.set()
 
     def list_guests(self) -> tuple[GuestView, ...]:
-        return ()
+        return self.views
 
     def _find_turn(self, ask: GuestAsk) -> GivenTurn | None:
         for choice in ask.choices:

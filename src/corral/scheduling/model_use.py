@@ -138,10 +138,20 @@ def find_stays(gaps_s: Sequence[float], load_s: float) -> tuple[timedelta, timed
         return UNKNOWN_STAY, min(UNKNOWN_STAY, timedelta(seconds=LOADS_SAVED * load_s))
     most = timedelta(seconds=within_s[ceil(PART_OF_GAPS * len(within_s)) - 1])
     stay = min(max(most, SHORTEST_STAY), LONGEST_STAY)
+    return stay, timedelta(seconds=_find_idle_stay(sorted(gaps_s), (LOADS_SAVED + PERSON_WEIGHT) * load_s))
 
-    saved_s = (LOADS_SAVED + PERSON_WEIGHT) * load_s
 
-    def rate(stay_s: float) -> float:
-        return sum((saved_s if gap <= stay_s else 0.0) - min(gap, stay_s) for gap in gaps_s)
+def _find_idle_stay(gaps_s: Sequence[float], saved_s: float) -> float:
+    """Find the gap, of those in ascending order, for which a model is worth an idle device; 0 where none is.
 
-    return stay, timedelta(seconds=max((0.0, *within_s), key=rate))
+    A stay saves `saved_s` for each gap that is not longer, and costs each gap, at most the stay itself.
+    """
+    best = best_s = spent_s = 0.0
+    for count, gap in enumerate(gaps_s, start=1):
+        if gap > LONGEST_STAY.total_seconds():
+            break
+        spent_s += gap
+        worth = saved_s * count - spent_s - gap * (len(gaps_s) - count)
+        if worth > best:
+            best, best_s = worth, gap
+    return best_s

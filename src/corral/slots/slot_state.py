@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -37,6 +37,11 @@ class SlotState:
     """Seconds that its server's start takes; 0 where it runs or there is none, None where that is unknown."""
     said_lanes: int | None = None
     """How many requests its server says that it does at once; None where it says nothing, or was not asked."""
+    _starter: StartsServer | None = field(init=False, repr=False)
+    """Its engine where that starts a server; asking the protocol costs as much as the rest of a guest's turn."""
+
+    def __post_init__(self) -> None:
+        self._starter = self.engine if isinstance(self.engine, StartsServer) else None
 
     @property
     def lanes(self) -> int:
@@ -82,4 +87,4 @@ class SlotState:
 
     def note_start(self) -> None:
         """Note how long the start of its server would take now."""
-        self.start_s = self.engine.start_s if isinstance(self.engine, StartsServer) else 0.0
+        self.start_s = 0.0 if self._starter is None else self._starter.start_s

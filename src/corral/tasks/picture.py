@@ -30,6 +30,8 @@ from corral.tasks.values import TakenLane
 from corral.units import Bytes
 from corral.work import LendsDevices, SlotId
 
+_KILLED = Reason("its engine was killed, for a task next to it did not stop", "ask again")
+
 
 class Picture:
     """All of it; `wake` is set when the dispatcher has something to do."""
@@ -269,6 +271,7 @@ class Picture:
         for other in self.attempts.values():
             if other is not attempt and other.place is attempt.place and other.task.engine == attempt.task.engine:
                 other.stop.set(StopReason.ENGINE_KILLED)
+        self.end_turns([attempt.place], _KILLED)
 
     def release_lent(self) -> None:
         """Stop the attempts whose work does not end with this server."""

@@ -15,11 +15,15 @@ from corral.cluster.values import Retention
 from corral.scheduling.values import Gate
 from corral.server.services import Services
 from corral.server.slots_here import localize
+from corral.slots.guests import GuestView, GuestWait
 from corral.slots.registry import Registry
 from corral.slots.values import Hold, HoldKind
+from corral.tasks.guest_counts import GuestCounts
 from corral.tasks.store.pool import open_pool
 from corral.tasks.store.story import read
+from corral.work import SlotId
 from doubles import queue_life
+from doubles.guest_desk import OpenDesk
 from doubles.serving import Serving, serving
 from doubles.slots_shown import a_place_view
 
@@ -44,6 +48,29 @@ async def test_health_tells_who_dispatches(api: Serving, services: Services) -> 
     services.board.set_leading(1)
     assert (await api.get("/health/ready")).json["dispatcher"] == "leading"
     assert (await api.get("/health/doors")).json == {"status": "ready"}
+
+
+async def test_guests_are_listed_with_the_slots_and_counted_once(services: Services) -> None:
+    desk, counts, at = OpenDesk({}), GuestCounts(), datetime(2026, 11, 30, 3, 0, tzinfo=UTC)
+    desk.views = (
+        GuestView(owner="ada", label="chat m", asked_at=at, slot=SlotId("node/gpu0/llama"), started_at=at),
+        GuestView(
+            owner="bob", label="chat n", asked_at=at, wait=GuestWait(ahead=1, expected_s=9.0, because="slots are busy")
+        ),
+    )
+    counts.note_wait("llama", 0.25)
+    counts.note_refusal("guest.late")
+    counts.note_preempted(2)
+    async with serving(replace(services, guests=desk, guest_counts=counts)) as api:
+        has, waits = (await api.get("/corral/v1/slots")).json["guests"]
+        seen = [await samples(api) for _ in range(2)]
+    assert (has["label"], has["slot"], has["because"]) == ("chat m", "node/gpu0/llama", "")
+    assert (waits["slot"], waits["ahead"], waits["expected_s"]) == (None, 1, 9.0)
+    for metrics in seen:
+        assert metrics["corral_guests", ("waiting",)] == metrics["corral_guests", ("running",)] == 1
+        assert metrics["corral_guest_wait_seconds_sum", ("llama",)] == 0.25
+        assert metrics["corral_guests_refused_total", ("guest.late",)] == 1
+        assert metrics["corral_tasks_preempted_total", ()] == 2
 
 
 async def test_alarm_is_in_health_doctor_and_metrics_until_it_ends(api: Serving, services: Services) -> None:

@@ -24,7 +24,7 @@ from doubles.openai_server import OpenAiDouble
 pytestmark = pytest.mark.alone
 
 Json = Any
-CARDS, LANES = 32, 1
+CARDS, LANES = 4, 8
 CHATS = CARDS * LANES
 NEW = 4
 """Chats that come to the other server."""

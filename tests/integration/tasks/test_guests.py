@@ -25,6 +25,7 @@ from corral.tasks.store.leading import LOCK
 from corral.tasks.store.submitting import submit
 from corral.work import FailureScope, Produced, Reporter, Resident, SlotId, Work
 from doubles.engines import ScriptedEngine
+from doubles.yard import make_slots
 
 if TYPE_CHECKING:
     from conftest import Yard
@@ -394,3 +395,32 @@ async def test_leader_that_stood_still_gives_no_turn_before_it_has_seen_that_it_
                     assert turn.slot == SLOT
                     return
             await asyncio.sleep(0.1)
+
+
+async def test_guests_share_the_lanes_of_a_slot_with_tasks_of_their_model(yard: Yard) -> None:
+    proceed = asyncio.Event()
+
+    async def work(work: Work, report: Reporter) -> Produced:
+        await proceed.wait()
+        return Produced()
+
+    engine = ScriptedEngine(work)
+    engine.held = (Resident(model="m"),)
+    wanted = make_slots(engine)
+    dispatcher = yard.start(wanted=replace(wanted, slots=tuple(replace(slot, lanes=2) for slot in wanted.slots)))
+    await lead(yard, dispatcher)
+    (id,) = (await submit(yard.pool, a_submission(a_task("a", model="m")), queued_limits={})).tasks
+    await yard.until(lambda task: task.state is TaskState.RUNNING, id)
+    beside = Stay(dispatcher, ask("m"))
+    await until(yard, lambda: dispatcher.guests.running == 1)
+    third = Stay(dispatcher, ask("m", owner="bob"))
+    await until(yard, lambda: len(dispatcher.guests.list_guests()) == 2)
+    ((place,), lanes) = yard.board.places, lambda: sorted(run.lane for run in yard.board.places[0].facts.running)
+    assert [hold.kind for hold in place.holds] == [HoldKind.TASK, HoldKind.GUEST]
+    assert lanes() == [0, 1]
+    await beside.leave()
+    await until(yard, lambda: third.got)
+    assert lanes() == [0, 1]
+    proceed.set()
+    await yard.ended(id)
+    await third.leave()

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from corral.scheduling.explaining import explain
 from corral.scheduling.model_use import LONGEST_STAY, SHORTEST_STAY, UNKNOWN_STAY, ModelUses, find_loss, find_stays
@@ -293,6 +294,16 @@ def test_on_an_idle_device_a_model_stays_for_gaps_that_are_worth_their_loads(
     gaps: list[float], load_s: float, stay_s: float
 ) -> None:
     assert find_stays(gaps, load_s)[1] == timedelta(seconds=stay_s)
+
+
+@given(gaps=st.lists(st.integers(0, 900).map(float), min_size=3, max_size=15), load_s=st.integers(0, 200).map(float))
+def test_no_other_gap_would_be_worth_more(gaps: list[float], load_s: float) -> None:
+    def rate(stay_s: float) -> float:  # three loads: those of two models, and a person's wait for one
+        return sum((3 * load_s if gap <= stay_s else 0.0) - min(gap, stay_s) for gap in gaps)
+
+    within = [gap for gap in gaps if gap <= LONGEST_STAY.total_seconds()]
+    if len(within) >= 3:
+        assert rate(find_stays(gaps, load_s)[1].total_seconds()) == max(map(rate, (0.0, *within)))
 
 
 def test_batch_makes_no_model_stay() -> None:
