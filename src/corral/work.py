@@ -335,6 +335,10 @@ class MeasuresOverlap(Protocol):
         """
         ...
 
+    def explain_lanes(self, lanes: int) -> str:
+        """Return what makes its server do so many requests at once, as one imperative."""
+        ...
+
 
 @runtime_checkable
 class StartsServer(Protocol):

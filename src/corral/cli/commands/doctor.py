@@ -14,6 +14,7 @@ from corral.data_dir import choose_data_dir
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from corral.client.api import Api
     from corral.client.connection import Server
     from corral.telemetry.doctor import Finding
 
@@ -91,8 +92,9 @@ async def _examine_server(server: Server) -> tuple[Finding, ...]:
             status = await api.get("/corral/v1/status")
         except CorralError as error:
             return (Finding(name="server", state=State.ERROR, what=error.what, fix=error.hint),)
+        lanes = await _check_lanes(api)
     alarms = ready.get("alarms", ())
-    return judge_server(
+    served = judge_server(
         server.url,
         ready["dispatcher"],
         slots,
@@ -100,3 +102,17 @@ async def _examine_server(server: Server) -> tuple[Finding, ...]:
         trusts_loopback=status.get("trusts_loopback"),
         listeners=status.get("listeners", ()),
     )
+    return (*served, *lanes)
+
+
+async def _check_lanes(api: Api) -> tuple[Finding, ...]:
+    """Return the server's findings on lanes; none where it is of an earlier version, or does not answer in time."""
+    from corral.errors import CorralError
+    from corral.operations.lane_checks import LONGEST_S
+    from corral.telemetry.doctor import Finding, State
+
+    try:
+        checked = (await api.post("/corral/v1/slots/lanes/check", within_s=2 * LONGEST_S))["items"]
+    except CorralError:
+        return ()
+    return tuple(Finding(**{**finding, "state": State(finding["state"])}) for finding in checked)

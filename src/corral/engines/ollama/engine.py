@@ -148,6 +148,10 @@ class Ollama:
         """Whether the server answers two requests at once; None without a model in memory that writes."""
         return await Overlap(self._client, self._held, self._options.keep_alive).measure()
 
+    def explain_lanes(self, lanes: int) -> str:
+        """Return what makes the server answer so many requests at once."""
+        return f"set OLLAMA_NUM_PARALLEL={lanes} in the environment of that Ollama, and start it again"
+
     async def list_models(self) -> tuple[HostedModel, ...]:
         """List what the server has, by name."""
         return await self._held.list_hosted()

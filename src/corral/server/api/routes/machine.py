@@ -17,7 +17,7 @@ from corral.operations.models import ListedModel, ModelList, ModelPath, PullAske
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import LongWord, Word
-from corral.server.api.routes.slots import describe_slots
+from corral.server.api.routes.slots import check_served_lanes, describe_slots
 from corral.server.api.routing import make_router
 from corral.server.api.state import Admin, Here, Viewer
 from corral.server.api.wired import answer, compute, defer, describe_answers, describe_requests
@@ -70,7 +70,7 @@ async def examine_machine(request: Request, api: Here, caller: Admin) -> Respons
     """Examine the server's machine: GPUs, drivers, engines, database, memory, disk; each finding with its fix."""
     services = api.services
     board = services.board
-    slots = await describe_slots(api)
+    slots, lanes = await describe_slots(api), await check_served_lanes(api)
     served = judge_server(
         str(request.base_url).rstrip("/"),
         "leading" if board.leading else "standby",
@@ -79,7 +79,7 @@ async def examine_machine(request: Request, api: Here, caller: Admin) -> Respons
         trusts_loopback=services.trusts_loopback,
         listeners=[to_json(listener) for listener in services.listeners.describe()],
     )
-    return await compute(lambda: examine(services.data_dir, served))
+    return await compute(lambda: examine(services.data_dir, (*served, *lanes.items)))
 
 
 @router.get(

@@ -11,6 +11,7 @@ from fastapi import Query
 from starlette.responses import Response
 
 from corral.errors import CorralError, Kind, Problem, ProblemsError, did_you_mean
+from corral.operations.lane_checks import LanesAsked, LanesChecked, check_lanes
 from corral.processes.log_reading import LogPart, read_after, read_last
 from corral.scheduling.values import Gate
 from corral.server.api import answers
@@ -22,7 +23,7 @@ from corral.server.api.requests import HandOverAsked, SlotsAsked, TakeBackAsked
 from corral.server.api.routing import make_router
 from corral.server.api.slot_schemas import SlotOut, Slots
 from corral.server.api.state import Admin, ApiState, Here, Viewer
-from corral.server.api.wired import answer, describe_answers
+from corral.server.api.wired import answer, defer, describe_answers
 from corral.server.auth import Caller
 from corral.slots.values import PlaceView
 from corral.tasks.store.audit import Action
@@ -31,7 +32,7 @@ from corral.work import SlotId
 
 MOST_LOG_LINES = 10_000
 
-describe_answers(LogPart)
+describe_answers(LogPart, LanesChecked)
 
 router = make_router("slots", prefix="/corral/v1/slots", route_class=StrictRoute)
 
@@ -74,6 +75,37 @@ async def read_slot_log(
         )
     part = await asyncio.to_thread(read_after, log, after) if after else await asyncio.to_thread(read_last, log, lines)
     return answer(part)
+
+
+@router.post(
+    "/lanes/check",
+    summary="Check lanes",
+    response_model=defer(LanesChecked),
+    responses=declare_refusals(),
+)
+async def check_slot_lanes(api: Here, caller: Admin) -> Response:
+    """Send two requests at once to each server that has several lanes and says nothing of them.
+
+    Only those that are free and have a model in memory are asked; nothing is loaded.
+    """
+    return answer(await check_served_lanes(api))
+
+
+async def check_served_lanes(api: ApiState) -> LanesChecked:
+    """Check the lanes of the slots of this server."""
+    asked = [
+        LanesAsked(
+            slot=view.spec.id,
+            engine=view.spec.engine,
+            instance=view.spec.instance,
+            lanes=place.facts.lanes_for(view.spec.engine),
+            is_busy=bool(place.holds),
+        )
+        for place in api.services.board.places
+        for view in place.slots
+        if view.spec.instance is not None
+    ]
+    return await check_lanes(api.services.cluster, api.services.directory, asked)
 
 
 @router.post("/pause", summary="Pause slots", responses=declare_refusals(400, 404, 413))
