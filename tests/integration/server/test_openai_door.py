@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from corral.cluster.values import Cluster, EngineSettings, Instance
+from corral.engines.openai.engine import OpenAi
+from corral.engines.openai.inputs import OpenAiOptions
 from corral.server.services import Services
 from corral.work import SlotId
 from doubles.endpoints import ServedEngine
@@ -66,3 +68,29 @@ async def test_key_that_is_unknown_is_refused_in_openais_shape(services: Service
 async def test_server_that_gives_no_turns_has_no_doors(services: Services) -> None:
     async with serving(services) as api:
         assert (await api.get("/v1/models")).json["error"]["code"] == "request.no_route"
+
+
+async def test_server_with_a_speech_protocol_of_its_own_speaks_to_clients_of_openais(services: Services) -> None:
+    async with OpenAiDouble(speech_path="/tts") as server:
+        with_doors, desk = open_doors(services, server.url)
+        engine = OpenAi(server.url, options=OpenAiOptions.model_validate({"language": "en"}))
+        desk.engines[SlotId("far/openai")] = engine
+        await engine.list_models()  # as the slot's check does
+        asked = {"model": "gpt-sovits", "input": "The fox sleeps.", "voice": "ada.wav", "response_format": "wav"}
+        async with serving(with_doors) as api:
+            spoken = await api.post("/v1/audio/speech", asked)
+            refused = await api.post("/v1/audio/speech", {**asked, "response_format": "mp3"})
+        await engine.close()
+
+    assert (spoken.status, spoken.body) == (200, server.sound)
+    assert server.bodies == [
+        {
+            "text": "The fox sleeps.",
+            "ref_audio_path": "ada.wav",
+            "media_type": "wav",
+            "text_lang": "en",
+            "prompt_lang": "en",
+        }
+    ]
+    assert refused.status == 400
+    assert "does not write 'mp3'" in refused.json["error"]["message"]
