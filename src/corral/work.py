@@ -360,6 +360,8 @@ class StartsServer(Protocol):
 
 PASSED_ON = "Corral-Passed-On"
 """The header of every request of a Corral to a server: another Corral then passes it on to no third."""
+PASSED_ON_MARK = "corral_passed_on"
+"""The entry of a stored prompt's `extra_data` that stands for that header."""
 
 
 class Dialect(Enum):

@@ -16,12 +16,17 @@ class ThirdCorralError(SlotLacksError):
     code: ClassVar[str] = "gateway.third_corral"
 
 
+def is_passed_on(headers: Mapping[str, str]) -> bool:
+    """Whether a request with these headers (names in lower case) comes from a Corral."""
+    return _HEADER in headers
+
+
 def check_third(headers: Mapping[str, str], endpoint: Endpoint) -> None:
     """Return when a request with these headers (names in lower case) can be sent to the endpoint.
 
     Raises: ThirdCorralError: another slot can have it.
     """
-    if _HEADER in headers and endpoint.is_corral:
+    if is_passed_on(headers) and endpoint.is_corral:
         what = "the request comes from a Corral, and the server of the slot is another one"
         hint = "give the first Corral that server as an instance of its own"
         raise ThirdCorralError(what, where=endpoint.url, hint=hint)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +14,12 @@ import pytest
 from corral.cluster.values import Cluster, EngineSettings, Instance, Node, QueueSettings
 from corral.engines.comfyui.client import Timings
 from corral.engines.comfyui.engine import ComfyUi
+from corral.work import PASSED_ON_MARK, SlotLacksError
 from doubles.comfyui import ComfyDouble
 from doubles.comfyui_clients import ComfyCaller, read_preview
 from doubles.comfyui_nodes import picture
-from doubles.comfyui_workflows import text_to_image
+from doubles.comfyui_workflows import comfy_work, text_to_image
+from doubles.remote_reports import KeptReports
 from doubles.serving import Serving
 from doubles.yard import Yard
 from integration.doors.conftest import Open
@@ -181,3 +185,37 @@ async def test_interrupt_ends_what_runs_and_clear_what_waits(house: House) -> No
     assert list(await house.comfy.get("/history")) == [ids[1]]
     await house.comfy.post("/history", {"clear": True})
     assert await house.comfy.get("/history") == {}
+
+
+async def test_pictures_are_made_by_another_corral_on_as_many_lanes_as_it_has_instances(
+    house: House, tmp_path: Path
+) -> None:
+    far = ComfyUi(f"{house.api.url}/comfyui", timings=QUICK)
+    near = ComfyUi(house.left.url, timings=QUICK)
+    folders = [tmp_path / name for name in ("first", "second")]
+    for folder in folders:
+        folder.mkdir()
+    works = [comfy_work(folder, inputs={"seed": number}) for number, folder in enumerate(folders)]
+
+    await far.check()
+    await near.check()
+    lanes = await far.count_lanes(), await near.count_lanes()
+    made = await asyncio.gather(*(far.run(work, KeptReports()) for work in works))
+    await far.close()
+    await near.close()
+
+    assert lanes == (2, None)
+    assert [produced.files[0].media_type for produced in made] == ["image/png", "image/png"]
+    stored = [data for _, data in await house.yard.pool.fetch("select id, inputs -> 'extra_data' from tasks")]
+    assert all(PASSED_ON_MARK in data for data in stored)
+
+
+async def test_a_prompt_of_a_corral_goes_to_a_comfyui_and_not_to_a_third_corral(house: House, tmp_path: Path) -> None:
+    third = ComfyUi(f"{house.api.url}/comfyui", timings=QUICK)
+    await third.check()
+
+    with pytest.raises(SlotLacksError, match="comes from a Corral"):
+        await third.run(comfy_work(tmp_path, inputs={"extra_data": {PASSED_ON_MARK: True}}), KeptReports())
+    await third.close()
+
+    assert await house.yard.pool.fetchval("select count(*) from tasks") == 0

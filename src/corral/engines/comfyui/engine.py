@@ -36,7 +36,22 @@ from corral.engines.credentials import Credentials
 from corral.engines.inputs import read_inputs, read_options
 from corral.engines.narrowing import as_list, as_number, as_object, as_text
 from corral.errors import ProblemsError
-from corral.work import Endpoint, EngineError, EngineUnavailableError, Json, Produced, Reporter, Resident, Use, Work
+from corral.work import (
+    PASSED_ON_MARK,
+    Endpoint,
+    EngineError,
+    EngineUnavailableError,
+    Json,
+    Produced,
+    Reporter,
+    Resident,
+    SlotLacksError,
+    Use,
+    Work,
+)
+
+_CORRAL = "corral_version"
+"""The entry of `/system_stats` by which the door of another Corral is known."""
 
 _log = structlog.get_logger(__name__)
 
@@ -64,7 +79,9 @@ class ComfyUi:
         self._prompts = Prompts(self._client, self._timings)
         self._memory = Memory(self._client, self._prompts, self._timings)
         self._leftovers = Leftovers(self._prompts, self._client.url, self._timings.settle_s)
-        self._current: str | None = None
+        self._current: set[str] = set()
+        self._corral_devices: int | None = None
+        """How many devices another Corral lists; None where the server is a ComfyUI."""
 
     @property
     def name(self) -> str:
@@ -77,6 +94,7 @@ class ComfyUi:
             inputs = read_inputs(ComfyUiInputs, self.name, work.inputs)
         except ProblemsError as error:
             raise WorkflowInvalidError(error.problems) from error
+        self._refuse_third(inputs)
         filled = fill(inputs.list_changes(), task=work.task, files=work.files)
         attempts = [str(attempt) for attempt in (work.attempt, *work.earlier)]
         self._leftovers.keep(attempts)
@@ -116,16 +134,22 @@ class ComfyUi:
                 status=200,
                 hint="correct the engine's url in the cluster file",
             )
+        is_corral = bool(as_object(stats["system"]).get(_CORRAL))
+        self._corral_devices = len(as_list(as_object(stats).get("devices"))) if is_corral else None
         await self._leftovers.require_none()
+
+    async def count_lanes(self) -> int | None:
+        """Return how many devices another Corral had at the last check; a ComfyUI does one prompt at a time."""
+        return self._corral_devices or None
 
     async def release(self) -> None:
         """Unload the instance's models."""
         await self._memory.release()
 
     async def kill(self) -> None:
-        """End this adapter's own prompt there; the server itself is out of reach."""
-        if self._current is not None:
-            await self._prompts.cancel(self._current)
+        """End this adapter's own prompts there; the server itself is out of reach."""
+        for prompt_id in tuple(self._current):
+            await self._prompts.cancel(prompt_id)
 
     def abandon(self, attempt: UUID, task: int) -> None:
         """End the prompt of a lost attempt when the instance is looked at next."""
@@ -144,7 +168,7 @@ class ComfyUi:
         course = Course(prompt=prompt_id, classes={node: filled.prompt[node]["class_type"] for node in filled.prompt})
         listener = Listener(self._client, course, report, self._timings)
         listening = asyncio.create_task(listener.run(), name=f"comfyui-listener-{prompt_id}")
-        self._current = prompt_id
+        self._current.add(prompt_id)
         owed = adopted is not None
         try:
             if adopted is None:
@@ -165,11 +189,17 @@ class ComfyUi:
             owed = False  # it has ended, or was refused
             raise
         finally:
-            self._current = None
+            self._current.discard(prompt_id)
             listening.cancel()
             if owed:
                 await self._leftovers.end(prompt_id, task=work.task)
             await asyncio.wait([listening])
+
+    def _refuse_third(self, inputs: ComfyUiInputs) -> None:
+        """Raises: SlotLacksError where the prompt comes from a Corral, and would go to a third."""
+        if self._corral_devices is not None and inputs.extra_data.get(PASSED_ON_MARK):
+            what = "the prompt comes from a Corral, and the server of the slot is another one"
+            raise SlotLacksError(what, where=self._client.url, hint="give the first Corral that server as an instance")
 
     def _make_extra_data(self, inputs: ComfyUiInputs) -> dict[str, Json]:
         """Return what goes along with a prompt, with the key in it as late as possible. Raises: SecretMissingError."""

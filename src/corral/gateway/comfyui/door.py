@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -24,7 +25,8 @@ from corral.gateway.comfyui.sockets import FEATURES, Sockets
 from corral.gateway.comfyui.validating import make_error
 from corral.gateway.comfyui.workshop import NewPrompt, Stage, StoredPrompt, Workshop
 from corral.gateway.doors import Doorman, Visitor
-from corral.work import Json
+from corral.gateway.thirds import is_passed_on
+from corral.work import PASSED_ON_MARK, Json
 
 PREFIX = "/comfyui"
 LARGEST_PROMPT = 32 * 2**20
@@ -138,6 +140,8 @@ class ComfyUiDoor:
 
     async def _post_prompt(self, exchange: Exchange, visitor: Visitor, _: str) -> None:
         asked = asking.read_prompt(await exchange.read_body(LARGEST_PROMPT))
+        if is_passed_on(exchange.headers):
+            asked = replace(asked, extra_data={**asked.extra_data, PASSED_ON_MARK: True})
         answer = await self.submit(visitor, asked)
         await exchange.answer_json(200, answer)
 
