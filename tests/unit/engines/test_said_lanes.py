@@ -7,8 +7,8 @@ from typing import Any
 from corral.engines.openai.lanes import count_slots, read_total_slots
 
 
-def a_slot(engine: str, group: str, **facts: Any) -> dict[str, Any]:
-    return {"engine": engine, "group": group, "gate": "open", "problem": None, **facts}
+def a_slot(engine: str, device: str, **facts: Any) -> dict[str, Any]:
+    return {"engine": engine, "device": device, "gate": "open", "problem": None, **facts}
 
 
 def test_llama_server_says_its_slots_and_other_answers_say_nothing() -> None:
@@ -16,7 +16,7 @@ def test_llama_server_says_its_slots_and_other_answers_say_nothing() -> None:
     assert read_total_slots({"error": "Unexpected endpoint"}) is None
 
 
-def test_lanes_of_another_corral_are_those_of_its_groups_that_take_work() -> None:
+def test_lanes_of_another_corral_are_those_of_its_devices_that_take_work() -> None:
     slots = [
         a_slot("llama", "pc/gpu0", lanes=4),
         a_slot("whisper", "pc/gpu0"),

@@ -57,21 +57,22 @@ def read_total_slots(props: Mapping[str, Json]) -> int | None:
 
 
 def count_slots(slots: Mapping[str, Json]) -> int | None:
-    """Return how many requests another Corral does at once: the lanes of its slots, of which a group has one engine's.
+    """Return how many requests another Corral does at once: the lanes of its devices.
 
-    Slots that take no work now count nothing, and those of engines without models never do.
+    Of the slots on a device the one with the most lanes counts: engines take turns there. Slots that take no work now
+    count nothing, and those of engines without models never do.
     """
     if not isinstance(slots.get("items"), list):
         return None
-    groups: dict[str, int] = {}
+    devices: dict[str, int] = {}
     for slot in map(as_object, as_list(slots["items"])):
         kind = ENGINES.get(as_text(slot.get("engine")))
         has_models = kind is not None and (kind.medium is not None or kind.lists_models)
         if not has_models or slot.get("gate") != "open" or slot.get("problem") is not None:
             continue
-        group, lanes = as_text(slot.get("group")), int(as_number(slot.get("lanes")) or 1)
-        groups[group] = max(groups.get(group, 0), lanes)
-    return sum(groups.values()) or None
+        device, lanes = as_text(slot.get("device")), int(as_number(slot.get("lanes")) or 1)
+        devices[device] = max(devices.get(device, 0), lanes)
+    return sum(devices.values()) or None
 
 
 _CORRAL = "/corral/v1/slots"
