@@ -48,6 +48,9 @@ def _list_facts(preset: Preset) -> Iterator[tuple[str, str, tuple[str, str]]]:
         yield "more of them without a GPU", code(shlex.join(start.on_processor)), of_start
     if start.environment:
         yield "variables", ", ".join(code(f"{name}={value}") for name, value in start.environment.items()), of_start
+    if start.lane_arguments or start.lane_environment:
+        words = [*start.lane_arguments, *(f"{name}={value}" for name, value in start.lane_environment.items())]
+        yield "with `lanes`", code(" ".join(words)), of_start
     if start.needs_file is not None:
         yield "its folder has", code(start.needs_file), of_start
     if start.asks_for is not None:

@@ -20,6 +20,7 @@ _TABLE = "presets.toml"
 _ARGUMENTS = "{arguments}"
 _FOLDER = "{folder}"
 _HOST = "{host}"
+_LANES = "{lanes}"
 
 
 class PresetProgramError(CorralError):
@@ -60,6 +61,10 @@ class Starting(Fact):
     """More arguments where it has no GPU."""
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     """With `{host}` and `{port}`."""
+    lane_arguments: tuple[str, ...] = ()
+    """More arguments where the cluster file says how many requests it does at once, with `{lanes}`."""
+    lane_environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    """More variables then."""
     needs_file: str | None = None
     """A file that its folder has; None where it needs no folder."""
     folders: tuple[str, ...] = ()
@@ -127,13 +132,14 @@ def build_command(
     host: str,
     folder: str | None = None,
     arguments: Sequence[str] = (),
+    lanes: int | None = None,
     has_gpu: bool,
     exists: Callable[[str], bool],
 ) -> tuple[str, ...]:
     """Return the program and the arguments of a start on this machine, in which `{port}` is open.
 
-    `host` is the address to listen on, `folder` the instance's, `exists` reports whether something is there: a program
-    by its name on the path, or a file.
+    `host` is the address to listen on, `folder` and `lanes` are the instance's, `exists` reports whether something is
+    there: a program by its name on the path, or a file.
     Raises: PresetProgramError.
     """
     start = preset.start
@@ -155,17 +161,23 @@ def build_command(
     placed = own.index(_ARGUMENTS)
     before, after = own[:placed], own[placed + 1 :]
     more = () if has_gpu else start.on_processor
+    of_lanes = () if lanes is None else start.lane_arguments
     return (
         program,
         *(_fill(word, host, folder) for word in (*before, *more)),
+        *(word.replace(_LANES, str(lanes)) for word in of_lanes),
         *arguments,
         *(_fill(word, host, folder) for word in after),
     )
 
 
-def list_variables(preset: Preset, *, host: str) -> dict[str, str]:
-    """Return the variables of a start, in which `{port}` is open."""
-    return {name: _fill(value, host, None) for name, value in preset.start.environment.items()}
+def list_variables(preset: Preset, *, host: str, lanes: int | None = None) -> dict[str, str]:
+    """Return the variables of a start, in which `{port}` is open; `lanes` are the instance's."""
+    of_lanes = dict[str, str]() if lanes is None else preset.start.lane_environment
+    return {
+        **{name: _fill(value, host, None) for name, value in preset.start.environment.items()},
+        **{name: value.replace(_LANES, str(lanes)) for name, value in of_lanes.items()},
+    }
 
 
 def _fill(text: str, host: str, folder: str | None) -> str:

@@ -99,3 +99,13 @@ def test_folder_without_the_program_is_named() -> None:
 def test_program_that_is_not_on_the_machine_is_named_with_every_place() -> None:
     with pytest.raises(PresetProgramError, match=r"ComfyUI .*/x/venv/bin/python, no /x/\.venv/bin/python, no python3"):
         start("comfyui", folder="/x", there=())
+
+
+def test_programs_that_are_given_their_lanes_start_with_as_many_as_the_instance_has() -> None:
+    preset, own = PRESETS["llama-server"], ("--model", "m.gguf")
+    with_lanes = build_command(preset, host=HOST, arguments=own, lanes=4, has_gpu=True, exists=lambda _: True)
+    without = build_command(preset, host=HOST, has_gpu=True, exists=lambda _: True)
+
+    assert " ".join(with_lanes).endswith("--parallel 4 --model m.gguf")
+    assert "--parallel" not in without
+    assert list_variables(PRESETS["ollama"], host=HOST, lanes=2)["OLLAMA_NUM_PARALLEL"] == "2"
