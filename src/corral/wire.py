@@ -5,13 +5,14 @@ object, a sequence or set an array (sets sorted), a string enum its value, any o
 instant ISO 8601 with `Z` for UTC, a duration its seconds, a path its text. A number that is not finite has no JSON and
 becomes null. Fields whose names begin with `_` are not written.
 
-Belongs here: the one rule for each kind of value.
+Belongs here: the one rule for each kind of value, and the file that stands for the values of a task without files.
 Does not belong here: shapes of one answer (they are the results of `corral.operations`).
 May import: nothing of Corral but `corral.work`'s word for JSON.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import fields, is_dataclass
@@ -78,3 +79,14 @@ def _convert_container(value: object) -> Json:
 def _write_key(key: object) -> str:
     text = to_json(key)
     return text if isinstance(text, str) else str(text)
+
+
+def write_out_values(values: Mapping[str, Json]) -> tuple[str, bytes]:
+    """Return the name and the content of the file that stands for the values of a task without files.
+
+    Its text as text, anything else as JSON.
+    """
+    text = values.get("text")
+    if isinstance(text, str):
+        return "text.txt", f"{text}\n".encode()
+    return "values.json", f"{json.dumps(values, indent=2, ensure_ascii=False)}\n".encode()

@@ -10,7 +10,6 @@ May import: `corral.errors`, `corral.units`.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -493,14 +492,3 @@ class LendsDevices(Protocol):
     def book(self) -> HoldBook:
         """Where their holds are kept."""
         ...
-
-
-def write_out_values(values: Mapping[str, Json]) -> tuple[str, bytes]:
-    """Return the name and the content of the file that stands for the values of a task without files.
-
-    Its text as text, anything else as JSON.
-    """
-    text = values.get("text")
-    if isinstance(text, str):
-        return "text.txt", f"{text}\n".encode()
-    return "values.json", f"{json.dumps(values, indent=2, ensure_ascii=False)}\n".encode()

@@ -24,7 +24,8 @@ from corral.client.output_folder import MANIFEST, FileNames, Heading, choose_fol
 from corral.client.progress import BatchProgress, Output, TaskView
 from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.files import write_whole
-from corral.work import Json, write_out_values
+from corral.wire import write_out_values
+from corral.work import Json
 
 _MANIFEST_EVERY_S = 2.0
 """A manifest of thousands of tasks takes long enough to write that not each task should cost one."""

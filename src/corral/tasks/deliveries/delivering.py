@@ -31,7 +31,7 @@ from corral.tasks.store.deliveries import Delivery
 from corral.tasks.store.pool import CONNECTION_LOST, DatabaseUnavailableError, Pool
 from corral.tasks.values import Sha256, StoredFile
 from corral.units import Bytes
-from corral.work import write_out_values
+from corral.wire import write_out_values
 
 log = structlog.get_logger()
 
