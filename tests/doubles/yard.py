@@ -75,6 +75,12 @@ class Yard:
         self._running.append((dispatcher, asyncio.create_task(dispatcher.run())))
         return dispatcher
 
+    async def until_leading(self) -> None:
+        """Wait until the dispatcher gives turns; fail after a minute."""
+        async with asyncio.timeout(60):
+            while not self.board.leading:  # noqa: ASYNC110 (the board has no signal of it)
+                await asyncio.sleep(0.02)
+
     async def until(self, holds: Callable[[Task], bool], *ids: int) -> tuple[Task, ...]:
         """Wait, on the story's notifications, until every task is as described; fail after half a minute."""
         return await self.until_some(holds, len(ids), *ids)

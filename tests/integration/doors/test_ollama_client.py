@@ -60,9 +60,7 @@ async def api(
     cluster = Cluster(
         name="test", nodes=(Node(name="node"),), engines=engines, queues={"default": QueueSettings(name="default")}
     )
-    async with asyncio.timeout(60):
-        while not yard.board.leading:  # noqa: ASYNC110 (the board has no signal of it)
-            await asyncio.sleep(0.02)
+    await yard.until_leading()
     async with open_house(cluster, weights=models, guests=dispatcher.guests) as api:
         yield api
 
