@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import socket
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -176,7 +177,8 @@ class Listeners:
             try:
                 taken[name] = _Port(place, self._bind(place))
             except OSError as error:
-                what = f"cannot listen on port {place.port} for gateway.{name}: {error.strerror or error}"
+                reason = os.strerror(error.errno) if error.errno else str(error)
+                what = f"cannot listen on port {place.port} for gateway.{name}: {reason}"
                 hint = f"give gateway.{name} another port in the cluster file, or stop what uses this one"
                 problems.append(Problem(code=ListenError.code, what=what, where=f"gateway.{name}.port", hint=hint))
         if problems:

@@ -17,6 +17,8 @@ InMemory = tuple[str, str]
 Listed = tuple[str, HostedModel | None]
 
 _UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
+_NO_END = datetime(9999, 12, 31, tzinfo=UTC)
+"""When a model leaves memory whose server sets no time: the policy decides. Clients print it as `Forever`."""
 
 
 def list_tags(offers: Iterable[tuple[str, Offer]]) -> dict[str, Json]:
@@ -38,7 +40,7 @@ def list_loaded(models: Iterable[InMemory], known: Mapping[InMemory, Listed]) ->
             entry["size"] = loaded.size or entry["size"]
             entry["context_length"] = loaded.context or 0
         entry["size_vram"] = 0 if loaded is None else loaded.on_gpu or 0
-        entry["expires_at"] = _write_time(None if loaded is None else loaded.until)
+        entry["expires_at"] = _write_time((None if loaded is None else loaded.until) or _NO_END)
         listed.setdefault(name, entry)
     return {"models": list(listed.values())}
 
