@@ -139,11 +139,12 @@ async def _serve(
     local = localize(cluster, data_dir=data_dir, locate=weights.path, holds=book, directory=directory)
     for problem in local.problems:
         log.warning("machine_differs_from_cluster_file", what=problem.what, where=problem.where, hint=problem.hint)
+    slots = Registry(local.wanted)
     dispatcher = Dispatcher(
         url=url,
         pool=dispatching_pool,
         holder=presence.holder_of(data_dir),
-        slots=Registry(local.wanted),
+        slots=slots,
         rules=make_rules(local),
         artifacts=artifacts,
         scratch=data_dir / "scratch",
@@ -179,6 +180,7 @@ async def _serve(
         loopback=settings.trusts_loopback,
         started_at=datetime.now(UTC),
         alarms=alarms,
+        refresh_models=slots.refresh_models,
         listeners=ports.listeners,
         directory=directory,
         surveyor=Surveyor(directory=directory),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -39,6 +39,10 @@ class ReloadableCluster(Protocol):
         ...
 
 
+async def ignore_models() -> None:
+    """Do nothing: a server without slots knows no models."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """The parts of a running server that its API uses."""
@@ -71,6 +75,8 @@ class Services:
     alarms: Alarms = field(default_factory=Alarms)
     directory: Directory = field(default_factory=Directory)
     """Where instances are, those included whose servers Corral runs."""
+    refresh_models: Callable[[], Awaitable[None]] = ignore_models
+    """Have slots look at once which models their servers have: some were changed."""
     listeners: Listeners = field(default_factory=Listeners)
     """The ports of their own that doors have."""
     guests: GuestDesk | None = None

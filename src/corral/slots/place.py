@@ -416,9 +416,9 @@ class PlaceState:
         await state.ask_resident()
         return self.to_place() != before
 
-    async def refresh_models(self, engine: str) -> None:
-        """Ask an engine which models its server has, if it has one; without an answer, what was known stays."""
-        for state in self._list_states([engine]):
+    async def refresh_models(self) -> None:
+        """Ask each engine which models its server has, if it has one; without an answer, what was known stays."""
+        for state in self._states.values():
             await state.ask_models()
 
     async def refresh(self, engines: Iterable[str]) -> None:

@@ -30,6 +30,7 @@ class Registry:
         self._trouble: str | None = None
         self._retired: list[Engine] = []
         """Engines of places that are gone, still to be closed."""
+        self._changed: Callable[[PlaceState], None] = lambda _: None
         self.apply(self.compare(wanted))
 
     def __getitem__(self, place: SlotId) -> PlaceState:
@@ -206,6 +207,7 @@ class Registry:
         All are checked at start; those that fail, after growing waits; the others now and then. Engines that left are
         closed here.
         """
+        self._changed = changed
         while True:
             now = monotonic()
             for place in self._note_leaving():
@@ -221,6 +223,14 @@ class Registry:
                     self._retired += place.take_retired()
                 tasks.create_task(self._close_retired())
             await asyncio.sleep(CHECK_TICK_S)
+
+    async def refresh_models(self) -> None:
+        """Ask all servers which models they have, since some were changed; watchers get the places that differ."""
+        before = [(place, place.to_place()) for place in self]
+        await asyncio.gather(*(place.refresh_models() for place, _ in before))
+        for place, known in before:
+            if place in self._places.values() and place.to_place() != known:
+                self._changed(place)
 
     async def close(self) -> None:
         """Stop every engine of every place."""

@@ -61,7 +61,8 @@ async def api(
         name="test", nodes=(Node(name="node"),), engines=engines, queues={"default": QueueSettings(name="default")}
     )
     await yard.until_leading()
-    async with open_house(cluster, weights=models, guests=dispatcher.guests) as api:
+    parts = {"weights": models, "guests": dispatcher.guests, "refresh_models": yard.slots.refresh_models}
+    async with open_house(cluster, **parts) as api:
         yield api
 
 
@@ -186,6 +187,7 @@ async def use_the_double(client: AsyncClient, double: OllamaDouble) -> None:
     await client.copy("smol", "mine")  # 38
     steps = [step.status async for step in await client.create("short", from_="smol", system="Be short.", stream=True)]
     assert steps[-1] == "success"  # 39
+    assert (await client.chat("short", turn)).message.content == "one two three"  # it can be used at once
     pulled = [step async for step in await client.pull("tiny", stream=True)]  # 40
     assert pulled[-1].status == "success"
     assert any(step.completed and step.total for step in pulled)

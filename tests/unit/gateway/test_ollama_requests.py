@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode
 from typing import Any
 
@@ -54,7 +55,7 @@ def test_answer_without_a_bound_has_none(unbounded: int) -> None:
 )
 def test_option_of_a_wrong_type_is_refused_in_ollamas_words(option: dict[str, Any], kind: str) -> None:
     with pytest.raises(OllamaRequestError, match=f'option "{next(iter(option))}" must be of type {kind}'):
-        translate_chat({"messages": [HELLO], "options": option}, "m")
+        Asked(Call.CHAT, json.dumps({"model": "m", "messages": [HELLO], "options": option}).encode())
 
 
 def test_form_of_the_answer_is_json_or_a_schema() -> None:
@@ -65,7 +66,7 @@ def test_form_of_the_answer_is_json_or_a_schema() -> None:
     form = translate_chat({"messages": [HELLO], "format": schema}, "m").body["response_format"]
     assert form["json_schema"]["schema"] == schema
     with pytest.raises(OllamaRequestError, match="invalid format: 'xml'"):
-        translate_chat({"messages": [HELLO], "format": "xml"}, "m")
+        Asked(Call.CHAT, b'{"model": "m", "messages": [], "format": "xml"}')
 
 
 def test_thinking_is_asked_for_as_the_servers_know_it() -> None:

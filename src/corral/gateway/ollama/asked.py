@@ -23,6 +23,8 @@ from corral.gateway.ollama.replies import (
 from corral.gateway.ollama.requests import (
     OllamaRequestError,
     Translated,
+    check_format,
+    check_options,
     translate_chat,
     translate_embed,
     translate_generate,
@@ -69,6 +71,8 @@ class Asked:
         self._body = body
         self.fields = read_fields(body)
         self.model = read_model(self.fields)
+        check_options(as_object(self.fields.get("options")))
+        check_format(self.fields.get("format"))
 
     @property
     def streams(self) -> bool:

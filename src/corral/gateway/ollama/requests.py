@@ -92,7 +92,6 @@ def read_embed_input(fields: Mapping[str, Json]) -> list[str]:
 
 def _translate_common(fields: Mapping[str, Json], model: str) -> dict[str, Json]:
     options = as_object(fields.get("options"))
-    check_options(options)
     body: dict[str, Json] = {"model": model}
     body |= {name: options[name] for name in (*_SAMPLING, *_OF_LLAMA_CPP) if options.get(name) is not None}
     limit = options.get("num_predict")
@@ -121,13 +120,17 @@ def check_options(options: Mapping[str, Json]) -> None:
             raise OllamaRequestError(f'option "{name}" must be of type {wanted}', where=f"options.{name}")
 
 
+def check_format(form: Json) -> None:
+    """Check the form of an answer, which servers refuse after they have loaded a model. Raises: OllamaRequestError."""
+    if form not in (None, "", "json") and not isinstance(form, dict):
+        raise OllamaRequestError(f'invalid format: {form!r}; expected "json" or a JSON Schema object', where="format")
+
+
 def _translate_format(form: Json) -> dict[str, Json] | None:
     if form in (None, ""):
         return None
     if form == "json":
         return {"type": "json_object"}
-    if not isinstance(form, dict):
-        raise OllamaRequestError(f'invalid format: {form!r}; expected "json" or a JSON Schema object', where="format")
     return {"type": "json_schema", "json_schema": {"name": "answer", "schema": form, "strict": True}}
 
 

@@ -63,3 +63,4 @@ class ModelsKept:
         details = {"instance": on.name, **by_key}
         act = Act(owner=visitor.owner, origin=None, action=action, subject=model, details=details)
         await append_act(self._services.pool, act)
+        await self._services.refresh_models()

@@ -107,6 +107,7 @@ async def delete_instance_model(asked: HostedModelAsked, api: Here, caller: Admi
     """Delete a model from the disk of the instance."""
     deleted = await delete_hosted_model(api.services.cluster, api.services.directory, asked)
     await record(api, caller, Action.MODEL_DELETED, asked.model, instance=deleted.instance)
+    await api.services.refresh_models()
     return answer(deleted)
 
 
@@ -141,6 +142,7 @@ async def _pull(
 ) -> InstanceModel:
     pulled = await pull_hosted_model(api.services.cluster, api.services.directory, asked, on_step)
     await record(api, caller, Action.MODEL_PULLED, asked.model, instance=pulled.instance)
+    await api.services.refresh_models()
     return pulled
 
 
