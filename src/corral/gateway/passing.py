@@ -281,10 +281,13 @@ class _Passage:
         except (UpstreamError, UpstreamRefusedError, EngineError, SlotFailedError, CallMissingError) as error:
             if _is_of_request(error):
                 raise
-            turn.fail(error.what, _find_scope(error))
+            is_lack = _lacks_call(error)  # a server that does not do this still does the rest
+            if not is_lack:
+                turn.fail(error.what, _find_scope(error))
             if self._has_sent:
                 raise
-            self._passing.breakers.note_failure(turn.slot, turn.choice)
+            if not is_lack:
+                self._passing.breakers.note_failure(turn.slot, turn.choice)
             if _denies_model(error):
                 self._passing.catalogue.forget(turn.choice, turn.slot)
             self._failure = error
@@ -450,6 +453,8 @@ async def _read_refusal(answer: Answer, where: str) -> CorralError:
 
 def _lacks_call(error: CorralError) -> bool:
     """Whether a server does not know what it was asked, rather than the model."""
+    if isinstance(error, CallMissingError):
+        return True
     return isinstance(error, UpstreamRefusedError) and error.status in _MISSING and not _denies_model(error)
 
 

@@ -93,6 +93,14 @@ async def test_model_without_the_api_is_an_error_in_its_shape(
     assert answer["error"]["message"]
 
 
+async def test_call_that_a_server_lacks_is_no_failure_of_its_slot(lacking: Lacking) -> None:
+    url, session, desk, _ = lacking
+    for _ in range(8):
+        assert (await post(session, url, {**ASKED, "model": "tiny"}))[0] == 404
+    assert [turn.failures for turn in desk.turns] == [[]] * 8
+    assert {ask.avoid for ask in desk.asks[::2]} == {frozenset()}  # each asks again without the slot
+
+
 async def test_wait_that_is_too_long_and_keys_that_do_not_do_are_errors_in_its_shape(lacking: Lacking) -> None:
     url, session, desk, doorman = lacking
     desk.error = GuestLateError("the slots are busy for 90 s", retry_after_s=30)
