@@ -53,17 +53,21 @@ class ReplyClock:
             self.began_at = self.clock()
 
     def list_durations(self, timings: Mapping[str, Json]) -> dict[str, Json]:
-        """List the durations of the last line; `timings` is what llama.cpp's server measured itself."""
-        now = self.clock()
-        sent = self.asked_at if self.sent_at is None else self.sent_at
-        began = sent if self.began_at is None else self.began_at
+        """List the durations of the last line, in nanoseconds; `timings` is what llama.cpp's server measured itself.
+
+        When the first words came is unknown of an answer that came whole.
+        """
+        now, sent, began = self.clock(), self.sent_at, self.began_at
         read, wrote = as_number(timings.get("prompt_ms")), as_number(timings.get("predicted_ms"))
-        return {
+        durations = {
             "total_duration": now - self.asked_at,
-            "load_duration": sent - self.asked_at,
-            "prompt_eval_duration": began - sent if read is None else int(read * _MS_NS),
-            "eval_duration": now - began if wrote is None else int(wrote * _MS_NS),
+            "load_duration": None if sent is None else sent - self.asked_at,
+            "prompt_eval_duration": None if sent is None or began is None else began - sent,
+            "eval_duration": None if began is None else now - began,
         }
+        if read is not None and wrote is not None:
+            durations |= {"prompt_eval_duration": int(read * _MS_NS), "eval_duration": int(wrote * _MS_NS)}
+        return {name: duration for name, duration in durations.items() if duration is not None}
 
 
 class UpstreamLineError(Exception):
@@ -242,8 +246,7 @@ def translate_vectors(body: bytes, model: str, clock: ReplyClock, *, is_old: boo
     durations = clock.list_durations({})
     counted = as_number(as_object(answer.get("usage")).get("prompt_tokens"))
     count: dict[str, Json] = {} if counted is None else {"prompt_eval_count": int(counted)}
-    kept = {name: durations[name] for name in ("total_duration", "load_duration")}
-    return {"model": model, "embeddings": vectors, **kept, **count}
+    return {"model": model, "embeddings": vectors, **durations, **count}
 
 
 def write_call(number: int, id: str, name: str, arguments: str) -> dict[str, Json]:
