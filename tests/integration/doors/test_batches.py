@@ -117,6 +117,21 @@ async def test_example_of_the_official_client_runs_unchanged(house: House) -> No
     assert [entry.id async for entry in client.batches.list()] == [batch.id]
 
 
+async def test_responses_are_translated_to_chats_and_back(house: House) -> None:
+    lines = [
+        {"custom_id": name, "method": "POST", "url": "/v1/responses", "body": {"model": "qwen", "input": "say", **more}}
+        for name, more in (("a", {"instructions": "Be short."}), ("stored", {"previous_response_id": "resp_1"}))
+    ]
+    batch = await house.wait(await house.submit(lines, endpoint="/v1/responses"))
+    answer = (await house.read(batch.output_file_id))["a"]["response"]["body"]
+    response = openai.types.responses.Response.construct(**answer)  # as the client reads answers
+    assert response.output_text.strip() == "say"
+    assert response.usage is not None
+    assert house.server.bodies[-1]["messages"][0] == {"role": "system", "content": "Be short."}
+    refused = (await house.read(batch.error_file_id))["stored"]["response"]
+    assert (refused["status_code"], refused["body"]["error"]["param"]) == (400, "previous_response_id")
+
+
 async def test_line_that_cannot_be_done_fails_alone_with_its_custom_id(house: House) -> None:
     lines = [
         a_chat("good"),

@@ -8,7 +8,10 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from corral.gateway.openai.batches.inputs import EMBEDDINGS, TEXT
+from pydantic_core import from_json, to_json
+
+from corral.gateway.openai.batches.inputs import EMBEDDINGS, RESPONSES, TEXT
+from corral.gateway.openai.responses import TranslatedResponse
 from corral.narrowing import as_list, as_number, as_object, as_text
 from corral.work import Json
 
@@ -40,7 +43,10 @@ def make_answer(endpoint: str, body: Mapping[str, Json], result: Result) -> dict
             "choices": [{"index": 0, "text": result.text, "logprobs": None, "finish_reason": _find_reason(result, [])}],
             "usage": _count(result),
         }
-    return _make_chat(body, result)
+    chat = _make_chat(body, result)
+    if endpoint == RESPONSES:
+        return as_object(from_json(TranslatedResponse(body).take_whole(to_json(chat))))
+    return chat
 
 
 def _make_chat(body: Mapping[str, Json], result: Result) -> dict[str, Json]:

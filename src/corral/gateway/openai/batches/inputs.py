@@ -9,12 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 
+from pydantic_core import to_json
+
 from corral.engine_kinds import LLAMA, OLLAMA, OPENAI
 from corral.gateway.openai.batches.lines import LineError
+from corral.gateway.openai.requests import Asked
+from corral.gateway.openai.responses import AskedResponse, make_chat
 from corral.narrowing import as_list, as_object
 from corral.work import Json
 
-CHAT, TEXT, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
+CHAT, TEXT, EMBEDDINGS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"
 _NO_BOUND = 131_072
 """The most tokens that `llama` takes: OpenAI's answers have no bound of their own, and the context is one."""
 _IDLE = frozenset(
@@ -45,7 +49,10 @@ Inputs = dict[str, Json]
 
 
 def make_inputs(endpoint: str, engine: str, body: Body) -> Inputs:
-    """Return the inputs of a task that answers a request. Raises: LineError."""
+    """Return the inputs of a task that answers a request. Raises: LineError, RequestBodyError, TranslationError."""
+    if endpoint == RESPONSES:
+        AskedResponse(Asked(RESPONSES, to_json(body)))  # refuses what would have to be stored
+        return make_inputs(CHAT, engine, make_chat(body))
     for name, allowed in _ONLY.items():
         if name in body and body[name] not in allowed:
             raise LineError(
@@ -122,7 +129,7 @@ _TRANSLATIONS: Mapping[tuple[str, str], Callable[[Body], Inputs]] = {
     (EMBEDDINGS, OLLAMA.name): _embed_ollama,
     (EMBEDDINGS, OPENAI.name): _embed_openai,
 }
-ENDPOINTS = tuple(dict.fromkeys(endpoint for endpoint, _ in _TRANSLATIONS))
+ENDPOINTS = (*dict.fromkeys(endpoint for endpoint, _ in _TRANSLATIONS), RESPONSES)
 _KNOWN = frozenset(
     {*_IDLE, *_ONLY, *_SAMPLING, "messages", "prompt", "input", "max_tokens", "max_completion_tokens", "stop"}
     | {"response_format", "tools", "tool_choice"}

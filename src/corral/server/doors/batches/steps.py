@@ -47,7 +47,8 @@ from corral.work import TaskClass
 
 POLL_S = 1.0
 """Pause between two looks at batches that are under way."""
-_PAGE = 500
+_PAGE = 100
+"""Tasks that are read at once: their inputs come with them, and are decoded on the event loop."""
 _PIECE_LINES = 500
 _LARGEST_PART = Bytes(4 * 1024**3)
 """Bytes of one part's tasks or refusals: more than lines of the largest file become."""
