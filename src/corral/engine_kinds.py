@@ -61,6 +61,8 @@ class EngineKind(ServiceEngine):
     options: str = "corral.engines.schema:NoOptions"
     """`module:Class` of the `EngineOptions`."""
     needs_model: bool = False
+    has_lanes: bool = False
+    """Whether it can do several tasks of one model at a time (`lanes` in the cluster file)."""
     model_name: str | None = None
     """`module:function` that takes the task's model and inputs, and returns the name under which the engine itself
     knows the model; so that tasks and resident models can be compared. None leaves names as they are."""
@@ -133,6 +135,7 @@ LLAMA = EngineKind(
     environments=(EngineEnvironment(variant="cpu", lock="llama.lock"),),
     any_gpu=True,
     examination="corral.engines.llama.builds:examine_builds",
+    has_lanes=True,
     inputs="corral.engines.llama.inputs:LlamaInputs",
     text_input="prompt",
     seed_input="seed",
@@ -172,6 +175,7 @@ OLLAMA = EngineKind(
         data_path="/root/.ollama",
         keeps_state=True,
     ),
+    has_lanes=True,
     inputs="corral.engines.ollama.inputs:OllamaInputs",
     text_input="prompt",
     seed_input="options.seed",
@@ -208,6 +212,7 @@ OPENAI = EngineKind(
         health_path="/v1/models",
         identity=("/v1/models", "data"),
     ),
+    has_lanes=True,
     inputs="corral.engines.openai.inputs:OpenAiInputs",
     text_input="prompt",
     seed_input="seed",
@@ -394,6 +399,7 @@ SLEEP = EngineKind(
     summary="Waits, for rehearsals and benchmarks; off unless the cluster file turns it on.",
     any_gpu=True,
     in_process="corral.engines.sleep.engine:SleepingEngine",
+    has_lanes=True,
     inputs="corral.engines.sleep.inputs:SleepInputs",
     values=(ValueRule(name="slept_s", summary="seconds that it waited"),),
     on_by_default=False,

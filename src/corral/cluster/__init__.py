@@ -13,7 +13,7 @@ from corral.cluster.document import ClusterFileError
 from corral.cluster.values import Cluster
 
 if TYPE_CHECKING:
-    from corral.cluster.values import FindGpu
+    from corral.cluster.gpu_facts import FindGpu
 
 __all__ = ["Cluster", "ClusterFileError", "load"]
 

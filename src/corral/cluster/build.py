@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any, cast, get_origin
 
 from corral.cluster import (
+    engine_shapes,
     gateway_shapes,
     gateway_values,
     machine_shapes,
@@ -30,8 +31,9 @@ from corral.cluster import (
 from corral.cluster import shape as shapes
 from corral.cluster.document import YamlPath
 from corral.cluster.fields import FOREVER
+from corral.cluster.gpu_facts import GpuFacts
 from corral.cluster.machine_shapes import Shape
-from corral.cluster.values import WRITTEN_AT, Cluster, GpuFacts, LayoutKind, QueueSettings
+from corral.cluster.values import WRITTEN_AT, Cluster, LayoutKind, QueueSettings
 from corral.engine_kinds import ENGINES
 from corral.hours import Hours, find_machine_zone, make_hours
 
@@ -39,7 +41,7 @@ KINDS: Mapping[type[Shape], type] = {
     shapes.ClusterShape: values.Cluster,
     machine_shapes.DiskShape: values.Disk,
     shapes.ElectricityShape: prices.Electricity,
-    shapes.EngineShape: values.EngineSettings,
+    engine_shapes.EngineShape: values.EngineSettings,
     shapes.ExposureShape: values.Exposure,
     gateway_shapes.CloudModelShape: gateway_values.CloudModel,
     gateway_shapes.FrontendShape: gateway_values.Frontend,
@@ -50,7 +52,7 @@ KINDS: Mapping[type[Shape], type] = {
     machine_shapes.WeekShape: Hours,
     machine_shapes.PowerWindowShape: power_windows.PowerWindow,
     shapes.TariffShape: prices.TariffWindow,
-    shapes.InstanceShape: values.Instance,
+    engine_shapes.InstanceShape: values.Instance,
     shapes.KubernetesShape: values.Kubernetes,
     shapes.LayoutShape: values.Layout,
     machine_shapes.LineShape: values.Line,
@@ -159,14 +161,14 @@ def read_place(shape: Shape, place: tuple[str, ...]) -> Any:  # of the field's o
 
 def _complete_cluster(builder: _Builder, shape: shapes.ClusterShape, at: YamlPath) -> _Fields:
     """Every engine has settings, and there is a default queue, also where the file names none."""
-    unset = shapes.EngineShape.model_validate({})
+    unset = engine_shapes.EngineShape.model_validate({})
     engines = {name: builder.make(shape.engines.get(name) or unset, ("engines", name)) for name in ENGINES}
     queues = {queue.name: builder.make(queue, ("queues",)) for queue in shape.queues}
     queues.setdefault(_DEFAULT_QUEUE, QueueSettings(name=_DEFAULT_QUEUE))
     return {"engines": engines, "queues": queues}
 
 
-def _complete_engine(builder: _Builder, shape: shapes.EngineShape, at: YamlPath) -> _Fields:
+def _complete_engine(builder: _Builder, shape: engine_shapes.EngineShape, at: YamlPath) -> _Fields:
     name = str(at[-1])
     enabled = ENGINES[name].on_by_default if shape.enabled is None else shape.enabled
     return {"name": name, "enabled": enabled}
@@ -232,7 +234,7 @@ def _complete_workload(builder: _Builder, shape: shapes.WorkloadShape, at: YamlP
 
 _COMPLETING: Mapping[type[Shape], Callable[[_Builder, Any, YamlPath], _Fields]] = {  # each takes its own kind of shape
     shapes.ClusterShape: _complete_cluster,
-    shapes.EngineShape: _complete_engine,
+    engine_shapes.EngineShape: _complete_engine,
     gateway_shapes.GatewayModelShape: _complete_gateway_model,
     machine_shapes.GpuShape: _complete_gpu,
     machine_shapes.HoursShape: _complete_hours,

@@ -11,19 +11,19 @@ from typing import Any, cast
 
 from corral.cluster.destinations import check_pattern, is_plain_path
 from corral.cluster.document import Document, YamlPath
+from corral.cluster.engine_shapes import EngineShape, InstanceShape
+from corral.cluster.gpu_facts import FindGpu, GpuFacts
 from corral.cluster.machine_shapes import GpuShape, NodeShape, Shape
 from corral.cluster.preset_checks import find_preset_problems
 from corral.cluster.run_shapes import RUN_KINDS, RunShape, find_kind_problems
 from corral.cluster.secrecy import is_secret
 from corral.cluster.shape import (
     ClusterShape,
-    EngineShape,
-    InstanceShape,
     PlacementShape,
     ServiceShape,
     StorageShape,
 )
-from corral.cluster.values import FindGpu, GpuFacts, LayoutKind, ServiceKind, StorageKind
+from corral.cluster.values import LayoutKind, ServiceKind, StorageKind
 from corral.engine_kinds import ENGINES, SERVICE_ENGINES
 from corral.errors import CorralError, did_you_mean
 from corral.presets.catalogue import list_presets
@@ -217,6 +217,8 @@ def _check_engine(name: str, engine: EngineShape, at: YamlPath, references: Refe
             f"remove `instances`; only {' and '.join(kind.name for kind in ENGINES.values() if kind.remote)} have them",
         )
     instances = engine.instances
+    if engine.lanes is not None:
+        _check_lanes(name, (*at[:-1], "lanes"), references)
     references.check_unique((((*at, i, "name"), instance.name) for i, instance in enumerate(instances)), "an instance")
     references.check_unique(
         (((*at, i, "url"), instance.url) for i, instance in enumerate(instances)), "an instance", what="url"
@@ -229,11 +231,21 @@ def _check_engine(name: str, engine: EngineShape, at: YamlPath, references: Refe
             references.report_conflict("a GPU is named without its node", (*here, "gpu"), "add `node`")
         if instance.gpu is not None:
             references.check_gpu(instance.node, instance.gpu, (*here, "gpu"))
+        if instance.lanes is not None:
+            _check_lanes(name, (*here, "lanes"), references)
         if instance.models_folder is not None and name in ENGINES and not ENGINES[name].loads_from_folder:
             what = f"{name!r} keeps its models itself, and not in a folder that others write"
             references.report_conflict(
                 what, (*here, "modelsFolder"), f"remove it, and use `corral models pull --on {instance.name}`"
             )
+
+
+def _check_lanes(engine: str, at: YamlPath, references: References) -> None:
+    """Check that an engine can do several tasks at a time."""
+    if engine in ENGINES and not ENGINES[engine].has_lanes:
+        able = ", ".join(kind.name for kind in ENGINES.values() if kind.has_lanes)
+        hint = f"remove `lanes`; engines that can do several at a time: {able}"
+        references.report_conflict(f"{engine!r} does one task at a time", at, hint)
 
 
 def _check_way(engine: str, instance: InstanceShape, at: YamlPath, references: References) -> None:

@@ -19,10 +19,11 @@ from corral.cluster.build import build
 from corral.cluster.checks import References, check_nodes, check_queues, check_services, check_workloads
 from corral.cluster.document import ClusterFileError, Document, YamlPath
 from corral.cluster.gateway_checks import check_gateway
+from corral.cluster.gpu_facts import FindGpu
 from corral.cluster.parsing import read
 from corral.cluster.receiver_checks import check_receivers
 from corral.cluster.shape import API_VERSION, ClusterShape, find_shape_at
-from corral.cluster.values import Cluster, FindGpu
+from corral.cluster.values import Cluster
 
 
 def load_text(text: str, *, filename: str, find_gpu: FindGpu | None) -> Cluster:

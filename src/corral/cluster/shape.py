@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from corral.cluster.engine_shapes import EngineShape
 from corral.cluster.fields import (
     AbsolutePath,
     Count,
@@ -28,14 +29,12 @@ from corral.cluster.fields import (
     Text,
     Url,
     ZoneName,
-    kind_of,
     show_value,
     wrong,
 )
 from corral.cluster.gateway_shapes import GatewayShape
 from corral.cluster.machine_shapes import HoursShape, NodeShape, Shape, WeekShape
 from corral.cluster.receiver_shapes import NotifyTargetShape, WebhooksShape
-from corral.cluster.run_shapes import RunShape
 from corral.cluster.server_shapes import ServerShape
 from corral.cluster.values import GpuMode, LayoutKind, QueueOrder, ServiceKind, StorageKind
 from corral.engine_kinds import ENGINES, SERVICE_ENGINES
@@ -59,19 +58,6 @@ def _check_positive(value: timedelta) -> timedelta:
     if not value:
         raise wrong("a duration of nothing", "write a duration above 0, such as 30s")
     return value
-
-
-def _check_option(value: object) -> str | int | float | bool:
-    if isinstance(value, str | int | float):
-        return value
-    raise wrong(f"an option is text, a number or a boolean, not {kind_of(value)}", "write a single value")
-
-
-Option = Annotated[
-    str | int | float | bool,
-    BeforeValidator(_check_option),
-    WithJsonSchema({"type": ["string", "number", "boolean"]}),
-]
 
 
 class StorageShape(Shape):
@@ -189,53 +175,6 @@ class LayoutShape(Shape):
         "Default: the layout's name, when it is one of these.",
     )
     services: dict[Name, PlacementShape] = Field(description="The place of each service, by its name.")
-
-
-class InstanceShape(Shape):
-    """A server of an engine: one that runs anyway (`url`), or one that Corral runs (`run`)."""
-
-    name: Name = Field(description="Unique within the engine.")
-    url: Url | None = Field(
-        None, description="Where it answers, when it runs anyway; http or https, without user name or password."
-    )
-    run: RunShape | None = Field(None, description="How Corral runs it itself, on this machine.")
-    node: Name | None = Field(None, description="The node that it computes on.")
-    gpu: Index | None = Field(None, description="The index of the GPU that it computes on; needs `node`.")
-    memory: Size | None = Field(None, description="VRAM that it can use, where no GPU is named.")
-    token_from: EnvironmentName | None = Field(
-        None,
-        description="The name of the environment variable that holds the token for it (`Authorization: Bearer`). The "
-        "token itself is never in this file.",
-    )
-    headers_from: dict[Text, EnvironmentName] = Field(
-        default_factory=dict, description="Headers of every request to it: the variable that holds each one's value."
-    )
-    models_folder: AbsolutePath | None = Field(
-        None,
-        description="The folder in which it looks for model files, as the Corral server sees it: on the same machine, "
-        "or on a share. `corral models place` writes there.",
-    )
-    exclusive: bool | None = Field(
-        None, strict=True, description="Whether its tasks compute alone on their GPU. Default: that of the engine."
-    )
-
-
-class EngineShape(Shape):
-    """How the queue uses one engine."""
-
-    enabled: bool | None = Field(
-        None, strict=True, description="Whether tasks can use it. Default: true; false for `command` and `sleep`."
-    )
-    exclusive: bool | None = Field(
-        None,
-        strict=True,
-        description="Whether its tasks compute alone on their GPU, whatever fits next to them. "
-        "Default: false; true for `comfyui`.",
-    )
-    instances: tuple[InstanceShape, ...] = Field(
-        (), description="Servers, for engines that work on servers: `comfyui`, `ollama`, `openai`."
-    )
-    options: dict[Text, Option] = Field(default_factory=dict, description="The engine's own settings.")
 
 
 class OwnerLimitsShape(Shape):

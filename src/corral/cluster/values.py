@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
 
 from corral.cluster.gateway_values import Gateway
 from corral.cluster.power_windows import PowerWindow
@@ -145,6 +144,8 @@ class Instance:
     """The folder of its model files, as the Corral server sees it."""
     exclusive: bool | None = None
     """Whether its tasks compute alone on their GPU; None is as its engine's do."""
+    lanes: int | None = None
+    """How many tasks of one model it does at a time; None is as its engine has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +157,8 @@ class EngineSettings:
     """`command` and `sleep` are off unless the file turns them on."""
     exclusive: bool | None = None
     """Whether its tasks compute alone on their GPU; None is as `corral.engine_kinds` has it."""
+    lanes: int | None = None
+    """How many tasks of one model a slot does at a time; None is as many as a server says, else one."""
     instances: tuple[Instance, ...] = ()
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, "str | int | float | bool"])
     """The engine's own settings, such as `contextSize` or `computeType`; checked by the engine's schema."""
@@ -480,21 +483,3 @@ class Cluster:
         of_engine = [workload for workload in self.workloads.values() if workload.engine == engine]
         exact = [workload for workload in of_engine if workload.model == model]
         return exact or [workload for workload in of_engine if workload.model is None]
-
-
-class GpuFacts(Protocol):
-    """A catalogue's facts about one model of GPU."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def memory(self) -> Bytes: ...
-    @property
-    def is_unified(self) -> bool: ...
-    def find_memory(self, machine: int | None) -> Bytes | None: ...
-
-
-class FindGpu(Protocol):
-    """A catalogue of GPUs: resolves a name to one model, or to several candidates; raises CorralError when unknown."""
-
-    def __call__(self, text: str, *, memory: int | None = None) -> GpuFacts | tuple[GpuFacts, ...]: ...

@@ -124,7 +124,11 @@ class SlotStatus:
     """When its hours end next; null where they do not."""
     resident: tuple[str, ...]
     """Models in its memory."""
+    lanes: int
+    """Tasks of one model that it does at a time."""
+    lanes_taken: int
     task: TaskOnSlot | None
+    """Of several, the one that it has worked on for longest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,7 +331,8 @@ def _describe_slots(seen: Observed) -> Iterator[SlotStatus]:
         running = place.facts.running
         opens_at, closes_at = find_hours_around(place.facts, seen.now)
         for slot in place.slots:
-            own = next((work for work in running if work.engine == slot.spec.engine), None)
+            tasks = [work for work in running if work.engine == slot.spec.engine]
+            own = tasks[0] if tasks else None
             yield SlotStatus(
                 id=slot.spec.id,
                 engine=slot.spec.engine,
@@ -337,6 +342,8 @@ def _describe_slots(seen: Observed) -> Iterator[SlotStatus]:
                 opens_at=opens_at,
                 closes_at=closes_at,
                 resident=tuple(resident.model for resident in slot.resident),
+                lanes=slot.lanes,
+                lanes_taken=len(tasks),
                 task=None
                 if own is None
                 else _describe_task(

@@ -139,12 +139,15 @@ def _make_local_slot(
         place=_find_place(spec, settings),
         engine=settings.name,
         exclusive=_is_exclusive(settings),
+        lanes=settings.lanes,
         settings={
             "gpu": spec.visible,
             **({"threads": device.threads} if has_worker else {}),
             **_describe_options(settings),
         },
-        make=partial(make, device=Device(name=name, gpu=spec.visible), threads=device.threads),
+        make=partial(
+            make, device=Device(name=name, gpu=spec.visible), threads=device.threads, lanes=settings.lanes or 1
+        ),
         log=name_worker_log(log_dir, settings.name, name) if has_worker else None,
     )
 
@@ -159,6 +162,7 @@ def _make_instance_slot(
         engine=settings.name,
         instance=instance.name,
         exclusive=_is_exclusive(settings) if instance.exclusive is None else instance.exclusive,
+        lanes=instance.lanes or settings.lanes,
         settings={**_describe_credentials(instance), **_describe_options(settings)},
         make=partial(build_run, settings, instance, gpu=device.visible),
     )

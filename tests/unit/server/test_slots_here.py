@@ -95,6 +95,24 @@ engines: {{comfyui: {{{engine}instances: [{{{left}{instance}}}, {{{right}}}]}}}}
     assert {slot.id for slot in slots if slot.exclusive} == {f"a/gpu0/{name}" for name in exclusive}
 
 
+def test_a_slot_has_as_many_lanes_as_its_instance_or_else_the_engine_says(tmp_path: Path) -> None:
+    text = """
+apiVersion: corral/v1
+name: lab
+nodes: [{name: a, address: 192.0.2.7, gpus: [{model: RTX 4090}]}]
+engines:
+  ollama:
+    lanes: 4
+    instances:
+    - {name: left, url: "http://192.0.2.7:11434", node: a, gpu: 0}
+    - {name: right, url: "http://192.0.2.7:11435", node: a, gpu: 0, lanes: 2}
+  openai:
+    instances: [{name: vllm, url: "http://192.0.2.7:8000", node: a, gpu: 0}]
+"""
+    lanes = {slot.id: slot.lanes for slot in list_wanted(text, tmp_path).slots}
+    assert lanes == {"a/gpu0/ollama/left": 4, "a/gpu0/ollama/right": 2, "a/gpu0/openai": None}
+
+
 def test_several_instances_of_an_engine_on_a_gpu_are_named_and_have_a_place_each(tmp_path: Path) -> None:
     wanted = list_wanted(TWO_COMFYUIS.replace("gpu: 1}\n  ollama", "gpu: 0}\n  ollama"), tmp_path)
     comfyuis = [slot for slot in wanted.slots if slot.engine == "comfyui"]

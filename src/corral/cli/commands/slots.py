@@ -248,7 +248,16 @@ def _make_row(slot: Json) -> tuple[object, ...]:
     held: Json = slot["held"] or {}
     by = f"{held['label']} of {held['owner']}" if held and held["owner"] else held.get("label")
     models = ", ".join(_format_model(model) for model in slot["resident"])
-    return (slot["id"], format_gate(slot), models, running.get("task"), _format_end(running), by)
+    return (slot["id"], format_gate(slot), models, format_tasks(slot), _format_end(running), by)
+
+
+def format_tasks(slot: Json) -> str:
+    """Print what a slot works on: `12, 15, guest (3 of 4 lanes)`."""
+    running: Json = slot["running"]
+    tasks: Json = slot.get("tasks") or ([running] if running else [])  # a server of an earlier version has no lanes
+    names = ", ".join("guest" if task["task"] is None else str(task["task"]) for task in tasks)
+    lanes = slot.get("lanes", 1)
+    return f"{names} ({len(tasks)} of {lanes} lanes)" if tasks and lanes > 1 else names
 
 
 def _make_guest_row(guest: Json) -> tuple[object, ...]:

@@ -145,7 +145,8 @@ def _describe_slot(slot: Json) -> str:
     task = slot["task"]
     if task is not None:
         batch = f", batch {task['batch']}" if task["batch"] else ""
-        return f"{'' if task['id'] is None else task['id']} {task['name'] or ''}{batch}".strip()
+        others = f" and {slot['lanes_taken'] - 1} more" if slot.get("lanes_taken", 1) > 1 else ""
+        return f"{'' if task['id'] is None else task['id']} {task['name'] or ''}{batch}{others}".strip()
     if slot["problem"]:
         return "does not work"
     if slot["gate"] != "open":

@@ -15,7 +15,7 @@ from typing import Any
 from corral.cluster.document import YamlPath
 from corral.cluster.editing.editor import Editor
 from corral.cluster.editing.spelling import round_size
-from corral.cluster.values import FindGpu
+from corral.cluster.gpu_facts import FindGpu
 from corral.cluster.writing import InstalledGpu, MachineFacts, list_values, make_disk_entry, make_gpu_entry
 from corral.errors import CorralError
 from corral.units import UnitError, parse_bytes

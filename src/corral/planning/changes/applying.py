@@ -10,7 +10,7 @@ from corral.cluster import Cluster, load
 from corral.cluster.editing.editor import Editor
 from corral.cluster.editing.nodes import write_labels, write_removed_labels
 from corral.cluster.editing.tree import list_comments
-from corral.cluster.values import FindGpu
+from corral.cluster.gpu_facts import FindGpu
 from corral.errors import Problem
 from corral.planning.changes.arrangement import arrange, map_moves
 from corral.planning.changes.checking import Checker, LimitRanges

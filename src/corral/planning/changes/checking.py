@@ -9,7 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from corral.cluster.values import Cluster, FindGpu, GpuFacts, Node
+from corral.cluster.gpu_facts import FindGpu, GpuFacts
+from corral.cluster.values import Cluster, Node
 from corral.errors import CorralError, Problem, did_you_mean
 from corral.hardware.catalogue import GpuModel
 from corral.hardware.doubts import doubt_limit

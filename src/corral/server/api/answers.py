@@ -180,7 +180,8 @@ def _describe_slot(
     gate, reason = _judge_gate(slot.gate, facts.gate_reason, find_gate(spec, gates))
     if place.yielding is not None and not facts.gate_reason:
         gate, reason = Gate.DRAINING, f"yields to {place.yielding.to}"
-    running = next((running for running in facts.running if running.engine == spec.engine), None)
+    tasks = [running for running in facts.running if running.engine == spec.engine]
+    running = tasks[0] if tasks else None
     return SlotOut(
         id=spec.id,
         device=spec.device,
@@ -197,7 +198,9 @@ def _describe_slot(
         resident=[ResidentOut(model=resident.model, memory=resident.memory) for resident in slot.resident],
         computes_on=slot.computes_on,
         caution=slot.caution,
+        lanes=slot.lanes,
         running=None if running is None else _describe_running(running),
+        tasks=list(map(_describe_running, tasks)),
         held=next((_describe_hold(hold) for hold in place.holds), None),
         progress=None if running is None else _describe_progress(progress.get(running.task)),
     )

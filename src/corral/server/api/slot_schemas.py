@@ -75,7 +75,7 @@ class SlotOut(Answer):
 
     id: str
     device: str
-    group: str = Field(description="slots of one group are occupied one at a time")
+    group: str = Field(description="slots of one group exclude each other: one of them works at a time")
     node: str
     device_model: str
     engine: str
@@ -88,7 +88,9 @@ class SlotOut(Answer):
     resident: list[ResidentOut]
     computes_on: str | None = Field(description="devices that hold its models, as its engine reports them")
     caution: str | None = Field(description="why that is not the slot's device, and what to do; null when it is")
-    running: RunningOut | None
+    lanes: int = Field(description="tasks of one model that it does at a time")
+    running: RunningOut | None = Field(description="what it has worked on for longest; null when idle")
+    tasks: list[RunningOut] = Field(description="all that it works on, each in a lane; all of one model")
     held: HoldOut | None
     progress: ProgressOut | None
 
