@@ -1,4 +1,4 @@
-"""What engines that compute nothing share: they need no worker, hold no model, and do one thing that can be killed."""
+"""What engines that compute nothing share: they need no worker, hold no model, and do things that can be killed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class InProcessEngine:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._work: asyncio.Task[Any] | None = None  # Any: of whatever `_run_killable` is given
+        self._works: set[asyncio.Task[Any]] = set()  # Any: of whatever `_run_killable` is given
         self._closed = False
 
     @property
@@ -33,8 +33,8 @@ class InProcessEngine:
         return
 
     async def kill(self) -> None:
-        if self._work is not None:
-            self._work.cancel()
+        for work in self._works:
+            work.cancel()
 
     async def close(self) -> None:
         self._closed = True
@@ -42,7 +42,8 @@ class InProcessEngine:
 
     async def _run_killable(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run the task's work until it ends or is killed. Raises: EngineError when it was killed."""
-        running = self._work = asyncio.create_task(work)
+        running = asyncio.create_task(work)
+        self._works.add(running)
         try:
             await asyncio.wait((running,))
             if running.cancelled():
@@ -50,7 +51,7 @@ class InProcessEngine:
             return running.result()
         finally:
             running.cancel()
-            self._work = None
+            self._works.discard(running)
 
     def _check_open(self) -> None:
         """Raises: EngineUnavailableError."""

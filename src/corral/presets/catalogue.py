@@ -161,11 +161,10 @@ def build_command(
     placed = own.index(_ARGUMENTS)
     before, after = own[:placed], own[placed + 1 :]
     more = () if has_gpu else start.on_processor
-    of_lanes = () if lanes is None else start.lane_arguments
     return (
         program,
         *(_fill(word, host, folder) for word in (*before, *more)),
-        *(word.replace(_LANES, str(lanes)) for word in of_lanes),
+        *list_lane_arguments(preset, lanes),
         *arguments,
         *(_fill(word, host, folder) for word in after),
     )
@@ -173,11 +172,19 @@ def build_command(
 
 def list_variables(preset: Preset, *, host: str, lanes: int | None = None) -> dict[str, str]:
     """Return the variables of a start, in which `{port}` is open; `lanes` are the instance's."""
-    of_lanes = dict[str, str]() if lanes is None else preset.start.lane_environment
-    return {
-        **{name: _fill(value, host, None) for name, value in preset.start.environment.items()},
-        **{name: value.replace(_LANES, str(lanes)) for name, value in of_lanes.items()},
-    }
+    own = {name: _fill(value, host, None) for name, value in preset.start.environment.items()}
+    return {**own, **list_lane_variables(preset, lanes)}
+
+
+def list_lane_arguments(preset: Preset, lanes: int | None) -> tuple[str, ...]:
+    """Return the arguments by which a program is told its lanes; none where the cluster file does not say them."""
+    return () if lanes is None else tuple(word.replace(_LANES, str(lanes)) for word in preset.start.lane_arguments)
+
+
+def list_lane_variables(preset: Preset, lanes: int | None) -> dict[str, str]:
+    """Return the variables by which a program is told its lanes; none likewise."""
+    given = {} if lanes is None else dict(preset.start.lane_environment)
+    return {name: value.replace(_LANES, str(lanes)) for name, value in given.items()}
 
 
 def _fill(text: str, host: str, folder: str | None) -> str:

@@ -88,6 +88,7 @@ def _make_command(server: InstanceServer) -> tuple[str, ...]:
             host=LOOPBACK,
             folder=run.folder,
             arguments=run.arguments,
+            lanes=server.lanes,
             has_gpu=server.instance.gpu is not None,
             exists=lambda _: True,  # the machine is another one: its usual place
         )
@@ -95,7 +96,7 @@ def _make_command(server: InstanceServer) -> tuple[str, ...]:
 
 
 def _list_unit_variables(server: InstanceServer) -> dict[str, str]:
-    own = list_variables(server.preset, host=LOOPBACK) if server.preset is not None else {}
+    own = list_variables(server.preset, host=LOOPBACK, lanes=server.lanes) if server.preset is not None else {}
     variables = {**_list_gpu_variables(server), **own, **server.run.env}
     return {name: value.replace(PORT, str(server.port)) for name, value in variables.items()}
 

@@ -37,6 +37,8 @@ class InstanceServer:
     gpu: Gpu | None
     port: int | None
     """None where neither the file nor a preset has one."""
+    lanes: int | None
+    """How many requests it is told to do at once; None leaves that to it."""
     usual_port: int | None
     """The port on which its program listens by default; None where that is unknown."""
 
@@ -90,6 +92,7 @@ def list_servers(cluster: Cluster) -> Iterator[InstanceServer]:
                 node=node,
                 gpu=next((gpu for gpu in gpus if gpu.index == instance.gpu), None),
                 port=port,
+                lanes=instance.lanes or settings.lanes,
                 usual_port=usual,
             )
 

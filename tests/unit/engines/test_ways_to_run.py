@@ -108,3 +108,12 @@ def test_unit_is_started_and_waited_for_and_its_journal_is_followed() -> None:
         Surroundings(home=Path("/root"), owner="o", is_root=True),
     )
     assert list_words(of_root) == ("systemctl", "start", "--wait", "comfyui.service")
+
+
+def test_preset_is_told_the_lanes_of_its_instance_unless_the_instance_says_something_else() -> None:
+    told = make_recipe(OLLAMA, "desk", Run(preset="ollama"), HERE, lanes=4)
+    own = Run(preset="ollama", env={"OLLAMA_NUM_PARALLEL": "2"})
+
+    assert fill_environment(told, 7001)["OLLAMA_NUM_PARALLEL"] == "4"
+    assert fill_environment(make_recipe(OLLAMA, "desk", own, HERE, lanes=4), 7001)["OLLAMA_NUM_PARALLEL"] == "2"
+    assert "OLLAMA_NUM_PARALLEL" not in fill_environment(make_recipe(OLLAMA, "desk", Run(preset="ollama"), HERE), 7001)

@@ -58,7 +58,9 @@ def build_instance_server(
         is_root=os.geteuid() == 0,
         exists=lambda path: shutil.which(path) is not None or Path(path).is_file(),
     )
-    recipe = make_recipe(ENGINES[settings.name], instance.name, instance.run, here)
+    recipe = make_recipe(
+        ENGINES[settings.name], instance.name, instance.run, here, lanes=instance.lanes or settings.lanes
+    )
     program = ServerProgram(
         name=recipe.title,
         command=lambda port: make_command(recipe, os.environ, port=port),

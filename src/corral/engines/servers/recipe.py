@@ -64,9 +64,9 @@ class Surroundings:
     """Reports whether something is there: a program by its name on the path, or a file."""
 
 
-def make_recipe(kind: EngineKind, instance: str, run: Run, here: Surroundings) -> Recipe:
-    """Return how the server of an instance is started on this machine."""
-    recipe = _make_own_recipe(kind, instance, run, here)
+def make_recipe(kind: EngineKind, instance: str, run: Run, here: Surroundings, *, lanes: int | None = None) -> Recipe:
+    """Return how the server of an instance is started on this machine; a preset with as many lanes as it is told."""
+    recipe = _make_own_recipe(kind, instance, run, here, lanes)
     way = _find_way(kind, instance, run, here)
     if way is None:
         return recipe
@@ -115,7 +115,7 @@ def _find_container_port(kind: EngineKind, container: Container) -> int:
     return port
 
 
-def _make_own_recipe(kind: EngineKind, instance: str, run: Run, here: Surroundings) -> Recipe:
+def _make_own_recipe(kind: EngineKind, instance: str, run: Run, here: Surroundings, lanes: int | None) -> Recipe:
     home = here.home
     program = kind.program
     folder = home if run.folder is None else Path(_expand(run.folder, home))
@@ -130,6 +130,7 @@ def _make_own_recipe(kind: EngineKind, instance: str, run: Run, here: Surroundin
             host=HOST,
             folder=None if run.folder is None else str(folder),
             arguments=arguments,
+            lanes=lanes,
             has_gpu=here.gpu is not None,
             exists=here.exists,
         )
@@ -138,7 +139,7 @@ def _make_own_recipe(kind: EngineKind, instance: str, run: Run, here: Surroundin
     return Recipe(
         title=f"{kind.name} {instance}",
         make_command=make_command,
-        environment={**(list_variables(preset, host=HOST) if preset else {}), **run.env},
+        environment={**(list_variables(preset, host=HOST, lanes=lanes) if preset else {}), **run.env},
         secrets=run.env_from,
         folder=folder,
         health_path=run.health_path

@@ -8,6 +8,7 @@ from dataclasses import replace
 from corral.container_images import find_image
 from corral.engine_kinds import ENGINES
 from corral.hardware.makers import NVIDIA, find_maker
+from corral.presets.catalogue import list_lane_arguments, list_lane_variables
 from corral.rendering.compose.interpolation import escape_values, require_variable
 from corral.rendering.compose.projects import name_project
 from corral.rendering.documents import Json, write_document
@@ -58,7 +59,8 @@ def _render_project(installation: Installation, place: str, servers: list[Instan
 def _build_service(server: InstanceServer) -> dict[str, Json]:
     facts = find_image(server.image or "")
     inside = server.usual_port
-    settings = {name: value.replace(PORT, str(inside)) for name, value in server.run.env.items()}
+    of_lanes = {} if server.preset is None else list_lane_variables(server.preset, server.lanes)
+    settings = of_lanes | {name: value.replace(PORT, str(inside)) for name, value in server.run.env.items()}
     secrets = {name: require_variable(variable, "set it in .env") for name, variable in server.run.env_from.items()}
     fields: dict[str, Json] = {
         "image": server.image,
@@ -79,8 +81,11 @@ def _build_service(server: InstanceServer) -> dict[str, Json]:
 
 def _list_arguments(server: InstanceServer) -> tuple[str, ...]:
     """List the arguments of the image's program; without any of the instance, the image has its own."""
-    own = server.preset.start.arguments if server.preset is not None else ()
-    return own + server.run.arguments if server.run.arguments else ()
+    if not server.run.arguments:
+        return ()
+    preset = server.preset
+    own = () if preset is None else preset.start.arguments + list_lane_arguments(preset, server.lanes)
+    return own + server.run.arguments
 
 
 def _list_volumes(server: InstanceServer) -> list[str]:
