@@ -49,7 +49,9 @@ class NothingEngine:
 
 
 @asynccontextmanager
-async def dispatching(url: str, pool: Pool, folder: Path, engines: Sequence[Engine]) -> AsyncIterator[Dispatcher]:
+async def dispatching(
+    url: str, pool: Pool, folder: Path, engines: Sequence[Engine], *, lanes: int = 1
+) -> AsyncIterator[Dispatcher]:
     """Run a dispatcher with one slot per engine for as long as the context lasts; it leads when this yields."""
     artifacts = ArtifactStore(folder / "artifacts")
     artifacts.prepare()
@@ -58,7 +60,7 @@ async def dispatching(url: str, pool: Pool, folder: Path, engines: Sequence[Engi
         url=url,
         pool=pool,
         holder=uuid4(),
-        slots=Registry(_make_slots(engines)),
+        slots=Registry(_make_slots(engines, lanes)),
         rules=DispatchRules(queues={"default": Queue(name="default")}),
         artifacts=artifacts,
         scratch=folder / "scratch",
@@ -72,17 +74,17 @@ async def dispatching(url: str, pool: Pool, folder: Path, engines: Sequence[Engi
         await running
 
 
-def _make_slots(engines: Sequence[Engine]) -> Wanted:
+def _make_slots(engines: Sequence[Engine], lanes: int) -> Wanted:
     names = [SlotId(f"node/cpu{index}") for index in range(len(engines))]
     return Wanted(
         devices=tuple(DeviceSpec(name=name, node="node", provider=name, model="cpu") for name in names),
-        slots=tuple(_make_slot(name, engine) for name, engine in zip(names, engines, strict=True)),
+        slots=tuple(_make_slot(name, engine, lanes) for name, engine in zip(names, engines, strict=True)),
     )
 
 
-def _make_slot(device: SlotId, engine: Engine) -> SlotSpec:
+def _make_slot(device: SlotId, engine: Engine, lanes: int) -> SlotSpec:
     slot = SlotId(f"{device}/{engine.name}")
-    return SlotSpec(id=slot, device=device, place=device, engine=engine.name, make=lambda: engine)
+    return SlotSpec(id=slot, device=device, place=device, engine=engine.name, lanes=lanes, make=lambda: engine)
 
 
 async def submit_tasks(pool: Pool, tasks: int, batch: int, seconds: float) -> list[int]:

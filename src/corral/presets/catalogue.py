@@ -177,12 +177,12 @@ def list_variables(preset: Preset, *, host: str, lanes: int | None = None) -> di
 
 
 def list_lane_arguments(preset: Preset, lanes: int | None) -> tuple[str, ...]:
-    """Return the arguments by which a program is told its lanes; none where the cluster file does not say them."""
+    """Return the arguments by which a program is given its lanes; none where the cluster file does not say them."""
     return () if lanes is None else tuple(word.replace(_LANES, str(lanes)) for word in preset.start.lane_arguments)
 
 
 def list_lane_variables(preset: Preset, lanes: int | None) -> dict[str, str]:
-    """Return the variables by which a program is told its lanes; none likewise."""
+    """Return the variables by which a program is given its lanes; none likewise."""
     given = {} if lanes is None else dict(preset.start.lane_environment)
     return {name: value.replace(_LANES, str(lanes)) for name, value in given.items()}
 

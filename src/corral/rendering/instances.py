@@ -38,7 +38,7 @@ class InstanceServer:
     port: int | None
     """None where neither the file nor a preset has one."""
     lanes: int | None
-    """How many requests it is told to do at once; None leaves that to it."""
+    """How many requests it is started to do at once; None leaves that to it."""
     usual_port: int | None
     """The port on which its program listens by default; None where that is unknown."""
 

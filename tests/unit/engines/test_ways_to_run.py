@@ -111,9 +111,9 @@ def test_unit_is_started_and_waited_for_and_its_journal_is_followed() -> None:
 
 
 def test_preset_is_told_the_lanes_of_its_instance_unless_the_instance_says_something_else() -> None:
-    told = make_recipe(OLLAMA, "desk", Run(preset="ollama"), HERE, lanes=4)
+    recipe = make_recipe(OLLAMA, "desk", Run(preset="ollama"), HERE, lanes=4)
     own = Run(preset="ollama", env={"OLLAMA_NUM_PARALLEL": "2"})
 
-    assert fill_environment(told, 7001)["OLLAMA_NUM_PARALLEL"] == "4"
+    assert fill_environment(recipe, 7001)["OLLAMA_NUM_PARALLEL"] == "4"
     assert fill_environment(make_recipe(OLLAMA, "desk", own, HERE, lanes=4), 7001)["OLLAMA_NUM_PARALLEL"] == "2"
     assert "OLLAMA_NUM_PARALLEL" not in fill_environment(make_recipe(OLLAMA, "desk", Run(preset="ollama"), HERE), 7001)

@@ -65,7 +65,7 @@ class Surroundings:
 
 
 def make_recipe(kind: EngineKind, instance: str, run: Run, here: Surroundings, *, lanes: int | None = None) -> Recipe:
-    """Return how the server of an instance is started on this machine; a preset with as many lanes as it is told."""
+    """Return how the server of an instance is started on this machine; a preset starts with that many lanes."""
     recipe = _make_own_recipe(kind, instance, run, here, lanes)
     way = _find_way(kind, instance, run, here)
     if way is None:
