@@ -64,6 +64,7 @@ SHOW_LAG_S = 0.1
 """So much later guests that came and went are shown, together."""
 REVIEW_EVERY_S = 1.0
 """How often waits are estimated anew although nothing happens."""
+_READ_LOG = "`corral doctor` shows what is wrong"
 _GONE = Reason("the guest went away", "")
 STOPS = Reason("this server stops", "ask again once it runs, or ask another server")
 NOT_LEADING = Reason(
@@ -206,7 +207,12 @@ class Guests:
         guest = self._waiting[assignment.task]
         task, choice = guest.choices[assignment.task]
         self._withdraw(guest)
-        turn = self._begin(guest.ask, guest.asked_at, task, choice, assignment)
+        try:
+            turn = self._begin(guest.ask, guest.asked_at, task, choice, assignment)
+        except BaseException:
+            if not guest.turn.done():
+                guest.turn.set_exception(GuestEndedError("this server failed to give the turn", hint=_READ_LOG))
+            raise
         if guest.turn.done():  # it goes away just now
             turn.ended = _GONE
             self._leave(turn)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from corral.hours import DAY_MINUTES, make_hours
 from corral.scheduling.backlog import Backlog
@@ -16,6 +18,7 @@ from corral.scheduling.simulator import simulate
 from corral.scheduling.simulator.values import Arrival, Trace
 from corral.scheduling.values import Gate, PolicyBounds, Rule, TaskClass
 from corral.tasks.dispatch_rules import GuestRules
+from doubles.scheduling_strategies import snapshots, snapshots_with_lanes
 from doubles.scheduling_values import NOW, a_place, a_queued, a_resident, a_running, a_snapshot, ago, gib
 
 
@@ -193,3 +196,14 @@ def test_guest_outside_of_hours_learns_when_its_slot_opens():
     assert explained.rule is Rule.OUTSIDE_HOURS
     assert "opens at 00:00" in explained.summary
     assert (explained.may_start_at - NOW).total_seconds() == 12 * 3600
+
+
+@given(st.one_of(snapshots(), snapshots_with_lanes()), st.integers(1, 3))
+def test_of_the_choices_of_a_guest_one_starts_at_most(snapshot, guests):
+    tasks = tuple(
+        replace(task, gpus=1, task_class=TaskClass.INTERACTIVE, choice_of=task.id % guests + 1) if task.id % 2 else task
+        for task in snapshot.tasks
+    )
+    started = [assignment.task for assignment in decide(replace(snapshot, tasks=tasks)).assignments]
+    choices = [task.choice_of for task in tasks if task.choice_of is not None and task.id in started]
+    assert len(choices) == len(set(choices))

@@ -204,11 +204,10 @@ def _put_slots(answer: Json) -> None:
     columns = ("slot", "gate", "in memory", "task", "ends", "held by")
     rows = [_make_row(slot) for slot in answer["items"]]
     terminal.put_table(columns, rows, empty="no slots", expendable=("ends", "in memory", "held by"))
-    waiting = [guest for guest in answer.get("guests") or () if guest["slot"] is None]  # an earlier server has none
-    if waiting:
+    if guests := answer.get("guests"):  # an earlier server has none
         terminal.put("")
-        columns = ("guest", "owner", "goes after", "waits", "why")
-        terminal.put_table(columns, map(_make_guest_row, waiting), empty="", expendable=("goes after",))
+        columns = ("guest", "owner", "slot", "goes after", "waits")
+        terminal.put_table(columns, map(_make_guest_row, guests), empty="")
     for device in answer["devices"]:
         for note in filter(None, (_format_yield(device), device.get("blind"))):
             terminal.note(f"{device['id']}: {note}")
@@ -261,8 +260,8 @@ def format_tasks(slot: Json) -> str:
 
 
 def _make_guest_row(guest: Json) -> tuple[object, ...]:
-    expected = "" if guest["expected_s"] is None else f"{format_duration(guest['expected_s'])} more"
-    return guest["label"], guest["owner"], guest["ahead"], expected, guest["because"]
+    expected = "" if guest["expected_s"] is None else f"{format_duration(guest['expected_s'])} more: "
+    return guest["label"], guest["owner"], guest["slot"], guest["ahead"], f"{expected}{guest['because']}"
 
 
 def format_gate(slot: Json) -> str:
