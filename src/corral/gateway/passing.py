@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple, Protocol
+from functools import cache
+from typing import ClassVar, NamedTuple, Protocol, cast
 
 import structlog
 
@@ -21,6 +22,7 @@ from corral.gateway.asgi import Exchange
 from corral.gateway.breakers import Breakers
 from corral.gateway.catalogue import Catalogue, Offer
 from corral.gateway.doors import Visitor
+from corral.gateway.editing import TokenReader
 from corral.gateway.leaving import Leaving
 from corral.gateway.thirds import ThirdCorralError, check_third
 from corral.gateway.upstream import (
@@ -266,10 +268,11 @@ class _Passage:
     async def _try(self, turn: GuestTurn, notes: _WaitLines | None) -> bool:
         """Serve the request on a slot; return whether that has happened."""
         try:
-            if not isinstance(turn.engine, HasEndpoint):
+            engine = cast("HasEndpoint", turn.engine)  # once its type has been looked at
+            if not _is_reachable(type(turn.engine)):
                 raise CallMissingError(f"the engine {turn.engine.name!r} cannot be asked by others")
             say, use = notes.say if notes else _ignore, self._errand.use
-            async with turn.engine.reach(turn.choice.model, say, use=use) as endpoint:
+            async with engine.reach(turn.choice.model, say, use=use) as endpoint:
                 check_third(self._exchange.headers, endpoint)
                 refusal = await self._ask(turn, endpoint, notes)
             if refusal is not None:  # only now: to an engine an error in its block is work that was broken off
@@ -349,7 +352,7 @@ class _Passage:
             await notes.stop()
         self._has_sent = True
         if not exchange.started:
-            passed = _PASSED if editor is None else _NOT_EDITED
+            passed = _PASSED if editor is None or isinstance(editor, TokenReader) else _NOT_EDITED
             headers = [pair for pair in answer.headers if pair[0] in passed]
             if prepared.media_type is not None:
                 headers = [(b"content-type", prepared.media_type)]
@@ -361,11 +364,12 @@ class _Passage:
                 piece = await answer.read_piece()
             await exchange.end(piece)
             return
-        while piece:
+        while piece and not answer.is_read:
             if edited := editor.edit(piece):
                 await exchange.write(edited)
             piece = await answer.read_piece()
-        await exchange.end(editor.finish())
+        last = editor.edit(piece) if piece else b""
+        await exchange.end(last + editor.finish())
 
     async def _end_late(self, error: CorralError, notes: _WaitLines | None) -> None:
         """End a stream that has begun with an error; an answer of a known length can only be cut off."""
@@ -472,6 +476,12 @@ def _find_scope(error: CorralError) -> FailureScope:
             return FailureScope.HERE if error.status in _MISSING else FailureScope.ATTEMPT
         case _:
             return FailureScope.HERE
+
+
+@cache
+def _is_reachable(engine: type) -> bool:
+    """Whether engines of a type have an endpoint; to look at the type once costs less than at each object."""
+    return issubclass(engine, HasEndpoint)
 
 
 def _ignore(_: object) -> None:
