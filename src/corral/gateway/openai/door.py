@@ -14,11 +14,13 @@ from corral.errors import CorralError
 from corral.gateway.asgi import ClientGoneError, Exchange, Scope
 from corral.gateway.catalogue import Offer
 from corral.gateway.doors import Doorman, Route, RouteMissingError, Visitor, require_model, require_submitter
+from corral.gateway.openai.images import Drawing, Studio, answer_images, make_drawing, read_edit
 from corral.gateway.openai.requests import Asked, list_served_engines
 from corral.gateway.openai.responses import AskedResponse
 from corral.gateway.openai.shape import OpenAiShape, WaitStyle
-from corral.gateway.passing import Errand, Passing, Prepared
+from corral.gateway.passing import CallMissingError, Errand, Passing, Prepared
 from corral.gateway.statuses import list_headers
+from corral.narrowing import as_text
 from corral.work import Json, Use
 
 _log = structlog.get_logger()
@@ -26,6 +28,7 @@ _log = structlog.get_logger()
 WAIT_HEADER = "x-corral-wait"
 """A client that sends it with `comments` or `reasoning` gets its wait in the stream."""
 _WRITERS = frozenset({LLAMA.name, OLLAMA.name, OPENAI.name})
+_DRAWERS = frozenset({OPENAI.name})
 _MODELS = "/v1/models/"
 
 
@@ -38,14 +41,18 @@ class OpenAiDoor:
 
     paths = ("/v1/",)
 
-    def __init__(self, passing: Passing, doorman: Doorman) -> None:
+    def __init__(self, passing: Passing, doorman: Doorman, studio: Studio | None = None) -> None:
+        """Without a studio, models with a workflow draw nothing."""
         self._passing = passing
+        self._studio = studio
         self._doorman = doorman
         self._routes: dict[tuple[str, str], Serve] = {
             ("GET", "/v1/models"): self._list_models,
             ("POST", "/v1/chat/completions"): partial(self._pass_on, "chat"),
             ("POST", "/v1/completions"): partial(self._pass_on, "text"),
             ("POST", "/v1/responses"): partial(self._pass_on, "response", prepare=_prepare_response),
+            ("POST", "/v1/images/generations"): self._draw,
+            ("POST", "/v1/images/edits"): self._edit,
             ("POST", "/v1/embeddings"): partial(self._pass_on, "vectors", use=Use.EMBEDDING),
         }
 
@@ -102,11 +109,12 @@ class OpenAiDoor:
         visitor: Visitor,
         *,
         use: Use = Use.WRITING,
+        engines: frozenset[str] = _WRITERS,
         prepare: Callable[[Asked], Prepare] = lambda asked: asked.prepare,
     ) -> None:
         require_submitter(visitor)
         asked = Asked(exchange.path, await exchange.read_body())
-        offer = list_served_engines(await self._find(asked.model, visitor), _WRITERS)
+        offer = list_served_engines(await self._find(asked.model, visitor), engines)
         waits = _read_waits(exchange)
         errand = Errand(
             visitor=visitor,
@@ -122,6 +130,32 @@ class OpenAiDoor:
             within_s=offer.within_s,
         )
         await self._passing.pass_on(exchange, errand)
+
+    async def _draw(self, exchange: Exchange, visitor: Visitor) -> None:
+        require_submitter(visitor)
+        asked = Asked(exchange.path, await exchange.read_body())
+        workflow = self._find_workflow(await self._find(asked.model, visitor))
+        if workflow is None:
+            await self._pass_on("image", exchange, visitor, engines=_DRAWERS)
+            return
+        await self._make(exchange, visitor, make_drawing(workflow, asked.fields, {}))
+
+    async def _edit(self, exchange: Exchange, visitor: Visitor) -> None:
+        require_submitter(visitor)
+        fields, files = await read_edit(exchange)
+        offer = await self._find(as_text(fields.get("model")), visitor)
+        workflow = self._find_workflow(offer)
+        if workflow is None:
+            raise CallMissingError(f"{offer.name!r} has no workflow that changes images", where="model")
+        await self._make(exchange, visitor, make_drawing(workflow, fields, files))
+
+    def _find_workflow(self, offer: Offer) -> str | None:
+        return None if offer.settings is None else offer.settings.workflow
+
+    async def _make(self, exchange: Exchange, visitor: Visitor, drawing: Drawing) -> None:
+        if self._studio is None:
+            raise CallMissingError("this server makes no images", where="model")
+        await answer_images(exchange, visitor, self._studio, drawing)
 
     async def _find(self, model: str, visitor: Visitor) -> Offer:
         """Return the model of a request. Raises: ModelUnknownError, NotAllowedError."""

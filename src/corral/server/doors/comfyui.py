@@ -37,7 +37,7 @@ from corral.gateway.doors import Visitor
 from corral.server.api.accepting import accept
 from corral.server.api.state import ApiState
 from corral.server.api.uploading import take_upload
-from corral.server.auth import Caller, Role
+from corral.server.doors.doorman import as_caller
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Preview, Relayed
 from corral.tasks.lifecycle import TERMINAL, CancelRequested, TaskState
@@ -116,7 +116,7 @@ class ComfyUiWorkshop:
             }
         )
         submission = Submission(owner=visitor.owner, tasks=(spec,), idempotency_key=f"{KEY}{prompt.id}")
-        accepted = await accept(self._api, _as_caller(visitor), submission)
+        accepted = await accept(self._api, as_caller(visitor), submission)
         task = accepted.tasks[0]
         return Accepted(task=task, number=find_number(facts, task))
 
@@ -354,11 +354,6 @@ def find_number(facts: Mapping[str, Json], task: int) -> float:
 
 def _to_ms(at: datetime | None) -> int | None:
     return None if at is None else int(at.timestamp() * 1000)
-
-
-def _as_caller(visitor: Visitor) -> Caller:
-    role = Role.ADMIN if visitor.is_admin else Role.SUBMITTER if visitor.can_submit else Role.VIEWER
-    return Caller(owner=visitor.owner, role=role)
 
 
 def _locate(file: StoredFile, artifacts: ArtifactStore) -> OutputFile:

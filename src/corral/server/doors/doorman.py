@@ -9,7 +9,7 @@ from corral.cluster.gateway_values import Listener
 from corral.errors import CorralError, Kind
 from corral.gateway.asgi import Scope
 from corral.gateway.doors import Visitor
-from corral.server.auth import Role, authenticate
+from corral.server.auth import Caller, Role, authenticate
 from corral.server.doors.foreign_pages import explain_foreign_page
 from corral.server.services import Services
 
@@ -62,3 +62,9 @@ class TokenDoorman:
             key=caller.key,
             limits=caller.limits,
         )
+
+
+def as_caller(visitor: Visitor) -> Caller:
+    """Return the caller that a visitor is to Corral's own API."""
+    role = Role.ADMIN if visitor.is_admin else Role.SUBMITTER if visitor.can_submit else Role.VIEWER
+    return Caller(owner=visitor.owner, role=role, key=visitor.key, limits=visitor.limits)

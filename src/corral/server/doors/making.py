@@ -20,6 +20,7 @@ from corral.server.doors.batches.book import StoredBook
 from corral.server.doors.batches.steps import BatchSteps
 from corral.server.doors.comfyui import ComfyUiWorkshop
 from corral.server.doors.doorman import TokenDoorman
+from corral.server.doors.images import ImageStudio
 from corral.server.doors.model_keeping import ModelsKept
 from corral.server.doors.models import ModelsHere
 from corral.server.doors.speech import make_speech_parts
@@ -31,7 +32,8 @@ def make_doors(api: ApiState) -> tuple[Door, ...]:
     """Return the doors of a server; a longer path goes before a shorter one, and those of guests need turns."""
     services = api.services
     doorman = TokenDoorman(services)
-    comfyui = ComfyUiDoor(doorman, ComfyUiWorkshop(api))
+    workshop = ComfyUiWorkshop(api)
+    comfyui = ComfyUiDoor(doorman, workshop)
     catalogue = Catalogue(ModelsHere(services), named=lambda: services.cluster.gateway.models)
     steps = BatchSteps(api, catalogue)
     batches = BatchDoor(StoredBook(api, steps.wake), doorman, steps.run)
@@ -39,7 +41,8 @@ def make_doors(api: ApiState) -> tuple[Door, ...]:
         return (comfyui, batches)
     passing = _make_passing(services, services.guests, catalogue)
     speech = SpeechDoor(make_speech_parts(services, passing, doorman))
-    chat, anthropic = OpenAiDoor(passing, doorman), AnthropicDoor(passing, doorman)
+    chat = OpenAiDoor(passing, doorman, ImageStudio(api, workshop.cancel))
+    anthropic = AnthropicDoor(passing, doorman)
     ollama = OllamaDoor(passing, doorman, ModelsKept(services))
     return (comfyui, batches, chat, speech, ConverseDoor(chat, speech, doorman), ollama, anthropic)
 
