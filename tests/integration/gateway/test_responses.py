@@ -1,0 +1,163 @@
+"""Responses reach servers that have them, and servers that have chats alone by translation."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import openai
+import pytest
+from openai import AsyncOpenAI
+
+from .conftest import Gateway, say, stream
+
+RESPONSES, CHATS = "/v1/responses", "/v1/chat/completions"
+USAGE = {"prompt_tokens": 7, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 3}}
+
+
+@pytest.fixture
+async def client(gateway: Gateway) -> AsyncIterator[AsyncOpenAI]:
+    """OpenAI's client, and a first server that has chats alone."""
+    gateway.first.answers[RESPONSES] = say({"error": "there is no such path"}, 404)
+    message = {"role": "assistant", "content": "Hello you"}
+    gateway.first.answers[CHATS] = say(
+        {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": USAGE}
+    )
+    async with AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0) as client:
+        yield client
+
+
+async def test_response_is_asked_as_a_chat_where_the_server_has_no_other_way(
+    gateway: Gateway, client: AsyncOpenAI
+) -> None:
+    image = {"type": "input_image", "image_url": "data:image/png;base64,AA", "detail": "auto"}
+    turns = [
+        {"role": "user", "content": [{"type": "input_text", "text": "Hi"}, image]},
+        {"role": "assistant", "content": "Yes?"},
+        {"role": "user", "content": "Say hello"},
+    ]
+    form = {"format": {"type": "json_schema", "name": "greeting", "schema": {"type": "object"}, "strict": True}}
+
+    answer = await client.responses.create(
+        model="tiny",
+        input=turns,  # type: ignore[arg-type]
+        instructions="Be kind.",
+        max_output_tokens=9,
+        temperature=0.5,
+        text=form,  # type: ignore[arg-type]
+    )
+
+    assert (answer.output_text, answer.status, answer.model) == ("Hello you", "completed", "tiny")
+    assert answer.usage is not None
+    assert (answer.usage.input_tokens, answer.usage.output_tokens, answer.usage.total_tokens) == (7, 2, 9)
+    assert answer.usage.input_tokens_details.cached_tokens == 3
+    assert [path for path, _, _ in gateway.first.asked] == [RESPONSES, CHATS]
+    assert gateway.first.bodies[1] == {
+        "model": "tiny",
+        "messages": [
+            {"role": "system", "content": "Be kind."},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "Hi"},
+                    {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}},
+                ],
+            },
+            {"role": "assistant", "content": "Yes?"},
+            {"role": "user", "content": "Say hello"},
+        ],
+        "max_tokens": 9,
+        "temperature": 0.5,
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "greeting", "schema": {"type": "object"}, "strict": True},
+        },
+    }
+
+
+def chunk(text: str, finish: str | None = None) -> dict[str, object]:
+    return {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish}]}
+
+
+async def test_streamed_chat_becomes_every_event_of_a_response(gateway: Gateway, client: AsyncOpenAI) -> None:
+    ending = {"choices": [], "usage": USAGE}
+    gateway.first.answers[CHATS] = stream(chunk("Hello"), chunk(" you", "stop"), ending, "[DONE]")
+
+    async with client.responses.stream(model="tiny", input="Say hello") as events:
+        seen = [event async for event in events]
+        final = await events.get_final_response()
+
+    assert [event.type for event in seen] == [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_text.delta",
+        "response.output_text.delta",
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.completed",
+    ]
+    assert (final.output_text, final.usage is not None) == ("Hello you", True)
+    assert gateway.first.bodies[1]["stream_options"] == {"include_usage": True}
+
+
+async def test_answer_that_was_cut_off_is_incomplete(gateway: Gateway, client: AsyncOpenAI) -> None:
+    gateway.first.answers[CHATS] = stream(chunk("Hello", "length"), "[DONE]")
+
+    events = [event async for event in await client.responses.create(model="tiny", input="Hi", stream=True)]
+
+    assert events[-1].type == "response.incomplete"
+    assert events[-1].response.incomplete_details is not None
+    assert events[-1].response.incomplete_details.reason == "max_output_tokens"
+
+
+async def test_error_in_the_midst_of_a_translated_stream_is_a_failed_response(
+    gateway: Gateway, client: AsyncOpenAI
+) -> None:
+    gateway.first.answers[CHATS] = stream(chunk("Hello"), {"error": {"message": "out of memory"}})
+
+    events = [event async for event in await client.responses.create(model="tiny", input="Hi", stream=True)]
+
+    assert events[-1].type == "response.failed"
+    assert events[-1].response.error is not None
+    assert events[-1].response.error.message == "out of memory"
+
+
+async def test_answers_of_earlier_turns_are_spelled_out_for_servers_that_need_it(
+    gateway: Gateway, client: AsyncOpenAI
+) -> None:
+    gateway.first.answers[RESPONSES] = say({"id": "resp_1", "object": "response", "output": []})
+
+    await client.responses.create(
+        model="tiny",
+        input=[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}],
+    )
+
+    user, assistant = gateway.first.bodies[0]["input"]
+    assert user == {"role": "user", "content": "Hi"}
+    assert assistant["type"] == "message"
+    assert assistant["content"] == [{"type": "output_text", "text": "Yes?", "annotations": [], "logprobs": []}]
+
+
+async def test_request_that_a_chat_cannot_carry_goes_to_a_server_that_has_responses(
+    gateway: Gateway, client: AsyncOpenAI
+) -> None:
+    gateway.second.answers[RESPONSES] = say({"id": "resp_1", "object": "response", "output": []})
+    tool = {"type": "function", "name": "look", "parameters": {}, "strict": True}
+
+    answer = await client.responses.create(model="tiny", input="Hi", tools=[tool])  # type: ignore[list-item]
+
+    assert answer.id == "resp_1"
+    assert [path for path, _, _ in gateway.first.asked] == [RESPONSES]
+
+
+@pytest.mark.parametrize("name", ["store", "previous_response_id", "background"])
+async def test_what_would_have_to_be_stored_is_refused_by_name(
+    gateway: Gateway, client: AsyncOpenAI, name: str
+) -> None:
+    value = "resp_1" if name == "previous_response_id" else True
+    with pytest.raises(openai.BadRequestError) as raised:
+        await client.responses.create(model="tiny", input="Hi", **{name: value})  # type: ignore[arg-type]
+    assert raised.value.param == name
+    assert gateway.desk.asks == []
