@@ -56,6 +56,12 @@ class Metrics:
         self._preempted = Counter(
             "corral_tasks_preempted", "Tasks that were interrupted for a request of a door.", registry=registry
         )
+        self._elsewhere = Counter(
+            "corral_cloud_requests",
+            "Requests of doors that a provider elsewhere served, since no slot here could.",
+            ["provider"],
+            registry=registry,
+        )
         self._limits = Gauge(
             "corral_gpu_power_limit_watts",
             "The limit that the cluster file sets on a GPU now, by the hour where it has power hours.",
@@ -82,6 +88,10 @@ class Metrics:
         """Count an answered request by its route's template."""
         self._in_progress.dec()
         self._requests.labels(method if method in _METHODS else "other", route, str(status)).inc()
+
+    def count_cloud(self, provider: str) -> None:
+        """Count a request that a provider elsewhere served; the cluster file names it."""
+        self._elsewhere.labels(provider).inc()
 
     async def scrape(self, services: Services) -> bytes:
         """Return everything in Prometheus's text format; what the database would say is left out while it is away."""

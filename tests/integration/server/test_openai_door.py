@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from corral.cluster.gateway_values import CloudModel, Gateway, GatewayModel
 from corral.cluster.values import Cluster, EngineSettings, Instance
 from corral.engines.openai.engine import OpenAi
 from corral.engines.openai.inputs import OpenAiOptions
@@ -53,6 +54,22 @@ async def test_instance_that_does_not_answer_keeps_its_models(services: Services
 
     assert answer.status == 503
     assert len(listed.json["data"]) == 3
+
+
+async def test_answer_from_elsewhere_is_counted_by_its_provider(services: Services) -> None:
+    async with OpenAiDouble() as far:
+        with_doors, desk = open_doors(services, "http://127.0.0.1:1")
+        cloud = CloudModel(name="far", model="tts", base_url=f"{far.url}/v1")
+        gateway = Gateway(models={"big": GatewayModel(name="big", fallback=(cloud,))})
+        with_cloud = replace(with_doors, in_effect=InEffect(replace(with_doors.cluster, gateway=gateway)))
+        async with serving(with_cloud) as api:
+            body = {"model": "big", "messages": [{"role": "user", "content": "hello"}]}
+            answer = await api.post("/v1/chat/completions", body)
+            metrics = (await api.get("/metrics")).body.decode()
+
+    assert (answer.status, answer.headers["x-corral-cloud"]) == (200, "far")
+    assert 'corral_cloud_requests_total{provider="far"} 1.0' in metrics
+    assert desk.asks == []
 
 
 async def test_key_that_is_unknown_is_refused_in_openais_shape(services: Services) -> None:

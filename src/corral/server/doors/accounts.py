@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from corral.gateway.doors import Visitor
 from corral.gateway.usage import Served
 from corral.server.keys.keeping import Keys
@@ -14,8 +16,10 @@ class Accounts:
 
     counts_tokens = True
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, *, count_cloud: Callable[[str], None] = lambda _: None) -> None:
+        """`count_cloud` counts a request that the named provider elsewhere served."""
         self._keys = keys
+        self._count_cloud = count_cloud
 
     def begin(self, visitor: Visitor, model: str) -> None:
         """Let a request begin. Raises: KeyLimitError, KeyModelError."""
@@ -35,6 +39,8 @@ class Accounts:
             requests=1, prompt_tokens=served.tokens.prompt or 0, completion_tokens=served.tokens.completion or 0
         )
         visitor = served.visitor
+        if served.cloud is not None:
+            self._count_cloud(served.cloud)
         self._keys.usage.add(key=visitor.key, owner=visitor.owner, model=served.model, used=used, cloud=served.cloud)
         if visitor.key is not None and used.tokens:
             self._keys.meters.add_tokens(visitor.key, used.tokens)

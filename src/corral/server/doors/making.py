@@ -24,7 +24,6 @@ from corral.server.doors.images import ImageStudio
 from corral.server.doors.model_keeping import ModelsKept
 from corral.server.doors.models import ModelsHere
 from corral.server.doors.speech import make_speech_parts
-from corral.server.services import Services
 from corral.slots.guests import GuestDesk
 
 
@@ -39,7 +38,7 @@ def make_doors(api: ApiState) -> tuple[Door, ...]:
     batches = BatchDoor(StoredBook(api, steps.wake), doorman, steps.run)
     if services.guests is None:
         return (comfyui, batches)
-    passing = _make_passing(services, services.guests, catalogue)
+    passing = _make_passing(api, services.guests, catalogue)
     speech = SpeechDoor(make_speech_parts(services, passing, doorman))
     chat = OpenAiDoor(passing, doorman, ImageStudio(api, workshop.cancel))
     anthropic = AnthropicDoor(passing, doorman)
@@ -47,13 +46,13 @@ def make_doors(api: ApiState) -> tuple[Door, ...]:
     return (comfyui, batches, chat, speech, ConverseDoor(chat, speech, doorman), ollama, anthropic)
 
 
-def _make_passing(services: Services, desk: GuestDesk, catalogue: Catalogue) -> Passing:
-    upstreams = Upstreams()
+def _make_passing(api: ApiState, desk: GuestDesk, catalogue: Catalogue) -> Passing:
+    services, upstreams = api.services, Upstreams()
     return Passing(
         desk=desk,
         catalogue=catalogue,
         upstreams=upstreams,
-        sink=Accounts(services.keys),
+        sink=Accounts(services.keys, count_cloud=api.metrics.count_cloud),
         fallback=CloudFallback(upstreams),
         stall_s=lambda: services.cluster.gateway.stall_after.total_seconds(),
     )
