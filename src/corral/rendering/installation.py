@@ -40,7 +40,7 @@ DEFAULT_LABEL_PREFIX = "corral.dev"
 _PORTS_OF_KINDS: Mapping[ServiceKind, int] = {
     ServiceKind.LITELLM: 4000,
     ServiceKind.NGINX: 8080,
-    ServiceKind.CORRAL: 7433,
+    ServiceKind.CORRAL: programs.MAIN_PORT,
     ServiceKind.POSTGRESQL: 5432,
 }
 
@@ -385,6 +385,8 @@ def _mark_stateful(services: list[Deployed]) -> list[Deployed]:
 def _find_usual_port(service: Service) -> int | None:
     if service.kind in _PORTS_OF_KINDS:
         return _PORTS_OF_KINDS[service.kind]
+    if programs.is_voice_backend(service):
+        return programs.MAIN_PORT
     programs_of_engines = (SERVICE_ENGINES[engine].program for engine in service.engines if engine in SERVICE_ENGINES)
     known = next((program.port for program in programs_of_engines if program is not None and program.port), None)
     facts = find_image(service.image) if service.image else None

@@ -17,7 +17,7 @@ from corral.hardware.fit.memory import get_usable
 from corral.hardware.fit.names import estimate_need
 from corral.hardware.needs import needs_of
 from corral.rendering.installation import Deployed, Installation
-from corral.rendering.programs import CURL, image_of, mount_paths
+from corral.rendering.programs import CURL, image_of, is_voice_backend, mount_paths
 from corral.units import format_bytes
 
 _PULL = """\
@@ -57,6 +57,8 @@ def make_model_pull(installation: Installation, deployed: Deployed) -> ModelPull
         return _pull_with_ollama(installation, deployed)
     if deployed.storage[0].kind is not StorageKind.EPHEMERAL:
         return None
+    if is_voice_backend(deployed.service):
+        return _pull_with_corral(deployed)
     return _download_files(deployed) or _download_repositories(deployed)
 
 
@@ -67,6 +69,20 @@ def _pull_with_ollama(installation: Installation, deployed: Deployed) -> ModelPu
     pulls = "\n".join(f"ollama pull {shlex.quote(model)}" for model in models)
     return ModelPull(
         name=f"pull-{deployed.service.name}", image=image_of(deployed.service), script=_PULL.format(pulls=pulls)
+    )
+
+
+def _pull_with_corral(deployed: Deployed) -> ModelPull | None:
+    """Pull models of Corral's catalogue, and whatever else its store takes by name."""
+    if not deployed.service.models:
+        return None
+    folder = mount_paths(deployed.service, [storage.name for storage in deployed.storage])[deployed.storage[0].name]
+    pulls = [f"corral models pull {shlex.quote(model)}" for model in deployed.service.models]
+    return ModelPull(
+        name=f"pull-{deployed.service.name}",
+        image=image_of(deployed.service),
+        script="\n".join(["set -eu", *pulls, ""]),
+        env={"CORRAL_DATA_DIR": folder},
     )
 
 

@@ -11,16 +11,21 @@ password can have any characters.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from corral import __version__
 from corral.cluster.values import Cluster, SecretKey, Service, ServiceKind
 from corral.container_images import VLLM, find_image
-from corral.engine_kinds import OLLAMA, SERVICE_ENGINES
+from corral.engine_kinds import KOKORO, OLLAMA, PIPER, SERVICE_ENGINES, WHISPER
 
 POSTGRESQL = "postgres:18.1"
 NGINX = "nginxinc/nginx-unprivileged:1.29.3"
 LITELLM = "ghcr.io/berriai/litellm:v1.85.0"
 CURL = "curlimages/curl:8.17.0"
+CORRAL = f"corral:{__version__}"
+"""The image of `container/Containerfile`, by the name that its first lines give it; people build it themselves."""
+CUDA_IMAGE = f"{CORRAL}-cuda"
+MAIN_PORT = 7433
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,17 +72,34 @@ _OF_KINDS = {
         keeps_state=True,
     ),
     ServiceKind.CORRAL: Program(
-        health_path="/health/ready", live_path="/health/live", data_path="/var/lib/corral", user=1000
+        image=CORRAL, health_path="/health/ready", live_path="/health/live", data_path="/var/lib/corral", user=1000
     ),
 }
+_VOICES = frozenset({WHISPER.name, PIPER.name, KOKORO.name})
+"""Engines that Corral's image serves by itself, where no other image is named."""
+_VOICE_BACKEND = Program(
+    image=CORRAL,
+    health_path="/health/ready",
+    live_path="/health/live",
+    data_path="/models",
+    user=1000,
+    keeps_state=True,  # its database is next to the models
+)
 
 
 def program_of(service: Service) -> Program:
     """The program that a service runs, as far as it is known; the first known engine decides, else its image."""
     if service.kind in _OF_KINDS:
         return _OF_KINDS[service.kind]
+    if is_voice_backend(service):
+        return replace(_VOICE_BACKEND, image=CUDA_IMAGE if service.gpus else CORRAL)
     of_engine = next((_OF_ENGINES[engine] for engine in service.engines if engine in _OF_ENGINES), None)
     return of_engine or _read_image(service.image)
+
+
+def is_voice_backend(service: Service) -> bool:
+    """Whether a service is Corral's image as a voice backend: it names no image, and engines of speech alone."""
+    return service.image is None and bool(service.engines) and _VOICES.issuperset(service.engines)
 
 
 def _read_image(image: str | None) -> Program:
@@ -135,6 +157,8 @@ def list_usual_settings(service: Service, volumes: Sequence[str]) -> dict[str, s
         return {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}  # else it fetches a list of prices at each start
     if _CACHING.isdisjoint(service.engines) or not volumes:
         return {}
+    if is_voice_backend(service):
+        return {"CORRAL_DATA_DIR": mount_paths(service, volumes)[volumes[0]]}
     return _list_caches(mount_paths(service, volumes)[volumes[0]])
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from corral import __version__
 from corral.operations.cluster_file import read_cluster
 from corral.rendering.targets import render_cluster
 
@@ -96,6 +97,43 @@ def test_a_volume_that_is_empty_at_the_start_is_filled_first() -> None:
     assert first["command"][2].endswith(" ResembleAI/chatterbox\n")
     assert {"name": "HF_HOME", "value": "/cache/huggingface"} in first["env"]
     assert first["volumeMounts"][0]["mountPath"] == "/cache"
+
+
+BACKEND = """\
+storage: [{name: models, kind: ephemeral, size: 20Gi}]
+services:
+  - {name: ollama, engines: [ollama], gpus: 1}
+  - name: voice
+    engines: [whisper, kokoro]
+    storage: [models]
+    models: [whisper-base, kokoro-82m-int8]
+    calls: [ollama]
+"""
+
+
+def test_speech_without_an_image_is_corrals_own_filled_with_models_of_its_catalogue() -> None:
+    objects = objects_of(BACKEND, "voice")
+    workload = next(document for document in objects.values() if document["kind"] == "StatefulSet")
+    pod = workload["spec"]["template"]["spec"]
+    (pull,), (container,) = pod["initContainers"], pod["containers"]
+
+    assert pull["image"] == container["image"] == f"corral:{__version__}"
+    assert pull["command"][2] == "set -eu\ncorral models pull whisper-base\ncorral models pull kokoro-82m-int8\n"
+    assert {"name": "CORRAL_DATA_DIR", "value": "/models"} in pull["env"]
+    assert pull["volumeMounts"][0]["mountPath"] == container["volumeMounts"][0]["mountPath"] == "/models"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/health/ready"
+    assert container["ports"][0]["containerPort"] == 7433
+    settings = objects["ConfigMap voice-config"]["data"]
+    assert (settings["CORRAL_DATA_DIR"], settings["OLLAMA_URL"]) == ("/models", "http://ollama:11434")
+    assert "command" not in container, "the image starts a voice backend by itself"
+
+
+def test_image_of_ones_own_is_not_taken_for_corrals() -> None:
+    body = 'services: [{name: voice, engines: [whisper], image: "w:1", port: 9000}]\n'
+    container = container_of(objects_of(body, "voice"))
+
+    assert (container["image"], container["ports"][0]["containerPort"]) == ("w:1", 9000)
+    assert "httpGet" not in container["readinessProbe"]
 
 
 def test_each_replica_that_keeps_state_is_called_by_its_own_address() -> None:
