@@ -6,23 +6,20 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
-import structlog
 from pydantic_core import from_json, to_json
 
 from corral.engine_kinds import LLAMA, OLLAMA, OPENAI
 from corral.errors import CorralError, Kind
+from corral.gateway.answering import answer_exchange
 from corral.gateway.anthropic.shape import AnthropicShape
-from corral.gateway.asgi import ClientGoneError, Exchange, Scope
+from corral.gateway.asgi import Exchange, Scope
 from corral.gateway.catalogue import Offer
 from corral.gateway.doors import Doorman, Route, RouteMissingError, Visitor, require_model, require_submitter
 from corral.gateway.editing import TokenReader
 from corral.gateway.passing import CallMissingError, Errand, Passing, Prepared
-from corral.gateway.statuses import list_headers
 from corral.narrowing import as_list, as_object, as_text
 from corral.slots.guests import Choice
 from corral.work import Dialect, Endpoint, Json
-
-_log = structlog.get_logger()
 
 MESSAGES = "/v1/messages"
 COUNT = f"{MESSAGES}/count_tokens"
@@ -50,25 +47,16 @@ class AnthropicDoor:
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:  # ASGI's callables, of any server
         """Serve one request."""
-        if scope["type"] != "http":
-            return  # a websocket is refused by the server
-        exchange = Exchange(scope, receive, send)
-        try:
-            if exchange.method != "POST" or exchange.path not in (MESSAGES, COUNT):
-                raise RouteMissingError(f"there is no {exchange.method} {exchange.path} here", hint=f"POST {MESSAGES}")
-            exchange.scope["route"] = Route(exchange.path)
-            await self._pass_on(exchange, await self._doorman.admit(scope))
-        except ClientGoneError:
-            pass
-        except CorralError as error:
-            if exchange.started:
-                _log.warning("answer_broken_off", path=exchange.path, because=error.what)
-                return
-            status, body = AnthropicShape().write_error(error)
-            await exchange.answer(status, body, "application/json", list_headers(error))
+        await answer_exchange(self._serve, AnthropicShape(), scope, receive, send)
 
     async def close(self) -> None:
         """Return: everything it has open is shared."""
+
+    async def _serve(self, exchange: Exchange) -> None:
+        if exchange.method != "POST" or exchange.path not in (MESSAGES, COUNT):
+            raise RouteMissingError(f"there is no {exchange.method} {exchange.path} here", hint=f"POST {MESSAGES}")
+        exchange.scope["route"] = Route(exchange.path)
+        await self._pass_on(exchange, await self._doorman.admit(exchange.scope))
 
     async def _pass_on(self, exchange: Exchange, visitor: Visitor) -> None:
         require_submitter(visitor)

@@ -6,24 +6,20 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any, ClassVar
 
-import structlog
-
 from corral import __version__
 from corral.engine_kinds import LLAMA, OLLAMA, OPENAI
 from corral.errors import CorralError, Kind
-from corral.gateway.asgi import ClientGoneError, Exchange, Scope
+from corral.gateway.answering import answer_exchange
+from corral.gateway.asgi import Exchange, Scope
 from corral.gateway.catalogue import ModelUnknownError, Offer
 from corral.gateway.doors import Doorman, Route, RouteMissingError, Visitor, require_model, require_submitter
-from corral.gateway.ollama.asked import CALLS, LINES, WHOLE, Asked, Call, read_fields, read_model
+from corral.gateway.ollama.asked import CALLS, LINES, Asked, Call, read_fields, read_model
 from corral.gateway.ollama.keeping import ModelKeeper
 from corral.gateway.ollama.listing import describe_shown, list_loaded, list_tags, name_models
 from corral.gateway.ollama.managing import Managing
 from corral.gateway.ollama.shape import OllamaShape
 from corral.gateway.passing import CallMissingError, Errand, Passing
-from corral.gateway.statuses import list_headers
 from corral.work import Use
-
-_log = structlog.get_logger()
 
 WRITERS = frozenset({LLAMA.name, OLLAMA.name, OPENAI.name})
 """The engines whose models this protocol is for."""
@@ -67,23 +63,14 @@ class OllamaDoor:
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:  # ASGI's callables, of any server
         """Serve one request."""
-        if scope["type"] != "http":
-            return  # a websocket is refused by the server
-        exchange = Exchange(scope, receive, send)
-        try:
-            serve = self._find_route(exchange)
-            await serve(exchange, await self._doorman.admit(scope))
-        except ClientGoneError:
-            pass
-        except CorralError as error:
-            if exchange.started:
-                _log.warning("answer_broken_off", path=exchange.path, because=error.what)
-                return
-            status, body = OllamaShape().write_error(error)
-            await exchange.answer(status, body, WHOLE.decode(), list_headers(error))
+        await answer_exchange(self._serve, OllamaShape(), scope, receive, send)
 
     async def close(self) -> None:
         """Return: everything it has open is shared."""
+
+    async def _serve(self, exchange: Exchange) -> None:
+        serve = self._find_route(exchange)
+        await serve(exchange, await self._doorman.admit(exchange.scope))
 
     def _find_route(self, exchange: Exchange) -> Serve:
         path, method = exchange.path, "GET" if exchange.method == "HEAD" else exchange.method
