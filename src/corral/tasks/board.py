@@ -87,6 +87,7 @@ class Board:
 
     def __init__(self) -> None:
         self._progress: dict[int, Progress] = {}
+        self._relayed: dict[int, dict[str, Relayed]] = {}
         self._feeds: set[Feed] = set()
         self._show: Callable[[], tuple[PlaceView, ...]] = tuple
         self._epoch: int | None = None
@@ -111,6 +112,10 @@ class Board:
     def progress(self) -> Mapping[int, Progress]:
         """The newest progress of each running task, by task id."""
         return self._progress
+
+    def find_relayed(self, task: int) -> Mapping[str, Relayed]:
+        """Return the newest events of a running task in the words of its engine's program, by event."""
+        return self._relayed.get(task, {})
 
     @contextmanager
     def open_feed(self) -> Generator[Feed, None, None]:
@@ -140,12 +145,15 @@ class Board:
         """Show an update to every reader (the dispatcher only)."""
         if isinstance(update, Progress):
             self._progress[update.task] = update
+        elif isinstance(update, Relayed):
+            self._relayed.setdefault(update.task, {})[update.event] = update
         for feed in self._feeds:
             feed.offer(update)
 
     def forget(self, task: int) -> None:
-        """Drop the progress of a task that runs no longer (the dispatcher only)."""
+        """Drop progress and events of a task that runs no longer (the dispatcher only)."""
         self._progress.pop(task, None)
+        self._relayed.pop(task, None)
 
     def _wake(self) -> None:
         self._changed.set()

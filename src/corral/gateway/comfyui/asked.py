@@ -41,8 +41,10 @@ class PromptAsked:
     client: str | None
     workflow: Mapping[str, Json]
     extra_data: Mapping[str, Json]
-    number: float | None
-    targets: tuple[str, ...]
+    number: float | None = None
+    urgency: float = 0
+    """As `NewPrompt.urgency`."""
+    targets: tuple[str, ...] = ()
 
 
 def read_json(body: bytes) -> dict[str, Json]:
@@ -68,12 +70,14 @@ def read_prompt(body: bytes) -> PromptAsked:
         raise RefusedError(make_error(kind, message, "" if workflow == {} else message))
     extra = {key: value for key, value in as_object(asked.get("extra_data")).items() if key not in _SECRETS}
     client = asked.get("client_id") or extra.pop("client_id", None)
+    number = _read_number(asked)
     return PromptAsked(
         id=_read_id(asked.get("prompt_id")),
         client=client if isinstance(client, str) else None,
         workflow=as_object(workflow),
         extra_data=extra,
-        number=_read_number(asked),
+        number=number,
+        urgency=1 if number is not None and number < 0 else 0,
         targets=tuple(str(target) for target in as_list(asked.get("partial_execution_targets"))),
     )
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
@@ -14,7 +13,7 @@ import structlog
 from corral.errors import CorralError, Kind
 from corral.gateway.asgi import ClientGoneError, Exchange, Scope
 from corral.gateway.comfyui import asked as asking
-from corral.gateway.comfyui.asked import PromptAsked, RefusedError
+from corral.gateway.comfyui.asked import RefusedError
 from corral.gateway.comfyui.files import Files
 from corral.gateway.comfyui.history import History
 from corral.gateway.comfyui.instances import Instances
@@ -22,11 +21,12 @@ from corral.gateway.comfyui.page import Passer
 from corral.gateway.comfyui.serving import serve_socket
 from corral.gateway.comfyui.shapes import as_list, describe_job, describe_queue, page_jobs
 from corral.gateway.comfyui.sockets import FEATURES, Sockets
+from corral.gateway.comfyui.submitting import submit
 from corral.gateway.comfyui.validating import make_error
-from corral.gateway.comfyui.workshop import NewPrompt, Stage, StoredPrompt, Workshop
+from corral.gateway.comfyui.workshop import Stage, StoredPrompt, Workshop
 from corral.gateway.doors import Doorman, Visitor
 from corral.gateway.thirds import is_passed_on
-from corral.work import PASSED_ON_MARK, Json
+from corral.work import PASSED_ON_MARK
 
 PREFIX = "/comfyui"
 LARGEST_PROMPT = 32 * 2**20
@@ -47,12 +47,12 @@ Handler = Callable[[Exchange, Visitor, str], Awaitable[None]]
 class ComfyUiDoor:
     """One ComfyUI for each owner, over all instances."""
 
-    def __init__(self, doorman: Doorman, workshop: Workshop) -> None:
+    def __init__(self, doorman: Doorman, workshop: Workshop, instances: Instances) -> None:
         self._doorman = doorman
         self._workshop = workshop
+        self._instances = instances
         self._sockets = Sockets(workshop)
         self._passer = Passer(workshop)
-        self._instances = Instances(workshop)
         self._history = History(workshop)
         self._files = Files(workshop, self._passer)
         self._routes: Sequence[tuple[str, re.Pattern[str], Handler]] = tuple(
@@ -142,30 +142,9 @@ class ComfyUiDoor:
         asked = asking.read_prompt(await exchange.read_body(LARGEST_PROMPT))
         if is_passed_on(exchange.headers):
             asked = replace(asked, extra_data={**asked.extra_data, PASSED_ON_MARK: True})
-        answer = await self.submit(visitor, asked)
+        accepted, verdict = await submit(self._workshop, self._instances, visitor, asked)
+        answer = {"prompt_id": asked.id, "number": accepted.number, "node_errors": verdict.node_errors}
         await exchange.answer_json(200, answer)
-
-    async def submit(self, visitor: Visitor, asked: PromptAsked, facts: Mapping[str, Json] | None = None) -> Json:
-        """Check a prompt and put it into the queue. Raises: RefusedError, CorralError."""
-        verdict, describe = await self._instances.judge(asked.workflow, asked.targets)
-        if verdict.error is not None:
-            raise RefusedError(verdict.error, verdict.node_errors)
-        prompt = NewPrompt(
-            id=asked.id,
-            client=asked.client,
-            workflow=asked.workflow,
-            parts=asking.find_parts(asked.workflow, verdict.outputs),
-            outputs=verdict.outputs,
-            extra_data=asked.extra_data,
-            names=asking.find_file_names(asked.workflow, describe),
-            number=asked.number,
-            facts=facts or {},
-        )
-        try:
-            accepted = await self._workshop.submit(visitor, prompt)
-        except CorralError as error:
-            raise _translate(error) from error
-        return {"prompt_id": asked.id, "number": accepted.number, "node_errors": verdict.node_errors}
 
     async def _get_queue(self, exchange: Exchange, visitor: Visitor, _: str) -> None:
         await exchange.answer_json(200, describe_queue(await self._workshop.list_open(visitor.owner)))
@@ -259,14 +238,3 @@ class ViewerError(CorralError):
 
     code = "gateway.viewer"
     kind = Kind.DENIED
-
-
-def _translate(error: CorralError) -> Exception:
-    """Return a refused submission in ComfyUI's shape; another fault stays as it is."""
-    if error.kind is Kind.CONFLICT and error.code == "submission.idempotency_conflict":
-        return RefusedError(make_error("invalid_prompt_id", "Invalid prompt_id", "this id is another prompt's"))
-    if error.kind is not Kind.INVALID:
-        return error
-    details = "\n".join(f"{problem.what} ({problem.where})" for problem in error.problems)
-    extra = {"problems": [json.loads(json.dumps({"code": p.code, "hint": p.hint})) for p in error.problems]}
-    return RefusedError(make_error("prompt_outputs_failed_validation", error.problems[0].what, details, extra))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Mapping
 from urllib.parse import quote
 
 from corral.errors import CorralError, Kind
@@ -16,12 +14,10 @@ from corral.gateway.comfyui.validating import make_error
 from corral.gateway.comfyui.workshop import ENDED, OutputFile, StoredPrompt, Workshop
 from corral.gateway.doors import Visitor
 from corral.gateway.forms import read_parts
+from corral.gateway.sending import send_file
 
-_CHUNK = 256 * 1024
 _FOLDERS = ("input", "temp", "output")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
-_RUNS_IN_BROWSERS = re.compile(r"(text|application)/(html|xml|xhtml\+xml|javascript|ecmascript|css)|image/svg\+xml")
-"""Types that a browser would run as pages or scripts of this server; ComfyUI hides them as well."""
 
 
 class FileMissingError(CorralError):
@@ -80,29 +76,7 @@ class Files:
     async def _send(self, exchange: Exchange, filename: str, file: OutputFile | None) -> None:
         if file is None:
             raise FileMissingError(f"there is no file {filename!r}", hint="names are as `/history` has them")
-        etag = f'"{file.sha256}"'
-        media_type = "application/octet-stream" if _RUNS_IN_BROWSERS.match(file.media_type) else file.media_type
-        headers: Mapping[str, str] = {
-            "ETag": etag,
-            "Cache-Control": "private, no-cache",
-            "Content-Disposition": f"filename*=utf-8''{quote(filename, safe='')}",
-            "Content-Security-Policy": "sandbox; default-src 'none'",
-        }
-        if etag in exchange.headers.get("if-none-match", ""):
-            await exchange.answer(304, b"", media_type, headers)
-            return
-        pairs = [(b"content-type", media_type.encode()), (b"content-length", str(file.size).encode())]
-        pairs += [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
-        try:
-            content = await asyncio.to_thread(file.path.open, "rb")
-        except FileNotFoundError as error:
-            raise FileMissingError(f"{filename!r} was collected: it was past its time") from error
-        await exchange.start(200, pairs)
-        if exchange.method != "HEAD":
-            with content:
-                while chunk := await asyncio.to_thread(content.read, _CHUNK):
-                    await exchange.write(chunk)
-        await exchange.end()
+        await send_stored(exchange, filename, file)
 
     async def upload(self, exchange: Exchange, visitor: Visitor, _: str) -> None:
         """`/upload/image`: any file; the answer has the name that it got."""
@@ -122,6 +96,14 @@ class Files:
         name = await self._workshop.name_input(visitor.owner, folder, wanted, kept[1], overwrite=overwrite)
         head, _, last = name.rpartition("/")
         await exchange.answer_json(200, {"name": last, "subfolder": head, "type": folder})
+
+
+async def send_stored(exchange: Exchange, name: str, file: OutputFile) -> None:
+    """Answer with a stored file. Raises: FileMissingError, RangeError."""
+    try:
+        await send_file(exchange, file.path, name=name, media_type=file.media_type, sha256=file.sha256, size=file.size)
+    except FileNotFoundError as error:
+        raise FileMissingError(f"{name!r} was collected: it was past its time") from error
 
 
 def clean_name(filename: str) -> str:

@@ -55,7 +55,9 @@ class NewPrompt:
     names: Sequence[FileName] = ()
     """Where it can name files that its owner uploaded, or that other prompts made."""
     number: float | None = None
-    """Where its client wants it in the queue; None for the end of it."""
+    """Its place in the queue, as its client names it; None for the end of it."""
+    urgency: float = 0
+    """Above 0 it goes before other prompts of its owner, below 0 after them."""
     facts: Mapping[str, Json] = field(default_factory=dict[str, Json])
     """What else is kept with it."""
 
@@ -91,6 +93,8 @@ class StoredPrompt:
     created_ms: int
     started_ms: int | None = None
     ended_ms: int | None = None
+    is_cancelling: bool = False
+    """Whether it was cancelled and still runs."""
     end: PromptEnd | None = None
     files: Mapping[str, OutputFile] = field(default_factory=dict[str, "OutputFile"])
     """Its outputs, by their name at Corral."""
@@ -112,6 +116,18 @@ class Accepted:
 
     task: int
     number: float
+    is_replay: bool = False
+    """Whether the same was submitted under the same id before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How far a running prompt is."""
+
+    fraction: float | None
+    note: str
+    events: Mapping[str, Mapping[str, Json]] = field(default_factory=dict[str, Mapping[str, Json]])
+    """The newest data of each event of its instance, by event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +190,10 @@ class Workshop(Protocol):
 
     async def read(self, tasks: Collection[int]) -> Sequence[StoredPrompt]:
         """Return those of the tasks that are prompts, oldest first."""
+        ...
+
+    def find_course(self, task: int) -> Course | None:
+        """Return how far a prompt is; None while it does not run."""
         ...
 
     async def find(self, owner: str, id: str) -> StoredPrompt | None:

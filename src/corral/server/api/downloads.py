@@ -7,57 +7,18 @@ is always an attachment: what a task made is never shown by a browser as a page 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 from urllib.parse import quote
 
 from starlette.datastructures import Headers
 from starlette.responses import Response, StreamingResponse
 
-from corral.errors import CorralError, Kind
+from corral.gateway.sending import Span, read_span
 from corral.tasks.artifacts import ArtifactMissingError, ArtifactStore
 from corral.tasks.values import StoredFile
 
 _CHUNK = 256 * 1024
-_ONE_RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.ASCII)
-
-
-class RangeError(CorralError):
-    """The file has no such range."""
-
-    code: ClassVar[str] = "artifact.range_unsatisfiable"
-    kind: ClassVar[Kind] = Kind.INVALID
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Bytes from `start` up to and without `end`."""
-
-    start: int
-    end: int
-
-
-def read_span(header: str | None, size: int) -> Span | None:
-    """Return the one range that is asked for; None for the whole file, also where the header cannot be read.
-
-    Raises: RangeError when the range is outside the file.
-    """
-    match = _ONE_RANGE.fullmatch(header or "")
-    if match is None or match.group(1) == match.group(2) == "":
-        return None
-    first, last = match.groups()
-    if first == "":
-        span = Span(max(0, size - int(last)), size)
-    else:
-        span = Span(int(first), min(size, int(last) + 1) if last else size)
-        if last and int(last) < int(first):
-            return None
-    if span.start >= span.end:
-        raise RangeError(f"the file has {size} bytes, and {(header or '')[:60]!r} is outside of it")
-    return span
 
 
 def download(store: ArtifactStore, file: StoredFile, asked: Headers) -> Response:

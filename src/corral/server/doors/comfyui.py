@@ -18,9 +18,12 @@ from corral.engines.comfyui.installed import Installed
 from corral.engines.credentials import name_credentials
 from corral.engines.inputs import find_model_name
 from corral.engines.surveying import RECENT_S, REMEMBERED_S
+from corral.gateway.comfy_api.assets import find_output, read_id, read_output_id
+from corral.gateway.comfy_api.jobs import ASSET
 from corral.gateway.comfyui.shapes import as_list, as_object, find_output_name, read_folder
 from corral.gateway.comfyui.workshop import (
     Accepted,
+    Course,
     Event,
     FileName,
     InstanceAnswer,
@@ -43,6 +46,7 @@ from corral.tasks.board import Preview, Relayed
 from corral.tasks.lifecycle import TERMINAL, CancelRequested, TaskState
 from corral.tasks.store import prompts as store
 from corral.tasks.store import story
+from corral.tasks.store.assets import find_asset
 from corral.tasks.store.audit import Act, Action
 from corral.tasks.store.transitions import TaskChange, apply
 from corral.tasks.values import (
@@ -101,7 +105,6 @@ class ComfyUiWorkshop:
             "outputs": "all",
             "allow_partial": True,
         }
-        is_first = prompt.number is not None and prompt.number < 0
         spec = TaskSpec.model_validate(
             {
                 "name": prompt.id,
@@ -110,7 +113,7 @@ class ComfyUiWorkshop:
                 "inputs": {name: value for name, value in inputs.items() if value != {}},
                 "files": files,
                 "class": TaskClass.INTERACTIVE,
-                "priority": Priority.HIGH if is_first else Priority.NORMAL,
+                "priority": _find_priority(prompt.urgency),
                 "max_attempts": 1,  # as there: who waits for it sees the error of a node at once
                 "prompt": Prompt(id=prompt.id, facts=facts),
             }
@@ -118,7 +121,7 @@ class ComfyUiWorkshop:
         submission = Submission(owner=visitor.owner, tasks=(spec,), idempotency_key=f"{KEY}{prompt.id}")
         accepted = await accept(self._api, as_caller(visitor), submission)
         task = accepted.tasks[0]
-        return Accepted(task=task, number=find_number(facts, task))
+        return Accepted(task=task, number=find_number(facts, task), is_replay=accepted.replayed)
 
     async def list_open(self, owner: str) -> Sequence[StoredPrompt]:
         """Return an owner's prompts that have not ended, oldest first."""
@@ -137,6 +140,15 @@ class ComfyUiWorkshop:
         """Return those of the tasks that are prompts, oldest first."""
         prompts = await store.read_prompts(self._services.pool, tasks)
         return [describe_prompt(prompt, self._services.artifacts) for prompt in prompts]
+
+    def find_course(self, task: int) -> Course | None:
+        """Return how far a prompt is; None while it does not run."""
+        board = self._services.board
+        progress = board.progress.get(task)
+        if progress is None:
+            return None
+        events = {name: relayed.data for name, relayed in board.find_relayed(task).items()}
+        return Course(fraction=progress.fraction, note=progress.note, events=events)
 
     async def find(self, owner: str, id: str) -> StoredPrompt | None:
         """Return an owner's prompt."""
@@ -238,12 +250,14 @@ class ComfyUiWorkshop:
         for file in names:
             ref = await self._find_file(owner, file) if "." not in file.node else None
             if ref is not None:
-                name = _name_file(files, file.name.rpartition("/")[2], ref)
+                name = _name_file(files, _choose_name(file, ref), ref)
                 files[name] = ref
                 settings[f"{file.node}.{file.input}"] = {"file": name}
         return files, settings
 
     async def _find_file(self, owner: str, file: FileName) -> FileRef | None:
+        if file.folder == ASSET:
+            return await self._find_asset(owner, file.name)
         folder, _, name = file.name.rpartition("/")
         place = read_folder(folder)
         if place is not None:
@@ -253,6 +267,18 @@ class ComfyUiWorkshop:
             return OutputRef(task=place[0], output=output) if is_own and output is not None else None
         files = await store.find_input_files(self._services.pool, owner, file.folder, [file.name])
         return None if file.name not in files else UploadRef(upload=files[file.name].sha256)
+
+    async def _find_asset(self, owner: str, text: str) -> FileRef | None:
+        id = read_id(text)
+        asset = None if id is None else await find_asset(self._services.pool, owner, id)
+        if asset is not None:
+            return UploadRef(upload=asset.file.sha256)
+        place = None if id is None else read_output_id(id)
+        prompt = None if place is None else next(iter(await self.read([place[0]])), None)
+        output = None if prompt is None or place is None else find_output(prompt, place[1])
+        if prompt is None or prompt.owner != owner or output is None:
+            return None
+        return OutputRef(task=prompt.task, output=output[0])
 
     # --- instances ----------------------------------------------------------------------------------------------------
 
@@ -338,12 +364,17 @@ def describe_prompt(stored: store.PromptTask, artifacts: ArtifactStore) -> Store
         extra_data=as_object(inputs.get("extra_data")),
         facts=facts,
         stage=_STAGES[task.state],
+        is_cancelling=task.cancel_requested and task.state not in TERMINAL,
         created_ms=_to_ms(task.created_at) or 0,
         started_ms=_to_ms(task.started_at),
         ended_ms=_to_ms(task.finished_at),
         end=end if task.state in TERMINAL else None,
         files={file.name: _locate(file, artifacts) for file in task.outputs},
     )
+
+
+def _find_priority(urgency: float) -> Priority:
+    return Priority.HIGH if urgency > 0 else Priority.LOW if urgency < 0 else Priority.NORMAL
 
 
 def find_number(facts: Mapping[str, Json], task: int) -> float:
@@ -369,6 +400,12 @@ def _propose_names(name: str) -> Iterator[str]:
     for number in range(1, 1000):
         yield f"{stem} ({number}){dot}{ending}"
     yield f"{stem} ({uuid4().hex}){dot}{ending}"
+
+
+def _choose_name(file: FileName, ref: FileRef) -> str:
+    if isinstance(ref, OutputRef):
+        return ref.output
+    return f"asset-{file.name}" if file.folder == ASSET else file.name.rpartition("/")[2]
 
 
 def _name_file(taken: Mapping[str, FileRef], name: str, ref: FileRef) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from corral.gateway.anthropic.door import AnthropicDoor
 from corral.gateway.catalogue import Catalogue
 from corral.gateway.cloud import CloudFallback
+from corral.gateway.comfy_api.door import ComfyApiDoor
 from corral.gateway.comfyui.door import ComfyUiDoor
+from corral.gateway.comfyui.instances import Instances
 from corral.gateway.doors import Door
 from corral.gateway.ollama.door import OllamaDoor
 from corral.gateway.openai.batches.door import BatchDoor
@@ -18,6 +20,7 @@ from corral.server.api.state import ApiState
 from corral.server.doors.accounts import Accounts
 from corral.server.doors.batches.book import StoredBook
 from corral.server.doors.batches.steps import BatchSteps
+from corral.server.doors.comfy_assets import AssetsHere
 from corral.server.doors.comfyui import ComfyUiWorkshop
 from corral.server.doors.doorman import TokenDoorman
 from corral.server.doors.images import ImageStudio
@@ -32,18 +35,20 @@ def make_doors(api: ApiState) -> tuple[Door, ...]:
     services = api.services
     doorman = TokenDoorman(services)
     workshop = ComfyUiWorkshop(api)
-    comfyui = ComfyUiDoor(doorman, workshop)
+    instances = Instances(workshop)
+    jobs = ComfyApiDoor(doorman, workshop, instances, AssetsHere(api))
+    comfy = (ComfyUiDoor(doorman, workshop, instances), jobs)
     catalogue = Catalogue(ModelsHere(services), named=lambda: services.cluster.gateway.models)
     steps = BatchSteps(api, catalogue)
     batches = BatchDoor(StoredBook(api, steps.wake), doorman, steps.run)
     if services.guests is None:
-        return (comfyui, batches)
+        return (*comfy, batches)
     passing = _make_passing(api, services.guests, catalogue)
     speech = SpeechDoor(make_speech_parts(services, passing, doorman))
     chat = OpenAiDoor(passing, doorman, ImageStudio(api, workshop.cancel))
     anthropic = AnthropicDoor(passing, doorman)
     ollama = OllamaDoor(passing, doorman, ModelsKept(services))
-    return (comfyui, batches, chat, speech, ConverseDoor(chat, speech, doorman), ollama, anthropic)
+    return (*comfy, batches, chat, speech, ConverseDoor(chat, speech, doorman), ollama, anthropic)
 
 
 def _make_passing(api: ApiState, desk: GuestDesk, catalogue: Catalogue) -> Passing:
