@@ -160,7 +160,8 @@ def test_commands_that_pages_show_exist_with_their_options(page: Path) -> None:
 def test_requests_that_pages_show_have_routes_and_bodies_that_are_accepted() -> None:
     description = create_app(cast("Services", SimpleNamespace(pool=None, alarms=None, guests=None))).openapi()
     routes = [re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path))) for path in description["paths"]]
-    shown = [shlex.split(line) for page in PAGES for line in shown_commands(page) if line.startswith("curl ")]
+    lines = [line for page in PAGES for line in shown_commands(page)]
+    shown = [shlex.split(line) for line in lines if line.startswith("curl ") and "/corral/v1/" in line]
     assert shown
     for words in shown:
         path = next(urlsplit(word).path for word in words if word.startswith("http"))

@@ -121,7 +121,7 @@ def handle_signals(act: Callable[[], None]) -> None:
 
 
 def open_loop() -> asyncio.AbstractEventLoop:
-    """Return a new event loop: uvloop's, where there is one, takes two thirds of the processor time of asyncio's."""
+    """Return a new event loop: uvloop's where there is one, which takes less processor time than asyncio's."""
     try:
         import uvloop
     except ImportError:  # it has no wheel for the system
