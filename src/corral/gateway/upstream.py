@@ -1,6 +1,7 @@
 """HTTP/1.1 towards upstreams, for requests that are passed on: connections are kept, bodies come in unparsed pieces.
 
-aiohttp's client parses, copies and awaits what is not used here, on the way of every token. Redirects are not followed, nothing is decompressed, cookies are not kept.
+aiohttp's client parses, copies and awaits what is not used here, on the way of every token. Redirects are not followed,
+nothing is decompressed, cookies are not kept.
 
 A kept connection can end just as a request leaves: servers close them at times of their own. A request whose kept
 connection ends before any byte of an answer is sent once more, over a new connection.
