@@ -17,6 +17,7 @@ from corral.cluster.gateway_values import Gateway, GatewayModel
 from corral.cluster.values import Cluster, EngineSettings, Instance, Node, QueueSettings
 from corral.engines.comfyui.client import Timings
 from corral.engines.comfyui.engine import ComfyUi
+from corral.work import PASSED_ON, PASSED_ON_MARK
 from doubles.comfyui import ComfyDouble
 from doubles.comfyui_nodes import picture
 from doubles.comfyui_workflows import image_to_image, text_to_image
@@ -79,6 +80,16 @@ async def test_images_are_tasks_with_seeds_of_their_own(house: House) -> None:
     assert {(task["engine"], task["class"], task["state"]) for task in tasks} == {
         ("comfyui", "interactive", "succeeded")
     }
+
+
+async def test_images_that_a_corral_asks_for_are_marked_and_go_to_no_third(house: House) -> None:
+    passed = {PASSED_ON: "1"}
+
+    await house.client.images.generate(model="fox", prompt="a red fox", extra_headers=passed)
+
+    (task,) = await list_tasks(house)
+    shown = (await house.api.get(f"/corral/v1/tasks/{task['id']}")).json
+    assert shown["inputs"]["extra_data"] == {PASSED_ON_MARK: True}
 
 
 async def test_picture_of_an_edit_reaches_its_place_in_the_workflow(house: House) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,7 @@ from corral.gateway.openai.responses import AskedResponse
 from corral.gateway.openai.shape import OpenAiShape, WaitStyle
 from corral.gateway.passing import CallMissingError, Errand, Passing, Prepared
 from corral.gateway.statuses import list_headers
+from corral.gateway.thirds import is_passed_on
 from corral.narrowing import as_text
 from corral.work import Json, Use
 
@@ -155,6 +157,7 @@ class OpenAiDoor:
     async def _make(self, exchange: Exchange, visitor: Visitor, drawing: Drawing) -> None:
         if self._studio is None:
             raise CallMissingError("this server makes no images", where="model")
+        drawing = replace(drawing, comes_from_corral=is_passed_on(exchange.headers))
         await answer_images(exchange, visitor, self._studio, drawing)
 
     async def _find(self, model: str, visitor: Visitor) -> Offer:

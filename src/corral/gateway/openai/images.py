@@ -44,6 +44,8 @@ class Drawing:
     """Width and height: `832x1216`; None for the workflow's own."""
     files: Mapping[str, bytes] = field(default_factory=dict[str, bytes], repr=False)
     """Pictures to change, by the place of the workflow that takes each."""
+    comes_from_corral: bool = False
+    """Whether another Corral asks for them: no third one makes them."""
 
 
 class Studio(Protocol):

@@ -23,7 +23,7 @@ from corral.server.doors.doorman import as_caller
 from corral.tasks.lifecycle import TERMINAL, TaskState
 from corral.tasks.store import reading
 from corral.tasks.values import Submission, Task, TaskSpec, UploadRef
-from corral.work import Json, TaskClass
+from corral.work import PASSED_ON_MARK, Json, TaskClass
 
 _LOOK_S = 60.0
 """How long one wait for an end takes at most; the next follows."""
@@ -61,6 +61,7 @@ class ImageStudio:
             "prompt": drawing.prompt,
             "seed": "random",
             **({} if drawing.size is None else {"size": drawing.size}),
+            **({"extra_data": {PASSED_ON_MARK: True}} if drawing.comes_from_corral else {}),
             **({"set": {place: {"file": f"{place}.png"} for place in drawing.files}} if drawing.files else {}),
         }
         spec = {
