@@ -187,12 +187,16 @@ class OpenAiDouble:
         return web.json_response({"success": True})
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
-        """Write back the words of the last message, as vLLM streams: without timings."""
+        """Write back the words of the last message: whole, or as vLLM streams, without timings."""
         body = await request.json()
         self.bodies.append(body)
         if self.loaded is not None and body["model"] not in self.loaded:
             self.loaded.append(body["model"])
         words = str(body["messages"][-1]["content"]).split()
+        if not body.get("stream"):
+            message = {"role": "assistant", "content": " ".join(words)}
+            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            return web.json_response({"object": "chat.completion", "model": body["model"], "choices": [choice]})
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         for word in words:

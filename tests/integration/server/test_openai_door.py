@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE
 from dataclasses import replace
+from pathlib import Path
 
 from corral.cluster.gateway_values import CloudModel, Gateway, GatewayModel
 from corral.cluster.values import Cluster, EngineSettings, Instance
 from corral.engines.openai.engine import OpenAi
 from corral.engines.openai.inputs import OpenAiOptions
 from corral.server.services import Services
+from corral.tasks.store.tokens import create_token
 from corral.work import SlotId
 from doubles.endpoints import ServedEngine
 from doubles.guest_desk import OpenDesk
@@ -16,6 +22,8 @@ from doubles.openai_server import OpenAiDouble
 from doubles.serving import serving
 
 from .conftest import InEffect
+
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 def open_doors(services: Services, url: str) -> tuple[Services, OpenDesk]:
@@ -80,6 +88,29 @@ async def test_key_that_is_unknown_is_refused_in_openais_shape(services: Service
 
     assert (answer.status, answer.json["error"]["code"]) == (401, "invalid_api_key")
     assert own.json["error"]["code"] == "auth.not_authenticated"
+
+
+async def test_example_of_the_page_runs_with_a_key_and_no_change_but_names(services: Services) -> None:
+    _, secret = await create_token(services.pool, name="chat", role="submitter")
+    example = read_example(DOCS / "doors" / "openai.md")
+    async with OpenAiDouble() as server:
+        with_doors, desk = open_doors(services, server.url)
+        async with serving(with_doors) as api:
+            program = example.replace("http://127.0.0.1:7433", api.url).replace("smollm2-135m-instruct", "tts")
+            running = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", program, env={**os.environ, "CORRAL_TOKEN": secret}, stdout=PIPE, stderr=PIPE
+            )
+            printed, complaints = await running.communicate()
+
+    assert running.returncode == 0, complaints.decode()
+    assert printed == b"Hello\n"
+    assert [ask.owner for ask in desk.asks] == ["chat"]
+
+
+def read_example(page: Path) -> str:
+    """Return the first block of Python of a page."""
+    _, _, rest = page.read_text().partition("```python\n")
+    return rest.partition("```")[0]
 
 
 async def test_server_that_gives_no_turns_has_no_doors(services: Services) -> None:
