@@ -111,8 +111,9 @@ def format_address(listener: socket.socket) -> str:
 
 
 def format_url(settings: ServerSettings, listener: socket.socket) -> str:
-    """Return the URL at which programs on this machine reach the server."""
+    """Return the URL at which programs on this machine reach a main port."""
+    scheme = "http" if settings.tls is None else "https"
     port = listener.getsockname()[1]
     any_address = settings.host in ("0.0.0.0", "::", "")
     host = "127.0.0.1" if any_address else settings.host
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

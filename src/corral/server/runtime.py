@@ -41,7 +41,7 @@ from corral.server.housekeeping import keep_house
 from corral.server.keys.keeping import make_keys
 from corral.server.lending import make_hold_book
 from corral.server.listeners import Listeners
-from corral.server.listening import HttpServer, format_address, format_url, listen, listen_for_own
+from corral.server.listening import HttpServer, format_url, listen, listen_for_own
 from corral.server.process import (
     configure_logs,
     handle_signals,
@@ -79,8 +79,8 @@ WRITE_OUT_S = 15.0
 """How long a stopping server waits for a database that does not answer; what is not written then is run again."""
 
 
-async def serve(settings: ServerSettings, *, ready: Callable[[Presence], None] = lambda _: None) -> None:
-    """Run a server until a signal stops it; `ready` is called once it accepts requests.
+async def serve(settings: ServerSettings, *, ready: Callable[[str], None] = lambda _: None) -> None:
+    """Run a server until a signal stops it; `ready` is called with its URL once it accepts requests.
 
     Raises: AlreadyRunningError, ClusterFileError, DatabaseNewerError, EmbeddedDatabaseError, ListenError,
     SettingsError, TlsFilesError.
@@ -114,7 +114,7 @@ async def _serve(
     url: str,
     ports: _Ports,
     context: ssl.SSLContext | None,
-    ready: Callable[[Presence], None],
+    ready: Callable[[str], None],
     alarms: Alarms,
 ) -> None:
     data_dir = settings.data_dir
@@ -152,9 +152,10 @@ async def _serve(
         alarms=alarms,
     )
     in_effect = ClusterInEffect(cluster, dispatcher, read_anew, partial(append_act, pool), ports.listeners)
+    main_url = format_url(settings, ports.main)
     announced = Presence(
         pid=os.getpid(),
-        url=format_url(settings, ports.main) if ports.own is None else f"http://127.0.0.1:{ports.own.getsockname()[1]}",
+        url=main_url if ports.own is None else f"http://127.0.0.1:{ports.own.getsockname()[1]}",
         token=secrets.token_urlsafe(32),
         started_at=datetime.now(UTC).isoformat(),
     )
@@ -209,7 +210,8 @@ async def _serve(
     renewing = asyncio.create_task(_renew(settings, context, alarms), name="certificate")
     try:
         with reload_on_hangup(in_effect):
-            await _run(dispatcher, app, ports, context, manager, lambda: _announce(data_dir, announced, manager, ready))
+            listening = partial(_announce, data_dir, announced, manager, main_url, ready)
+            await _run(dispatcher, app, ports, context, manager, listening)
     finally:
         watched.cancel()
         renewing.cancel()
@@ -229,11 +231,11 @@ async def _renew(settings: ServerSettings, context: ssl.SSLContext | None, alarm
         await supervise("certificate", partial(follow_files, tls, context), alarms)
 
 
-def _announce(data_dir: Path, here: Presence, manager: ServiceManager, ready: Callable[[Presence], None]) -> None:
+def _announce(data_dir: Path, here: Presence, manager: ServiceManager, url: str, ready: Callable[[str], None]) -> None:
     keep_what_start_made()
     presence.announce(data_dir, here)
-    manager.report_ready(here.url)
-    ready(here)
+    manager.report_ready(url)
+    ready(url)
 
 
 async def _run(
@@ -255,7 +257,6 @@ async def _run(
         if await http.wait_for_start(serving):
             if ports.own is not None:
                 await http.open(ports.own)
-                log.info("port_encrypted", address=format_address(ports.main))
             ports.listeners.serve(http)
             listening()
         await asyncio.wait({dispatching, serving, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -11,10 +11,11 @@ from corral.data_dir import LOCK_FILE, Presence, find_server
 from corral.server import presence
 from corral.server.runtime import serve
 from corral.server.settings import ServerSettings
+from integration.server.test_tls_and_proxies import make_certificate
 
 
 async def test_server_whose_starter_is_gone_stops_instead_of_hanging(database_url: str, tmp_path: Path) -> None:
-    def gone(_: Presence) -> None:
+    def gone(_: str) -> None:
         raise BrokenPipeError
 
     settings = ServerSettings(data_dir=tmp_path / "data", port=0, database_url=database_url)
@@ -24,6 +25,28 @@ async def test_server_whose_starter_is_gone_stops_instead_of_hanging(database_ur
     assert ended
     with pytest.raises(BrokenPipeError):
         await serving
+
+
+async def test_url_that_is_printed_is_the_encrypted_one_and_commands_here_find_the_plain_one(
+    database_url: str, tmp_path: Path
+) -> None:
+    data_dir, urls = tmp_path / "data", list[str]()
+
+    def note(url: str) -> None:
+        server = find_server(data_dir)
+        assert server is not None
+        urls.extend((url, server.url))
+        raise BrokenPipeError
+
+    tls = make_certificate(tmp_path, "main")
+    settings = ServerSettings(data_dir=data_dir, port=0, database_url=database_url, tls=tls)
+    with pytest.raises(BrokenPipeError):
+        await asyncio.wait_for(serve(settings, ready=note), 20)
+
+    printed, stored = urls
+    assert printed.startswith("https://127.0.0.1:")
+    assert stored.startswith("http://127.0.0.1:")
+    assert printed.rpartition(":")[2] != stored.rpartition(":")[2]
 
 
 def test_server_that_was_killed_is_not_found_while_its_successor_starts(tmp_path: Path) -> None:

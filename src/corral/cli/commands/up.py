@@ -45,14 +45,13 @@ def up(
     import os
 
     from corral.cli.launching import choose_server_data_dir
-    from corral.data_dir import Presence
     from corral.server.process import open_loop
     from corral.server.runtime import serve
     from corral.server.settings import DEFAULT_PORT, ServerSettings
     from corral.server.tls import TlsFiles
 
-    def announce(presence: Presence) -> None:
-        terminal.note(f"corral listens on {presence.url} (data directory {settings.data_dir}); Ctrl-C stops it")
+    def announce(url: str) -> None:
+        terminal.note(f"corral listens on {url} (data directory {settings.data_dir}); Ctrl-C stops it")
 
     if (tls_cert is None) != (tls_key is None):
         raise typer.BadParameter("--tls-cert and --tls-key go together")
