@@ -400,7 +400,9 @@ class PlaceState:
 
     async def check(self, engine: str, *, now: float) -> bool:
         """Check whether an engine works and what it holds; return whether the policy's view changed."""
-        before, state = self.to_place(), self._states[engine]
+        before, state = self.to_place(), self._states.get(engine)
+        if state is None:  # its slot has left since it was due
+            return False
         try:
             async with asyncio.timeout(CHECK_DEADLINE_S):
                 await state.engine.check()
@@ -412,8 +414,9 @@ class PlaceState:
             log.info("engine_works", slot=state.spec.id)
         state.problem, state.failures, state.check_due = None, 0, now + CHECK_EVERY_S
         await state.ask_models()
-        await state.ask_lanes()
         await state.ask_resident()
+        # Last, with nothing awaited before the caller shows it: tasks are given lanes by what was shown.
+        await state.ask_lanes()
         return self.to_place() != before
 
     async def refresh_models(self) -> None:

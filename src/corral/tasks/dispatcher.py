@@ -492,5 +492,6 @@ class Dispatcher:
             await self._memory.measure(attempt)
         elif ended.was_cut_off and len(attempt.place.holds) == 1:  # its slot is not free before the engine is
             await attempt.place.check(attempt.task.engine, now=self._monotonic())
+            self._note_change(attempt.place)
         self._inbox.append((attempt, ended))
         self._picture.wake.set()

@@ -194,3 +194,38 @@ async def test_a_change_of_lanes_waits_for_all_holds_and_no_task_joins_meanwhile
     assert [work.task for work in sharing.engine.runs] == two
     sharing.end([*two, third])
     await yard.ended(*two, third)
+
+
+async def test_a_server_that_comes_to_do_fewer_at_once_disturbs_no_decision_while_it_is_looked_at(yard: Yard) -> None:
+    sharing = Sharing()
+    looked, may_answer = asyncio.Event(), asyncio.Event()
+
+    class Shrinking(ScriptedEngine):
+        lanes = 2
+
+        async def count_lanes(self) -> int:
+            return self.lanes
+
+        async def resident(self) -> tuple[Resident, ...]:
+            if self.lanes == 1:
+                looked.set()
+                await may_answer.wait()
+            return ()
+
+    engine = Shrinking(sharing._run)
+    dispatcher = yard.start(wanted=make_slots(engine))
+    await yard.shown(lambda places: places[0].lanes_for("sleep") == 2)
+    engine.lanes = 1
+    (place,) = yard.slots
+    checking = asyncio.create_task(place.check("sleep", now=0.0))
+    await looked.wait()
+    tasks = [a_task(name, model="a") for name in "abc"]
+    *both, third = (await submit(yard.pool, a_submission(*tasks), queued_limits={})).tasks
+    await yard.until(lambda task: task.state is TaskState.RUNNING, *both)
+    may_answer.set()
+    await checking
+    sharing.end([*both, third])
+    await yard.ended(*both, third)
+    assert (sharing.most, [work.task for work in engine.runs]) == (2, [*both, third])
+    assert place.count_lanes("sleep") == 1
+    assert dispatcher.running == 0

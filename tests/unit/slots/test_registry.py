@@ -401,3 +401,12 @@ async def test_place_whose_gpu_was_away_takes_nothing_before_its_engines_were_en
 
     assert (free_at_once, gate_at_once) == (False, Gate.UNHEALTHY)
     assert engine.kills == 1
+
+
+async def test_check_of_a_slot_that_has_left_since_it_was_due_ends_no_other_check() -> None:
+    registry = Registry(wanted(a_slot()))
+    place = registry[GPU0]
+    (due,) = place.list_due_checks(now=0.0)
+    registry.apply(registry.compare(Wanted()))
+
+    assert not await place.check(due, now=0.0)
