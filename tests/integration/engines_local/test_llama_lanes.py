@@ -157,3 +157,19 @@ async def test_a_guest_starts_the_server_and_its_model_stays(lanes: Engine) -> N
 
     assert notes[0] == f"loading {LLAMA}"
     assert await lanes.resident() == ()
+
+
+async def test_an_attempt_that_is_cancelled_again_and_again_keeps_no_lane(
+    lanes: Engine, logs: Path, tmp_path: Path
+) -> None:
+    attempt = Attempt(lanes, tmp_path, **ENDLESS)
+    await attempt.until_it_writes()
+    for process in running_below(logs):
+        process.suspend()  # so that it does not notice that its answer is not waited for
+    while not attempt.running.done():
+        attempt.running.cancel()
+        await asyncio.sleep(0)
+
+    async with asyncio.timeout(120):
+        embedded = await Attempt(lanes, tmp_path, embed=["a fox"], pooling="mean").running
+    assert embedded.files

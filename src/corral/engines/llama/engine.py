@@ -254,11 +254,13 @@ class Llama:
         try:
             yield loaded
         finally:
-            if self._users == 1 and self._doubted is loaded.server:
-                await self._unload()
-            self._users -= 1
-            if not self._users:
-                self._unused.set()
+            try:
+                if self._users == 1 and self._doubted is loaded.server:
+                    await self._unload()
+            finally:  # whatever ends it early, a cancel say: a user that stayed would keep all others waiting
+                self._users -= 1
+                if not self._users:
+                    self._unused.set()
 
     async def _ensure_loaded(self, order: _Order) -> _Loaded:
         """Load what is ordered, once nothing uses what is in memory in its place; the caller has the turn."""
