@@ -17,14 +17,29 @@ import pytest
 
 from corral.cluster.run_values import Run
 from corral.cluster.values import Instance
-from corral.engines.servers.building import name_log
+from corral.engine_kinds import OPENAI
+from corral.engines.servers.building import measure_main_memory, name_log
 from corral.engines.servers.directory import Directory
+from corral.engines.servers.engine import InstanceServer
+from corral.engines.servers.recipe import Surroundings, make_recipe
+from corral.engines.sleep.engine import SleepingEngine
+from corral.processes.bounded_log import BoundedLog
 from corral.processes.restarts import RestartRules
-from corral.work import EngineError, EngineUnavailableError, FailureScope, NotRunningError
+from corral.processes.server import Server
+from corral.work import (
+    EngineError,
+    EngineUnavailableError,
+    FailureScope,
+    NotRunningError,
+    Produced,
+    Reporter,
+    Work,
+)
 from doubles.comfyui_workflows import comfy_work
 from doubles.instance_servers import MakeServer, run_comfy, run_small
 from doubles.local_engines import running_below
 from doubles.remote_reports import KeptReports
+from doubles.supervised import make_program
 
 QUICK = RestartRules(first_wait_s=0.01, longest_wait_s=0.01, most_failures=2)
 
@@ -280,3 +295,56 @@ async def test_server_that_others_ask_is_started_for_them_and_stops_only_after_t
     await wait_until_gone(logs)
 
     assert server.url is None
+
+
+class Lingering(SleepingEngine):
+    """Stands for an adapter whose work takes a moment to stop."""
+
+    def __init__(self, may_stop: asyncio.Event) -> None:
+        super().__init__()
+        self.is_closed = False
+        self.works = asyncio.Event()
+        self._may_stop = may_stop
+
+    async def run(self, work: Work, report: Reporter) -> Produced:
+        self.works.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self._may_stop.wait()
+        return Produced()
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+
+async def test_what_a_dead_server_worked_on_does_not_break_the_one_that_follows(
+    logs: Path, reports: KeptReports, tmp_path: Path
+) -> None:
+    may_stop, adapters = asyncio.Event(), list[Lingering]()
+
+    def make_adapter(url: str) -> Lingering:
+        adapters.append(Lingering(may_stop))
+        return adapters[-1]
+
+    recipe = make_recipe(OPENAI, "talk", Run(command=("small",)), Surroundings(home=logs, owner="o"))
+    process = Server(make_program(logs), BoundedLog(logs / "small.log"), rules=QUICK)
+    server = InstanceServer(OPENAI.name, recipe, process, make_adapter, measure_memory=measure_main_memory)
+    async with asyncio.timeout(60):
+        running = asyncio.create_task(server.run(comfy_work(tmp_path), reports))
+        while not adapters:  # noqa: ASYNC110 (it is started by the task)
+            await asyncio.sleep(0.01)
+        await adapters[0].works.wait()
+        assert process.pid is not None
+        os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+        async with server.use() as adapter:
+            assert adapter is adapters[1]
+            await asyncio.sleep(1.5)  # longer than the work of the first has before its connections are broken
+            assert (adapters[0].is_closed, adapters[1].is_closed) == (True, False)
+            may_stop.set()
+            with pytest.raises(EngineError, match="ended while it worked"):
+                await running
+            assert server.find_adapter() is adapter
+        await server.close()
+    assert running_below(logs) == []

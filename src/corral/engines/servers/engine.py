@@ -390,14 +390,15 @@ class InstanceServer:
             raise
         finally:
             ended.cancel()
-            await self._cancel(running)
+            await self._cancel(running, adapter)
 
-    async def _cancel(self, running: asyncio.Task[Produced]) -> None:
+    async def _cancel(self, running: asyncio.Task[Produced], adapter: Engine) -> None:
         """Return when nothing of the work runs; where the server is gone, its connections are broken first."""
         running.cancel()
         if not self._server.running:
             await asyncio.wait({running}, timeout=_END_S)
-            await self._close_adapter()
+            if self._adapter is adapter:  # else others have started the server again, and work with a new one
+                await self._close_adapter()
         await asyncio.wait({running})
         if not running.cancelled():
             running.exception()  # it was asked to stop: how it ended then does not matter
