@@ -384,6 +384,8 @@ class Guests:
             self._took[task.engine, task.model].append(took_s)
             self._took[task.engine, None].append(took_s)
         self._picture.vacate_guest(place, turn.hold)
+        if self._closed is STOPS:  # the dispatcher ends with the last of them
+            self._picture.wake.set()
         self._show_soon()
 
     def _withdraw(self, guest: _Guest) -> None:

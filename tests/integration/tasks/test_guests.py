@@ -304,6 +304,26 @@ async def test_stopping_server_lets_turns_go_on_until_it_releases_them(yard: Yar
         await asyncio.wait_for(staying.task, 30)
 
 
+async def test_stopping_server_ends_at_once_with_the_turn_of_its_last_guest(yard: Yard) -> None:
+    closed = asyncio.Event()
+
+    class Closing(ScriptedEngine):
+        async def close(self) -> None:
+            closed.set()
+
+    engine = Closing()
+    timings = Timings(stop_grace_s=0.2, safety_poll_s=600.0)
+    dispatcher = yard.start(engine, timings=timings)
+    await lead(yard, dispatcher)
+    staying = Stay(dispatcher, ask())
+    await until(yard, lambda: dispatcher.guests.running == 1)
+    dispatcher.stop()
+    await asyncio.sleep(0.5)
+    assert not closed.is_set()
+    await staying.leave()
+    await asyncio.wait_for(closed.wait(), 30)
+
+
 async def test_standby_serves_no_guests(yard: Yard) -> None:
     yard.start(ScriptedEngine())
     await until(yard, lambda: yard.board.leading)
