@@ -70,6 +70,8 @@ class OpenAiDouble:
     """What `/v1/models` says of each model, next to its name and owner."""
     loaded: list[str] | None = None
     """What `/api/ps` lists; None where there is no such path."""
+    corral_slots: list[Json] | None = None
+    """What `/corral/v1/slots` lists; None where it is no Corral."""
     token: str | None = None
     speech_path: str = "/v1/audio/speech"
     """Where it speaks; with another one it has no list of models, and describes its paths as FastAPI does."""
@@ -99,6 +101,7 @@ class OpenAiDouble:
             [
                 web.get("/v1/models", self._list_models),
                 web.get("/api/ps", self._list_loaded),
+                web.get("/corral/v1/slots", self._list_slots),
                 web.delete("/api/ps/{name:.+}", self._unload),
                 web.post("/models/unload", self._unload_by_router),
                 web.post("/v1/chat/completions", self._chat),
@@ -161,6 +164,11 @@ class OpenAiDouble:
         finally:
             self.writing -= 1
             asyncio.get_running_loop().create_task(self._notify())
+
+    async def _list_slots(self, _: web.Request) -> web.Response:
+        if self.corral_slots is None:
+            raise web.HTTPNotFound
+        return web.json_response({"items": self.corral_slots})
 
     async def _list_models(self, _: web.Request) -> web.Response:
         listed = [{"id": name, "owned_by": self.owner, **facts} for name, facts in self.model_names.items()]

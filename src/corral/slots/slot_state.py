@@ -61,8 +61,11 @@ class SlotState:
             log.warning("models_unknown", slot=self.spec.id, error=str(error))
 
     async def ask_lanes(self) -> None:
-        """Ask how many requests its server does at once, where the cluster file does not say it."""
-        if self.spec.lanes is not None or not isinstance(self.engine, HasLanes):
+        """Ask how many requests its server does at once; what the cluster file says goes first.
+
+        It is asked in any case: by its answer an engine knows another Corral, to which no request goes on twice.
+        """
+        if not isinstance(self.engine, HasLanes):
             return
         try:
             async with asyncio.timeout(CHECK_DEADLINE_S):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -14,12 +15,14 @@ from corral.engines.credentials import Credentials, SecretMissingError
 from corral.engines.ollama.engine import Ollama
 from corral.engines.openai.engine import OpenAi
 from corral.engines.reaching import make_endpoint
-from corral.work import PASSED_ON, Dialect, HasEndpoint
+from corral.slots.registry import Registry
+from corral.work import PASSED_ON, Dialect, HasEndpoint, Json
 from doubles.comfyui import ComfyDouble
 from doubles.local_engines import a_work
 from doubles.ollama import OllamaDouble
 from doubles.openai_server import OpenAiDouble
 from doubles.remote_reports import KeptReports
+from doubles.yard import make_slots
 
 SECRET = "s3cret-of-the-gpu-room"
 GIVEN = Credentials(token_from="GPU_ROOM", environment={"GPU_ROOM": SECRET})
@@ -88,6 +91,38 @@ async def test_a_server_that_does_not_say_its_lanes_is_asked_once() -> None:
 
     assert (first, again) == (None, None)
     assert server.asked.count("/props") == 1
+
+
+def a_slot_of_a_corral(problem: str | None = None) -> dict[str, Json]:
+    return {"engine": "llama", "device": "pc/gpu0", "gate": "open", "problem": problem, "lanes": 4}
+
+
+async def test_a_corral_whose_slots_take_no_work_yet_is_known_and_asked_for_its_lanes_again() -> None:
+    async with OpenAiDouble(corral_slots=[a_slot_of_a_corral("not checked yet")]) as server:
+        engine = OpenAi(server.url)
+
+        starting = await engine.count_lanes()
+        async with engine.reach(None, lambda _: None) as endpoint:
+            assert endpoint.is_corral
+        server.corral_slots = [a_slot_of_a_corral()]
+        started = await engine.count_lanes()
+        await engine.close()
+
+    assert (starting, started) == (None, 4)
+
+
+async def test_a_corral_is_known_where_the_cluster_file_says_its_lanes() -> None:
+    async with OpenAiDouble(corral_slots=[a_slot_of_a_corral()]) as server:
+        engine = OpenAi(server.url)
+        wanted = make_slots(engine)
+        registry = Registry(replace(wanted, slots=tuple(replace(slot, lanes=2) for slot in wanted.slots)))
+        (place,) = registry
+
+        await place.check(engine.name, now=0.0)
+        async with engine.reach(None, lambda _: None) as endpoint:
+            assert endpoint.is_corral
+        assert place.count_lanes(engine.name) == 2
+        await registry.close()
 
 
 async def test_a_guest_of_ollama_gets_the_context_that_is_in_memory(tmp_path: Path) -> None:

@@ -28,5 +28,5 @@ def test_lanes_of_another_corral_are_those_of_its_devices_that_take_work() -> No
     ]
 
     assert count_slots({"items": slots}) == 5
-    assert count_slots({"items": []}) is None
+    assert count_slots({"items": []}) == 0
     assert count_slots({"models": []}) is None

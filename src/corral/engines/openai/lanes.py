@@ -32,7 +32,7 @@ class SaidLanes:
             for path, read in _SAID_AT.items():
                 if (lanes := await self._ask(path, read)) is not None:
                     self.is_corral = path == _CORRAL
-                    return lanes
+                    return lanes or None
         except EngineUnavailableError:
             self._missing.clear()
             raise
@@ -57,8 +57,9 @@ def read_total_slots(props: Mapping[str, Json]) -> int | None:
 
 
 def count_slots(slots: Mapping[str, Json]) -> int | None:
-    """Return how many requests another Corral does at once: the lanes of its devices.
+    """Return how many requests another Corral does at once: the lanes of its devices; None of other answers.
 
+    0 where none of its slots takes work now, as while it starts: that says nothing of later.
     Of the slots on a device the one with the most lanes counts: engines take turns there. Slots that take no work now
     count nothing, and those of engines without models never do.
     """
@@ -72,7 +73,7 @@ def count_slots(slots: Mapping[str, Json]) -> int | None:
             continue
         device, lanes = as_text(slot.get("device")), int(as_number(slot.get("lanes")) or 1)
         devices[device] = max(devices.get(device, 0), lanes)
-    return sum(devices.values()) or None
+    return sum(devices.values())
 
 
 _CORRAL = "/corral/v1/slots"
