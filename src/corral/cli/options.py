@@ -33,7 +33,12 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Agree to the question in
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]
 ClusterFile = Annotated[
     Path | None,
-    typer.Option("--cluster", "-c", metavar="FILE", help="Read this cluster file. Default: the machine as it is."),
+    typer.Option(
+        "--cluster",
+        "-c",
+        metavar="FILE",
+        help="Read this cluster file. Default: `cluster.yaml` in the data directory.",
+    ),
 ]
 ClusterArgument = Annotated[
     Path | None,

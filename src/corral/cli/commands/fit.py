@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, ClusterFile, DataDir, Verbose, make_example
+from corral.cli.options import AsJson, DataDir, Verbose, make_example
 from corral.data_dir import choose_data_dir, models_dir
 
 Model = Annotated[
@@ -29,6 +30,15 @@ Gpus = Annotated[
     list[str] | None,
     typer.Option(
         "--gpu", metavar="NAME", help="Judge this GPU of the catalogue (repeatable; several are judged as a split too)."
+    ),
+]
+JudgedCluster = Annotated[
+    Path | None,
+    typer.Option(
+        "--cluster",
+        "-c",
+        metavar="FILE",
+        help="Judge the GPUs of this cluster file; those of a node are judged as a split too.",
     ),
 ]
 LayersOnGpu = Annotated[
@@ -66,7 +76,7 @@ def fit(
     parallel: Parallel = 1,
     cache_type: CacheType = "f16",
     gpus: Gpus = None,
-    cluster: ClusterFile = None,
+    cluster: JudgedCluster = None,
     layers_on_gpu: LayersOnGpu = None,
     experts_on_processor: ExpertsOnProcessor = None,
     cpu_bandwidth: ProcessorBandwidth = None,
