@@ -6,7 +6,6 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
-from urllib.parse import unquote
 
 import structlog
 
@@ -17,7 +16,7 @@ from corral.gateway.comfyui.asked import RefusedError
 from corral.gateway.comfyui.files import Files
 from corral.gateway.comfyui.history import History
 from corral.gateway.comfyui.instances import Instances
-from corral.gateway.comfyui.page import Passer
+from corral.gateway.comfyui.page import Passer, find_raw_path
 from corral.gateway.comfyui.serving import serve_socket
 from corral.gateway.comfyui.shapes import as_list, describe_job, describe_queue, page_jobs
 from corral.gateway.comfyui.sockets import FEATURES, Sockets
@@ -124,11 +123,14 @@ class ComfyUiDoor:
             if match is not None and method == wanted:
                 if method != "GET":
                     require_submitter(visitor)
-                await handler(exchange, visitor, unquote(match[1]) if match.groups() else "")
+                await handler(exchange, visitor, match[1] if match.groups() else "")
                 return
         if method not in ("GET", "OPTIONS"):
             require_submitter(visitor)
-        if not await self._passer.pass_on(exchange, path):
+        raw = find_raw_path(exchange.scope, PREFIX)
+        if raw is None:
+            raise PathRefusedError(f"there is no {path!r} here", hint="see docs/doors/comfyui.md")
+        if not await self._passer.pass_on(exchange, raw):
             note = await self._instances.explain_absence()
             await exchange.answer(503, f"{note}\n".encode(), "text/plain; charset=utf-8")
 
@@ -231,6 +233,13 @@ def require_submitter(visitor: Visitor) -> None:
     """Return when a visitor can have work done. Raises: ViewerError."""
     if not visitor.can_submit:
         raise ViewerError(f"{visitor.owner!r} can look and not submit", hint="use a token with the role submitter")
+
+
+class PathRefusedError(CorralError):
+    """A path that no instance is asked for."""
+
+    code = "comfyui.no_path"
+    kind = Kind.MISSING
 
 
 class ViewerError(CorralError):

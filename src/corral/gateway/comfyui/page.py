@@ -7,10 +7,12 @@ request that changes nothing goes to the next one.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import quote, unquote
 
 import aiohttp
+from yarl import URL
 
-from corral.gateway.asgi import ClientGoneError, Exchange
+from corral.gateway.asgi import ClientGoneError, Exchange, Scope
 from corral.gateway.comfyui.workshop import Workshop
 
 COOKIE = "corral_comfyui"
@@ -24,9 +26,15 @@ _OF_ONE_CONNECTION = frozenset(
         *("trailer", "transfer-encoding", "upgrade"),
     }
 )
-_KEPT_BACK = _OF_ONE_CONNECTION | {"host", "origin", "referer", "cookie", "authorization", "content-length"}
+_KEPT_BACK = _OF_ONE_CONNECTION | {
+    *("host", "origin", "referer", "cookie", "authorization", "x-api-key", "content-length")
+}
 """An instance refuses an Origin that is not its own, and a visitor's key and cookies are Corral's."""
 _OUR_OWN = _OF_ONE_CONNECTION | {"set-cookie"}
+
+
+_OF_ALL_OWNERS = ("/internal/logs", "/internal/files/output", "/internal/files/temp")
+"""The work of everybody: the log of an instance, and the names of its files."""
 
 
 class InstanceGoneError(Exception):
@@ -41,7 +49,7 @@ class Passer:
         self._session: aiohttp.ClientSession | None = None
 
     async def pass_on(self, exchange: Exchange, path: str) -> bool:
-        """Let an instance answer; False where none does. `path` is the instance's own."""
+        """Let an instance answer; False where none does. `path` is the instance's own, percent-encoded."""
         addresses = self._workshop.list_addresses()
         wanted = read_cookie(exchange.headers.get("cookie", ""))
         names = sorted(addresses, key=lambda name: (name != wanted, name))
@@ -65,7 +73,7 @@ class Passer:
         try:
             async with self._open_session().request(
                 exchange.method,
-                f"{url.rstrip('/')}{path}{'?' if query else ''}{query}",
+                URL(f"{url.rstrip('/')}{path}{'?' if query else ''}{query}", encoded=True),
                 headers=sent,
                 data=body or None,
                 allow_redirects=False,
@@ -97,6 +105,20 @@ class Passer:
         if self._session is None:
             self._session = aiohttp.ClientSession(auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar())
         return self._session
+
+
+def find_raw_path(scope: Scope, prefix: str) -> str | None:
+    """Return the path below `prefix` as it came, percent-encoded; None for one that no instance is asked for.
+
+    A path is passed on as it was judged: decoded or shortened, `/history%3F` and `/x/../history` would be the
+    instance's own history, which has the prompts of all owners.
+    """
+    raw = scope.get("raw_path")
+    whole = quote(scope["path"]) if raw is None else raw.decode("latin-1")
+    path = whole.removeprefix(prefix)
+    plain = unquote(path)
+    is_plain = path != whole and path.startswith("/") and "#" not in path and not {".", ".."} & {*plain.split("/")}
+    return path if is_plain and not plain.startswith(_OF_ALL_OWNERS) else None
 
 
 def read_cookie(header: str) -> str | None:

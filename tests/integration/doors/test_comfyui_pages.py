@@ -1,0 +1,102 @@
+"""What the ComfyUI door passes on to instances as it is: never what an instance says of other owners, and no keys."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+from aiohttp import web
+from yarl import URL
+
+from corral.cluster.values import Cluster, EngineSettings, Instance, Node
+from doubles.serving import Serving
+from integration.doors.conftest import Open
+
+
+@dataclass
+class Page:
+    """An instance that answers everything, and notes what it was asked."""
+
+    asked: list[str] = field(default_factory=list[str])
+    headers: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """Note a request as it came on the wire."""
+        self.asked.append(request.raw_path)
+        self.headers.append({name.lower(): value for name, value in request.headers.items()})
+        return web.Response(text="from the instance")
+
+
+@dataclass(frozen=True)
+class House:
+    """The door, and the instance behind it."""
+
+    api: Serving
+    page: Page
+
+
+@pytest.fixture
+async def house(open_house: Open) -> AsyncIterator[House]:
+    page, app = Page(), web.Application()
+    app.router.add_route("*", "/{path:.*}", page.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    instances = (Instance(name="a", url=f"http://127.0.0.1:{runner.addresses[0][1]}"),)
+    comfyui = EngineSettings(name="comfyui", instances=instances)
+    try:
+        async with open_house(Cluster(name="test", nodes=(Node(name="node"),), engines={"comfyui": comfyui})) as api:
+            yield House(api, page)
+    finally:
+        await runner.cleanup()
+
+
+async def ask_raw(api: Serving, target: str) -> bytes:
+    """Send a request whose path no client library would leave as it is."""
+    address = URL(api.url)
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    writer.write(f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1:{address.port}\r\nConnection: close\r\n\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/x/../history",
+        "/x/%2e%2e/history",
+        "/./queue",
+        "/api/x/..%2fhistory",
+        "/internal/logs/raw",
+        "/internal%2flogs",
+        "/internal/files/output",
+    ],
+)
+async def test_paths_that_lead_to_the_work_of_all_owners_reach_no_instance(house: House, path: str) -> None:
+    answer = await ask_raw(house.api, f"/comfyui{path}")
+
+    assert b" 404 " in answer.splitlines()[0]
+    assert not {"/history", "/queue"} & {URL(asked, encoded=True).path for asked in house.page.asked}
+    assert b"from the instance" not in answer
+
+
+@pytest.mark.parametrize(
+    "path", ["/userdata/workflows%2Fa.json?overwrite=true", "/history%3Fmax_items=1", "/%2568istory"]
+)
+async def test_paths_are_passed_on_as_they_were_spelled(house: House, path: str) -> None:
+    answer = await ask_raw(house.api, f"/comfyui{path}")
+
+    assert b"from the instance" in answer
+    assert house.page.asked == [path]
+
+
+async def test_keys_of_visitors_do_not_reach_an_instance(house: House) -> None:
+    for name, value in (("X-Api-Key", "corral_local"), ("Authorization", "Bearer corral_local"), ("Cookie", "a=b")):
+        assert (await house.api.get("/comfyui/settings", headers={name: value})).body == b"from the instance"
+
+    assert len(house.page.headers) == 3
+    assert not any({"x-api-key", "authorization", "cookie"} & headers.keys() for headers in house.page.headers)
