@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from corral.gateway.parsing import MAX_VALUES, has_more_values
 from corral.server.api.strict_json import (
     MAX_DEPTH,
     MAX_PROBLEMS,
-    MAX_VALUES,
     MalformedJsonError,
     TooManyValuesError,
     UnusableJsonError,
-    has_more_values,
     parse,
 )
 

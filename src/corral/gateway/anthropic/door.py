@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from corral.engine_kinds import LLAMA, OLLAMA, OPENAI
 from corral.errors import CorralError, Kind
@@ -16,6 +16,7 @@ from corral.gateway.asgi import Exchange, Scope
 from corral.gateway.catalogue import Offer
 from corral.gateway.doors import Doorman, Route, RouteMissingError, Visitor, require_model, require_submitter
 from corral.gateway.editing import TokenReader
+from corral.gateway.parsing import parse
 from corral.gateway.passing import CallMissingError, Errand, Passing, Prepared
 from corral.narrowing import as_list, as_object, as_text
 from corral.slots.guests import Choice
@@ -102,7 +103,7 @@ def _prepare(
 
 def _read_fields(body: bytes) -> dict[str, Json]:
     try:
-        fields = from_json(body)
+        fields = parse(body)
     except ValueError as error:
         raise MessagesBodyError(f"the body is not JSON: {error}", hint="send an object in JSON") from error
     if not isinstance(fields, dict):

@@ -327,7 +327,7 @@ def _clean_path(path: str) -> str:
 def _read_number(text: str | None, usual: int, *, most: int, code: str = "invalid_request") -> int:
     if text is None or text == "":
         return usual
-    if not text.isascii() or not text.isdecimal() or not 0 < int(text[:20]) <= most:
+    if not text.isascii() or not text.isdecimal() or len(text) > 19 or not 0 < int(text) <= most:
         raise ApiError(422, code, f"{text[:40]!r} is not a number from 1 to {most}")
     return int(text)
 

@@ -6,7 +6,6 @@ Clients send JSON under any content type: the official example as `application/x
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
@@ -14,10 +13,13 @@ from uuid import uuid4
 from corral.gateway.comfyui.shapes import as_list, as_object
 from corral.gateway.comfyui.validating import Describe, make_error
 from corral.gateway.comfyui.workshop import FileName
+from corral.gateway.parsing import parse_kept
 from corral.work import Json
 
 LONGEST_ID = 200
 """Characters of a prompt's id; ComfyUI's own are 36."""
+LARGEST_NUMBER = 1e15
+"""Above and below 0; clients count milliseconds at most."""
 LONGEST_NAME = 400
 """Characters of a text that can be the name of a file."""
 _SECRETS = frozenset({"api_key_comfy_org", "auth_token_comfy_org"})
@@ -52,7 +54,7 @@ def read_json(body: bytes) -> dict[str, Json]:
     if not body.strip():
         return {}
     try:
-        value: Json = json.loads(body)
+        value = parse_kept(body)
     except ValueError as error:
         raise RefusedError(make_error("invalid_json", "The body is not JSON", str(error))) from error
     if not isinstance(value, dict):
@@ -99,6 +101,10 @@ def _read_number(asked: Mapping[str, Json]) -> float | None:
         except ValueError:
             number = None
     if isinstance(number, int | float) and not isinstance(number, bool):
+        if not -LARGEST_NUMBER <= number <= LARGEST_NUMBER:
+            raise RefusedError(
+                make_error("invalid_number", "Invalid number", f"{number!r:.40} is not a place in a queue")
+            )
         return float(number)
     return -1.0 if asked.get("front") else None
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 import structlog
+from pydantic_core import from_json
 
 from corral.gateway.comfyui.shapes import as_object, describe_end, describe_outputs, place_files
 from corral.gateway.comfyui.workshop import ENDED, Event, Moved, News, Picture, Stage, StoredPrompt, Workshop
@@ -113,7 +114,7 @@ class Sockets:
     def take(self, session: Session, text: str) -> None:
         """Take a message of a client: the first can say what it understands."""
         try:
-            message = as_object(json.loads(text))
+            message = as_object(from_json(text))
         except ValueError:
             return
         if message.get("type") == "feature_flags":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from corral.gateway.editing import TokenReader, WholeEditor
 from corral.gateway.ollama.replies import (
@@ -29,6 +29,7 @@ from corral.gateway.ollama.requests import (
     translate_embed,
     translate_generate,
 )
+from corral.gateway.parsing import parse
 from corral.gateway.passing import CallMissingError, Prepared
 from corral.narrowing import as_list, as_object, as_text
 from corral.slots.guests import Choice
@@ -173,7 +174,7 @@ def read_fields(body: bytes) -> dict[str, Json]:
     if not body.strip():
         raise OllamaRequestError("missing request body", hint="send an object in JSON")
     try:
-        fields = from_json(body)
+        fields = parse(body)
     except ValueError as error:
         raise OllamaRequestError(f"the body is not JSON: {error}", hint="send an object in JSON") from error
     if not isinstance(fields, dict):

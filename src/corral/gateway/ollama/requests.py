@@ -112,7 +112,7 @@ def _translate_common(fields: Mapping[str, Json], model: str) -> dict[str, Json]
 def check_options(options: Mapping[str, Json]) -> None:
     """Check the types of options, in Ollama's words; unknown names are ignored there. Raises: OllamaRequestError."""
     for name, value in options.items():
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and value - value == 0
         if value is None or not (name in _INTEGERS or name in _NUMBERS or name == "stop"):
             continue
         wanted = "array" if name == "stop" else "integer" if name in _INTEGERS else "float32"

@@ -19,6 +19,7 @@ from corral.gateway.doors import Visitor
 from corral.gateway.forms import read_parts
 from corral.gateway.leaving import Leaving
 from corral.gateway.openai.requests import RequestBodyError
+from corral.gateway.parsing import explain_unkept
 from corral.narrowing import as_text
 from corral.work import Json
 
@@ -61,10 +62,12 @@ def make_drawing(workflow: str, fields: Mapping[str, Json], files: Mapping[str, 
     prompt, count, size = as_text(fields.get("prompt")), fields.get("n", 1), fields.get("size") or _IGNORED_SIZE
     if not prompt:
         raise RequestBodyError("`prompt` is missing", where="prompt", hint="say what to draw")
-    if isinstance(count, str) and count.isdigit():  # of a form
+    if isinstance(count, str) and count.isdecimal() and len(count) < 4:  # of a form
         count = int(count)
+    if (reason := explain_unkept(prompt)) is not None:
+        raise RequestBodyError(f"`prompt` cannot be used: {reason}", where="prompt")
     if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST_IMAGES:
-        raise RequestBodyError(f"`n` is 1 to {MOST_IMAGES}, not {count!r}", where="n")
+        raise RequestBodyError(f"`n` is 1 to {MOST_IMAGES}, not {count!r:.20}", where="n")
     if size != _IGNORED_SIZE and (not isinstance(size, str) or not _SIZE.fullmatch(size)):
         raise RequestBodyError(f"`size` is {size!r}", where="size", hint="write one such as 1024x1024")
     if fields.get("response_format") == "url" or fields.get("stream") is True:

@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar
 from uuid import uuid4
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from corral.engine_kinds import OLLAMA
 from corral.errors import CorralError, Kind
 from corral.gateway.catalogue import Offer
 from corral.gateway.editing import EventEditor, TokenReader, WholeEditor, chain
+from corral.gateway.parsing import parse
 from corral.gateway.passing import CallMissingError, PieceEditor, Prepared
 from corral.narrowing import as_list, as_object, as_text
 from corral.slots.guests import Choice
@@ -44,7 +45,7 @@ class Asked:
         self.path = path
         self._body = body
         try:
-            fields = from_json(body)
+            fields = parse(body)
         except ValueError as error:
             raise RequestBodyError(f"the body is not JSON: {error}", hint="send an object in JSON") from error
         if not isinstance(fields, dict):

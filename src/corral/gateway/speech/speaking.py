@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from typing import ClassVar, cast
+from typing import ClassVar
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from corral.errors import CorralError, Kind
 from corral.gateway.asgi import Exchange
@@ -15,6 +15,7 @@ from corral.gateway.doors import Visitor, require_submitter
 from corral.gateway.leaving import Leaving
 from corral.gateway.openai.requests import RequestBodyError, require_dialect
 from corral.gateway.openai.shape import OpenAiShape
+from corral.gateway.parsing import parse
 from corral.gateway.passing import Prepared
 from corral.gateway.speech.encoding import MEDIA_TYPES, Encoder, find_media_type
 from corral.gateway.speech.models import LOCAL_SPEAKERS, SPEAKERS, find_offer
@@ -146,9 +147,9 @@ def _read_piece(piece: bytes) -> tuple[int, bytes]:
 
 def _read_object(body: bytes) -> dict[str, Json]:
     try:
-        fields: object = from_json(body)
+        fields = parse(body)
     except ValueError as error:
         raise RequestBodyError(f"the body is not JSON: {error}", hint="send an object in JSON") from error
     if not isinstance(fields, dict):
         raise RequestBodyError("the body is not an object", hint="send an object with `model`, `input` and `voice`")
-    return as_object(cast("Json", fields))
+    return as_object(fields)

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Iterator
 from typing import ClassVar, NoReturn, cast
 
 from corral.errors import CorralError, Kind, Problem, ProblemsError
+from corral.gateway.parsing import MAX_VALUES, has_more_values
 from corral.server.api.errors import write_path
 from corral.work import Json
 
 MAX_DEPTH = 64
 """Levels of nesting: far above any workflow, far below the recursion of any reader on the way."""
-MAX_VALUES = 2_000_000
-"""Values and keys of one body: 10,000 tasks with a workflow of 150 values each fit. The worst that it lets through,
-6 MiB of objects 60 levels deep, takes some 175 MiB for 2 s of a slow core; one large body is read at a time."""
 MAX_PROBLEMS = 100
 LOOP_BYTES = 32 * 1024
 """Bytes that are read and checked on the event loop; larger bodies take more than a few milliseconds: in a thread."""
@@ -81,36 +78,11 @@ def parse(body: bytes) -> Json:
     return value
 
 
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
-"""A string, or the rest where it does not end; possessive, so that no body makes it look twice at a byte."""
-
-
 def _refuse_many_values(body: bytes) -> None:
     if has_more_values(body, MAX_VALUES):
         raise TooManyValuesError(
             f"the body has more than {MAX_VALUES} values", hint="submit several batches, or put data into files"
         )
-
-
-def has_more_values(body: bytes, limit: int) -> bool:
-    """Whether a body has more than `limit` values and keys; nothing of it is made.
-
-    Each has one separator outside strings, but for the outermost; an empty list or mapping has one more. All separators
-    are counted first, which takes 1 ms per MiB; those inside strings are taken out only where that is too many.
-    """
-    if _count_separators(body) <= limit:
-        return False
-    separators = start = 0
-    for strings, string in enumerate(_STRING.finditer(body), start=1):
-        separators += _count_separators(body[start : string.start()])
-        start = string.end()
-        if separators > limit or strings > limit:  # text that is not JSON can have strings with nothing between them
-            return True
-    return separators + _count_separators(body[start:]) > limit
-
-
-def _count_separators(body: bytes) -> int:
-    return sum(body.count(separator) for separator in (b",", b":", b"[", b"{"))
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar
@@ -17,6 +16,7 @@ from corral.gateway.forms import read_parts
 from corral.gateway.openai.batches.book import BatchAsked, BatchView, Book, FileView
 from corral.gateway.openai.batches.inputs import ENDPOINTS
 from corral.gateway.openai.shape import OpenAiShape
+from corral.gateway.parsing import parse_kept
 from corral.gateway.statuses import list_headers
 from corral.narrowing import as_object
 from corral.units import UnitError, parse_duration
@@ -183,7 +183,7 @@ class BatchDoor:
 def read_batch(body: bytes) -> BatchAsked:
     """Read a request for a batch. Raises: BatchBodyError."""
     try:
-        fields = as_object(json.loads(body))
+        fields = as_object(parse_kept(body))
     except ValueError as error:
         raise BatchBodyError(f"the body is not JSON: {error}", hint="send an object in JSON") from error
     endpoint, input_file, window = (fields.get(name) for name in ("endpoint", "input_file_id", "completion_window"))
@@ -220,7 +220,7 @@ def _read_metadata(given: Json) -> Mapping[str, Json] | None:
 
 def _read_limit(query: Mapping[str, str], usual: int, most: int) -> int:
     given = query.get("limit", str(usual))
-    if not given.isdecimal() or not 1 <= int(given) <= most:
+    if not given.isdecimal() or len(given) > 9 or not 1 <= int(given) <= most:
         raise BatchBodyError(f"`limit` is {given[:20]!r}", where="limit", hint=f"use a number from 1 to {most}")
     return int(given)
 
