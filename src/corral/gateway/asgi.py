@@ -27,6 +27,13 @@ class BodyTooLargeError(CorralError):
     kind: ClassVar[Kind] = Kind.INVALID
 
 
+class TargetError(CorralError):
+    """A path or a query has a character that no name has."""
+
+    code: ClassVar[str] = "request.target"
+    kind: ClassVar[Kind] = Kind.INVALID
+
+
 class ClientGoneError(Exception):
     """The client has closed its connection; nothing that is sent arrives."""
 
@@ -49,8 +56,8 @@ class Exchange:
 
     @property
     def path(self) -> str:
-        """The path, percent-decoded."""
-        return self.scope["path"]
+        """The path, percent-decoded. Raises: TargetError."""
+        return _require_names(self.scope["path"])
 
     @cached_property
     def headers(self) -> Mapping[str, str]:
@@ -59,8 +66,9 @@ class Exchange:
 
     @cached_property
     def query(self) -> Mapping[str, str]:
-        """Parameters of the query; of those that are repeated, the last."""
-        return dict(parse_qsl(self.scope["query_string"].decode("latin-1"), keep_blank_values=True))
+        """Parameters of the query; of those that are repeated, the last. Raises: TargetError."""
+        pairs = parse_qsl(self.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        return {_require_names(name): _require_names(value) for name, value in pairs}
 
     async def read_body(self, largest: int = LARGEST_BODY) -> bytes:
         """Return the whole body. Raises: BodyTooLargeError, ClientGoneError."""
@@ -119,5 +127,12 @@ class Exchange:
 
     async def answer_json(self, status: int, value: Json, headers: Mapping[str, str] | None = None) -> None:
         """Send a whole answer in JSON."""
-        body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
         await self.answer(status, body, "application/json", headers)
+
+
+def _require_names(text: str) -> str:
+    """Return text of a request's target. Raises: TargetError, where it has a NUL character, which no database holds."""
+    if "\x00" in text:
+        raise TargetError(f"{text[:80]!r} has a NUL character", hint="remove `%00`")
+    return text

@@ -12,6 +12,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from corral.errors import CorralError, Kind
 
+MOST_PARTS = 64
+"""Of one form; all of its fields together have `corral.gateway.asgi.LARGEST_BODY` bytes at most."""
 LARGEST_FIELD = 2**20
 """Bytes of one part that is not a file."""
 
@@ -39,12 +41,14 @@ class Part:
             pieces += piece
             if len(pieces) > LARGEST_FIELD:
                 raise FormError(f"the form's field {self.name!r} has more than {LARGEST_FIELD} bytes")
+        if b"\x00" in pieces:
+            raise FormError(f"the form's field {self.name[:80]!r} has a NUL character", where=self.name[:80])
         return pieces.decode(errors="replace")
 
 
 @dataclass(slots=True)
 class _Head:
-    headers: dict[str, str] = field(default_factory=dict[str, str])
+    headers: dict[str, bytes] = field(default_factory=dict[str, bytes])
     name: bytearray = field(default_factory=bytearray)
     value: bytearray = field(default_factory=bytearray)
 
@@ -63,7 +67,7 @@ async def read_parts(content_type: str, chunks: AsyncIterator[bytes]) -> AsyncIt
     head = _Head()
 
     def end_header() -> None:
-        head.headers[head.name.decode("latin-1").lower()] = head.value.decode(errors="replace")
+        head.headers[head.name.decode("latin-1").lower()] = bytes(head.value)
         head.name, head.value = bytearray(), bytearray()
 
     def end_head() -> None:
@@ -88,7 +92,10 @@ async def read_parts(content_type: str, chunks: AsyncIterator[bytes]) -> AsyncIt
         "on_part_data": add_content,
         "on_part_end": lambda: seen.append(None),
     }
-    parser = MultipartParser(boundary, callbacks)  # pyright: ignore[reportArgumentType]  its TypedDict of these names
+    try:
+        parser = MultipartParser(boundary, callbacks)  # pyright: ignore[reportArgumentType]  its TypedDict of names
+    except FormParserError as error:
+        raise FormError(f"the form cannot be read: {error}") from error
 
     async def read_next() -> _Seen:
         while not seen:
@@ -108,13 +115,17 @@ async def read_parts(content_type: str, chunks: AsyncIterator[bytes]) -> AsyncIt
         except EOFError:
             raise FormError("the form ends in the middle of a part") from None
 
+    parts = 0
     while True:
         try:
             item = await read_next()
         except EOFError:
             return
         if isinstance(item, _Head):
-            _, given = parse_options_header(item.headers.get("content-disposition", ""))
+            parts += 1
+            if parts > MOST_PARTS:
+                raise FormError(f"the form has more than {MOST_PARTS} parts", hint="send fewer")
+            _, given = parse_options_header(item.headers.get("content-disposition", b""))
             name, filename = given.get(b"name", b"").decode(errors="replace"), given.get(b"filename")
             content = read_content()
             yield Part(name, None if filename is None else filename.decode(errors="replace"), content)

@@ -22,6 +22,10 @@ _ONE_RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.ASC
 _RUNS_IN_BROWSERS = re.compile(r"(text|application)/(html|xml|xhtml\+xml|javascript|ecmascript|css)|image/svg\+xml")
 
 
+_MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(;[\x20-\x7e]*)?", re.ASCII)
+_UNKNOWN_TYPE = "application/octet-stream"
+
+
 class RangeError(CorralError):
     """The file has no such range."""
 
@@ -57,6 +61,12 @@ def read_span(header: str | None, size: int) -> Span | None:
     return span
 
 
+def choose_media_type(given: str) -> str:
+    """Return the type under which a file is sent: its own, where that is one, and no browser runs it."""
+    is_safe = _MEDIA_TYPE.fullmatch(given) and not _RUNS_IN_BROWSERS.match(given.lower())
+    return given if is_safe else _UNKNOWN_TYPE
+
+
 async def send_file(exchange: Exchange, path: Path, *, name: str, media_type: str, sha256: str, size: int) -> None:
     """Answer with a stored file, or a range of it. Raises: FileNotFoundError, RangeError, before the answer begins."""
     etag = f'"{sha256}"'
@@ -67,7 +77,7 @@ async def send_file(exchange: Exchange, path: Path, *, name: str, media_type: st
         "content-disposition": f"filename*=utf-8''{quote(name, safe='')}",
         "content-security-policy": "sandbox; default-src 'none'",
     }
-    kind = "application/octet-stream" if _RUNS_IN_BROWSERS.match(media_type) else media_type
+    kind = choose_media_type(media_type)
     if etag in exchange.headers.get("if-none-match", ""):
         await exchange.answer(304, b"", kind, headers)
         return

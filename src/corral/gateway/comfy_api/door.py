@@ -32,6 +32,7 @@ from corral.gateway.comfyui.submitting import submit
 from corral.gateway.comfyui.workshop import OutputFile, Stage, StoredPrompt, Workshop
 from corral.gateway.doors import Doorman, Visitor
 from corral.gateway.forms import read_parts
+from corral.gateway.sending import choose_media_type
 from corral.work import Json
 
 PREFIX = "/comfy/api/v2"
@@ -219,7 +220,7 @@ class ComfyApiDoor:
                 name = _clean_path(fields.get("file_path") or part.filename)
                 wanted = read_hash(fields.get("expected_hash", ""))
                 is_new = wanted is None or await self._assets.find_by_hash(visitor.owner, wanted) is None
-                media_type = fields.get("content_type") or "application/octet-stream"
+                media_type = choose_media_type(fields.get("content_type", ""))
                 asset = await self._assets.add(visitor, name, media_type, part.content)
         if asset is None:
             raise ApiError(422, "invalid_request", "the form has no part `file`")

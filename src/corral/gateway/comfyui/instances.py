@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import quote
 
 from corral import __version__
 from corral.gateway.asgi import Exchange
@@ -20,6 +21,8 @@ from corral.work import Json
 
 NOTE = "X-Corral-Note"
 """The header in which an answer says that no instance was there to ask."""
+_CONTROLS = dict.fromkeys([*range(32), 127], "?")
+"""Characters that no header can have."""
 _LACKS = frozenset({"missing_node_type", "value_not_in_list"})
 """Errors that say what an instance does not have: another can have it."""
 
@@ -55,7 +58,7 @@ class Instances:
 
     async def get_list(self, exchange: Exchange, visitor: Visitor, path: str) -> None:
         """`/models`, `/models/{folder}` and `/embeddings`: what is in the list of any instance."""
-        answers = await self._workshop.ask(f"/{path}")
+        answers = await self._workshop.ask(f"/{quote(path)}")
         found_none = bool(answers) and all(answer.value is None for answer in answers)
         await exchange.answer_json(404 if found_none and "/" in path else 200, unite_lists(answers), _note(answers))
 
@@ -140,4 +143,4 @@ def _explain(answers: Sequence[InstanceAnswer]) -> str:
     if not answers:
         return "no ComfyUI instance is in the cluster file: add one under engines.comfyui.instances"
     reasons = "; ".join(f"{answer.name}: {answer.problem or 'no answer'}" for answer in answers)
-    return f"no ComfyUI instance answers now ({reasons})".encode("ascii", "replace").decode()
+    return f"no ComfyUI instance answers now ({reasons})".encode("ascii", "replace").decode().translate(_CONTROLS)
