@@ -26,6 +26,8 @@ from corral.slots.guests import Choice
 from corral.work import Endpoint, Json
 
 _ENDING = re.compile(r"\.[A-Za-z0-9]{1,8}$")
+LARGEST_RECORDING = 2 * 2**30
+"""Bytes of a recording: three hours as WAV of 48 kHz in stereo. It is on the disk while it is heard."""
 _LARGEST_PASSED = 64 * 2**20
 """Bytes of audio that is passed on to a server, which is held in memory for as long."""
 
@@ -47,7 +49,7 @@ class Hearing:
     async def _hear(self, exchange: Exchange, visitor: Visitor, task: Task) -> None:
         require_submitter(visitor)
         async with self._parts.workshop.lend_folder() as folder:
-            fields, audio = await _read_form(exchange, folder)
+            fields, audio = await read_form(exchange, folder)
             form = check(TranscriptionForm, fields)
             offer = await find_offer(self._parts.passing.catalogue, form.model, HEARERS, visitor)
             here = offer.keep(LOCAL_HEARERS)
@@ -116,8 +118,9 @@ class Hearing:
             await asyncio.wait({streaming})
 
 
-async def _read_form(exchange: Exchange, folder: Path) -> tuple[dict[str, Json], Path]:
-    """Read a form; its file goes to the folder. Raises: FormError."""
+async def read_form(exchange: Exchange, folder: Path, largest: int = LARGEST_RECORDING) -> tuple[dict[str, Json], Path]:
+    """Read a form; its file, of at most `largest` bytes, goes to the folder. Raises: FormError."""
+    size = 0
     fields: dict[str, Json] = {}
     granularities: list[str] = []
     audio: Path | None = None
@@ -127,6 +130,9 @@ async def _read_form(exchange: Exchange, folder: Path) -> tuple[dict[str, Json],
             audio = folder / f"audio{ending[0] if ending else ''}"
             with audio.open("wb") as target:
                 async for piece in part.content:
+                    size += len(piece)
+                    if size > largest:
+                        raise FormError(f"the audio has more than {largest} bytes", where="file", hint="send parts")
                     await asyncio.to_thread(target.write, piece)
         elif part.name in ("timestamp_granularities[]", "timestamp_granularities"):
             granularities.append(await part.read_text())
