@@ -92,6 +92,7 @@ class Holds:
             self._emptying = None
             self._emptied.set()
 
-    async def wait_until_emptied(self) -> None:
-        """Return once no hold gives up models of the place any more."""
+    async def wait_until_emptied(self, hold: Hold) -> None:
+        """Return once no hold gives up models of the place any more; this one has."""
+        self.end_emptying(hold)
         await self._emptied.wait()

@@ -42,6 +42,8 @@ class Turn:
     failure: str | None = None
     ended: Reason | None = None
     """Why the turn was taken from the guest."""
+    is_prepared: bool = False
+    """Whether there was room for its model; before, it used none."""
     _limit: asyncio.Timeout | None = field(default=None, repr=False)
 
     @property

@@ -145,6 +145,7 @@ class Guests:
         try:
             async with turn.guard():
                 await self._prepare(turn)
+                turn.is_prepared = True
                 yield turn
         finally:
             self._leave(turn)
@@ -301,8 +302,7 @@ class Guests:
         """Make room for the guest's model, where it is not in memory. Raises: GuestRefusedError."""
         model, place = turn.task.model, turn.place
         if model is None or any(held.model == model for held in place.resident(turn.task.engine)):
-            place.lanes.end_emptying(turn.hold)
-            await place.lanes.wait_until_emptied()
+            await place.lanes.wait_until_emptied(turn.hold)
             return
         lack = await self._make_room(turn.assignment, place, turn.hold, turn.task.memory)
         if lack is not None:
@@ -379,7 +379,7 @@ class Guests:
         self._judgement.end(task.id, now_s)
         if turn.failure is not None:
             place.note_failure(task.engine, turn.failure, now=now_s)
-        elif turn.ended is None:
+        elif turn.ended is None and turn.is_prepared:
             place.note_use(task.engine, task.model)
             self._took[task.engine, task.model].append(took_s)
             self._took[task.engine, None].append(took_s)

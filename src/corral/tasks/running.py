@@ -200,8 +200,7 @@ class Runner:
         """Give up what the assignment evicts; one that has a lane waits until what is there before it has done so."""
         await self._evict(assignment, places)
         for place in places:
-            place.lanes.end_emptying(hold)
-            await place.lanes.wait_until_emptied()
+            await place.lanes.wait_until_emptied(hold)
 
     async def _evict(self, assignment: Assignment, places: Sequence[PlaceState]) -> None:
         for name, resident in assignment.evict:

@@ -14,18 +14,20 @@ import pytest
 
 from builders import a_submission, a_task
 from corral.hours import DAY_MINUTES, DAYS, Hours, make_hours
-from corral.scheduling.values import Explanation
+from corral.scheduling.values import DurationKey, Explanation
 from corral.slots.guests import Choice, GuestAsk, GuestEndedError, GuestLateError, GuestRefusedError, GuestWait
 from corral.slots.values import HoldKind, Wanted
 from corral.tasks.dispatch_rules import DispatchRules, GuestRules, Timings
 from corral.tasks.dispatcher import Dispatcher
 from corral.tasks.leadership import Rhythm
 from corral.tasks.lifecycle import TaskState
+from corral.tasks.store.dispatching import note_memory
 from corral.tasks.store.leading import LOCK
 from corral.tasks.store.submitting import submit
+from corral.units import Bytes
 from corral.work import FailureScope, Produced, Reporter, Resident, SlotId, Work
 from doubles.engines import ScriptedEngine
-from doubles.yard import make_slots
+from doubles.yard import make_gpu_slots, make_slots
 
 if TYPE_CHECKING:
     from conftest import Yard
@@ -444,3 +446,28 @@ async def test_guests_share_the_lanes_of_a_slot_with_tasks_of_their_model(yard: 
     proceed.set()
     await yard.ended(id)
     await third.leave()
+
+
+async def test_guest_that_leaves_while_room_is_made_for_its_model_did_not_use_it(yard: Yard) -> None:
+    making_room = asyncio.Event()
+
+    class Slow(ScriptedEngine):
+        async def release(self) -> None:
+            making_room.set()
+            await asyncio.Event().wait()
+
+    engine = Slow()
+    engine.held = (Resident(model="old", memory=Bytes(20 * 2**30)),)
+    await note_memory(yard.pool, DurationKey("sleep", "new", "RTX"), Bytes(16 * 2**30))
+    dispatcher = yard.start()
+    dispatcher.change_slots(make_gpu_slots(engine))
+    await yard.shown(lambda places: [held.model for held in places[0].resident] == ["old"])
+    await lead(yard, dispatcher)
+    leaves = Stay(dispatcher, ask("new"))
+    await asyncio.wait_for(making_room.wait(), 30)
+    leaves.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaves.task
+    (place,) = yard.slots
+    assert [held.model for held in place.resident("sleep")] == ["old"]
+    assert not place.holds
