@@ -24,6 +24,7 @@ engines:
   llama: {{enabled: false}}
   whisper: {{enabled: false}}
   piper: {{enabled: false}}
+  kokoro: {{enabled: false}}
   hold: {{enabled: false}}
 queues: [{{name: default}}, {{name: limited, limits: {{perOwner: {{queued: {most}}}}}}}]
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from corral.server.api.downloads import RangeError, Span, read_span
+from corral.gateway.sending import RangeError, Span, read_span
 
 
 @pytest.mark.parametrize(
