@@ -148,7 +148,8 @@ async def generate_with_llama(client: AsyncClient) -> None:
     )  # 21
     assert words
     assert last.done
-    raw = await client.generate(LLAMA, "The capital of France is", raw=True, options={"num_predict": 4})  # 22
+    sure = {"num_predict": 4, "temperature": 0}
+    raw = await client.generate(LLAMA, "The capital of France is", raw=True, options=sure)  # 22
     assert "Paris" in raw.response
     assert (await client.generate(LLAMA)).done_reason == "load"  # 23
     assert (await client.generate(LLAMA, keep_alive=0)).done_reason == "unload"  # 24

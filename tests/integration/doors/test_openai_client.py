@@ -68,7 +68,8 @@ async def write(client: AsyncOpenAI) -> None:
     assert (await create(model=LLAMA, messages=[{"role": "user", "content": parts}], max_tokens=2)).choices  # 11
     stopped = await create(model=LLAMA, messages=ask("Count: one two three"), stop=["two"], max_tokens=20)  # 12
     assert "two" not in (stopped.choices[0].message.content or "")
-    text = await client.completions.create(model=LLAMA, prompt="The capital of France is", max_tokens=4)  # 13
+    sure = {"max_tokens": 4, "temperature": 0}
+    text = await client.completions.create(model=LLAMA, prompt="The capital of France is", **sure)  # 13
     assert "Paris" in text.choices[0].text
     raw = await client.chat.completions.with_raw_response.create(model=LLAMA, messages=ask("Hi"), max_tokens=1)  # 14
     assert raw.headers["x-corral-slot"] == SLOT

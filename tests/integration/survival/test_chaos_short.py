@@ -36,7 +36,7 @@ def folder() -> Iterator[Path]:
 async def test_every_task_ends_once_while_everything_fails(folder: Path) -> None:
     size = Size(tasks=90, kills=FAULTS, batches=6, drain_s=90, weights=WEIGHTS, haste=4)
     report = await storm(folder, seed=SEED, size=size)
-    assert report.problems == [], (folder / "server.log").read_text()[-5000:]
+    assert report.problems == [], (folder / "server.log").read_text()[-50_000:]
     assert sum(report.findings.attempts.values()) >= size.tasks
     left_out = set[str]() if report.disk_is_small else {"full disk"}
     assert {kill.kind for kill in report.kills} == WEIGHTS.keys() - left_out
