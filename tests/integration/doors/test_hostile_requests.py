@@ -9,6 +9,7 @@ from aiohttp import FormData
 
 from corral.cluster.values import Cluster, EngineSettings, Instance, Node
 from corral.gateway.forms import MOST_PARTS
+from doubles.guest_desk import OpenDesk
 from doubles.serving import Serving
 from integration.doors.conftest import Open
 
@@ -19,6 +20,7 @@ TARGETS = [
     *("/v1/files/%00", "/v1/files/%00/content", "/v1/files?after=%00", "/v1/files?purpose=%00"),
     *(f"/v1/files?limit={'9' * 5000}", "/v1/batches/%00", "/v1/batches?after=%00", f"/v1/batches?limit={'9' * 5000}"),
 ]
+DOORS = ("/comfyui/prompt", "/v1/chat/completions", "/v1/batches", "/api/chat", "/v1/messages")
 FORMS = {"/comfyui/upload/image": "image", "/comfy/api/v2/assets": "file", "/v1/files": "file"}
 
 
@@ -26,7 +28,8 @@ FORMS = {"/comfyui/upload/image": "image", "/comfy/api/v2/assets": "file", "/v1/
 async def api(open_house: Open) -> AsyncIterator[Serving]:
     """The doors, with an instance of ComfyUI that is away."""
     comfyui = EngineSettings(name="comfyui", instances=(Instance(name="a", url="http://127.0.0.1:9"),))
-    async with open_house(Cluster(name="test", nodes=(Node(name="node"),), engines={"comfyui": comfyui})) as api:
+    cluster = Cluster(name="test", nodes=(Node(name="node"),), engines={"comfyui": comfyui})
+    async with open_house(cluster, guests=OpenDesk({})) as api:
         yield api
 
 
@@ -74,3 +77,14 @@ async def test_assets_are_never_sent_under_a_type_that_forges_headers_or_runs(ap
 
     assert (answer.status, answer.headers["content-type"]) == (200, "application/octet-stream")
     assert "set-cookie" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "path", ["/comfyui/prompt", "/v1/chat/completions", "/v1/batches", "/api/chat", "/v1/messages"]
+)
+async def test_viewer_has_no_work_done_at_any_door(api: Serving, path: str) -> None:
+    made = await api.post("/corral/v1/tokens", {"name": "guest", "role": "viewer"})
+    known = {"Authorization": f"Bearer {made.json['token']}"}
+
+    assert (await api.post(path, {}, headers=known)).status == 403
+    assert (await api.post(path, {}, headers={"Authorization": "Bearer corral_unknown"})).status == 401

@@ -23,21 +23,14 @@ from corral.gateway.comfyui.sockets import FEATURES, Sockets
 from corral.gateway.comfyui.submitting import submit
 from corral.gateway.comfyui.validating import make_error
 from corral.gateway.comfyui.workshop import Stage, StoredPrompt, Workshop
-from corral.gateway.doors import Doorman, Visitor
+from corral.gateway.doors import Doorman, Visitor, require_submitter
+from corral.gateway.statuses import find_status, list_headers
 from corral.gateway.thirds import is_passed_on
 from corral.work import PASSED_ON_MARK
 
 PREFIX = "/comfyui"
 LARGEST_PROMPT = 32 * 2**20
 """Bytes; some nodes take pictures as base64."""
-_STATUSES = {
-    Kind.DENIED: 401,
-    Kind.MISSING: 404,
-    Kind.CONFLICT: 409,
-    Kind.NO_CAPACITY: 429,
-    Kind.UNAVAILABLE: 503,
-    Kind.BUG: 500,
-}
 log = structlog.get_logger()
 
 Handler = Callable[[Exchange, Visitor, str], Awaitable[None]]
@@ -101,8 +94,7 @@ class ComfyUiDoor:
                 raise
             problem = error.problems[0]
             said = make_error(problem.code, problem.what, problem.hint or "", {"where": problem.where})
-            status = _STATUSES.get(error.kind, 400)
-            await exchange.answer_json(status, {"error": said, "node_errors": {}})
+            await exchange.answer_json(find_status(error), {"error": said, "node_errors": {}}, list_headers(error))
         except ClientGoneError:
             log.info("client_went_away", path=exchange.path)
 
@@ -229,21 +221,8 @@ class ComfyUiDoor:
         await exchange.answer_json(200, {"cancelled": [prompt.id for prompt in cancelled]})
 
 
-def require_submitter(visitor: Visitor) -> None:
-    """Return when a visitor can have work done. Raises: ViewerError."""
-    if not visitor.can_submit:
-        raise ViewerError(f"{visitor.owner!r} can look and not submit", hint="use a token with the role submitter")
-
-
 class PathRefusedError(CorralError):
     """A path that no instance is asked for."""
 
     code = "comfyui.no_path"
     kind = Kind.MISSING
-
-
-class ViewerError(CorralError):
-    """A viewer asks for work."""
-
-    code = "gateway.viewer"
-    kind = Kind.DENIED

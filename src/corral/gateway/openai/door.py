@@ -11,8 +11,8 @@ from typing import Any
 import structlog
 
 from corral.engine_kinds import LLAMA, OLLAMA, OPENAI
-from corral.errors import CorralError
-from corral.gateway.asgi import ClientGoneError, Exchange, Scope
+from corral.gateway.answering import answer_exchange
+from corral.gateway.asgi import Exchange, Scope
 from corral.gateway.catalogue import Offer
 from corral.gateway.doors import Doorman, Route, RouteMissingError, Visitor, require_model, require_submitter
 from corral.gateway.openai.images import Drawing, Studio, answer_images, make_drawing, read_edit
@@ -20,7 +20,6 @@ from corral.gateway.openai.requests import Asked, list_served_engines
 from corral.gateway.openai.responses import AskedResponse
 from corral.gateway.openai.shape import OpenAiShape, WaitStyle
 from corral.gateway.passing import CallMissingError, Errand, Passing, Prepared
-from corral.gateway.statuses import list_headers
 from corral.gateway.thirds import is_passed_on
 from corral.narrowing import as_text
 from corral.work import Json, Use
@@ -60,24 +59,15 @@ class OpenAiDoor:
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:  # ASGI's callables, of any server
         """Serve one request."""
-        if scope["type"] != "http":
-            return  # a websocket is refused by the server
-        exchange = Exchange(scope, receive, send)
-        try:
-            serve = self._find_route(exchange)
-            await serve(exchange, await self._doorman.admit(scope))
-        except ClientGoneError:
-            pass
-        except CorralError as error:
-            if exchange.started:  # what was sent has a length, or cannot say that it failed: it breaks off
-                _log.warning("answer_broken_off", path=exchange.path, because=error.what)
-                return
-            status, body = OpenAiShape().write_error(error)
-            await exchange.answer(status, body, "application/json", list_headers(error))
+        await answer_exchange(self._serve, OpenAiShape(), scope, receive, send)
 
     async def close(self) -> None:
         """Close what it has open to servers."""
         await self._passing.close()
+
+    async def _serve(self, exchange: Exchange) -> None:
+        serve = self._find_route(exchange)
+        await serve(exchange, await self._doorman.admit(exchange.scope))
 
     def _find_route(self, exchange: Exchange) -> Serve:
         path, method = exchange.path, "GET" if exchange.method == "HEAD" else exchange.method

@@ -10,14 +10,14 @@ from typing import Any, ClassVar
 import structlog
 
 from corral.errors import CorralError, Kind
-from corral.gateway.asgi import ClientGoneError, Exchange, Scope
+from corral.gateway.answering import answer_exchange
+from corral.gateway.asgi import Exchange, Scope
 from corral.gateway.doors import Doorman, Route, RouteMissingError, Visitor, require_submitter
 from corral.gateway.forms import read_parts
 from corral.gateway.openai.batches.book import BatchAsked, BatchView, Book, FileView
 from corral.gateway.openai.batches.inputs import ENDPOINTS
 from corral.gateway.openai.shape import OpenAiShape
 from corral.gateway.parsing import parse_kept
-from corral.gateway.statuses import list_headers
 from corral.narrowing import as_object
 from corral.units import UnitError, parse_duration
 from corral.work import Json
@@ -67,20 +67,7 @@ class BatchDoor:
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:  # ASGI's callables, of any server
         """Serve one request."""
-        if scope["type"] != "http":
-            return  # a websocket is refused by the server
-        exchange = Exchange(scope, receive, send)
-        try:
-            serve, id = self._find_route(exchange)
-            await serve(exchange, await self._doorman.admit(scope), id)
-        except ClientGoneError:
-            pass
-        except CorralError as error:
-            if exchange.started:
-                _log.warning("answer_broken_off", path=exchange.path, because=error.what)
-                return
-            status, body = OpenAiShape().write_error(error)
-            await exchange.answer(status, body, "application/json", list_headers(error))
+        await answer_exchange(self._serve, OpenAiShape(), scope, receive, send)
 
     async def run(self) -> None:
         """Bring batches forward until cancelled."""
@@ -88,6 +75,10 @@ class BatchDoor:
 
     async def close(self) -> None:
         """Nothing is open between requests."""
+
+    async def _serve(self, exchange: Exchange) -> None:
+        serve, id = self._find_route(exchange)
+        await serve(exchange, await self._doorman.admit(exchange.scope), id)
 
     def _find_route(self, exchange: Exchange) -> tuple[Serve, str]:
         """Return what serves a request, and the id in its path."""
