@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from corral.engines.narrowing import as_list, as_number, as_object
 from corral.engines.outputs import append
+from corral.narrowing import as_list, as_number, as_object
 from corral.work import EngineError, Json, OutputFile, Produced, Reporter
 
 PIECE_TEXTS = 64

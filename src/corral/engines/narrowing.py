@@ -1,14 +1,9 @@
-"""Narrowing of a remote engine's answers to the expected size; its address for messages."""
+"""How much text of a remote engine is kept with a task; its address for messages."""
 
 from __future__ import annotations
 
 import json
 from urllib.parse import urlsplit, urlunsplit
-
-from corral.narrowing import as_list as as_list
-from corral.narrowing import as_number as as_number
-from corral.narrowing import as_object as as_object
-from corral.narrowing import as_text as as_text
 
 LARGEST_TEXT = 768 * 1024
 """Bytes, as a result's values are measured, of a text that is kept with the task: three quarters of

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from corral.engines.narrowing import as_list, as_number, as_object, as_text, keep_short
+from corral.engines.narrowing import keep_short
+from corral.narrowing import as_list, as_number, as_object, as_text
 from corral.work import EngineError, Json, Reporter
 
 PREVIEW_INTERVAL_S = 0.1

@@ -24,10 +24,11 @@ from corral.engines.comfyui.errors import (
     shorten,
 )
 from corral.engines.credentials import Credentials
-from corral.engines.narrowing import as_number, as_object, as_text, strip_credentials
+from corral.engines.narrowing import strip_credentials
 from corral.engines.reaching import PASSED_ON_HEADERS, make_endpoint
 from corral.engines.unreachable import describe_failure
 from corral.errors import Problem
+from corral.narrowing import as_number, as_object, as_text
 from corral.units import format_bytes
 from corral.work import Dialect, Endpoint, EngineError, Json
 

@@ -34,8 +34,8 @@ from corral.engines.comfyui.outputs import bring, choose, describe, make_safe_na
 from corral.engines.comfyui.prompts import LIVE, Prompt, Prompts, Stage
 from corral.engines.credentials import Credentials
 from corral.engines.inputs import read_inputs, read_options
-from corral.engines.narrowing import as_list, as_number, as_object, as_text
 from corral.errors import ProblemsError
+from corral.narrowing import as_list, as_number, as_object, as_text
 from corral.work import (
     PASSED_ON_MARK,
     Endpoint,

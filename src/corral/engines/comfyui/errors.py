@@ -9,8 +9,8 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
-from corral.engines.narrowing import as_list, as_object, as_text
 from corral.errors import Kind, Problem
+from corral.narrowing import as_list, as_object, as_text
 from corral.work import EngineError, EngineUnavailableError, Json, SlotLacksError, TaskInvalidError
 
 LONGEST_QUOTE = 500

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from corral.engines.narrowing import as_list, as_number, as_object, as_text
+from corral.narrowing import as_list, as_number, as_object, as_text
 from corral.work import Json
 
 SUBSCRIBE = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})

@@ -15,8 +15,8 @@ from corral.engines.comfyui.errors import WorkflowInvalidError
 from corral.engines.comfyui.node_inputs import Field
 from corral.engines.comfyui.places import read_places, set_values, suggest_name
 from corral.engines.comfyui.workflow import Node, NodeInput, list_models, read_workflow, write_prompt
-from corral.engines.narrowing import as_object
 from corral.errors import Problem
+from corral.narrowing import as_object
 from corral.work import Json
 
 LARGEST_SEED = 2**64 - 1

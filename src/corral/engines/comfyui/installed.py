@@ -20,9 +20,9 @@ from corral.engines.comfyui.errors import find_close_matches
 from corral.engines.comfyui.filling import fill_nodes
 from corral.engines.comfyui.inputs import ComfyUiInputs
 from corral.engines.credentials import Credentials
-from corral.engines.narrowing import as_list, as_object
 from corral.engines.surveying import Need
 from corral.errors import Problem
+from corral.narrowing import as_list, as_object
 from corral.work import Json
 
 LOOK_S = 10.0

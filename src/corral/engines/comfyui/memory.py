@@ -13,7 +13,7 @@ import structlog
 
 from corral.engines.comfyui.client import ComfyClient, Timings
 from corral.engines.comfyui.prompts import Prompts, Stage
-from corral.engines.narrowing import as_list, as_number, as_object
+from corral.narrowing import as_list, as_number, as_object
 from corral.units import Bytes
 from corral.work import EngineUnavailableError, Resident
 

@@ -21,7 +21,8 @@ from typing import Literal, cast
 
 from corral.engines.comfyui.client import ComfyClient, Timings
 from corral.engines.comfyui.errors import InstanceUnreachableError, OutputMissingError, OutputUnwritableError
-from corral.engines.narrowing import LARGEST_TEXT, as_list, as_object, as_text
+from corral.engines.narrowing import LARGEST_TEXT
+from corral.narrowing import as_list, as_object, as_text
 from corral.work import Json, OutputFile
 
 _ANY_TYPE = "application/octet-stream"

@@ -19,8 +19,8 @@ from typing import get_args
 
 from corral.engines.comfyui.node_inputs import Field, find_inputs
 from corral.engines.comfyui.workflow import PLACES, Node, NodeInput, Workflow
-from corral.engines.narrowing import as_list
 from corral.errors import Problem, did_you_mean
+from corral.narrowing import as_list
 from corral.work import Json
 
 MAX_PLACES, MAX_INPUTS = 200, 100

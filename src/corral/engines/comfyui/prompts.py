@@ -26,7 +26,7 @@ from corral.engines.comfyui.errors import (
     read_choices,
     translate_refusal,
 )
-from corral.engines.narrowing import as_list, as_object, as_text
+from corral.narrowing import as_list, as_object, as_text
 from corral.work import EngineUnavailableError, Json
 
 _SUBMISSIONS = 3

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from corral.engines.narrowing import as_list, as_object, as_text
 from corral.errors import Problem
+from corral.narrowing import as_list, as_object, as_text
 from corral.work import Json
 
 PLACES = "places"

@@ -34,9 +34,10 @@ from corral.engines.http.reading import (
     read_lines,
     read_message,
 )
-from corral.engines.narrowing import as_object, as_text, strip_credentials
+from corral.engines.narrowing import strip_credentials
 from corral.engines.reaching import PASSED_ON_HEADERS, make_endpoint
 from corral.engines.unreachable import describe_failure
+from corral.narrowing import as_object, as_text
 from corral.work import Dialect, Endpoint, EngineError, Json
 
 KEEPALIVE_S = 15

@@ -10,7 +10,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 
 from corral.engines.http.errors import describe_page, is_page, shorten
-from corral.engines.narrowing import as_list, as_object, as_text
+from corral.narrowing import as_list, as_object, as_text
 from corral.work import EngineError, Json
 
 LARGEST_ANSWER = 64 * 2**20

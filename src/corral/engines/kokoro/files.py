@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from corral.engines.narrowing import as_object
 from corral.errors import did_you_mean
+from corral.narrowing import as_object
 from corral.work import TaskInvalidError
 
 Style = npt.NDArray[np.float32]

@@ -12,8 +12,8 @@ from corral.engines.embedding import Vectors, embed_texts, read_vectors
 from corral.engines.llama.client import LlamaClient, make_refusal
 from corral.engines.llama.inputs import LlamaInputs
 from corral.engines.llama.requests import make_chat_request, make_embedding_request
-from corral.engines.narrowing import as_object
 from corral.engines.outputs import write_answer
+from corral.narrowing import as_object
 from corral.work import Produced, Reporter, TaskInvalidError, Work
 
 _EMBED_TOGETHER = 32

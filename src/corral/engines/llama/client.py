@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 
 from corral.engines.http.reading import read_events, read_json
-from corral.engines.narrowing import as_list, as_number, as_object, as_text
+from corral.narrowing import as_list, as_number, as_object, as_text
 from corral.work import EngineError, Json, TaskInvalidError
 
 LARGEST_ANSWER = 512 * 2**20

@@ -8,8 +8,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from corral.engines.chat.messages import MAX_TEXT, Message
-from corral.engines.narrowing import as_list, as_object
 from corral.engines.schema import EngineInputs, EngineOptions
+from corral.narrowing import as_list, as_object
 
 _TASKS = ("prompt", "messages", "embed")
 _FOR_WRITING = ("system", "images", "mmproj", "json_schema", "grammar", "tools")

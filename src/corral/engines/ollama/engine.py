@@ -22,7 +22,6 @@ from corral.engines.embedding import Vectors, embed_texts
 from corral.engines.http.client import Manners, ServerClient, SessionFactory, Timings, open_session
 from corral.engines.http.errors import ModelMissingError, RequestRefusedError, ServerAnswerError
 from corral.engines.inputs import read_options
-from corral.engines.narrowing import as_list, as_number, as_object, as_text
 from corral.engines.ollama.contexts import choose_context
 from corral.engines.ollama.errors import ServerTooOldError, translate_refusal
 from corral.engines.ollama.held import HeldModels
@@ -34,6 +33,7 @@ from corral.engines.ollama.protocol import PATHS, Answer, make_request_body, rea
 from corral.engines.ollama.pulling import pull
 from corral.engines.outputs import write_answer
 from corral.engines.refusing import read_request
+from corral.narrowing import as_list, as_number, as_object, as_text
 from corral.work import (
     Dialect,
     Endpoint,

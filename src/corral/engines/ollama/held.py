@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from corral.engines.http.client import ServerClient
-from corral.engines.narrowing import as_list, as_number, as_object, as_text
 from corral.engines.ollama.names import complete_name
+from corral.narrowing import as_list, as_number, as_object, as_text
 from corral.units import Bytes
 from corral.work import EngineError, HostedModel, Json, LoadedModel, Resident
 

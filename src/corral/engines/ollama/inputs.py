@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from corral.engines.narrowing import as_list, as_object
 from corral.engines.ollama.options import KeepAlive, ModelOptions, Schema
 from corral.engines.schema import EngineInputs, EngineOptions
+from corral.narrowing import as_list, as_object
 
 MAX_TEXT = 2_000_000
 """Characters of one text, as for the local language models."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 
 from corral.engines.http.client import ServerClient
-from corral.engines.narrowing import as_number
 from corral.engines.ollama.held import HeldModels
 from corral.engines.ollama.options import write_keep_alive
 from corral.engines.ollama.protocol import PATHS
+from corral.narrowing import as_number
 from corral.work import Json
 
 _FIRST_TOKENS = 64

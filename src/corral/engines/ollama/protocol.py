@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from corral.engines.http.errors import GenerationFailedError, RequestRefusedError
-from corral.engines.narrowing import as_list, as_number, as_object, as_text, keep_short
+from corral.engines.narrowing import keep_short
 from corral.engines.ollama.contexts import choose_context
 from corral.engines.ollama.errors import translate_error
 from corral.engines.ollama.inputs import Call, OllamaInputs, OllamaMessage, OllamaOptions
 from corral.engines.ollama.options import write_keep_alive
 from corral.errors import did_you_mean
+from corral.narrowing import as_list, as_number, as_object, as_text
 from corral.work import Json
 
 PATHS: dict[Call, str] = {"chat": "/api/chat", "generate": "/api/generate", "embed": "/api/embed"}

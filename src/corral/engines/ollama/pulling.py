@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from corral.engines.http.client import ServerClient
 from corral.engines.http.errors import shorten
-from corral.engines.narrowing import as_number, as_text
 from corral.engines.ollama.errors import PullFailedError
+from corral.narrowing import as_number, as_text
 from corral.units import Bytes
 from corral.work import Json, PullStep
 

@@ -12,7 +12,7 @@ from corral.engines import transcript
 from corral.engines.http.client import ServerClient
 from corral.engines.http.errors import GenerationFailedError, RequestRefusedError
 from corral.engines.http.reading import find_message, read_json
-from corral.engines.narrowing import as_list, as_number, as_object, as_text, keep_short
+from corral.engines.narrowing import keep_short
 from corral.engines.openai.asking import ask, make_form
 from corral.engines.openai.errors import translate_event
 from corral.engines.openai.inputs import OpenAiInputs, OpenAiOptions
@@ -20,6 +20,7 @@ from corral.engines.openai.requests import PATHS, list_hearing_fields, make_spee
 from corral.engines.openai.speech_dialects import SpeechDialect
 from corral.engines.outputs import TEXT, OutputUnwritableError, append, write_text
 from corral.engines.transcript import Segment, Word
+from corral.narrowing import as_list, as_number, as_object, as_text
 from corral.work import EngineError, Json, OutputFile, Produced, Reporter, SpeechRequest, Work
 
 LARGEST_SPEECH = 2 * 2**30

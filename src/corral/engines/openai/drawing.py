@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from corral.engines.http.client import ServerClient
-from corral.engines.narrowing import as_list, as_object, as_text
 from corral.engines.openai.asking import ask, make_form
 from corral.engines.openai.inputs import OpenAiInputs
 from corral.engines.openai.requests import EDITS, PATHS, list_drawing_fields, make_drawing_request
 from corral.engines.outputs import write_bytes
+from corral.narrowing import as_list, as_object, as_text
 from corral.work import Json, OutputFile, Produced, Reporter, Work
 
 LARGEST_DRAWING = 256 * 2**20

@@ -19,7 +19,7 @@ from corral.engines.http.errors import (
     translate_gate,
 )
 from corral.engines.http.reading import find_message
-from corral.engines.narrowing import as_number, as_object
+from corral.narrowing import as_number, as_object
 from corral.work import EngineError, Json, SlotLacksError
 
 

@@ -12,8 +12,8 @@ from types import MappingProxyType
 
 from corral.engine_kinds import ENGINES
 from corral.engines.http.client import ServerClient
-from corral.engines.narrowing import as_list, as_number, as_object, as_text
 from corral.engines.openai.errors import CallMissingError
+from corral.narrowing import as_list, as_number, as_object, as_text
 from corral.work import EngineUnavailableError, Json
 
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from corral.engines.http.client import ServerClient
-from corral.engines.narrowing import as_list, as_number, as_object, as_text
 from corral.engines.openai.errors import CallMissingError
 from corral.engines.openai.speech_dialects import SpeechDialect, find_dialect, list_dialects
+from corral.narrowing import as_list, as_number, as_object, as_text
 from corral.units import Bytes
 from corral.work import EngineError, HostedModel, Json, LoadedModel, Resident
 

@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Any, cast
 
 from corral.engines.http.errors import RequestRefusedError
-from corral.engines.narrowing import as_text
+from corral.narrowing import as_text
 from corral.work import Json, SpeechRequest
 
 _TABLE = "speech_dialects.toml"

@@ -12,8 +12,8 @@ from corral.engines.comfyui.errors import WorkflowInvalidError
 from corral.engines.comfyui.workflow import is_editor_workflow
 from corral.engines.converting import Converted
 from corral.engines.credentials import Credentials
-from corral.engines.narrowing import as_object
 from corral.errors import Problem
+from corral.narrowing import as_object
 from corral.work import Json
 
 

@@ -14,8 +14,8 @@ from corral.engines.comfyui.editor.widgets import GROWING, Input, list_inputs, r
 from corral.engines.comfyui.errors import WorkflowInvalidError
 from corral.engines.comfyui.workflow import PLACES
 from corral.engines.converting import Converted
-from corral.engines.narrowing import as_list, as_object, as_text
 from corral.errors import Problem
+from corral.narrowing import as_list, as_object, as_text
 from corral.work import Json
 
 _REROUTES = frozenset({"Reroute", "Reroute (rgthree)"})

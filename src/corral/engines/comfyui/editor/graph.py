@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from corral.engines.narrowing import as_list, as_object, as_text
 from corral.errors import Problem
+from corral.narrowing import as_list, as_object, as_text
 from corral.work import Json
 
 MUTED, BYPASSED = 2, 4

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from corral.engines.comfyui.editor.graph import EditorNode
 from corral.engines.comfyui.errors import read_choices
-from corral.engines.narrowing import as_list, as_object, as_text
 from corral.errors import Problem
+from corral.narrowing import as_list, as_object, as_text
 from corral.work import Json
 
 DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
