@@ -10,7 +10,7 @@ export UV_SYSTEM_CERTS ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast lint types contracts check house chaos bench docs lock clean
+.PHONY: help setup run test test-fast test-cluster control-plane lint types contracts check house chaos bench docs lock clean
 
 help: ## List these verbs
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,9 +46,22 @@ PARALLEL := --maxprocesses 8 --dist worksteal
 # name and in sight, and what they do there counts.
 test: setup ## Set up and run every test
 	@sh tests/packages.sh
-	$(BIN)/pytest -n auto $(PARALLEL) --maxfail 6 -m "not alone" || \
-	  { test $$? = 1 && echo "Once more, alone:" && $(BIN)/pytest --last-failed --last-failed-no-failures none -m "not alone"; }
+	$(BIN)/pytest -n auto $(PARALLEL) --maxfail 6 -m "not alone and not cluster" || \
+	  { test $$? = 1 && echo "Once more, alone:" && $(BIN)/pytest --last-failed --last-failed-no-failures none -m "not alone and not cluster"; }
 	$(BIN)/pytest -m alone
+	@if [ -e $(CONTROL_PLANE)/versions ] && [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory test-cluster; else \
+	  echo "Left out: tests/cluster, on a real Kubernetes control plane. As root: make control-plane test-cluster"; fi
+
+# One control plane for all of them; nodes are network namespaces of this machine, which only root can make.
+test-cluster: setup ## Run the tests on a real Kubernetes control plane (as root, after `make control-plane`)
+	@sh tests/packages.sh
+	$(BIN)/pytest -n 2 tests/cluster
+
+CONTROL_PLANE := .cache/control-plane
+$(CONTROL_PLANE)/versions: $(wildcard tests/control_plane/build/*) | setup
+	sh tests/control_plane/build/build.sh
+
+control-plane: $(CONTROL_PLANE)/versions ## Build Kubernetes and Kueue for the tests (about 10 minutes)
 
 test-fast: setup ## Run the tests of pure code, in under a minute
 	$(BIN)/pytest -n logical $(PARALLEL) tests/unit

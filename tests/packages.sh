@@ -16,6 +16,12 @@ command -v systemd-analyze >/dev/null 2>&1 || missing="$missing systemd"
 ls /usr/share/vulkan/icd.d/lvp_icd*.json >/dev/null 2>&1 || missing="$missing mesa-vulkan-drivers"
 # Reads text for Kokoro.
 command -v espeak-ng >/dev/null 2>&1 || missing="$missing espeak-ng"
+# The control plane and the nodes of tests/cluster: its database, its certificates, addresses of pods and Services.
+command -v etcd >/dev/null 2>&1 || missing="$missing etcd-server"
+command -v openssl >/dev/null 2>&1 || missing="$missing openssl"
+[ -x /usr/sbin/nft ] || command -v nft >/dev/null 2>&1 || missing="$missing nftables"
+[ -x /usr/sbin/ip ] || command -v ip >/dev/null 2>&1 || missing="$missing iproute2"
+command -v curl >/dev/null 2>&1 || missing="$missing curl"
 [ -z "$missing" ] && exit 0
 
 # Some of these packages start a server when they are installed. Nobody wants it here: policy-rc.d says no (Debian Policy

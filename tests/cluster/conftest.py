@@ -1,0 +1,65 @@
+"""One control plane for all tests here, also when they run in several processes; a namespace per test.
+
+`CORRAL_PLANE=FOLDER` uses one that runs already (`python -m control_plane.plane`, from the folder `tests`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from control_plane.plane import Plane, find_missing, read_plane, run_plane
+
+_VARIABLE = "CORRAL_PLANE"
+_running = pytest.StashKey[ExitStack]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the plane in the process that starts the others."""
+    is_first = not hasattr(config, "workerinput")
+    if is_first and config.option.numprocesses and _VARIABLE not in os.environ and find_missing() is None:
+        stack = config.stash[_running] = ExitStack()
+        os.environ[_VARIABLE] = str(stack.enter_context(run_plane()).folder)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the plane that was started above."""
+    if _running in config.stash:
+        config.stash[_running].close()
+        del os.environ[_VARIABLE]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a control plane."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker("cluster")
+
+
+@pytest.fixture(scope="session")
+def plane() -> Iterator[Plane]:
+    """The control plane of this run."""
+    running = os.environ.get(_VARIABLE)
+    if running is not None:
+        yield read_plane(Path(running))
+        return
+    missing = find_missing()
+    if missing is not None:
+        pytest.fail(missing)
+    with run_plane() as started:
+        yield started
+
+
+@pytest.fixture
+def namespace(plane: Plane) -> Iterator[str]:
+    """A namespace of the test's own."""
+    name = f"test-{uuid4().hex[:8]}"
+    plane.ask("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    yield name
+    plane.ask("DELETE", f"/api/v1/namespaces/{name}")
