@@ -1,8 +1,9 @@
 """A Kubernetes cluster, as its API server answers: nodes, their GPUs, pods and replicas.
 
-Belongs here: every call of kubectl, and the values that its answers become.
+Belongs here: every request to an API server, by kubectl for a person's checklist and by `api` for all else, and the
+values that the answers become.
 Does not belong here: what the cluster should be (`corral.rendering`), what an answer means for a checklist.
-May import: `corral.errors`, `corral.work`.
+May import: `corral.errors`, `corral.snapshot`, `corral.work`.
 """
 
 from corral.kubernetes.kubectl import Kubectl, KubernetesError, Ran, Shell
