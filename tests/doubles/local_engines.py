@@ -18,6 +18,8 @@ from corral.work import Work
 
 REPOSITORY = Path(__file__).parents[2]
 LLAMA, WHISPER, PIPER, KOKORO = "smollm2-135m-instruct", "whisper-tiny.en", "piper-en-us-joe", "kokoro-82m-int8"
+WHISPER_BASE = "whisper-base"
+"""Hears all languages; larger than the others, so tests name it where they need it."""
 
 
 class Remembering:
@@ -79,10 +81,10 @@ def running_below(log_dir: Path) -> list[psutil.Process]:
 
 
 @cache
-def real_models() -> Store:
-    """The store with the small models, kept between runs of the tests in the repository's cache folder."""
+def real_models(*more: str) -> Store:
+    """The store with the small models and those named, kept between runs in the repository's cache folder."""
     store = Store(REPOSITORY / ".cache" / "models")
-    for name in (LLAMA, WHISPER, PIPER, KOKORO):
+    for name in (LLAMA, WHISPER, PIPER, KOKORO, *more):
         asyncio.run(store.pull(name))
     return store
 
