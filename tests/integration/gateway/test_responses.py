@@ -74,6 +74,81 @@ async def test_response_is_asked_as_a_chat_where_the_server_has_no_other_way(
     }
 
 
+LOOK = {"type": "function", "name": "look", "description": "Looks.", "parameters": {"type": "object"}, "strict": False}
+
+
+def call_of(number: int, **function: str) -> dict[str, object]:
+    return {"index": number, "id": f"call_{number}", "type": "function", "function": function}
+
+
+async def test_functions_are_offered_called_and_answered_as_in_a_chat(gateway: Gateway, client: AsyncOpenAI) -> None:
+    calls = [call_of(0, name="look", arguments='{"at": "door"}'), call_of(1, name="look", arguments="{}")]
+    message = {"role": "assistant", "content": None, "tool_calls": calls}
+    gateway.first.answers[CHATS] = say({"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]})
+    wanted = {"type": "function", "name": "look"}
+
+    first = await client.responses.create(model="tiny", input="Look", tools=[LOOK], tool_choice=wanted)  # type: ignore[call-overload]
+    results = [{"type": "function_call_output", "call_id": call.call_id, "output": "seen"} for call in first.output]
+    given = [{"role": "user", "content": "Look"}, *first.output, *results]
+    await client.responses.create(model="tiny", input=given, tools=[LOOK])  # type: ignore[arg-type]
+
+    assert [(item.type, item.call_id, item.name, item.arguments, item.status) for item in first.output] == [
+        ("function_call", "call_0", "look", '{"at": "door"}', "completed"),
+        ("function_call", "call_1", "look", "{}", "completed"),
+    ]
+    assert (first.status, first.output_text, first.tools[0].name) == ("completed", "", "look")
+    asked, answered = [body for path, body, _ in gateway.first.asked if path == CHATS]
+    described = {name: value for name, value in LOOK.items() if name != "type"}
+    assert asked["tools"] == [{"type": "function", "function": described}]
+    assert asked["tool_choice"] == {"type": "function", "function": {"name": "look"}}
+    assert answered["messages"] == [
+        {"role": "user", "content": "Look"},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{key: call[key] for key in ("id", "type", "function")} for call in calls],
+        },
+        {"role": "tool", "tool_call_id": "call_0", "content": "seen"},
+        {"role": "tool", "tool_call_id": "call_1", "content": "seen"},
+    ]
+
+
+def piece_of(*calls: dict[str, object], text: str | None = None) -> dict[str, object]:
+    return {"choices": [{"index": 0, "delta": {"content": text, "tool_calls": list(calls)}, "finish_reason": None}]}
+
+
+@pytest.mark.parametrize("second", [1, 0], ids=["numbered", "all of the number 0"])
+async def test_streamed_calls_are_items_of_their_own(gateway: Gateway, client: AsyncOpenAI, second: int) -> None:
+    gateway.first.answers[CHATS] = stream(
+        piece_of(text="I look."),
+        piece_of({**call_of(0, name="look", arguments=""), "id": "call_a"}),
+        piece_of({"index": 0, "function": {"arguments": '{"at":'}}),
+        piece_of({"index": 0, "function": {"arguments": '"door"}'}}),
+        piece_of({**call_of(second, name="look", arguments="{}"), "id": "call_b"}),
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]},
+        "[DONE]",
+    )
+
+    async with client.responses.stream(model="tiny", input="Look", tools=[LOOK]) as events:  # type: ignore[list-item]
+        seen = [event async for event in events]
+        final = await events.get_final_response()
+
+    assert [event.type.removeprefix("response.") for event in seen] == [
+        *("created", "in_progress", "output_item.added", "content_part.added", "output_text.delta"),
+        *("output_item.added", "function_call_arguments.delta", "function_call_arguments.delta"),
+        *("output_item.added", "function_call_arguments.delta"),
+        *("output_text.done", "content_part.done", "output_item.done"),
+        *("function_call_arguments.done", "output_item.done", "function_call_arguments.done", "output_item.done"),
+        "completed",
+    ]
+    message, *calls = final.output
+    assert (message.type, final.output_text) == ("message", "I look.")
+    assert [(item.type, item.call_id, item.arguments) for item in calls] == [
+        ("function_call", "call_a", '{"at":"door"}'),
+        ("function_call", "call_b", "{}"),
+    ]
+
+
 def chunk(text: str, finish: str | None = None) -> dict[str, object]:
     return {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish}]}
 
@@ -144,7 +219,7 @@ async def test_request_that_a_chat_cannot_carry_goes_to_a_server_that_has_respon
     gateway: Gateway, client: AsyncOpenAI
 ) -> None:
     gateway.second.answers[RESPONSES] = say({"id": "resp_1", "object": "response", "output": []})
-    tool = {"type": "function", "name": "look", "parameters": {}, "strict": True}
+    tool = {"type": "web_search"}
 
     answer = await client.responses.create(model="tiny", input="Hi", tools=[tool])  # type: ignore[list-item]
 

@@ -1,23 +1,22 @@
 """OpenAI's Responses over servers that have them, and over those that have chats alone.
 
 Where a server has the call it is passed on; llama-server refuses answers of earlier turns whose content is text
-(b11434), so these are spelled out. Where it has not, a chat is asked and its answer translated: text alone. Nothing is
-stored here, and any slot can serve the next request, so requests that refer to earlier ones are refused by name.
+(b11434), so these are spelled out. Where it has not, a chat is asked and its answer translated: text, and calls of
+functions. Nothing is stored here, and any slot can serve the next request, so requests that refer to earlier ones are
+refused by name.
 """
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
-from uuid import uuid4
 
 from pydantic_core import to_json
 
 from corral.errors import CorralError, Kind
 from corral.gateway.editing import EventEditor, WholeEditor
 from corral.gateway.openai.requests import Asked, RequestBodyError, require_dialect
+from corral.gateway.openai.translated_responses import TranslatedResponse, make_text
 from corral.gateway.passing import PieceEditor, Prepared
 from corral.narrowing import as_list, as_object, as_text
 from corral.slots.guests import Choice
@@ -26,7 +25,8 @@ from corral.work import Endpoint, Json
 CHAT = "/v1/chat/completions"
 _STATEFUL = ("store", "previous_response_id", "conversation", "background")
 _OF_CHAT = ("temperature", "top_p", "seed", "user", "metadata", "service_tier", "stop", "parallel_tool_calls")
-_NEEDS_THE_CALL = ("tools", "include", "reasoning", "prompt")
+_NEEDS_THE_CALL = ("include", "reasoning", "prompt")
+_CHOICES = ("auto", "none", "required")
 
 
 class TranslationError(CorralError):
@@ -81,13 +81,9 @@ def _spell_out_item(item: Json) -> Json:
     if facts.get("role") != "assistant":
         return item
     content = facts.get("content")
-    parts = [_make_text(content)] if isinstance(content, str) else content
+    parts = [make_text(content)] if isinstance(content, str) else content
     spelled: dict[str, Json] = {"type": "message", "status": "completed", **facts, "content": parts}
     return spelled
-
-
-def _make_text(text: str) -> Json:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
 def make_chat(fields: Mapping[str, Json]) -> dict[str, Json]:
@@ -101,7 +97,11 @@ def make_chat(fields: Mapping[str, Json]) -> dict[str, Json]:
         messages.append({"role": "system", "content": instructions})
     given = fields.get("input")
     items = [{"role": "user", "content": given}] if isinstance(given, str) else as_list(given)
-    chat["messages"] = messages + [_make_message(as_object(item), number) for number, item in enumerate(items)]
+    chat["messages"] = messages + make_messages(items)
+    if tools := as_list(fields.get("tools")):
+        chat["tools"] = [_make_tool(as_object(tool), number) for number, tool in enumerate(tools)]
+        if (choice := fields.get("tool_choice")) is not None:
+            chat["tool_choice"] = _make_choice(choice)
     if (most := fields.get("max_output_tokens")) is not None:
         chat["max_tokens"] = most
     form = as_object(as_object(fields.get("text")).get("format"))
@@ -115,14 +115,70 @@ def make_chat(fields: Mapping[str, Json]) -> dict[str, Json]:
     return chat
 
 
-def _make_message(item: Mapping[str, Json], number: int) -> Json:
-    if item.get("type", "message") != "message":
-        what = f"an item of the type {as_text(item.get('type'))!r} has no meaning in a chat"
-        raise TranslationError(what, where=f"input[{number}]")
+def make_messages(items: Sequence[Json]) -> list[Json]:
+    """Return the items of a conversation as messages of a chat. Raises: TranslationError.
+
+    A chat has the calls of functions in the assistant's message before them, and each result in a message of its own.
+    """
+    messages: list[dict[str, Json]] = []
+    for number, item in enumerate(map(as_object, items)):
+        match item.get("type", "message"):
+            case "message":
+                messages.append(_make_message(item, number))
+            case "function_call":
+                if not messages or messages[-1]["role"] != "assistant":
+                    messages.append({"role": "assistant", "content": None})
+                messages[-1].setdefault("tool_calls", []).append(_make_call(item))
+            case "function_call_output":
+                output = _read_output(item.get("output"), number)
+                messages.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": output})
+            case kind:
+                raise TranslationError(
+                    f"an item of the type {kind!r} has no meaning in a chat", where=f"input[{number}]"
+                )
+    return [*messages]
+
+
+def _make_message(item: Mapping[str, Json], number: int) -> dict[str, Json]:
     role, content = as_text(item.get("role")) or "user", item.get("content")
     if isinstance(content, str):
         return {"role": role, "content": content}
     return {"role": role, "content": [_make_part(as_object(part), number) for part in as_list(content)]}
+
+
+def _make_call(item: Mapping[str, Json]) -> Json:
+    function = {"name": item.get("name"), "arguments": as_text(item.get("arguments"))}
+    return {"id": item.get("call_id"), "type": "function", "function": function}
+
+
+def _read_output(output: Json, number: int) -> str:
+    """Return what a function gave back as text. Raises: TranslationError."""
+    if isinstance(output, str):
+        return output
+    texts: list[str] = []
+    for part in map(as_object, as_list(output)):
+        if part.get("type") != "input_text":
+            what = f"a result with a part of the type {part.get('type')!r} has no meaning in a chat"
+            raise TranslationError(what, where=f"input[{number}].output")
+        texts.append(as_text(part.get("text")))
+    return "".join(texts)
+
+
+def _make_tool(tool: Mapping[str, Json], number: int) -> Json:
+    if tool.get("type") != "function":
+        what = f"a tool of the type {tool.get('type')!r} has no meaning in a chat"
+        raise TranslationError(what, where=f"tools[{number}]", hint="offer functions alone")
+    kept = ("name", "description", "parameters", "strict")
+    return {"type": "function", "function": {name: tool[name] for name in kept if tool.get(name) is not None}}
+
+
+def _make_choice(choice: Json) -> Json:
+    if choice in _CHOICES:
+        return choice
+    wanted = as_object(choice)
+    if wanted.get("type") != "function":
+        raise TranslationError("it is neither a word nor a function", where="tool_choice")
+    return {"type": "function", "function": {"name": wanted.get("name")}}
 
 
 def _make_part(part: Mapping[str, Json], number: int) -> Json:
@@ -135,144 +191,8 @@ def _make_part(part: Mapping[str, Json], number: int) -> Json:
             raise TranslationError(f"a part of the type {kind!r} has no meaning in a chat", where=f"input[{number}]")
 
 
-# --- answers ---------------------------------------------------------------------------------------------------------
-
-
 def _make_editor(fields: Mapping[str, Json]) -> PieceEditor:
     answer = TranslatedResponse(fields)
     if fields.get("stream") is True:
         return EventEditor(answer.take_event, end=answer.end)
     return WholeEditor(answer.take_whole)
-
-
-class TranslatedResponse:
-    """A response that is made of the answer to a chat."""
-
-    def __init__(self, fields: Mapping[str, Json]) -> None:
-        self._id = f"resp_{uuid4().hex}"
-        self._item = f"msg_{uuid4().hex}"
-        self._created_at = int(time.time())
-        self._model = fields.get("model")
-        self._given = {
-            "instructions": fields.get("instructions"),
-            "max_output_tokens": fields.get("max_output_tokens"),
-            "metadata": fields.get("metadata") or {},
-            "temperature": fields.get("temperature"),
-            "top_p": fields.get("top_p"),
-            "text": fields.get("text") or {"format": {"type": "text"}},
-            "parallel_tool_calls": True,
-            "tool_choice": "auto",
-            "tools": [],
-            "store": False,
-        }
-        self._text: list[str] = []
-        self._finish = "stop"
-        self._usage: dict[str, Json] = {}
-        self._number = 0
-        self._is_open = False
-        self._error: Json = None
-
-    def take_whole(self, body: bytes) -> bytes:
-        """Return the whole answer to a chat as a response."""
-        answer = as_object(json.loads(body))
-        self._take_choice(answer, "message")
-        return to_json(self._describe("incomplete" if self._finish == "length" else "completed"))
-
-    def take_event(self, event: bytes) -> bytes:
-        """Return the events that follow from one of a chat."""
-        data = event.strip().removeprefix(b"data:").strip()
-        if not data.startswith(b"{"):
-            return b""  # comments, and the mark of the end
-        chunk = as_object(json.loads(data))
-        opened = b"" if self._is_open else self._open()
-        if "error" in chunk:
-            self._error = chunk["error"]
-            return opened
-        delta = self._take_choice(chunk, "delta")
-        place = {"item_id": self._item, "output_index": 0, "content_index": 0}
-        return opened + (self._say("output_text.delta", **place, delta=delta, logprobs=[]) if delta else b"")
-
-    def end(self) -> bytes:
-        """Return the events after the last one of the chat."""
-        opened = b"" if self._is_open else self._open()
-        if self._error is not None:
-            error = as_object(self._error)
-            failure = {"code": "server_error", "message": as_text(error.get("message")) or "the server failed"}
-            return opened + self._say("failed", response=self._describe("failed", error=failure))
-        status = "incomplete" if self._finish == "length" else "completed"
-        item = self._make_item(status)
-        place = {"item_id": self._item, "output_index": 0, "content_index": 0}
-        return b"".join(
-            (
-                opened,
-                self._say("output_text.done", **place, text=self._join(), logprobs=[]),
-                self._say("content_part.done", **place, part=item["content"][0]),
-                self._say("output_item.done", output_index=0, item=item),
-                self._say(status, response=self._describe(status)),
-            )
-        )
-
-    def _open(self) -> bytes:
-        self._is_open = True
-        item: dict[str, Json] = {**self._make_item("in_progress"), "content": []}
-        part = _make_text("")
-        return b"".join(
-            (
-                self._say("created", response=self._describe("in_progress")),
-                self._say("in_progress", response=self._describe("in_progress")),
-                self._say("output_item.added", output_index=0, item=item),
-                self._say("content_part.added", item_id=self._item, output_index=0, content_index=0, part=part),
-            )
-        )
-
-    def _take_choice(self, answer: Mapping[str, Json], name: str) -> str:
-        """Take what a chat, or a piece of one, says; return its text."""
-        choice = as_object(next(iter(as_list(answer.get("choices"))), None))
-        text = as_text(as_object(choice.get(name)).get("content"))
-        self._text += [text] if text else []
-        self._finish = as_text(choice.get("finish_reason")) or self._finish
-        self._usage = as_object(answer.get("usage")) or self._usage
-        return text
-
-    def _join(self) -> str:
-        return "".join(self._text)
-
-    def _make_item(self, status: str) -> dict[str, Json]:
-        part = _make_text(self._join())
-        return {"id": self._item, "type": "message", "status": status, "role": "assistant", "content": [part]}
-
-    def _describe(self, status: str, *, error: Json = None) -> dict[str, Json]:
-        is_over = status in ("completed", "incomplete")
-        return {
-            "id": self._id,
-            "object": "response",
-            "created_at": self._created_at,
-            "status": status,
-            "error": error,
-            "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
-            "model": self._model,
-            "output": [self._make_item(status)] if is_over else [],
-            "usage": self._count() if is_over else None,
-            "previous_response_id": None,
-            **self._given,
-        }
-
-    def _count(self) -> Json:
-        """Return the counts in the words of responses; null where the chat had none."""
-        if not self._usage:
-            return None
-        read, written = self._usage.get("prompt_tokens") or 0, self._usage.get("completion_tokens") or 0
-        cached = as_object(self._usage.get("prompt_tokens_details")).get("cached_tokens") or 0
-        return {
-            "input_tokens": read,
-            "input_tokens_details": {"cached_tokens": cached},
-            "output_tokens": written,
-            "output_tokens_details": {"reasoning_tokens": 0},
-            "total_tokens": read + written,
-        }
-
-    def _say(self, kind: str, **facts: Json) -> bytes:
-        name = f"response.{kind}"
-        event = to_json({"type": name, "sequence_number": self._number, **facts})
-        self._number += 1
-        return b"event: " + name.encode() + b"\ndata: " + event + b"\n\n"

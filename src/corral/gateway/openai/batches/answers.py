@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pydantic_core import from_json, to_json
 
 from corral.gateway.openai.batches.inputs import EMBEDDINGS, RESPONSES, TEXT
-from corral.gateway.openai.responses import TranslatedResponse
+from corral.gateway.openai.translated_responses import TranslatedResponse
 from corral.narrowing import as_list, as_number, as_object, as_text
 from corral.work import Json
 
