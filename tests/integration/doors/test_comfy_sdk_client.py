@@ -159,6 +159,7 @@ def fail(comfy: Comfy) -> None:
     """A job that fails says at which node, and why."""
     with pytest.raises(JobFailed, match="failed") as raised:
         comfy.run(make_workflow(comfy, 8))  # 35
+    assert raised.value.error is not None
     assert (raised.value.error.node_id, raised.value.error.class_type) == ("3", "KSampler")
     assert "out of paint" in raised.value.error.message
 

@@ -11,7 +11,9 @@ import json
 import wave
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import av
@@ -21,7 +23,7 @@ import pytest_asyncio
 
 from corral.engines.building import Device, build
 from corral.slots.guests import GuestLateError
-from corral.work import SlotId
+from corral.work import Engine, SlotId
 from doubles.local_engines import KOKORO, PIPER, WHISPER, WHISPER_BASE, real_models
 from doubles.speech_door import KEY, OpenDoor, open_speech_door
 from doubles.words import word_error_rate
@@ -41,7 +43,7 @@ ENDINGS = {"mp3": "mp3", "opus": "ogg", "aac": "aac", "flac": "flac", "wav": "wa
 async def door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[OpenDoor]:
     folder, store = tmp_path_factory.mktemp("speech"), await asyncio.to_thread(real_models, WHISPER_BASE)
     async with AsyncExitStack() as stack:
-        engines = {}
+        engines: dict[SlotId, Engine] = {}
         for name in ("kokoro", "piper", "whisper"):
             engine = build(
                 name, device=Device(name="cpu0"), threads=1, options={}, locate=store.path, log_dir=folder / "logs"
@@ -60,6 +62,7 @@ async def client(door: OpenDoor) -> AsyncIterator[openai.AsyncOpenAI]:
 
 def measure(content: bytes) -> float:
     """Decode sound to its end and return its seconds."""
+    container: Any  # of sound that is read
     with av.open(io.BytesIO(content)) as container:
         return sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0))
 
@@ -84,7 +87,7 @@ async def test_forty_calls_of_the_official_client(client: openai.AsyncOpenAI, do
 
 async def speak(client: openai.AsyncOpenAI, door: OpenDoor) -> bytes:
     """Speech in every format, at every speed; returns two sentences as MP3."""
-    create = client.audio.speech.create
+    create: Any = client.audio.speech.create  # takes words of which its types have a list
     lengths: dict[str, float] = {}
     for form, ending in ENDINGS.items():
         answer = await create(model=PIPER, voice="alloy", input=LINE, response_format=form)  # 2-6
@@ -104,7 +107,8 @@ async def speak(client: openai.AsyncOpenAI, door: OpenDoor) -> bytes:
     assert door.desk.turns[-1].slot == SlotId("here/cpu0/kokoro")
     heard = await client.audio.transcriptions.create(model=WHISPER, file=("line.mp3", usual.content))  # 11
     assert word_error_rate(LINE, heard.text) < 0.2
-    return (await create(model=PIPER, voice="alloy", input=LINES)).content  # 12: MP3 where nothing is asked
+    spoken = await client.audio.speech.create(model=PIPER, voice="alloy", input=LINES)  # 12: MP3 where nothing is asked
+    return spoken.content
 
 
 async def speak_while_it_is_made(client: openai.AsyncOpenAI, door: OpenDoor) -> None:
@@ -125,9 +129,9 @@ async def speak_while_it_is_made(client: openai.AsyncOpenAI, door: OpenDoor) -> 
 async def write_down(client: openai.AsyncOpenAI, speech: bytes) -> None:
     """Transcriptions in every form, and as they are heard."""
 
-    async def hear(**asked: object) -> object:
-        return await client.audio.transcriptions.create(model=WHISPER, file=("a.mp3", speech), language="en", **asked)
-
+    hear: Any = partial(
+        client.audio.transcriptions.create, model=WHISPER, file=("a.mp3", speech), language="en"
+    )  # its answers are of as many kinds as there are forms
     short = await hear()  # 14
     text, srt, vtt = [await hear(response_format=form) for form in ("text", "srt", "vtt")]  # 15-17
     verbose = await hear(response_format="verbose_json", timestamp_granularities=["word", "segment"])  # 18
@@ -155,7 +159,7 @@ async def write_down(client: openai.AsyncOpenAI, speech: bytes) -> None:
 
 async def translate(client: openai.AsyncOpenAI, spanish: bytes, english: bytes) -> None:
     """What was said in Spanish is written in English, by a model that hears all languages."""
-    create = client.audio.translations.create
+    create: Any = client.audio.translations.create  # pyright: ignore[reportDeprecated] (by OpenAI)
     with pytest.raises(openai.BadRequestError, match="for English alone and does not translate"):
         await create(model=WHISPER, file=("a.mp3", english))  # 21
     short = await create(model=WHISPER_BASE, file=("a.wav", spanish))  # 22
@@ -172,7 +176,8 @@ async def translate(client: openai.AsyncOpenAI, spanish: bytes, english: bytes) 
 
 async def be_refused(client: openai.AsyncOpenAI) -> None:
     """All problems at once, in OpenAI's shape; unknown names with those that are near."""
-    speak, hear = client.audio.speech.create, client.audio.transcriptions.create
+    speak: Any = client.audio.speech.create
+    hear: Any = client.audio.transcriptions.create
     with pytest.raises(openai.BadRequestError) as raised:
         await speak(model=PIPER, voice="alloy", input=" ", speed=9, response_format="mp4")  # 26
     assert raised.value.type == "invalid_request_error"
