@@ -25,7 +25,7 @@ def make_text(text: str) -> Json:
 
 @dataclass(slots=True)
 class _Message:
-    """What the model says."""
+    """The words of the model."""
 
     id: str = field(default_factory=lambda: f"msg_{uuid4().hex}")
     pieces: list[str] = field(default_factory=list[str])
