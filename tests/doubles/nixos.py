@@ -80,6 +80,55 @@ def evaluate(files: Mapping[str, str], folder: Path, *, driver: str = CURRENT_DR
     return dict(zip(paths, values[driver], strict=True))
 
 
+_FLAKE = r"""
+{ folder, stub, release }:
+let
+  flake = import (folder + "/flake.nix");
+  reserved = [ "defaults" "meta" "network" ];
+  deployment = [ "targetHost" "targetUser" "allowLocalDeployment" "tags" ];
+  known = names: set:
+    if builtins.removeAttrs set names == { } then set else throw "unknown: ${toString (builtins.attrNames set)}";
+  outputs = flake.outputs {
+    self = outputs;
+    nixpkgs = {
+      outPath = stub;
+      lib = {
+        trivial = { inherit release; };
+        versionAtLeast = a: b: builtins.compareVersions a b != -1;
+        nixosSystem = args: { modules = builtins.map toString (known [ "modules" ] args).modules; };
+      };
+    };
+    colmena.lib.makeHive = hive: {
+      system = hive.meta.nixpkgs.system;
+      nodes = builtins.mapAttrs (name: node: {
+        modules = builtins.map toString node.imports;
+        deployment = known deployment (known [ "imports" "deployment" ] node).deployment;
+      }) (builtins.removeAttrs hive reserved);
+    };
+  };
+in
+  { inherit (flake) inputs description; inherit outputs; }
+"""
+"""The parts of nixpkgs and colmena that a flake calls, with the names of their arguments, read from nixpkgs' `flake.nix`
+and colmena's `src/nix/hive/eval.nix` and `options.nix` (2026-07): modules are not evaluated, but listed."""
+
+
+def evaluate_flake(files: Mapping[str, str], folder: Path, *, release: str = "25.11") -> Any:
+    """Evaluate the inputs and outputs of the flake in rendered files, with a machine's own file for each output.
+
+    `folder` gets `nixos` with the files; a module is its path there.
+    """
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    stub = folder / "nixpkgs"
+    stub.mkdir(exist_ok=True)
+    (stub / "default.nix").write_text("{ system, overlays }: { inherit system; }")
+    arguments = f'{{ folder = {folder / "nixos"}; stub = {stub}; release = "{release}"; }}'
+    text = json.dumps(nix_value(f"({_FLAKE}) {arguments}")).replace(f"{folder / 'nixos'}/", "")
+    return json.loads(text)
+
+
 def nix_value(expression: str) -> Any:
     """What Nix makes of an expression. It touches no store, so that any user may run it."""
     return json.loads(_nix("--eval", "--strict", "--json", "-E", expression))

@@ -20,6 +20,7 @@ from corral.rendering.kubernetes.notes import list_notes
 from corral.rendering.kueue import render_queues
 from corral.rendering.litellm import render_litellm
 from corral.rendering.nginx import render_nginx
+from corral.rendering.nixos.flake import list_flake_notes, render_flake
 from corral.rendering.nixos.modules import render_modules
 from corral.rendering.places import FindPlaces
 from corral.rendering.prometheus import render_prometheus
@@ -60,7 +61,12 @@ TARGETS: tuple[Target, ...] = (
         per_layout=render_queues,
         needs_kubernetes=True,
     ),
-    Target(name="nixos", summary="a module for each node that runs NixOS", for_all=render_modules),
+    Target(
+        name="nixos",
+        summary="a module for each node that runs NixOS, and a flake that deploys them",
+        for_all=lambda installations: {**render_modules(installations), **render_flake(installations)},
+        notes=list_flake_notes,
+    ),
     Target(
         name="k3s",
         summary="K3s' configuration file for nodes of other systems",

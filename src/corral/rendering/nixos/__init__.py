@@ -1,5 +1,5 @@
-"""NixOS modules of the nodes that run NixOS.
+"""NixOS modules of the nodes that run NixOS, and the flake that deploys them.
 
-Belongs here: a module's content (`modules`, `drivers`) and its text as Nix (`expressions`).
+Belongs here: a module's content (`modules`, `drivers`), the flake (`flake`), and their text as Nix (`expressions`).
 Does not belong here: a node's part in K3s, which every system shares and which is in `rendering.k3s`.
 """

@@ -29,7 +29,7 @@ class Lines:
     text: str
 
 
-Value: TypeAlias = "bool | int | str | Code | Lines | Sequence[Value] | Mapping[str, Value]"
+Value: TypeAlias = "bool | int | str | None | Code | Lines | Sequence[Value] | Mapping[str, Value]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +61,8 @@ def format_key(name: str) -> str:
 def format_value(value: Value, indent: str = "") -> str:
     """Format a value. Its first line follows other text on the same line; the others are indented by `indent`."""
     deeper = indent + "  "
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):

@@ -1,8 +1,8 @@
 """A module for each node that runs NixOS, for the current channel and for the previous one.
 
-Import a node's file in its configuration. A module holds what the cluster file knows of the machine (K3s, driver,
-volumes, firewall, power limits) and nothing that a layout switches: `services.k3s.manifests` would leave its objects
-behind (pitfall F11). Facts about options: nixpkgs' modules `rancher`, `k3s` and `nvidia-container-toolkit`.
+A node's configuration imports its module, as the flake does (`rendering.nixos.flake`). A module holds what the cluster
+file knows of the machine (K3s, driver, volumes, firewall, power limits) and nothing that a layout switches:
+`services.k3s.manifests` would leave its objects behind (pitfall F11). Facts about options: nixpkgs' modules `rancher`, `k3s` and `nvidia-container-toolkit`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Channel(StrEnum):
     """The same as flags (nixos/modules/services/cluster/k3s)."""
 
 
-_FOLDERS = {Channel.CURRENT: "nixos", Channel.PREVIOUS: "nixos/previous-channel"}
+FOLDERS = {Channel.CURRENT: "nixos", Channel.PREVIOUS: "nixos/previous-channel"}
+"""The folder of each channel's modules, which are named after their nodes."""
 _RUNTIME = """pkgs.writeShellScriptBin "nvidia-container-runtime" ''
   exec ${pkgs.nvidia-container-toolkit.tools}/bin/nvidia-container-runtime.cdi "$@"
 ''"""
@@ -62,7 +63,7 @@ def render_modules(installations: tuple[Installation, ...]) -> Mapping[str, str]
         f"{folder}/{node.name}.nix": _render_module(installations, node, channel)
         for node in installations[0].cluster.nodes
         if runs_nixos(node)
-        for channel, folder in _FOLDERS.items()
+        for channel, folder in FOLDERS.items()
     }
 
 
