@@ -72,5 +72,7 @@ def run_checklist(
     path = name_state_file(folder, checklist)
     kept = Kept(progress=begin(path, checklist, now=AT, restarting=False, carrying=False), path=path)
     shell = LocalShell()
-    tools = Tools(machines=Machines([], shell), shell=shell, queue=NoServer(), load_tester=NoLoadTests())
+    tools = Tools(
+        machines=Machines([], shell), shell=shell, queue=NoServer(), load_tester=NoLoadTests(), rendered=Path()
+    )
     return run_items(checklist, kept, tools, person, log or Log(), now=lambda: AT, only=only)

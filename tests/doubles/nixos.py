@@ -109,8 +109,8 @@ let
 in
   { inherit (flake) inputs description; inherit outputs; }
 """
-"""The parts of nixpkgs and colmena that a flake calls, with the names of their arguments, read from nixpkgs' `flake.nix`
-and colmena's `src/nix/hive/eval.nix` and `options.nix` (2026-07): modules are not evaluated, but listed."""
+"""The parts of nixpkgs and colmena that a flake calls, with the names of their arguments, read from colmena's
+`src/nix/hive/eval.nix` and `options.nix` (2026-07) and its manual's flakes: modules are listed, not evaluated."""
 
 
 def evaluate_flake(files: Mapping[str, str], folder: Path, *, release: str = "25.11") -> Any:

@@ -90,6 +90,7 @@ def _make_tools(asked: ChecklistRequest, checklist: Checklist) -> Tools:
         shell=shell,
         queue=ServerQueue(asked.url, asked.data_dir),
         load_tester=LoadTests(asked.data_dir, asked.load),
+        rendered=Path(),
     )
 
 

@@ -14,14 +14,14 @@ from urllib.parse import urlsplit
 
 from lightkube.resources.core_v1 import Service
 
-from corral.cluster.values import K3sRole, Kubernetes, Node, StorageKind
+from corral.cluster.values import Cluster, K3sRole, Kubernetes, Node, StorageKind
 from corral.hardware.makers import NVIDIA, find_maker
 from corral.rendering.documents import write_document
 from corral.rendering.gpus import POWER_LIMIT_UNIT, list_limited_gpus, list_nvidia_gpus
 from corral.rendering.installation import Installation
 from corral.rendering.kubernetes import networking, workloads
 from corral.rendering.makers import ACCESS
-from corral.rendering.nodes import make_node_labels, runs_nixos
+from corral.rendering.nodes import find_unknown_server, make_node_labels, runs_nixos
 
 API_PORT = 6443
 KUBELET_PORT = 10250
@@ -98,7 +98,10 @@ def resolve_member(installation: Installation, node: Node) -> Member | None:
         kubelet_arguments=() if kubernetes.max_pods is None else (f"max-pods={kubernetes.max_pods}",),
         certificate_names=_list_hosts(kubernetes.server) if is_server else (),
         has_peers=has_peers,
-        notes=tuple(_list_notes(node, kubernetes, len(servers), refused, is_first=is_first)),
+        notes=(
+            *_list_notes(node, kubernetes, len(servers), refused, is_first=is_first),
+            *_list_server_notes(installation.cluster, node),
+        ),
     )
 
 
@@ -179,6 +182,12 @@ def _list_notes(
     if removed:
         keys = " ".join(f"{key}-" for key in removed)
         yield f"K3s does not remove labels itself; once: kubectl label node {node.name} {keys}"
+
+
+def _list_server_notes(cluster: Cluster, node: Node) -> Iterable[str]:
+    server = find_unknown_server(cluster) if node.k3s_role is K3sRole.AGENT else None
+    if server is not None:
+        yield f"No node of the file has the address of {server}, which it joins: nothing here sets that server up."
 
 
 CONFIGURATION = "/etc/rancher/k3s/config.yaml"

@@ -1,4 +1,4 @@
-"""The system and the labels of nodes, as a cluster has them once what is rendered is applied.
+"""The system, the files and the labels of nodes, as a cluster has them once what is rendered is applied.
 
 A light module: a caller that needs only the labels does not load the typed objects of Kubernetes.
 """
@@ -6,8 +6,10 @@ A light module: a caller that needs only the labels does not load the typed obje
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
-from corral.cluster.values import Cluster, Node
+from corral.cluster.values import Cluster, K3sRole, Node
 from corral.hardware.pools import name_class
 from corral.rendering.gpus import list_nvidia_gpus
 from corral.rendering.installation import is_mixed, label_prefix_of
@@ -44,6 +46,31 @@ def name_class_label(cluster: Cluster) -> str:
     return f"{label_prefix_of(cluster)}/gpu-class"
 
 
+def find_unknown_server(cluster: Cluster) -> str | None:
+    """Find the server that agents join where no node of the file can be it: its URL; None where one can, or none joins.
+
+    A name can lead to a node that the file has as a server; an address cannot, unless the node has it.
+    """
+    server = cluster.kubernetes.server if cluster.kubernetes else None
+    host = urlsplit(server).hostname if server else None
+    roles = {node.k3s_role for node in cluster.nodes}
+    if host is None or K3sRole.AGENT not in roles:
+        return None
+    if any(host in (node.name.lower(), (node.address or "").lower()) for node in cluster.nodes):
+        return None
+    return None if K3sRole.SERVER in roles and not _is_address(host) else server
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+FLAKE = "nixos/flake.nix"
+"""The path of the flake that deploys nodes which run NixOS, among rendered files."""
 _NIXOS = "nixos"
 """As `ID` of /etc/os-release has it."""
 
@@ -51,3 +78,8 @@ _NIXOS = "nixos"
 def runs_nixos(node: Node) -> bool:
     """Whether a node's system is NixOS, in any spelling."""
     return node.os is not None and node.os.lower() == _NIXOS
+
+
+def name_module(node: Node) -> str:
+    """Name the NixOS module of a node, for the current channel, among rendered files."""
+    return f"nixos/{node.name}.nix"

@@ -18,10 +18,10 @@ from doubles.nixos import evaluate_flake
 def flake_of(cluster: Cluster, folder: Path, *, without: str = "", release: str = "25.11") -> Any:
     """Evaluate the flake of a cluster next to the machines' own configurations, except that of one machine."""
     installations = installations_of(cluster)
-    own = {
-        f"nixos/machines/{node.name}/configuration.nix": "{ }" for node in cluster.nodes if node.name != without
-    }
-    return evaluate_flake({**render_flake(installations), **render_modules(installations), **own}, folder, release=release)
+    own = {f"nixos/machines/{node.name}/configuration.nix": "{ }" for node in cluster.nodes if node.name != without}
+    return evaluate_flake(
+        {**render_flake(installations), **render_modules(installations), **own}, folder, release=release
+    )
 
 
 def test_every_node_that_runs_nixos_has_a_configuration_of_its_module_and_its_own_file(tmp_path: Path) -> None:

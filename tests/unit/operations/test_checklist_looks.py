@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from corral.operations.checklist.machines import Machines, NodeCards, read_smi
 from corral.operations.checklist.values import Status, UnlookedError
 from corral.planning.checklist.probes import (
     AllBusyAtOnce,
+    ConfigurationRendered,
     DriverSuits,
     GpuPodsAlive,
     GpusDetected,
@@ -179,7 +181,7 @@ def test_replicas_that_are_pending_are_counted() -> None:
     ],
 )
 def test_kubectl_that_cannot_tell_is_unknown_and_not_failed(shell: Said) -> None:
-    tools = Tools(machines=over_ssh(), shell=shell, queue=Server({}), load_tester=NoLoadTests())
+    tools = Tools(machines=over_ssh(), shell=shell, queue=Server({}), load_tester=NoLoadTests(), rendered=Path())
 
     assert look(NodeReady(node="box", gpus=1), tools).status is Status.UNKNOWN
 
@@ -325,7 +327,11 @@ def test_the_unit_that_is_rendered_for_nixos_is_known_by_its_name() -> None:
 
 def test_ssh_that_fails_is_unknown() -> None:
     tools = Tools(
-        machines=over_ssh("", 255, "No route to host\n"), shell=Said({}), queue=Server({}), load_tester=NoLoadTests()
+        machines=over_ssh("", 255, "No route to host\n"),
+        shell=Said({}),
+        queue=Server({}),
+        load_tester=NoLoadTests(),
+        rendered=Path(),
     )
 
     seen = look(LimitsPersist(node="box"), tools)
@@ -336,7 +342,7 @@ def test_ssh_that_fails_is_unknown() -> None:
 
 def test_another_node_of_the_file_without_an_address_is_not_taken_for_this_machine() -> None:
     machines = Machines([("box", None), ("desk", None)], Said({}), hostname="desk.lan")
-    tools = Tools(machines=machines, shell=Said({}), queue=Server({}), load_tester=NoLoadTests())
+    tools = Tools(machines=machines, shell=Said({}), queue=Server({}), load_tester=NoLoadTests(), rendered=Path())
 
     seen = look(LoadTested(node="box", gpus=(0,), seconds=1), tools)
 
@@ -351,3 +357,19 @@ def test_values_that_nvidia_smi_does_not_give_are_unknown() -> None:
 
     (gpu,) = cards.gpus
     assert (gpu.memory_total, gpu.power_limit_w, gpu.power_limit_range_w, gpu.pcie) == (None, None, None, None)
+
+
+def test_a_rendered_file_is_compared_without_the_line_that_names_its_cluster_file(tmp_path: Path) -> None:
+    (tmp_path / "nixos").mkdir()
+    file = tmp_path / "nixos" / "box.nix"
+    probe = ConfigurationRendered(path="nixos/box.nix", text="# from new.yaml (sha256:2)\n{ a = 1; }\n")
+    tools = Tools(machines=over_ssh(), shell=Said({}), queue=Server({}), load_tester=NoLoadTests(), rendered=tmp_path)
+
+    missing = look(probe, tools)
+    file.write_text("# from old.yaml (sha256:1)\n{ a = 2; }\n")
+    other = look(probe, tools)
+    file.write_text("# from old.yaml (sha256:1)\n{ a = 1; }\n")
+    same = look(probe, tools)
+
+    assert [evidence.status for evidence in (missing, other, same)] == [Status.FAILED, Status.FAILED, Status.DONE]
+    assert "first: - { a = 2; }; run `corral render NEW" in other.what

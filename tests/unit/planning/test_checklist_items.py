@@ -10,7 +10,7 @@ from corral.cluster.values import Cluster
 from corral.operations.cluster_file import read_cluster
 from corral.operations.upgrading import list_items
 from corral.planning.checklist import Checklist, Item, ItemKind, Outlook, Phase, make_checklist, write_checklist
-from corral.planning.checklist.probes import GpusDetected, LabelsOnNode, ThroughputReached
+from corral.planning.checklist.probes import ConfigurationRendered, GpusDetected, LabelsOnNode, ThroughputReached
 from corral.rendering.configuration import render_configuration
 from corral.rendering.gpus import POWER_LIMIT_UNIT
 from doubles.clusters import forty_mixed_nodes, open_cluster
@@ -66,7 +66,7 @@ def test_hydra_commands_are_exact() -> None:
         "kubectl drain hydra-compute --ignore-daemonsets --delete-emptydir-data --timeout=10m",
         "sudo nvidia-smi -i 0 -pl 250",
         "sudo nvidia-smi -i 1 -pl 250",
-        "sudo nixos-rebuild switch",
+        "sudo nixos-rebuild switch --flake './nixos#hydra-compute'",
         "kubectl label node hydra-compute hydra.io/gpu-classes-",
         "kubectl label node hydra-compute hydra.io/has-3060-",
         "kubectl uncordon hydra-compute",
@@ -326,9 +326,34 @@ def test_labels_are_those_that_are_rendered() -> None:
 
 
 def test_the_unit_of_power_limits_has_the_name_of_the_rendered_one() -> None:
-    unit = item(hydra(), "software.hydra-compute.limits-unit").material
+    before, after = read(a_node()), read(a_node(gpus="[{model: RTX 5070 Ti, powerLimit: 250}]"))
 
-    assert f"systemd.services.{POWER_LIMIT_UNIT} = {{" in (unit or "")
+    unit = item(make_checklist(before, after), "software.box.limits-unit").material
+
+    assert (unit or "").startswith(f"# /etc/systemd/system/{POWER_LIMIT_UNIT}.service")
+
+
+def test_a_nixos_node_gets_the_rendered_flake_with_the_difference_of_its_module() -> None:
+    checklist = hydra()
+
+    ids = [item.id for item in checklist.of(Phase.SOFTWARE)]
+    rendered, rebuild = (item(checklist, f"software.hydra-compute.{what}") for what in ("rendered", "rebuild"))
+    assert ids.index(rendered.id) == ids.index(rebuild.id) - 1
+    assert {"software.hydra-compute.limits-unit", "software.hydra-compute.labels-configured"}.isdisjoint(ids)
+    assert isinstance(rendered.work, ConfigurationRendered)
+    assert rendered.work.path == "nixos/hydra-compute.nix"
+    assert '"hydra.io/vram-total=32"' in rendered.work.text
+    lines = (rebuild.material or "").splitlines()
+    assert '-      "hydra.io/has-3060=true"' in lines
+    assert '+      "hydra.io/homogeneous=true"' in lines
+    assert any(line.startswith("+") and "nvidia-smi -i 1 -pl 250" in line for line in lines)
+
+
+def test_a_nixos_node_with_an_address_is_deployed_from_here_by_colmena() -> None:
+    node = ", os: NixOS, address: 10.0.0.7"
+    before, after = read(a_node(node)), read(a_node(node, gpus="[{model: RTX 5070 Ti, powerLimit: 250}]"))
+
+    assert "colmena apply --config nixos/flake.nix --on box" in commands(make_checklist(before, after))
 
 
 def test_what_cannot_be_rendered_is_asked_about_and_not_scaled() -> None:

@@ -5,8 +5,10 @@ What cannot be looked at is unknown, with the reason.
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from statistics import fmean
 from typing import assert_never
 from urllib.parse import quote
@@ -27,6 +29,7 @@ from corral.operations.checklist.values import Evidence, LoadTester, Queue, Shel
 from corral.planning.checklist import FromFile
 from corral.planning.checklist.probes import (
     AllBusyAtOnce,
+    ConfigurationRendered,
     DriverSuits,
     GpuPodsAlive,
     GpusDetected,
@@ -55,6 +58,8 @@ class Tools:
     shell: Shell
     queue: Queue
     load_tester: LoadTester
+    rendered: Path
+    """The folder that `corral render` wrote to."""
 
 
 def look(work: Probe | FromFile, tools: Tools) -> Evidence:
@@ -76,6 +81,8 @@ def _look(work: Probe | FromFile, tools: Tools) -> Evidence:
             return _look_at_cluster(work, Kubectl(tools.shell))
         case LoadTested():
             return _load_test(work, tools)
+        case ConfigurationRendered():
+            return check_rendered(work, tools.rendered)
         case _:
             return _look_at_queue(work, tools.queue)
 
@@ -147,6 +154,24 @@ def _load_test(probe: LoadTested, tools: Tools) -> Evidence:
         facts += [f"GPU {gpu.limits.gpu} {gpu.outcome.value}{hottest}"]
         facts += [remark.what for remark in gpu.remarks]
     return Evidence(status=_OF_TEST[test.outcome], what="; ".join([*facts, f"samples in {test.recording}"]))
+
+
+def check_rendered(probe: ConfigurationRendered, folder: Path) -> Evidence:
+    """Compare a rendered file with what it should be; its first line, which names the cluster file, does not count."""
+    path = folder / probe.path
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        what = f"{path}: {error.strerror if isinstance(error, OSError) else error}; {_RENDER_FIRST}"
+        return Evidence(status=Status.FAILED, what=what)
+    differing = [line for line in difflib.ndiff(lines[1:], probe.text.splitlines()[1:]) if line.startswith(("-", "+"))]
+    if differing:
+        what = f"{path} differs in {len(differing)} lines, first: {differing[0]}; {_RENDER_FIRST}"
+        return Evidence(status=Status.FAILED, what=what)
+    return Evidence(status=Status.DONE, what=f"{path} is as the new cluster file has it")
+
+
+_RENDER_FIRST = "run `corral render NEW --out FOLDER`, and the checklist in FOLDER"
 
 
 def check_node_ready(probe: NodeReady, kubectl: Kubectl) -> Evidence:

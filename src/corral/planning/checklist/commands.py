@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import PurePosixPath
 
 from corral.cluster.values import K3sRole, Node
 from corral.rendering.gpus import PERSISTENCE_UNIT, POWER_LIMIT_UNIT
+from corral.rendering.nodes import FLAKE
 
 DRAIN_TIMEOUT = "10m"
 """Ten times what a pod with a model in memory has to end (60 s here); a budget that lets none go is then reported."""
@@ -27,8 +29,10 @@ def keep_driver_loaded(node: Node) -> str:
 
 
 def rebuild(node: Node) -> str:
-    """Apply the NixOS configuration of a node."""
-    return on_node(node, "sudo nixos-rebuild switch")
+    """Apply the rendered flake to a NixOS node, in the folder that `corral render` wrote to."""
+    if node.address is None:
+        return f"sudo nixos-rebuild switch --flake {shlex.quote(f'./{PurePosixPath(FLAKE).parent}#{node.name}')}"
+    return shlex.join(["colmena", "apply", "--config", FLAKE, "--on", node.name])
 
 
 def restart_k3s(node: Node) -> str:
@@ -53,12 +57,8 @@ def write_kubectl(*words: str) -> str:
     return shlex.join(["kubectl", *words])
 
 
-def write_power_limit_unit(limits_w: tuple[tuple[int, int], ...], *, nixos: bool) -> str:
-    """Write the unit: as a NixOS option, or as a file for `/etc/systemd/system/`."""
-    return _write_nixos_unit(limits_w) if nixos else _write_unit_file(limits_w)
-
-
-def _write_unit_file(limits_w: tuple[tuple[int, int], ...]) -> str:
+def write_power_limit_unit(limits_w: tuple[tuple[int, int], ...]) -> str:
+    """Write the unit as a file for `/etc/systemd/system/`."""
     starts = "\n".join(f"ExecStart=/usr/bin/nvidia-smi -i {index} -pl {watts}" for index, watts in limits_w)
     return f"""\
 # /etc/systemd/system/{POWER_LIMIT_UNIT}.service, then: sudo systemctl enable --now {POWER_LIMIT_UNIT}
@@ -74,23 +74,3 @@ RemainAfterExit=yes
 
 [Install]
 WantedBy=multi-user.target"""
-
-
-def _write_nixos_unit(limits_w: tuple[tuple[int, int], ...]) -> str:
-    smi = "${config.hardware.nvidia.package.bin}/bin/nvidia-smi"
-    starts = "\n".join(f'      "{smi} -i {index} -pl {watts}"' for index, watts in limits_w)
-    return f"""\
-hardware.nvidia.nvidiaPersistenced = true;
-systemd.services.{POWER_LIMIT_UNIT} = {{
-  description = "Power limits of the GPUs";
-  wantedBy = [ "multi-user.target" ];
-  wants = [ "{PERSISTENCE_UNIT}" ];
-  after = [ "{PERSISTENCE_UNIT}" ];
-  serviceConfig = {{
-    Type = "oneshot";
-    RemainAfterExit = true;
-    ExecStart = [
-{starts}
-    ];
-  }};
-}};"""

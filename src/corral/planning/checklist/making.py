@@ -20,7 +20,7 @@ def make_checklist(before: Cluster, after: Cluster, outlook: Outlook = NOTHING_K
     changes = list_changed_nodes(before, after)
     items = [item for change in changes for item in list_hardware_items(change, after)]
     items += [item for node in list_gone_nodes(before, after) for item in _list_items_of_gone(node, after)]
-    items += [item for change in changes for item in list_software_items(change, before, after)]
+    items += [item for change in changes for item in list_software_items(change, before, after, outlook)]
     items += list_workload_items(changes, before, after, outlook)
     if items:
         items += list_documentation_items(changes, before, after)

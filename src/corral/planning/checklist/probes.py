@@ -113,6 +113,21 @@ class LoadTested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigurationRendered:
+    """The file that a node's system is made from is as the new cluster file has it."""
+
+    path: str
+    """Below the folder that `corral render` wrote to, which is the current one."""
+    text: str
+    """The rendered text; its first line, which names the cluster file, does not count."""
+
+    @property
+    def wanted(self) -> str:
+        """The evidence, in words."""
+        return f"{self.path}, in this folder, is what `corral render` writes from the new cluster file"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeReady:
     """Kubernetes takes the node as ready and offers as many GPUs on it as it has."""
 
@@ -250,6 +265,7 @@ Probe = (
     | LimitsPersist
     | PersistenceOn
     | LoadTested
+    | ConfigurationRendered
     | NodeReady
     | LabelsOnNode
     | GpuPodsAlive

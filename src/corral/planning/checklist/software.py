@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import shlex
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from corral.planning.checklist import commands
 from corral.planning.checklist.commands import write_power_limit_unit
 from corral.planning.checklist.nodes import NodeChange
 from corral.planning.checklist.probes import (
+    ConfigurationRendered,
     DriverSuits,
     GpuPodsAlive,
     LabelsOnNode,
@@ -20,18 +22,17 @@ from corral.planning.checklist.probes import (
     NodeReady,
     PersistenceOn,
 )
-from corral.planning.checklist.values import Command, Item, Phase, Question, Work
+from corral.planning.checklist.values import Command, Item, Outlook, Phase, Question, Work
 from corral.rendering.installation import choose_gpu_mode
+from corral.rendering.nodes import name_module, runs_nixos
 
-NIXOS = "nixos"
 
-
-def list_software_items(change: NodeChange, before: Cluster, after: Cluster) -> Iterator[Item]:
+def list_software_items(change: NodeChange, before: Cluster, after: Cluster, outlook: Outlook) -> Iterator[Item]:
     """List what a node's software needs, in order."""
     yield from _check_driver(change)
     yield from _keep_drivers_loaded(change)
     yield from _change_configuration(change)
-    yield from _apply(change, after)
+    yield from _apply(change, after, outlook)
     yield from _check_labels(change, after)
     yield from _check_node_is_back(change, after)
     yield from make_references_item(change, before, after)
@@ -76,35 +77,31 @@ def _check_driver(change: NodeChange) -> Iterator[Item]:
             last_branch=need.last_branch,
             open_modules=need.open_modules,
         ),
-        material="hardware.nvidia.open = true;" if need.open_modules and change.after.os == NIXOS else None,
     )
 
 
 def _keep_drivers_loaded(change: NodeChange) -> Iterator[Item]:
-    if not change.limits or not change.nvidia:
+    if not change.limits or not change.nvidia or runs_nixos(change.after):  # there, the rendered module does both
         return
     gpus = tuple(gpu.index for gpu in change.nvidia)
-    why = "without it the driver unloads when the last program leaves, and forgets the power limits (C01)"
-    if change.after.os != NIXOS:  # there, it is a line of the configuration below
-        yield _make_item(
-            change,
-            "persistenced",
-            title=f"{change.name}: keep the driver loaded",
-            why=why,
-            work=Command(line=commands.keep_driver_loaded(change.after)),
-        )
+    yield _make_item(
+        change,
+        "persistenced",
+        title=f"{change.name}: keep the driver loaded",
+        why="without it the driver unloads when the last program leaves, and forgets the power limits (C01)",
+        work=Command(line=commands.keep_driver_loaded(change.after)),
+    )
     by_hours = any(gpu.power_windows for gpu in change.gpus)
-    unit = "the unit of `corral render --only systemd,nixos`" if by_hours else "the unit below"
+    unit = "the unit of `corral render --only systemd`" if by_hours else "the unit below"
     yield _make_item(
         change,
         "limits-unit",
         title=f"{change.name}: a unit that sets the power limits at each start",
         why="`nvidia-smi -pl` holds until the driver reloads: after a restart the GPU draws its maker's limit (C01)",
         work=Question(text=f"is {unit} in the machine's configuration?"),
-        material=None if by_hours else write_power_limit_unit(change.limits, nixos=change.after.os == NIXOS),
+        material=None if by_hours else write_power_limit_unit(change.limits),
     )
-    if change.after.os != NIXOS:
-        yield from _make_persisting_probes(change, gpus)
+    yield from _make_persisting_probes(change, gpus)
 
 
 def _make_persisting_probes(change: NodeChange, gpus: tuple[int, ...]) -> Iterator[Item]:
@@ -125,31 +122,27 @@ def _make_persisting_probes(change: NodeChange, gpus: tuple[int, ...]) -> Iterat
 
 
 def _change_configuration(change: NodeChange) -> Iterator[Item]:
-    if not (change.new_labels or change.removed_labels):
+    if not (change.new_labels or change.removed_labels) or runs_nixos(change.after):
         return
     lines = [f"--node-label={key}={value}" for key, value in sorted(change.after.labels.items())]
     lines += [f"# gone: --node-label={key}=..." for key in sorted(change.removed_labels)]
-    place = "the NixOS configuration" if change.after.os == NIXOS else "the node's K3s or kubelet configuration"
     yield _make_item(
         change,
         "labels-configured",
         title=f"{change.name}: the new labels are in its configuration",
         why="K3s sets the labels of its flags again at each start, so a label that is set by hand does not last (F03)",
-        work=Question(text=f"does {place} have these flags, each key once (of two, the last wins: F01)?"),
+        work=Question(
+            text="does the node's K3s or kubelet configuration have these flags, each key once (of two, the last wins: "
+            "F01)?"
+        ),
         material="\n".join(lines),
     )
 
 
-def _apply(change: NodeChange, after: Cluster) -> Iterator[Item]:
+def _apply(change: NodeChange, after: Cluster, outlook: Outlook) -> Iterator[Item]:
     relabelled = bool(change.new_labels or change.removed_labels)
-    if change.after.os == NIXOS and (relabelled or change.limits or change.came):
-        yield _make_item(
-            change,
-            "rebuild",
-            title=f"{change.name}: apply the NixOS configuration",
-            why="labels, driver and units of the new configuration are live only then",
-            work=Command(line=commands.rebuild(change.after)),
-        )
+    if runs_nixos(change.after) and (relabelled or change.limits or change.came):
+        yield from _apply_flake(change, outlook)
         if change.limits and change.nvidia:
             yield from _make_persisting_probes(change, tuple(gpu.index for gpu in change.nvidia))
     elif relabelled and change.after.k3s_role is not None:
@@ -171,6 +164,29 @@ def _apply(change: NodeChange, after: Cluster) -> Iterator[Item]:
                     line=commands.write_kubectl("label", "node", change.name, f"{key}={value}", "--overwrite")
                 ),
             )
+
+
+def _apply_flake(change: NodeChange, outlook: Outlook) -> Iterator[Item]:
+    """List the look at the rendered module, and the command that applies it, which shows how the module changes."""
+    path = name_module(change.after)
+    old, new = outlook.before.files.get(path, ""), outlook.after.files.get(path)
+    if new is not None:
+        yield _make_item(
+            change,
+            "rendered",
+            title=f"{change.name}: the flake has the new configuration",
+            why="what is applied is what is in the folder: labels, driver and power limits of the old file otherwise",
+            work=ConfigurationRendered(path=path, text=new),
+        )
+    lines = difflib.unified_diff(old.splitlines(), (new or "").splitlines(), "before", "after", lineterm="", n=1)
+    yield _make_item(
+        change,
+        "rebuild",
+        title=f"{change.name}: apply the NixOS configuration",
+        why="labels, driver and units of the new configuration are live only then",
+        work=Command(line=commands.rebuild(change.after)),
+        material="\n".join(lines) or None,
+    )
 
 
 def _check_labels(change: NodeChange, after: Cluster) -> Iterator[Item]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from corral.cluster.values import Cluster, Layout, Service, Storage
+from corral.cluster.values import Cluster, K3sRole, Layout, Service, Storage
 from corral.engine_kinds import COMFYUI, OLLAMA
 from corral.hardware.fit.names import TEXT_ENGINES, estimate_shape
 from corral.hardware.fit.pipelines import find_pipeline
@@ -16,6 +16,7 @@ from corral.planning.placement.eligibility import Eligibility
 from corral.planning.placement.ledger import Ledger, list_unit_names
 from corral.planning.placement.values import NODE_RESERVE, Caution, Machine, PlannedGpu
 from corral.planning.placement.vram import Vram
+from corral.rendering.nodes import find_unknown_server
 from corral.units import format_bytes
 
 
@@ -25,6 +26,7 @@ def find_cautions(
     """List the cautions about nodes, then about services and volumes, in the order of the file."""
     ledger = eligibility.ledger
     cautions = [
+        *_check_joined_server(cluster),
         *_check_nodes(cluster, demands, ledger),
         *(caution for demand in demands for caution in find_cautions_of_demand(demand, eligibility)),
         *(_check_sharing(cluster, ledger) if cluster.kubernetes is not None else ()),
@@ -33,6 +35,20 @@ def find_cautions(
         *_check_servers(cluster, demands, eligibility),
     ]
     return tuple(dict.fromkeys(cautions))
+
+
+def _check_joined_server(cluster: Cluster) -> Iterator[Caution]:
+    server = find_unknown_server(cluster)
+    if server is None:
+        return
+    agents = [node.name for node in cluster.nodes if node.k3s_role is K3sRole.AGENT]
+    yield Caution(
+        pitfall="",
+        where="kubernetes.server",
+        what=f"{', '.join(agents)} {'joins' if len(agents) == 1 else 'join'} {server}, and no node of the file has that"
+        " address",
+        hint="give the node that it is `k3sRole: server` and this `address`, or correct `kubernetes.server`",
+    )
 
 
 def _check_nodes(cluster: Cluster, demands: Sequence[Demand], ledger: Ledger) -> Iterator[Caution]:

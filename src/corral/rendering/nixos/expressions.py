@@ -29,7 +29,7 @@ class Lines:
     text: str
 
 
-Value: TypeAlias = "bool | int | str | None | Code | Lines | Sequence[Value] | Mapping[str, Value]"
+Value: TypeAlias = "bool | int | str | Code | Lines | Sequence[Value] | Mapping[str, Value] | None"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

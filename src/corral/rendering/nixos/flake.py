@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import PurePosixPath
 
 from corral.cluster.values import Node
 from corral.rendering.documents import write_header
 from corral.rendering.installation import Installation
 from corral.rendering.nixos.expressions import Value, format_value, quote_text
 from corral.rendering.nixos.modules import FOLDERS, Channel
-from corral.rendering.nodes import runs_nixos
+from corral.rendering.nodes import FLAKE, runs_nixos
 
-_NAME = "flake"
-FLAKE = f"{FOLDERS[Channel.CURRENT]}/{_NAME}.nix"
-"""Its path among rendered files: next to the modules of the current channel."""
+_NAME = PurePosixPath(FLAKE).stem
 OWN_FOLDER = "machines"
 """The folder next to the flake with each machine's own configuration, by the machine's name."""
 OWN_FILE = "configuration.nix"
@@ -54,7 +53,10 @@ _FLAKE = """\
         if builtins.pathExists file then
           file
         else
-          throw "{own_folder}/${{name}}/{own_file} is missing: copy the machine's /etc/nixos to {own_folder}/${{name}}, and `git add` it where this folder is in git";
+          throw (
+            "{own_folder}/${{name}}/{own_file} is missing: copy the machine's /etc/nixos to {own_folder}/${{name}}, "
+            + "and `git add` it where this folder is in git"
+          );
       listModules = name: [
         (rendered + "/${{name}}.nix")
         (findOwn name)
@@ -127,7 +129,7 @@ def _list_notes(nodes: list[Node]) -> list[str]:
     ]
     if any(node.address is not None for node in nodes):
         notes.append(
-            "From elsewhere, as the user that ssh logs in as, who needs sudo without a password: colmena apply --on NAME"
+            "From elsewhere, as the user of your ssh, who needs sudo without a password: colmena apply --on NAME"
         )
     reserved = [node.name for node in nodes if node.name in RESERVED_NAMES]
     if reserved:

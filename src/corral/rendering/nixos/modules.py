@@ -2,7 +2,8 @@
 
 A node's configuration imports its module, as the flake does (`rendering.nixos.flake`). A module holds what the cluster
 file knows of the machine (K3s, driver, volumes, firewall, power limits) and nothing that a layout switches:
-`services.k3s.manifests` would leave its objects behind (pitfall F11). Facts about options: nixpkgs' modules `rancher`, `k3s` and `nvidia-container-toolkit`.
+`services.k3s.manifests` would leave its objects behind (pitfall F11). Facts about options: nixpkgs' modules `rancher`,
+`k3s` and `nvidia-container-toolkit`.
 """
 
 from __future__ import annotations

@@ -207,7 +207,7 @@ def show_node_files(upgrade: Upgrade) -> list[str]:
     diffs = _select_node_files(upgrade)
     if not diffs:
         return paragraph("No node that the file gives a system or a role in K3s gets another configuration.")
-    note = "`corral render` writes it; on NixOS `sudo nixos-rebuild switch` applies it, elsewhere a restart of K3s."
+    note = "`corral render` writes it; on NixOS its flake applies it, elsewhere a restart of K3s."
     return [*paragraph(note), *_show(diffs)]
 
 
