@@ -36,6 +36,10 @@ class EngineProgram:
     """A path whose JSON answer has this key: a server that answers so on the port is of this engine."""
     data_path: str = "/data"
     """Where it keeps what must last."""
+    other_user: int | None = None
+    """Another user than root that its image has, and that it can run as."""
+    other_data_path: str | None = None
+    """Where it keeps what must last as that user, below that user's own folder."""
     keeps_state: bool = False
     """Whether it must be one process for each volume, with an address of its own."""
     caches_models: bool = False

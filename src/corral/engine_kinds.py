@@ -173,6 +173,9 @@ OLLAMA = EngineKind(
         health_path="/",
         identity=("/api/version", "version"),
         data_path="/root/.ollama",
+        # `ubuntu` of its base image; xencon/aixcl#717 runs it so, with a GPU.
+        other_user=1000,
+        other_data_path="/home/ubuntu/.ollama",
         keeps_state=True,
     ),
     has_lanes=True,

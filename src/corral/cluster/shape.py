@@ -330,7 +330,8 @@ class KubernetesShape(Shape):
     gpu_mode: GpuMode | None = Field(
         None,
         description="`devicePlugin`: a pod gets any GPU of its node; `dra`: a claim chooses the GPU (Kubernetes "
-        "1.34). Default: `dra` where a node has several models of GPU, or services of one pod share a GPU.",
+        "1.34). Default: `dra` where services of one pod share a GPU, and, without NixOS, where a service needs one of "
+        "several models of a node.",
     )
     label_prefix: Host | None = Field(
         None, description="The domain of the node labels that are written, such as hydra.io. Default: corral.dev."

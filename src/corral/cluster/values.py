@@ -421,7 +421,7 @@ class Kubernetes:
     """The Kubernetes that runs the services of a cluster."""
 
     gpu_mode: GpuMode | None = None
-    """None: DRA for clusters that have a node with several models of GPU, else the device plugin."""
+    """None: DRA where only a claim gives pods the GPUs that they need, else the device plugin."""
     label_prefix: str | None = None
     """The domain of the node labels that Corral writes: `hydra.io`; None means `corral.dev`."""
     token_file: str = "/etc/rancher/k3s/token"
@@ -466,6 +466,11 @@ class Cluster:
     night: timedelta = timedelta(hours=8)
     """The length of the hours in which batches have the machines for themselves."""
     electricity: Electricity | None = None
+
+    @property
+    def kubernetes_nodes(self) -> tuple[Node, ...]:
+        """The nodes of its Kubernetes: those with a role in K3s; where the file gives none a role, all of them."""
+        return tuple(node for node in self.nodes if node.k3s_role is not None) or self.nodes
 
     def find_workload(self, engine: str, model: str | None) -> Workload | None:
         """Find the workload that a task is one of: with its engine and model, else with its engine and no model."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import ClassVar
@@ -18,8 +18,6 @@ from corral.cluster.values import (
     Gpu,
     GpuMode,
     Layout,
-    Node,
-    Placement,
     SecretKey,
     Service,
     ServiceKind,
@@ -30,6 +28,7 @@ from corral.engine_kinds import SERVICE_ENGINES
 from corral.errors import CorralError, Kind
 from corral.hardware.makers import NVIDIA, find_maker, find_resource
 from corral.rendering import programs
+from corral.rendering.gpu_modes import choose_gpu_mode, count_gpus, find_placement
 from corral.rendering.makers import ACCESS, IMAGES, list_makers, runs_macos
 from corral.rendering.names import add_suffix, dns_name
 from corral.rendering.places import FindPlaces, Place, Places
@@ -199,54 +198,6 @@ def namespace_of(cluster: Cluster) -> str:
     return dns_name((cluster.kubernetes.namespace if cluster.kubernetes else None) or DEFAULT_NAMESPACE)
 
 
-def choose_gpu_mode(cluster: Cluster, places: Iterable[Places] = ()) -> GpuMode:
-    """Choose how pods get GPUs: as the file says, else by claim where only a claim can do it.
-
-    That is where a node mixes models of NVIDIA's (only a claim chooses between its GPUs), where a layout lets two
-    services of a pod share a GPU, and where the plan shares one of several GPUs of a node: slices of the device plugin
-    are of any GPU. It is one way for the whole cluster and for all layouts: NVIDIA's driver for claims refuses to be
-    installed next to the device plugin (pitfall A32), and a switch of layouts changes no driver.
-    """
-    gpu_mode = cluster.kubernetes.gpu_mode if cluster.kubernetes else None
-    if gpu_mode is not None:
-        return gpu_mode
-    needs_claims = (
-        any(is_mixed(node, maker=NVIDIA) for node in cluster.nodes)
-        or any(_shares_gpu(cluster, layout) for layout in cluster.layouts.values())
-        or any(_shares_of_several(cluster, planned) for planned in places)
-    )
-    return GpuMode.DRA if needs_claims else GpuMode.DEVICE_PLUGIN
-
-
-def is_mixed(node: Node, *, maker: str | None = None) -> bool:
-    """Whether a node has GPUs of several models, or several of one maker; unknown models count as NVIDIA's."""
-    return len({gpu.model for gpu in node.gpus or () if maker in (None, find_maker(gpu) or NVIDIA)}) > 1
-
-
-def list_gpus_of_maker(node: Node, maker: str) -> list[Gpu]:
-    """List the GPUs of a node that are of a maker; those of unknown model are taken for NVIDIA's."""
-    return [gpu for gpu in node.gpus or () if (find_maker(gpu) or NVIDIA) == maker]
-
-
-def _shares_of_several(cluster: Cluster, places: Places) -> bool:
-    """Whether a plan shares a GPU of a node with several of NVIDIA's."""
-    several = {node.name for node in cluster.nodes if len(list_gpus_of_maker(node, NVIDIA)) > 1}
-    nvidia = {(node.name, gpu.index) for node in cluster.nodes for gpu in list_gpus_of_maker(node, NVIDIA)}
-    return any(
-        len(tenants) > 1 and key[0] in several and key in nvidia for key, tenants in places.list_tenants().items()
-    )
-
-
-def _shares_gpu(cluster: Cluster, layout: Layout) -> bool:
-    """Whether several services with GPUs are in one pod of a layout."""
-    users = [
-        placement.pod
-        for name, placement in layout.services.items()
-        if placement.pod is not None and _count_gpus(cluster.services[name], placement)
-    ]
-    return len(set(users)) < len(users)
-
-
 def find_address(target: Deployed, *, caller: Deployed | None = None) -> str | None:
     """Find the URL of a service inside the cluster, as `caller` reaches it; None when it listens on no port.
 
@@ -286,7 +237,7 @@ def name_address_variable(service: str) -> str:
 
 
 def _resolve_service(cluster: Cluster, layout: Layout | None, service: Service, places: Places) -> Deployed:
-    placement = layout.services.get(service.name, Placement()) if layout else Placement()
+    placement = find_placement(layout, service)
     planned = tuple(places.list_of(service.name))
     node = placement.node or service.node or _find_pin(planned, places)
     machine = next((known for known in cluster.nodes if known.name == (node or _find_only_node(planned))), None)
@@ -294,7 +245,7 @@ def _resolve_service(cluster: Cluster, layout: Layout | None, service: Service, 
     maker = (find_maker(gpus[0]) if gpus else None) or NVIDIA
     names = service.storage if placement.storage is None else placement.storage
     indexes = placement.gpus
-    count = _count_gpus(service, placement)
+    count = count_gpus(service, placement)
     name = dns_name(placement.name or service.name)
     return Deployed(
         service=_choose_image(service, maker) if count else service,
@@ -359,13 +310,6 @@ def _choose_image(service: Service, maker: str) -> Service:
 
 def _list_usual_settings(service: Service, volumes: Sequence[str]) -> dict[str, str]:
     return list_usual_settings(service, volumes) | programs.list_database_settings(service)
-
-
-def _count_gpus(service: Service, placement: Placement) -> int:
-    """Count the whole GPUs of each replica: as the file says, else one where it mentions a GPU at all."""
-    if service.gpus is not None:
-        return service.gpus
-    return int(service.gpu_memory is not None or bool(placement.gpus))
 
 
 def _mark_stateful(services: list[Deployed]) -> list[Deployed]:

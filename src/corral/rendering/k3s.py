@@ -20,8 +20,8 @@ from corral.rendering.documents import write_document
 from corral.rendering.gpus import POWER_LIMIT_UNIT, list_limited_gpus, list_nvidia_gpus
 from corral.rendering.installation import Installation
 from corral.rendering.kubernetes import networking, workloads
-from corral.rendering.makers import ACCESS
-from corral.rendering.nodes import find_unknown_server, make_node_labels, runs_nixos
+from corral.rendering.makers import ACCESS, runs_nixos
+from corral.rendering.nodes import find_unknown_server, make_node_labels
 
 API_PORT = 6443
 KUBELET_PORT = 10250

@@ -21,9 +21,10 @@ from corral.hardware.makers import find_resource
 from corral.hardware.pools import name_class
 from corral.rendering.container_settings import is_job
 from corral.rendering.documents import write_document, write_manifests
-from corral.rendering.installation import Deployed, Installation, is_mixed
+from corral.rendering.gpu_modes import is_mixed
+from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes.gpus import DEVICE_CLASS, RESOURCE, count_gpus
-from corral.rendering.kubernetes.objects import BATCH, make_labels, render_kustomization
+from corral.rendering.kubernetes.objects import BATCH, make_labels, name_local_queue, render_kustomization
 from corral.rendering.kubernetes.volumes import HOSTNAME, format_quantity
 from corral.rendering.kubernetes.workloads import group_by_pod, list_jobs
 from corral.rendering.names import dns_name
@@ -67,7 +68,7 @@ def render_queues(installation: Installation) -> Mapping[str, str]:
 
 def _build_flavors(installation: Installation, flavors: Mapping[str, str]) -> list[Json]:
     objects: dict[str, Json] = {}
-    for node in installation.cluster.nodes:
+    for node in installation.cluster.kubernetes_nodes:
         if node.name in flavors:
             by_class = {name_class_label(installation.cluster): find_class(node)}
             labels = {HOSTNAME: node.name} if is_own_flavor(installation.cluster, node) else by_class
@@ -83,7 +84,11 @@ def _build_queues(installation: Installation, flavors: Mapping[str, str]) -> lis
         objects.append(_build_cluster_queue(installation, name, share, flavors))
         objects += [
             _build_object(
-                installation, "LocalQueue", dns_name(queue.name), namespace=namespace, spec={"clusterQueue": name}
+                installation,
+                "LocalQueue",
+                name_local_queue(queue.name),
+                namespace=namespace,
+                spec={"clusterQueue": name},
             )
             for queue in share.queues
             for namespace in _list_job_namespaces(installation)
@@ -113,7 +118,11 @@ def _build_cluster_queue(installation: Installation, name: str, share: Share, fl
                         "name": flavor,
                         "resources": _list_resources(
                             installation,
-                            [node for node in installation.cluster.nodes if flavors.get(node.name) == flavor],
+                            [
+                                node
+                                for node in installation.cluster.kubernetes_nodes
+                                if flavors.get(node.name) == flavor
+                            ],
                             quota,
                             scratch,
                             overlaps=share.overlaps,
@@ -129,7 +138,7 @@ def _build_cluster_queue(installation: Installation, name: str, share: Share, fl
 
 def _list_gpu_resources(cluster: Cluster) -> list[str]:
     """List the resources of the cluster's GPUs, each once, in the order of the file; NVIDIA's where there is none."""
-    resources = [find_resource((gpu,)) for node in cluster.nodes for gpu in node.gpus or ()]
+    resources = [find_resource((gpu,)) for node in cluster.kubernetes_nodes for gpu in node.gpus or ()]
     return list(dict.fromkeys(resource for resource in resources if resource is not None)) or [RESOURCE]
 
 
@@ -186,7 +195,7 @@ def _count_held_gpus(installation: Installation) -> Counter[str]:
     if installation.places.by_replica:
         return _count_planned_gpus(installation)
     held: Counter[str] = Counter()
-    total = {node.name: len(node.gpus or ()) for node in installation.cluster.nodes}
+    total = {node.name: len(node.gpus or ()) for node in installation.cluster.kubernetes_nodes}
     always = [members for members in group_by_pod(installation) if not all(member.on_demand for member in members)]
     # Bound services come first, so that the others see what is left.
     for members in sorted(always, key=lambda members: members[0].node is None):
@@ -282,7 +291,7 @@ def map_flavors(cluster: Cluster) -> dict[str, str]:
     """The flavour of each node with GPUs, by the node's name: the class of its GPUs, or the node itself."""
     return {
         node.name: dns_name(node.name if is_own_flavor(cluster, node) else find_class(node))
-        for node in cluster.nodes
+        for node in cluster.kubernetes_nodes
         if node.gpus
     }
 
@@ -298,7 +307,7 @@ def is_own_flavor(cluster: Cluster, node: Node) -> bool:
         return True
     if node.labels.get(name_class_label(cluster), find_class(node)) != find_class(node):
         return True
-    alike = [other for other in cluster.nodes if find_class(other) == find_class(node)]
+    alike = [other for other in cluster.kubernetes_nodes if find_class(other) == find_class(node)]
     return any(len({_has_node(queue.pool, other) for other in alike}) > 1 for queue in cluster.queues.values())
 
 
@@ -361,7 +370,7 @@ def _assign_gpus(
 
 
 def _list_pool(cluster: Cluster, queue: QueueSettings) -> frozenset[GpuPlace]:
-    gpus = [(node.name, gpu.index) for node in cluster.nodes for gpu in node.gpus or ()]
+    gpus = [(node.name, gpu.index) for node in cluster.kubernetes_nodes for gpu in node.gpus or ()]
     pool = queue.devices
     if pool is None:
         return frozenset(gpus)

@@ -47,6 +47,15 @@ def runs_macos(node: Node) -> bool:
     return any(find_maker(gpu) == APPLE for gpu in node.gpus or ())
 
 
+_NIXOS = "nixos"
+"""As `ID` of /etc/os-release has it."""
+
+
+def runs_nixos(node: Node) -> bool:
+    """Return whether a node's system is NixOS, in any spelling."""
+    return node.os is not None and node.os.lower() == _NIXOS
+
+
 def is_jetson(node: Node) -> bool:
     """Return whether a machine is a module of NVIDIA's, whose driver comes with its system (JetPack)."""
     return any((model := find_model(gpu)) is not None and model.name.startswith("Jetson") for gpu in node.gpus or ())

@@ -1,4 +1,4 @@
-"""The system, the files and the labels of nodes, as a cluster has them once what is rendered is applied.
+"""The files and the labels of nodes, as a cluster has them once what is rendered is applied.
 
 A light module: a caller that needs only the labels does not load the typed objects of Kubernetes.
 """
@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 from corral.cluster.values import Cluster, K3sRole, Node
 from corral.hardware.pools import name_class
+from corral.rendering.gpu_modes import is_mixed
 from corral.rendering.gpus import list_nvidia_gpus
-from corral.rendering.installation import is_mixed, label_prefix_of
+from corral.rendering.installation import label_prefix_of
 
 GPU_PRESENT = "nvidia.com/gpu.present"
 """The label that the charts of NVIDIA's device plugin and DRA driver look for; without it, and without feature
@@ -71,13 +72,6 @@ def _is_address(host: str) -> bool:
 
 FLAKE = "nixos/flake.nix"
 """The path of the flake that deploys nodes which run NixOS, among rendered files."""
-_NIXOS = "nixos"
-"""As `ID` of /etc/os-release has it."""
-
-
-def runs_nixos(node: Node) -> bool:
-    """Whether a node's system is NixOS, in any spelling."""
-    return node.os is not None and node.os.lower() == _NIXOS
 
 
 def name_module(node: Node) -> str:

@@ -20,7 +20,7 @@ from corral.engine_kinds import KOKORO, OLLAMA, PIPER, SERVICE_ENGINES, WHISPER
 
 POSTGRESQL = "postgres:18.1"
 NGINX = "nginxinc/nginx-unprivileged:1.29.3"
-LITELLM = "ghcr.io/berriai/litellm:v1.85.0"
+LITELLM = "ghcr.io/berriai/litellm-non_root:v1.85.1"
 CURL = "curlimages/curl:8.17.0"
 CORRAL = f"corral:{__version__}"
 """The image of `container/Containerfile`, by the name that its first lines give it; people build it themselves."""
@@ -43,6 +43,10 @@ class Program:
     """The folder of its data that must last."""
     user: int | None = None
     """The user that its image is made to run as; None: the image decides, which can be root."""
+    other_user: int | None = None
+    """Another user than root that its image has, and that it can run as."""
+    other_data_path: str | None = None
+    """The folder of its data as that user."""
     keeps_state: bool = False
     """Whether it must be one process for each volume, with an address of its own (ComfyUI, Ollama, databases)."""
 
@@ -53,6 +57,8 @@ _OF_ENGINES = {
         image=engine.program.image,
         health_path=engine.program.health_path,
         data_path=engine.program.data_path,
+        other_user=engine.program.other_user,
+        other_data_path=engine.program.other_data_path,
         keeps_state=engine.program.keeps_state,
     )
     for name, engine in SERVICE_ENGINES.items()
@@ -60,7 +66,11 @@ _OF_ENGINES = {
 }
 _OF_KINDS = {
     ServiceKind.LITELLM: Program(
-        image=LITELLM, health_path="/health/readiness", live_path="/health/liveliness", data_path="/etc/litellm"
+        image=LITELLM,
+        health_path="/health/readiness",
+        live_path="/health/liveliness",
+        data_path="/etc/litellm",
+        user=65534,  # BerriAI/litellm#26268
     ),
     ServiceKind.NGINX: Program(image=NGINX, health_path="/healthz", data_path="/usr/share/nginx/html", user=101),
     ServiceKind.POSTGRESQL: Program(

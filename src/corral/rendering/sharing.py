@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 
 from corral.cluster.values import Cluster, GpuMode
 from corral.hardware.makers import INTEL, NVIDIA, find_maker
-from corral.rendering.installation import Deployed, Installation, list_gpus_of_maker
+from corral.rendering.gpu_modes import list_gpus_of_maker
+from corral.rendering.installation import Deployed, Installation
 from corral.rendering.makers import ACCESS
 
 LABEL = "nvidia.com/device-plugin.config"

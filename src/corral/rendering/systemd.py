@@ -20,7 +20,7 @@ from corral.rendering.gpus import (
     write_power_command,
 )
 from corral.rendering.installation import Installation
-from corral.rendering.nodes import runs_nixos
+from corral.rendering.makers import runs_nixos
 from corral.rendering.power_hours import list_changes, list_windows, write_script
 
 Setting = tuple[str, str]

@@ -51,13 +51,13 @@ def test_a_budget_stands_only_where_a_replica_can_start_elsewhere() -> None:
     assert objects("PodDisruptionBudget", services=[free | {"replicas": 1}]) == {}
 
 
-def test_a_cluster_with_a_mixed_node_claims_its_cards_from_a_class_of_our_own() -> None:
+def test_a_service_that_needs_one_of_two_models_claims_it_from_a_class_of_our_own() -> None:
     service = {"name": "voice", "gpus": 1, "gpuMemory": "30Gi", "image": IMAGE}
     claim = objects("ResourceClaimTemplate", nodes=MIXED, services=[service])["voice-gpus"]
     exactly = claim["spec"]["spec"]["devices"]["requests"][0]["exactly"]
     assert exactly["deviceClassName"] == "corral-gpu"
     assert exactly["selectors"][0]["cel"]["expression"].endswith("quantity('28569Mi')) >= 0")
-    assert objects("DeviceClass", nodes=MIXED).keys() == {"corral-gpu"}
+    assert objects("DeviceClass", nodes=MIXED, services=[service]).keys() == {"corral-gpu"}
     pod = pod_of("Deployment", "voice", nodes=MIXED, services=[service])
     assert "runtimeClassName" not in pod
     assert "limits" not in pod["containers"][0]["resources"]
@@ -253,14 +253,81 @@ def test_neighbours_reach_what_others_deployed_and_nobody_else_does() -> None:
     assert policy == {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{"from": [{"podSelector": {}}]}]}
 
 
-def test_claims_on_nixos_come_with_a_warning() -> None:
-    cards = [{"model": "RTX 5090"}, {"model": "RTX 4090"}]
+@pytest.mark.parametrize(
+    "service", [{"gpus": 1, "gpuMemory": "20Gi"}, {"gpus": 2, "gpuMemory": "20Gi"}, {"gpus": 2}, {"gpus": 0}]
+)
+def test_a_mixed_node_needs_no_claims_where_no_service_needs_one_of_its_models(service: dict[str, object]) -> None:
+    pod = pod_of("Deployment", "voice", nodes=MIXED, services=[{"name": "voice", "image": IMAGE, **service}])
+    assert "resourceClaims" not in pod
+
+
+def test_claims_are_decided_by_the_nodes_of_this_kubernetes() -> None:
+    nodes = [{"name": "in", "k3sRole": "server", "gpus": [{"model": "RTX 4090"}]}, {**MIXED[0], "name": "out"}]
     service = {"name": "voice", "gpus": 1, "image": IMAGE}
-    for system, is_told in (("nixos", True), ("ubuntu", False)):
-        nodes = [{"name": "one", "os": system, "gpus": cards}]
-        values = rendered(nodes=nodes, services=[service])["kubernetes/helm/dra-driver-nvidia-gpu.yaml"]
-        assert ("not tried on NixOS (one)" in values) is is_told
-        assert any("not tried on NixOS (one)" in note for note in notes_on(nodes=nodes, services=[service])) is is_told
+    parts = {"nodes": nodes, "services": [service], "kubernetes": {"distribution": "k3s"}}
+    assert "resourceClaims" not in pod_of("Deployment", "voice", **parts)
+    assert objects("ResourceQuota", **parts)["gpus"]["spec"]["hard"] == {"requests.nvidia.com/gpu": "1"}
+    files = rendered(**parts)
+    assert [path for path in files if path.startswith("kubernetes/nodes/")] == ["kubernetes/nodes/in.yaml"]
+    with pytest.raises(ContradictionError, match="it runs on out, which has no role in K3s"):
+        rendered(**parts | {"services": [service | {"node": "out"}]})
+
+
+def test_where_nixos_and_claims_would_meet_pods_get_gpus_by_count_and_the_notes_say_what_that_cannot_do() -> None:
+    nodes = [{"name": "one", "os": "NixOS", "gpus": [{"model": "RTX 5090"}, {"model": "RTX 4090"}]}]
+    service = {"name": "voice", "node": "one", "gpus": 1, "image": IMAGE}
+    pod = pod_of("Deployment", "voice", nodes=nodes, services=[service])
+    assert pod["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu": "1"}
+    notes = notes_on(nodes=nodes, services=[service])
+    assert "voice can get any GPU of one: the device plugin does not choose between them." in notes
+    assert any("not tried on NixOS (one)" in note for note in notes)
+    by_hand = rendered(nodes=nodes, services=[service], kubernetes={"gpuMode": "dra"})
+    assert "not tried on NixOS (one)" in by_hand["kubernetes/helm/dra-driver-nvidia-gpu.yaml"]
+
+
+def test_two_containers_of_a_pod_have_ports_and_probes_of_their_own_names() -> None:
+    services = [{"name": name, "image": IMAGE, "port": port} for name, port in (("page", 80), ("voice", 81))]
+    layouts = {"edge": {"services": {"page": {"pod": "both"}, "voice": {"pod": "both"}}}}
+    containers = pod_of("Deployment", "both", services=services, layouts=layouts)["containers"]
+    assert [container["ports"][0]["name"] for container in containers] == ["page", "voice"]
+    assert [container["readinessProbe"]["tcpSocket"]["port"] for container in containers] == ["page", "voice"]
+
+
+def test_what_a_workload_names_is_applied_before_it() -> None:
+    service = {"name": "voice", "gpus": 1, "gpuMemory": "30Gi", "image": IMAGE, "storage": ["cache"]}
+    storage = [{"name": "cache", "kind": "nfs", "node": "one", "path": "/cache"}]
+    files = rendered(nodes=MIXED, services=[service], storage=storage)
+    overlay = yaml.safe_load(files["kubernetes/overlays/all/kustomization.yaml"])
+    assert overlay["sortOptions"] == {"order": "fifo"}
+    assert overlay["resources"] == ["../../base", "claims.yaml", "voice.yaml"]
+    kinds = [item["kind"] for item in yaml.safe_load_all(files["kubernetes/overlays/all/voice.yaml"])]
+    assert kinds.index("ResourceClaimTemplate") < kinds.index("Deployment")
+
+
+def test_containers_run_as_another_user_than_root_where_their_image_has_one_and_the_namespace_says_what_holds() -> None:
+    storage = [{"name": "models", "kind": "local", "node": "one"}]
+    ollama = {"name": "ollama", "engines": ["ollama"], "gpus": 1, "storage": ["models"], "models": ["llama3:8b"]}
+    pod = pod_of("StatefulSet", "ollama", services=[ollama], storage=storage)
+    assert pod["securityContext"]["runAsUser"] == pod["securityContext"]["fsGroup"] == 1000
+    for container in (*pod["initContainers"], *pod["containers"]):
+        assert {"name": "HOME", "value": "/home/ubuntu"} in container["env"]
+        assert container["volumeMounts"][0]["mountPath"] == "/home/ubuntu/.ollama"
+    router = {"name": "router", "kind": "litellm"}
+    comfyui = {"name": "comfyui", "engines": ["comfyui"], "image": IMAGE, "gpus": 1}
+    for services, profile in (([ollama, router], "restricted"), ([ollama, router, comfyui], "baseline")):
+        labels = objects("Namespace", services=services, storage=storage)["corral"]["metadata"]["labels"]
+        assert labels["pod-security.kubernetes.io/warn"] == profile
+
+
+def test_ollama_stays_root_where_it_opens_device_files_or_its_volume_is_in_the_folder_of_root() -> None:
+    storage = [{"name": "models", "kind": "local", "node": "one"}]
+    ollama = {"name": "ollama", "engines": ["ollama"], "gpus": 1, "storage": ["models"]}
+    by_hand = ollama | {"mounts": {"models": "/root/.ollama"}}
+    amd = [{"name": "one", "gpus": [{"model": "RX 7900 XTX"}]}]
+    for parts in ({"services": [by_hand]}, {"services": [ollama], "nodes": amd}):
+        pod = pod_of("StatefulSet", "ollama", storage=storage, **parts)
+        assert "runAsUser" not in pod["securityContext"]
+        assert pod["containers"][0]["volumeMounts"][0]["mountPath"] == "/root/.ollama"
 
 
 @pytest.mark.parametrize(

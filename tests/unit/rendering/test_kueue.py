@@ -35,7 +35,9 @@ def test_quota_is_what_the_pool_has_less_what_always_runs() -> None:
 
 def test_claims_are_counted_by_the_class_that_pods_name() -> None:
     nodes = [{"name": "one", "gpus": [{"model": "RTX 5090"}, {"model": "RTX 4090"}]}]
-    settings = yaml.safe_load(rendered("kueue", nodes=nodes, queues=QUEUES)["kueue/all/configuration.yaml"])
+    by_claim = {"gpuMode": "dra"}
+    files = rendered("kueue", nodes=nodes, queues=QUEUES, kubernetes=by_claim)
+    settings = yaml.safe_load(files["kueue/all/configuration.yaml"])
     mapping = {"name": "nvidia.com/gpu", "deviceClassNames": ["corral-gpu"]}
     assert settings["resources"]["deviceClassMappings"] == [mapping]
     assert settings["waitForPodsReady"] == {"timeout": "30m"}  # `enable` is gone in v1beta2
@@ -70,7 +72,8 @@ def test_cards_alike_are_one_flavour_unless_a_queue_tells_their_nodes_apart() ->
 def test_queues_of_one_pool_share_a_cluster_queue() -> None:
     names = [{"name": "default"}, {"name": "night"}]
     assert set(objects("ClusterQueue", "kueue", queues=names)) == {"default"}
-    assert set(objects("LocalQueue", "kueue", queues=names)) == {"default", "night"}
+    # Not `default`: Kueue would put every service of the namespace into that one.
+    assert set(objects("LocalQueue", "kueue", queues=names)) == {"corral-default", "night"}
 
 
 def test_what_services_keep_is_taken_from_the_widest_queue_first() -> None:

@@ -23,8 +23,9 @@ from corral.planning.checklist.probes import (
     PersistenceOn,
 )
 from corral.planning.checklist.values import Command, Item, Outlook, Phase, Question, Work
-from corral.rendering.installation import choose_gpu_mode
-from corral.rendering.nodes import name_module, runs_nixos
+from corral.rendering.gpu_modes import choose_gpu_mode
+from corral.rendering.makers import runs_nixos
+from corral.rendering.nodes import name_module
 
 
 def list_software_items(change: NodeChange, before: Cluster, after: Cluster, outlook: Outlook) -> Iterator[Item]:

@@ -41,6 +41,7 @@ def check_layout(installation: Installation, groups: Sequence[tuple[Deployed, ..
     problems = [
         *(problem for members in groups for problem in _check_pod(installation, members)),
         *_check_node_names(installation, groups),
+        *_check_membership(installation, groups),
         *_check_outside_ports(installation),
         *_check_object_names(installation, objects),
     ]
@@ -111,6 +112,17 @@ def _check_node_names(installation: Installation, groups: Iterable[tuple[Deploye
             where=f"{installation.source} nodes {name}",
             hint="use lower-case letters, digits, `-` and `.`, here and in K3s' `node-name`",
         )
+
+
+def _check_membership(installation: Installation, groups: Iterable[tuple[Deployed, ...]]) -> Iterator[Problem]:
+    """A pod for a node outside of this Kubernetes would stay pending."""
+    known = {node.name for node in installation.cluster.kubernetes_nodes}
+    for members in groups:
+        node = volumes.find_node(members)
+        if node is not None and node not in known:
+            what = f"it runs on {node}, which has no role in K3s"
+            hint = f"give {node} a `k3sRole`, or place it on another node; `--only compose` writes it for {node} alone"
+            yield _build_problem(installation, members, what, hint)
 
 
 def _check_outside_ports(installation: Installation) -> Iterator[Problem]:

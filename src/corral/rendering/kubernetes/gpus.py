@@ -27,11 +27,11 @@ from corral.cluster.values import Gpu, GpuMode, Node
 from corral.hardware.makers import INTEL, NVIDIA
 from corral.rendering import sharing
 from corral.rendering.documents import Json, write_document
+from corral.rendering.gpu_modes import find_choices, is_mixed, list_nixos_with_nvidia
 from corral.rendering.gpus import list_nvidia_gpus, product_name
-from corral.rendering.installation import Deployed, Installation, is_mixed
+from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes.objects import make_metadata, name_workload
 from corral.rendering.names import add_suffix, dns_name
-from corral.rendering.nodes import runs_nixos
 
 RESOURCE = "nvidia.com/gpu"
 DEVICE_CLASS = "corral-gpu"
@@ -141,7 +141,7 @@ def render_chart_values(installation: Installation, layouts: Sequence[Installati
     Of NVIDIA's, that is the DRA driver or the device plugin, never both, and neither for a cluster without its GPUs.
     """
     intel = _render_intel_values(installation, layouts)
-    if not any(node.gpus is None or list_nvidia_gpus(node) for node in installation.cluster.nodes):
+    if not any(node.gpus is None or list_nvidia_gpus(node) for node in installation.cluster.kubernetes_nodes):
         return intel
     if installation.gpu_mode is GpuMode.DRA:
         return {**_render_dra_values(installation), **intel}
@@ -149,17 +149,19 @@ def render_chart_values(installation: Installation, layouts: Sequence[Installati
 
 
 def list_driver_notes(installation: Installation) -> list[str]:
-    """Nodes on which the DRA driver does not find the GPUs.
-
-    Source: `librarySearchPaths` of the driver's gpu-kubelet-plugin; NixOS has no library at any of those places.
-    """
-    nodes = [node.name for node in installation.cluster.nodes if list_nvidia_gpus(node) and runs_nixos(node)]
+    """Nodes on which the DRA driver does not find the GPUs, where claims are used or only claims would choose."""
+    nodes = ", ".join(node.name for node in list_nixos_with_nvidia(installation.cluster))
     if not nodes:
         return []
-    return [
-        f"NVIDIA's DRA driver was not tried on NixOS ({', '.join(nodes)}), and looks for the driver's libraries where "
-        "NixOS has none; `kubernetes.gpuMode: devicePlugin` does without, and cannot choose between GPUs of a node."
-    ]
+    what = (
+        f"NVIDIA's DRA driver was not tried on NixOS ({nodes}), and looks for the driver's libraries where NixOS has "
+        "none"
+    )
+    if installation.gpu_mode is GpuMode.DRA:
+        return [f"{what}; `kubernetes.gpuMode: devicePlugin` does without, and cannot choose between GPUs of a node."]
+    if next(find_choices(installation.cluster), None) is None:
+        return []
+    return [f"Only claims choose between GPUs of a node (`kubernetes.gpuMode: dra`). {what}."]
 
 
 def _render_intel_values(installation: Installation, layouts: Sequence[Installation]) -> Mapping[str, str]:

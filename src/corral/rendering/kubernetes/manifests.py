@@ -19,9 +19,10 @@ from corral.cluster.values import Cluster, GpuMode, Storage
 from corral.hardware.makers import find_resource
 from corral.rendering import sharing
 from corral.rendering.documents import write_document
+from corral.rendering.gpu_modes import find_choices, is_mixed
 from corral.rendering.gpus import list_nvidia_gpus
 from corral.rendering.installation import Deployed, Installation
-from corral.rendering.kubernetes import config_maps, contradictions, gpus, networking, volumes, workloads
+from corral.rendering.kubernetes import config_maps, contradictions, gpus, networking, security, volumes, workloads
 from corral.rendering.kubernetes.notes import list_notes
 from corral.rendering.kubernetes.objects import (
     BATCH,
@@ -58,7 +59,7 @@ def render_base(installations: tuple[Installation, ...]) -> Mapping[str, str]:
     storage = _list_used_storage(installations)
     slices = sharing.count_slices(installations, gpus.RESOURCE)
     parts: dict[str, Objects] = {
-        "namespaces": [*_build_namespaces(installation, namespaces)],
+        "namespaces": [*_build_namespaces(installation, installations, namespaces)],
         "priority-classes": [*_build_priority_classes(installation)],
         "quotas": [*_build_quotas(installation, installations, namespaces)],
         "network-policies": [*networking.build_namespace_policies(installation, namespaces)],
@@ -100,15 +101,17 @@ def render_overlay(installation: Installation) -> Mapping[str, str]:
         [*groups, *((job,) for job in jobs)],
         [*claims, *shared, *(item for parts in objects for item in parts)],
     )
-    files = {
-        f"{folder}/{_name_file(members)}": render_objects(installation, parts, *_list_exceptions(members))
-        for members, parts in zip(groups, objects, strict=True)
-    }
+    # In the order in which they are applied: what a workload names is there before it.
+    files: dict[str, str] = {}
     if claims:
         files[f"{folder}/claims.yaml"] = render_objects(installation, claims)
     if shared:
         files[f"{folder}/shared-gpus.yaml"] = render_objects(installation, shared)
-    names = sorted(path.rpartition("/")[2] for path in files)
+    files |= {
+        f"{folder}/{_name_file(members)}": render_objects(installation, parts, *_list_exceptions(installation, members))
+        for members, parts in zip(groups, objects, strict=True)
+    }
+    names = [path.rpartition("/")[2] for path in files]
     files[f"{folder}/kustomization.yaml"] = render_kustomization(
         installation, ["../../base", *names], *list_notes(installation)
     )
@@ -121,7 +124,7 @@ def _render_node_patches(installation: Installation, slices: Mapping[str, int]) 
     A flag of K3s adds and changes labels at each start and never removes one (pitfall F02); these patches do.
     """
     files: dict[str, str] = {}
-    for node in installation.cluster.nodes:
+    for node in installation.cluster.kubernetes_nodes:
         labels: dict[str, str | None] = {**make_node_labels(installation.cluster, node)}
         if node.name in slices:
             labels[sharing.LABEL] = sharing.name_slices(slices[node.name])
@@ -169,15 +172,25 @@ def _build_workload(
 
 
 def _name_file(members: Sequence[Deployed]) -> str:
-    """Name the file of a workload; two names are taken by other files."""
+    """Name the file of a workload; some names are taken by other files."""
     name = name_workload(members[0])
-    return f"{name}-workload.yaml" if name in ("claims", "kustomization") else f"{name}.yaml"
+    return f"{name}-workload.yaml" if name in ("claims", "kustomization", "shared-gpus") else f"{name}.yaml"
 
 
-def _list_exceptions(members: Sequence[Deployed]) -> list[str]:
-    """Exceptions from rules of our linter, since the cluster file asks for what they report."""
+def _list_exceptions(installation: Installation, members: Sequence[Deployed]) -> list[str]:
+    """Exceptions from rules of our linter, where the cluster file asks for what they report, or nothing else works."""
     exposed = [member.service.name for member in members if member.service.exposed]
-    return [f"corral: ignore-file D11 because the cluster file exposes {', '.join(exposed)}"] if exposed else []
+    exceptions = [f"corral: ignore-file D11 because the cluster file exposes {', '.join(exposed)}"] if exposed else []
+    bound = volumes.find_node(members)
+    is_mixed_node = any(node.name == bound and is_mixed(node) for node in installation.cluster.kubernetes_nodes)
+    if installation.gpu_mode is GpuMode.DEVICE_PLUGIN and is_mixed_node and gpus.count_gpus(members):
+        names = {member.service.name for member in members}
+        chooses = any(service.name in names for service, _ in find_choices(installation.cluster))
+        why = (
+            "it gets them without claims, see the notes of its kustomization" if chooses else "any of its GPUs will do"
+        )
+        exceptions.append(f"corral: ignore-file A11 because {why}")
+    return exceptions
 
 
 def _list_used_storage(installations: Sequence[Installation]) -> list[Storage]:
@@ -195,14 +208,29 @@ def _build_claims(installation: Installation, users: Sequence[Deployed]) -> Obje
     return claims
 
 
-def _build_namespaces(installation: Installation, names: Iterable[str]) -> list[Namespace]:
-    """Namespaces that refuse privileged pods, and warn of those that a stricter profile would refuse."""
-    profile = {
-        "pod-security.kubernetes.io/enforce": "baseline",
-        "pod-security.kubernetes.io/warn": "restricted",
-    }
+def _build_namespaces(
+    installation: Installation, layouts: Sequence[Installation], names: Iterable[str]
+) -> list[Namespace]:
+    """Namespaces that refuse privileged pods, and warn of those that hold to less than all pods of the layouts do."""
+    pods = [
+        members
+        for layout in layouts
+        for members in [*workloads.group_by_pod(layout), *((job,) for job in workloads.list_jobs(layout))]
+    ]
     return [
-        Namespace(metadata=ObjectMeta(name=name, labels=make_labels(installation, name) | profile)) for name in names
+        Namespace(
+            metadata=ObjectMeta(
+                name=name,
+                labels=make_labels(installation, name)
+                | {
+                    "pod-security.kubernetes.io/enforce": security.BASELINE,
+                    "pod-security.kubernetes.io/warn": security.find_profile(
+                        members for members in pods if members[0].namespace == name
+                    ),
+                },
+            )
+        )
+        for name in names
     ]
 
 
@@ -249,7 +277,7 @@ def _build_quotas(
 def _build_runtime_classes(installation: Installation) -> list[RuntimeClass]:
     """The runtime class of GPU pods; empty for K3s, which makes it itself, and for claims, which need none."""
     kubernetes = installation.cluster.kubernetes
-    has_nvidia = any(node.gpus is None or list_nvidia_gpus(node) for node in installation.cluster.nodes)
+    has_nvidia = any(node.gpus is None or list_nvidia_gpus(node) for node in installation.cluster.kubernetes_nodes)
     if (
         not has_nvidia
         or installation.gpu_mode is GpuMode.DRA
@@ -261,10 +289,10 @@ def _build_runtime_classes(installation: Installation) -> list[RuntimeClass]:
 
 def _count_gpus(cluster: Cluster, slices: Mapping[str, int]) -> Mapping[str, int]:
     """Count the GPUs of the cluster by resource, each with its slices; empty if those of a node are not known yet."""
-    if any(node.gpus is None for node in cluster.nodes):
+    if any(node.gpus is None for node in cluster.kubernetes_nodes):
         return {}
     counts: Counter[str] = Counter()
-    for node in cluster.nodes:
+    for node in cluster.kubernetes_nodes:
         for gpu in node.gpus or ():
             resource = find_resource((gpu,))
             if resource is not None:

@@ -27,7 +27,7 @@ from lightkube.resources.core_v1 import Service
 from lightkube.resources.networking_v1 import Ingress, NetworkPolicy
 
 from corral.rendering.installation import Deployed, Installation
-from corral.rendering.kubernetes.objects import make_metadata, make_selector, name_workload
+from corral.rendering.kubernetes.objects import make_metadata, make_selector, name_port, name_workload
 from corral.rendering.kubernetes.workloads import is_stateful, name_headless_service
 from corral.rendering.names import add_suffix, dns_name
 
@@ -35,7 +35,6 @@ _POD = "statefulset.kubernetes.io/pod-name"
 _TYPES = {"loadBalancer": "LoadBalancer", "nodePort": "NodePort"}
 _NODE_PORTS = range(30_000, 32_768)
 """Ports of nodes that Kubernetes gives to Services by default."""
-_LONGEST_PORT_NAME = 15
 _NAMESPACE_NAME = "kubernetes.io/metadata.name"
 TRAEFIK_PORTS = (80, 443)
 """The ports on every node of Traefik, which comes with K3s."""
@@ -141,14 +140,9 @@ def _build_headless_service(installation: Installation, members: Sequence[Deploy
             clusterIP="None",
             publishNotReadyAddresses=True,
             selector=make_selector(installation, name_workload(members[0])),
-            ports=[ServicePort(name=_name_port(member), port=member.port) for member in members if member.port] or None,
+            ports=[ServicePort(name=name_port(member), port=member.port) for member in members if member.port] or None,
         ),
     )
-
-
-def _name_port(deployed: Deployed) -> str:
-    """Name a port among several of one Service, in 15 characters at most (RFC 6335)."""
-    return dns_name(deployed.service.name, longest=_LONGEST_PORT_NAME)
 
 
 def _build_inside_services(installation: Installation, deployed: Deployed) -> Iterator[Service]:

@@ -11,6 +11,7 @@ from corral.cluster.values import GpuMode, ServiceKind, StorageKind
 from corral.engine_kinds import OLLAMA
 from corral.hardware.makers import AMD, INTEL, find_resource
 from corral.rendering import programs
+from corral.rendering.gpu_modes import find_choices
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import gpus, networking, volumes
 from corral.rendering.kubernetes.config_maps import list_variables
@@ -84,9 +85,14 @@ def _list_placement_notes(installation: Installation, deployed: Deployed) -> Ite
         yield f"{deployed.name} asks for {needed} GPUs of {deployed.node}, which has {count}."
     yield from list_maker_notes(installation, deployed)
     alike = [] if node is None else [gpu for gpu in node.gpus or () if find_resource((gpu,)) == deployed.gpu_resource]
-    chooses = deployed.gpus is not None and len(deployed.gpus) < len(alike)
-    if chooses and installation.gpu_mode is GpuMode.DEVICE_PLUGIN:
-        yield f"{deployed.name} can get any GPU of {deployed.node}: the device plugin does not choose between them."
+    if installation.gpu_mode is GpuMode.DEVICE_PLUGIN:
+        mixed = [
+            node.name for service, node in find_choices(installation.cluster) if service.name == deployed.service.name
+        ]
+        is_named = deployed.gpus is not None and len(deployed.gpus) < len(alike)
+        where = deployed.node if is_named else " or ".join(name for name in mixed if deployed.node in (None, name))
+        if where:
+            yield f"{deployed.name} can get any GPU of {where}: the device plugin does not choose between them."
     on_nfs = [storage.name for storage in deployed.storage if storage.kind is StorageKind.NFS]
     if on_nfs and programs.is_database(installation.cluster, deployed.service, deployed.env):
         yield (
@@ -154,6 +160,6 @@ def _list_gpu_notes(installation: Installation) -> Iterator[str]:
         return
     if installation.gpu_mode is GpuMode.DRA:
         yield ("GPUs are allocated by DRA claim: install NVIDIA's DRA driver (kubernetes/helm), not the device plugin.")
-        yield from gpus.list_driver_notes(installation)
     else:
         yield "GPUs are allocated by count: install NVIDIA's device plugin (kubernetes/helm)."
+    yield from gpus.list_driver_notes(installation)

@@ -12,6 +12,7 @@ from corral.rendering.installation import Deployed, Installation
 from corral.rendering.names import LONGEST_WORKLOAD, dns_name
 
 MANAGER = "corral"
+_LONGEST_PORT_NAME = 15
 SERVING = "corral-serving"
 BATCH = "corral-batch"
 _FIRST = ("apiVersion", "kind", "metadata", "name", "namespace", "labels", "annotations", "image", "command", "type")
@@ -44,14 +45,34 @@ def name_workload(deployed: Deployed) -> str:
     return dns_name(deployed.pod or deployed.name, longest=LONGEST_WORKLOAD)
 
 
+def name_local_queue(queue: str) -> str:
+    """Name the LocalQueue of a queue.
+
+    Never `default`: Kueue gives that one to every workload of its namespace that names none (LocalQueueDefaulting),
+    and would hold back the services.
+    """
+    name = dns_name(queue)
+    return f"{MANAGER}-{name}" if name == "default" else name
+
+
+def name_port(deployed: Deployed) -> str:
+    """Name a service's port where several are together, in 15 characters at most (RFC 6335)."""
+    return dns_name(deployed.service.name, longest=_LONGEST_PORT_NAME)
+
+
 def render_objects(installation: Installation, objects: Iterable[Any], *notes: str) -> str:
     """Render typed objects of lightkube as one file."""
     return write_manifests(installation, [convert_object(item) for item in objects], *notes)
 
 
 def render_kustomization(installation: Installation, resources: list[str], *notes: str) -> str:
-    """Render the file with which kustomize joins other files."""
-    return write_document(installation, _KUSTOMIZATION | {"resources": resources}, *notes)
+    """Render the file with which kustomize joins other files; objects are applied in the order of `resources`.
+
+    By default kustomize puts kinds that it does not know last: a claim's template after the workload that names it.
+    """
+    return write_document(
+        installation, _KUSTOMIZATION | {"sortOptions": {"order": "fifo"}, "resources": resources}, *notes
+    )
 
 
 def convert_object(typed: Any) -> Mapping[str, Any]:  # a typed object of lightkube

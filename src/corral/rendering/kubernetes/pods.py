@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lightkube.models.core_v1 import (
-    Capabilities,
     ConfigMapEnvSource,
     Container,
     ContainerPort,
@@ -14,14 +13,11 @@ from lightkube.models.core_v1 import (
     EnvVarSource,
     ExecAction,
     HTTPGetAction,
-    PodSecurityContext,
     PodSpec,
     PodTemplateSpec,
     Probe,
     ResourceRequirements,
-    SeccompProfile,
     SecretKeySelector,
-    SecurityContext,
     TCPSocketAction,
     Toleration,
     TopologySpreadConstraint,
@@ -33,9 +29,8 @@ from corral.cluster.values import StorageKind
 from corral.rendering import container_settings
 from corral.rendering.container_settings import calculate_memory_limit, list_placement_settings, needs_shared_memory
 from corral.rendering.installation import Deployed, Installation
-from corral.rendering.kubernetes import config_maps, gpus, volumes
-from corral.rendering.kubernetes.objects import BATCH, SERVING, make_labels, make_selector, name_workload
-from corral.rendering.makers import ACCESS
+from corral.rendering.kubernetes import config_maps, gpus, security, volumes
+from corral.rendering.kubernetes.objects import BATCH, SERVING, make_labels, make_selector, name_port, name_workload
 from corral.rendering.model_pull import forecast_start_time, make_model_pull
 from corral.rendering.names import dns_name
 from corral.rendering.nodes import make_node_labels, name_class_label
@@ -79,7 +74,7 @@ def build_pod_spec(
         tolerations=_tolerate_taint(members),
         restartPolicy=restart,
         terminationGracePeriodSeconds=60,
-        securityContext=_build_pod_security(members),
+        securityContext=security.build_pod_security(members),
         resourceClaims=gpus.list_pod_claims(installation, members)
         if gpus.gets_gpus_by_claim(installation, members)
         else None,
@@ -118,19 +113,6 @@ def _list_volumes(members: Sequence[Deployed], files: config_maps.ProgramFiles) 
     ]
 
 
-def _build_pod_security(members: Sequence[Deployed]) -> PodSecurityContext:
-    """Run as the user that the image is made for, if that is known; files on volumes get its group."""
-    users = {program_of(member.service).user for member in members}
-    user = users.pop() if len(users) == 1 else None
-    return PodSecurityContext(
-        runAsNonRoot=True if user else None,
-        runAsUser=user,
-        fsGroup=user,
-        fsGroupChangePolicy="OnRootMismatch" if user else None,
-        seccompProfile=SeccompProfile(type="RuntimeDefault"),
-    )
-
-
 def _spread_replicas(installation: Installation, deployed: Deployed) -> list[TopologySpreadConstraint]:
     return [
         TopologySpreadConstraint(
@@ -157,6 +139,8 @@ def build_container(
     """The container of a service; `members` are the services of its pod."""
     shared_memory = needs_shared_memory(deployed)
     start = config_maps.choose_start_command(deployed, files)
+    # Names of ports are unique in a pod; a second container's `http` would be taken for the first one's.
+    port = name_port(deployed) if len(members) > 1 else "http"
     mounts = [
         *volumes.build_mounts(deployed, shared_memory=shared_memory),
         *config_maps.build_file_mounts(deployed, files),
@@ -168,18 +152,20 @@ def build_container(
         imagePullPolicy="IfNotPresent",
         command=list(container_settings.make_launch_command(installation, deployed) or start.command) or None,
         args=list(start.args) or None,
-        ports=[ContainerPort(name="http", containerPort=deployed.port)] if deployed.port else None,
+        ports=[ContainerPort(name=port, containerPort=deployed.port)] if deployed.port else None,
         envFrom=settings if config_maps.list_variables(deployed) else None,
         env=[*_list_secrets(deployed), *_list_own_settings(installation, members, deployed)] or None,
         resources=_build_resources(installation, members, deployed),
         volumeMounts=mounts or None,
-        securityContext=_build_security_context(opens_devices=opens_device_files(deployed)),
+        securityContext=security.build_security_context(members, deployed),
         # A start is given all the time that its models need; only then do the other probes begin.
         startupProbe=_build_probe(
-            deployed, period_s=_PERIOD_S, failures=-(-forecast_start_time(deployed) // _PERIOD_S)
+            deployed, port, period_s=_PERIOD_S, failures=-(-forecast_start_time(deployed) // _PERIOD_S)
         ),
-        readinessProbe=_build_probe(deployed, period_s=_PERIOD_S, failures=3),
-        livenessProbe=_build_probe(deployed, period_s=30, failures=6, path=program_of(deployed.service).live_path),
+        readinessProbe=_build_probe(deployed, port, period_s=_PERIOD_S, failures=3),
+        livenessProbe=_build_probe(
+            deployed, port, period_s=30, failures=6, path=program_of(deployed.service).live_path
+        ),
     )
 
 
@@ -196,6 +182,8 @@ def _build_filling_container(
     if filling is None:
         return None
     env = [EnvVar(name=name, value=value) for name, value in filling.env.items()]
+    if filling.image == image_of(deployed.service):
+        env += security.list_user_settings(deployed)
     if gpus.needs_runtime(installation, members):
         env.append(_NO_GPUS)
     return Container(
@@ -206,24 +194,8 @@ def _build_filling_container(
         env=env or None,
         volumeMounts=volumes.build_mounts(deployed, shared_memory=False)[:1],
         resources=ResourceRequirements(requests={"cpu": _CPU_REQUEST, "memory": _MEMORY_REQUEST}),
-        securityContext=_build_security_context(),
+        securityContext=security.build_security_context(members, deployed, computes=False),
     )
-
-
-def opens_device_files(deployed: Deployed) -> bool:
-    """Return whether a container opens device files as its host has them: those of AMD and Intel belong to a group."""
-    return deployed.gpu_count > 0 and bool(ACCESS[deployed.maker].devices)
-
-
-def _build_security_context(*, opens_devices: bool = False) -> SecurityContext:
-    """As strict as a GPU allows: no privilege, and no capability.
-
-    NVIDIA's device files can be opened by all. Those of AMD and Intel belong to the groups video and render, whose
-    numbers differ from system to system: root in the container opens them by DAC_OVERRIDE, which the profile
-    `baseline` allows.
-    """
-    added = ["DAC_OVERRIDE"] if opens_devices else None
-    return SecurityContext(allowPrivilegeEscalation=False, capabilities=Capabilities(drop=["ALL"], add=added))
 
 
 def _list_own_settings(installation: Installation, members: Sequence[Deployed], deployed: Deployed) -> list[EnvVar]:
@@ -231,6 +203,7 @@ def _list_own_settings(installation: Installation, members: Sequence[Deployed], 
     hides_gpus = deployed.gpu_count == 0 and gpus.needs_runtime(installation, members)
     return [
         *(EnvVar(name=name, value=value) for name, value in settings.items()),
+        *security.list_user_settings(deployed),
         *([_NO_GPUS] if hides_gpus else []),
     ]
 
@@ -275,7 +248,9 @@ def _request_scratch(members: Sequence[Deployed], deployed: Deployed) -> dict[st
     return {"ephemeral-storage": volumes.format_quantity(size)} if size else {}
 
 
-def _build_probe(deployed: Deployed, *, period_s: int, failures: int, path: str | None = None) -> Probe | None:
+def _build_probe(
+    deployed: Deployed, port: str, *, period_s: int, failures: int, path: str | None = None
+) -> Probe | None:
     """Probe a container by its health path, by a command of its program, else by connecting to its port."""
     if deployed.port is None:
         return None
@@ -283,9 +258,9 @@ def _build_probe(deployed: Deployed, *, period_s: int, failures: int, path: str 
     health_path = deployed.service.health_path or path or program.health_path
     by_command = not health_path and program.ready_command
     return Probe(
-        httpGet=HTTPGetAction(path=health_path, port="http") if health_path else None,
+        httpGet=HTTPGetAction(path=health_path, port=port) if health_path else None,
         exec=ExecAction(command=list(program.ready_command)) if by_command else None,
-        tcpSocket=None if health_path or by_command else TCPSocketAction(port="http"),
+        tcpSocket=None if health_path or by_command else TCPSocketAction(port=port),
         periodSeconds=period_s,
         timeoutSeconds=5,
         failureThreshold=failures,

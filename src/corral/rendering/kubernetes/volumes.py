@@ -27,8 +27,9 @@ from corral.cluster.values import Cluster, ServiceKind, Storage, StorageKind
 from corral.rendering.container_settings import NFS_OPTIONS, SHARED_MEMORY_BYTES, find_nfs_server
 from corral.rendering.installation import Deployed, Installation, namespace_of
 from corral.rendering.kubernetes.objects import make_metadata
+from corral.rendering.kubernetes.security import locate_mounts
 from corral.rendering.names import dns_name
-from corral.rendering.programs import mount_paths, program_of
+from corral.rendering.programs import program_of
 
 HOSTNAME = "kubernetes.io/hostname"
 _SHARED_MEMORY = "shm"
@@ -103,8 +104,7 @@ def build_pod_volumes(members: Sequence[Deployed], *, shared_memory: bool) -> li
 
 def build_mounts(deployed: Deployed, *, shared_memory: bool) -> list[VolumeMount]:
     """The mounts of a service's volumes: by the cluster file, else the first at the default path of its program."""
-    paths = mount_paths(deployed.service, [storage.name for storage in deployed.storage])
-    mounts = [VolumeMount(name=dns_name(name), mountPath=path) for name, path in paths.items()]
+    mounts = [VolumeMount(name=dns_name(name), mountPath=path) for name, path in locate_mounts(deployed).items()]
     if lacks_data_volume(deployed):
         mounts.append(VolumeMount(name=_HOME, mountPath=program_of(deployed.service).data_path))
     if shared_memory:

@@ -29,9 +29,16 @@ from corral.rendering.container_settings import is_job
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import pods, volumes
 from corral.rendering.kubernetes.config_maps import ProgramFiles
-from corral.rendering.kubernetes.objects import BATCH, make_labels, make_metadata, make_selector, name_workload
+from corral.rendering.kubernetes.objects import (
+    BATCH,
+    make_labels,
+    make_metadata,
+    make_selector,
+    name_local_queue,
+    name_workload,
+)
 from corral.rendering.model_pull import forecast_start_time, make_model_pull
-from corral.rendering.names import add_suffix, dns_name
+from corral.rendering.names import add_suffix
 from corral.rendering.programs import image_of, program_of
 
 _QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
@@ -113,7 +120,7 @@ def build_job(installation: Installation, deployed: Deployed, files: ProgramFile
     labels = make_labels(installation, name)
     queue = _find_queue(installation, deployed)
     if queue is not None:
-        labels |= {_QUEUE_LABEL: dns_name(queue), _PRIORITY_LABEL: BATCH}
+        labels |= {_QUEUE_LABEL: name_local_queue(queue), _PRIORITY_LABEL: BATCH}
     return Job(
         metadata=ObjectMeta(name=name, namespace=deployed.namespace, labels=labels),
         spec=JobSpec(
@@ -180,7 +187,7 @@ def _find_queue(installation: Installation, deployed: Deployed) -> str | None:
 
     None if no queue of Kueue would admit it: there are no queues without GPUs, and its node can have none either.
     """
-    nodes = {node.name for node in installation.cluster.nodes if node.gpus}
+    nodes = {node.name for node in installation.cluster.kubernetes_nodes if node.gpus}
     if not nodes or (deployed.node is not None and deployed.node not in nodes):
         return None
     queues = [

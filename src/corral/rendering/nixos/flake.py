@@ -14,9 +14,10 @@ from pathlib import PurePosixPath
 from corral.cluster.values import Node
 from corral.rendering.documents import write_header
 from corral.rendering.installation import Installation
+from corral.rendering.makers import runs_nixos
 from corral.rendering.nixos.expressions import Value, format_value, quote_text
 from corral.rendering.nixos.modules import FOLDERS, Channel
-from corral.rendering.nodes import FLAKE, runs_nixos
+from corral.rendering.nodes import FLAKE
 
 _NAME = PurePosixPath(FLAKE).stem
 OWN_FOLDER = "machines"

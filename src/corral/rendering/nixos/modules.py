@@ -24,9 +24,9 @@ from corral.rendering.k3s import (
     list_local_directories,
     resolve_member,
 )
+from corral.rendering.makers import runs_nixos
 from corral.rendering.nixos.drivers import CDI_UNIT, list_driver_notes, list_driver_parts, list_power_parts
 from corral.rendering.nixos.expressions import Code, Part, Value, format_module
-from corral.rendering.nodes import runs_nixos
 from corral.rendering.prometheus.jobs import NODE_PORT
 from corral.rendering.systemd import escape_word, quote_field
 

@@ -10,7 +10,7 @@ from corral.planning.upgrade.differences import UNKNOWN, format_amount
 from corral.planning.upgrade.hardware import NodeComparison
 from corral.planning.upgrade.report.pieces import bullets, code, differences, paragraph, table
 from corral.planning.upgrade.uniformity import Generation, Uniformity
-from corral.rendering.installation import choose_gpu_mode
+from corral.rendering.gpu_modes import choose_gpu_mode
 
 
 def write_scheduling(upgrade: Upgrade) -> list[str]:

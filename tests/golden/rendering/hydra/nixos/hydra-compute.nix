@@ -3,7 +3,6 @@
 # For NixOS 25.11 and newer; for 25.05 there is previous-channel/hydra-compute.nix.
 # K3s does not remove labels itself; once: kubectl label node hydra-compute hydra.io/gpu-classes- hydra.io/has-3060-
 # No node of the file has the address of https://192.168.1.250:6443, which it joins: nothing here sets that server up.
-# Pods ask for GPUs by claim, which K3s 1.34 and newer understand: see services.k3s.package.
 { config, lib, pkgs, ... }:
 
 {
