@@ -170,6 +170,7 @@ class ComfyDouble(ComfyWorker):
             web.get(f"{prefix}/features", self._get_features),
             web.get(f"{prefix}/view", self._get_view),
             web.post(f"{prefix}/upload/image", self._post_upload),
+            web.post(f"{prefix}/upload/mask", self._post_mask),
             web.post(f"{prefix}/free", self._post_free),
             web.get(f"{prefix}/system_stats", self._get_stats),
             web.get(f"{prefix}/object_info", self._get_all_object_info),
@@ -267,7 +268,8 @@ class ComfyDouble(ComfyWorker):
         return web.Response()
 
     async def _post_interrupt(self, request: web.Request) -> web.Response:
-        wanted = (await request.json() if request.can_read_body else {}).get("prompt_id")
+        body: Json = await request.json() if request.can_read_body else {}
+        wanted = body.get("prompt_id")
         if not wanted or wanted == self.running:
             self._interrupt = self._current is not None
         await self._notify()
@@ -325,6 +327,17 @@ class ComfyDouble(ComfyWorker):
             number += 1
         self.files[kind, folder, name] = content
         return web.json_response({"name": name, "subfolder": folder, "type": kind})
+
+    async def _post_mask(self, request: web.Request) -> web.Response:
+        """Keep the original with the mask's bytes after its own, where ComfyUI gives it the mask's transparency."""
+        form = await request.post()
+        mask, ref = form["image"], json.loads(str(form["original_ref"]))
+        assert isinstance(mask, web.FileField)
+        kind, folder = str(form.get("type", "input")), str(form.get("subfolder", ""))
+        original = self.files.get((ref.get("type", "output"), ref.get("subfolder", ""), ref["filename"]))
+        if original is not None:  # without one ComfyUI says a name all the same, and keeps nothing
+            self.files[kind, folder, mask.filename] = original + mask.file.read()
+        return web.json_response({"name": mask.filename, "subfolder": folder, "type": kind})
 
     async def _post_free(self, request: web.Request) -> web.Response:
         body = await request.json()

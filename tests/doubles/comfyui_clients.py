@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,13 +79,13 @@ class ComfyCaller:
         assert status == 200, (path, status, answer[:300])
         return json.loads(answer) if answer else None
 
-    async def upload(self, name: str, content: bytes, **fields: str) -> Json:
+    async def upload(self, name: str, content: bytes, *, path: str = "/upload/image", **fields: str) -> Json:
         """Upload an image, the file before the other fields, as browsers and SillyTavern order them."""
         form = aiohttp.FormData()
         form.add_field("image", content, filename=name, content_type="image/png")
         for field_name, value in fields.items():
             form.add_field(field_name, value)
-        status, body = await self.call("POST", "/upload/image", data=form)
+        status, body = await self.call("POST", path, data=form)
         assert status == 200, (status, body)
         return json.loads(body)
 
@@ -97,7 +97,7 @@ class ComfyCaller:
         return body
 
     @asynccontextmanager
-    async def listen(self, client_id: str, *, metadata: bool = False) -> AsyncIterator[Heard]:
+    async def listen(self, client_id: str, *, metadata: bool = False) -> AsyncGenerator[Heard]:
         """Open the websocket of a client, and keep all that it says."""
         heard = Heard()
         url = f"{self.base.replace('http', 'ws', 1)}/ws?clientId={client_id}"

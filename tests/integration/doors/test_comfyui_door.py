@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from corral.cluster.values import Cluster, EngineSettings, Instance, Node, QueueSettings
 from corral.engines.comfyui.client import Timings
 from corral.engines.comfyui.engine import ComfyUi
+from corral.gateway.comfyui.sockets import MOST_SOCKETS
 from corral.work import PASSED_ON_MARK, SlotLacksError
 from doubles.comfyui import ComfyDouble
 from doubles.comfyui_clients import ComfyCaller, read_preview
@@ -147,6 +150,55 @@ async def test_uploaded_picture_reaches_whichever_instance_runs_its_prompt(house
         "portrait (1).png",
         "portrait.png",
     ]
+
+
+async def test_mask_is_put_on_an_upload_or_an_output_by_an_instance_and_is_an_upload_then(house: House) -> None:
+    portrait, mask = picture(seed=1, prompt="a portrait"), picture(seed=9, prompt="a mask")
+    await house.comfy.upload("portrait.png", portrait, type="input", subfolder="people")
+    drawn = await house.comfy.post("/prompt", {"prompt": text_to_image(seed=3)})
+    history = await house.comfy.poll(f"/history/{drawn['prompt_id']}", bool)
+    (output,) = history[drawn["prompt_id"]]["outputs"]["9"]["images"]
+    uploaded = {"filename": "portrait.png", "subfolder": "people", "type": "input"}
+
+    async def put_mask(on: Json) -> Json:
+        rest = {"type": "input", "subfolder": "clipspace", "original_ref": json.dumps(on)}
+        return await house.comfy.upload("painted.png", mask, path="/upload/mask", **rest)
+
+    first, second = await put_mask(uploaded), await put_mask(output)
+
+    assert first == {"name": "painted.png", "subfolder": "clipspace", "type": "input"}
+    assert second["name"] == "painted (1).png"  # another content under the same name, as ComfyUI names it
+    original = picture(seed=3, prompt="a fox", width=32, height=32)
+    for masked, content in ((first, portrait), (second, original)):
+        named = {"filename": masked["name"], "subfolder": masked["subfolder"], "type": "input"}
+        assert await house.comfy.view(named) == content + mask
+    form = {"original_ref": json.dumps({"filename": "absent.png", "type": "input"})}
+    status, body = await house.comfy.call("POST", "/upload/mask", data=_make_form("a.png", mask, form))
+    assert (status, b"absent.png" in body) == (404, True)
+
+
+def _make_form(name: str, content: bytes, fields: dict[str, str]) -> aiohttp.FormData:
+    form = aiohttp.FormData(fields)
+    form.add_field("image", content, filename=name, content_type="image/png")
+    return form
+
+
+async def test_owner_has_so_many_sockets_and_one_more_says_why_it_closes(house: House) -> None:
+    address = f"{house.api.url}/comfyui/ws".replace("http", "ws", 1)
+    async with AsyncExitStack() as stack:
+
+        async def connect(client: int) -> aiohttp.ClientWebSocketResponse:
+            connecting = house.api.session.ws_connect(f"{address}?clientId={client}")
+            return await stack.enter_async_context(connecting)
+
+        for client in range(MOST_SOCKETS):
+            assert (await (await connect(client)).receive()).type is aiohttp.WSMsgType.TEXT
+        refused = await (await connect(MOST_SOCKETS)).receive()
+        again = await (await connect(0)).receive()  # takes the place of the first
+
+    assert (refused.type, refused.data) == (aiohttp.WSMsgType.CLOSE, 1013)
+    assert f"{MOST_SOCKETS} sockets" in (refused.extra or "")
+    assert again.type is aiohttp.WSMsgType.TEXT
 
 
 async def test_refusal_is_comfyuis_own(house: House) -> None:

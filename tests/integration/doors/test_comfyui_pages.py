@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 import pytest
@@ -21,37 +22,41 @@ class Page:
 
     asked: list[str] = field(default_factory=list[str])
     headers: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    bodies: list[bytes] = field(default_factory=list[bytes])
 
     async def answer(self, request: web.Request) -> web.Response:
         """Note a request as it came on the wire."""
         self.asked.append(request.raw_path)
+        self.bodies.append(await request.read())
         self.headers.append({name.lower(): value for name, value in request.headers.items()})
         return web.Response(text="from the instance")
 
 
 @dataclass(frozen=True)
 class House:
-    """The door, and the instance behind it."""
+    """The door, the instance that answers its browsers, and another one."""
 
     api: Serving
     page: Page
+    other: Page
 
 
 @pytest.fixture
 async def house(open_house: Open) -> AsyncIterator[House]:
-    page, app = Page(), web.Application()
-    app.router.add_route("*", "/{path:.*}", page.answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    instances = (Instance(name="a", url=f"http://127.0.0.1:{runner.addresses[0][1]}"),)
-    comfyui = EngineSettings(name="comfyui", instances=instances)
-    try:
-        async with open_house(Cluster(name="test", nodes=(Node(name="node"),), engines={"comfyui": comfyui})) as api:
-            yield House(api, page)
-    finally:
-        await runner.cleanup()
+    pages = Page(), Page()
+    async with AsyncExitStack() as stack:
+        instances: list[Instance] = []
+        for name, page in zip("ab", pages, strict=True):
+            app = web.Application()
+            app.router.add_route("*", "/{path:.*}", page.answer)
+            runner = web.AppRunner(app)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            instances.append(Instance(name=name, url=f"http://127.0.0.1:{runner.addresses[0][1]}"))
+        comfyui = EngineSettings(name="comfyui", instances=tuple(instances))
+        cluster = Cluster(name="test", nodes=(Node(name="node"),), engines={"comfyui": comfyui})
+        yield House(await stack.enter_async_context(open_house(cluster)), *pages)
 
 
 async def ask_raw(api: Serving, target: str) -> bytes:
@@ -100,3 +105,13 @@ async def test_keys_of_visitors_do_not_reach_an_instance(house: House) -> None:
 
     assert len(house.page.headers) == 3
     assert not any({"x-api-key", "authorization", "cookie"} & headers.keys() for headers in house.page.headers)
+
+
+async def test_upload_through_a_route_of_a_custom_node_reaches_every_instance(house: House) -> None:
+    answer = await house.api.post("/comfyui/api/vhs/uploadvideo", {"video": "fox"})
+
+    assert answer.body == b"from the instance"
+    assert house.page.asked == house.other.asked == ["/api/vhs/uploadvideo"]
+    assert house.page.bodies == house.other.bodies == [b'{"video": "fox"}']
+    await house.api.post("/comfyui/api/settings/theme", {"dark": True})
+    assert len(house.other.asked) == 1

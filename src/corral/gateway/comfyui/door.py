@@ -31,6 +31,8 @@ from corral.work import PASSED_ON_MARK
 PREFIX = "/comfyui"
 LARGEST_PROMPT = 32 * 2**20
 """Bytes; some nodes take pictures as base64."""
+_UPLOAD = re.compile(r"(^|[/_-])upload", re.IGNORECASE)
+"""Routes of custom nodes that take files: each instance gets them, since any of them can run the prompt."""
 log = structlog.get_logger()
 
 Handler = Callable[[Exchange, Visitor, str], Awaitable[None]]
@@ -61,6 +63,7 @@ class ComfyUiDoor:
                 ("POST", r"/history", self._post_history),
                 ("GET", r"/view", self._files.view),
                 ("POST", r"/upload/image", self._files.upload),
+                ("POST", r"/upload/mask", self._files.upload_mask),
                 ("GET", r"/object_info", self._instances.get_all_nodes),
                 ("GET", r"/object_info/(.+)", self._instances.get_node),
                 ("GET", r"/(models|embeddings)", self._instances.get_list),
@@ -122,7 +125,9 @@ class ComfyUiDoor:
         raw = find_raw_path(exchange.scope, PREFIX)
         if raw is None:
             raise PathRefusedError(f"there is no {path!r} here", hint="see docs/doors/comfyui.md")
-        if not await self._passer.pass_on(exchange, raw):
+        is_upload = method == "POST" and _UPLOAD.search(path) is not None
+        pass_on = self._passer.pass_on_to_all if is_upload else self._passer.pass_on
+        if not await pass_on(exchange, raw):
             note = await self._instances.explain_absence()
             await exchange.answer(503, f"{note}\n".encode(), "text/plain; charset=utf-8")
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from corral.errors import CorralError, Kind
-from corral.gateway.asgi import Exchange
+from corral.gateway.asgi import LARGEST_BODY, Exchange
 from corral.gateway.comfyui.asked import RefusedError, split_annotation
 from corral.gateway.comfyui.page import InstanceGoneError, Passer
-from corral.gateway.comfyui.shapes import find_output_name, read_folder
+from corral.gateway.comfyui.shapes import as_object, find_output_name, read_folder
 from corral.gateway.comfyui.validating import make_error
 from corral.gateway.comfyui.workshop import ENDED, OutputFile, StoredPrompt, Workshop
 from corral.gateway.doors import Visitor
-from corral.gateway.forms import read_parts
+from corral.gateway.forms import Part, read_parts
 from corral.gateway.sending import send_file
+from corral.narrowing import as_text
 
 _FOLDERS = ("input", "temp", "output")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
@@ -49,14 +54,37 @@ class Files:
             file = await self._workshop.find_input(visitor.owner, folder, f"{head}/{filename}".strip("/"))
             await self._send(exchange, filename, file)
             return
-        prompt = next(iter(await self._workshop.read([place[0]])), None)
-        if prompt is None or prompt.owner != visitor.owner:
-            raise FileMissingError(f"there is no file {filename!r}")
+        prompt = await self._find_prompt(visitor, place[0], filename)
         if prompt.stage not in ENDED:
             await self._fetch(exchange, prompt, filename, place[1], folder)
             return
-        name = find_output_name(prompt, filename, place[1], folder)
-        await self._send(exchange, filename, None if name is None else prompt.files.get(name))
+        await self._send(exchange, filename, find_file_of(prompt, filename, place[1], folder))
+
+    async def _find_prompt(self, visitor: Visitor, task: int, filename: str) -> StoredPrompt:
+        prompt = next(iter(await self._workshop.read([task])), None)
+        if prompt is None or prompt.owner != visitor.owner:
+            raise FileMissingError(f"there is no file {filename!r}")
+        return prompt
+
+    async def _find_original(self, visitor: Visitor, text: str) -> OutputFile:
+        """Return the file that a mask is for, by the form's `original_ref`. Raises: FileMissingError, RefusedError."""
+        try:
+            ref = as_object(json.loads(text))
+        except ValueError:
+            ref = {}
+        filename, folder = split_annotation(as_text(ref.get("filename")))
+        folder = as_text(ref.get("type")) or folder
+        head, _, filename = f"{as_text(ref.get('subfolder'))}/{filename}".strip("/").rpartition("/")
+        if not filename:
+            raise RefusedError(make_error("invalid_upload", "`original_ref` does not name a file"))
+        place = read_folder(head)
+        if place is None:
+            file = await self._workshop.find_input(visitor.owner, folder, f"{head}/{filename}".strip("/"))
+        else:
+            file = find_file_of(await self._find_prompt(visitor, place[0], filename), filename, place[1], folder)
+        if file is None:
+            raise FileMissingError(f"there is no file {filename!r} to put a mask on")
+        return file
 
     async def _fetch(
         self, exchange: Exchange, prompt: StoredPrompt, filename: str, subfolder: str, folder: str
@@ -80,22 +108,66 @@ class Files:
 
     async def upload(self, exchange: Exchange, visitor: Visitor, _: str) -> None:
         """`/upload/image`: any file; the answer has the name that it got."""
-        fields: dict[str, str] = {}
-        kept: tuple[str, OutputFile] | None = None
+        form = Form()
         async for part in read_parts(exchange.headers.get("content-type", ""), exchange.read_chunks()):
-            if part.filename is not None and part.name == "image":
-                name = clean_name(part.filename)
-                kept = (name, await self._workshop.keep(visitor, name, part.content))
-            elif part.filename is None:
-                fields[part.name] = await part.read_text()
+            if not await form.take(part):
+                form.kept = await self._workshop.keep(visitor, form.name, part.content)
+        await self._answer_upload(exchange, visitor, form)
+
+    async def upload_mask(self, exchange: Exchange, visitor: Visitor, _: str) -> None:
+        """`/upload/mask`: an instance puts the mask on the picture, and the result is kept as an upload is."""
+        form, mask = Form(), bytearray()
+        async for part in read_parts(exchange.headers.get("content-type", ""), exchange.read_chunks()):
+            if not await form.take(part):
+                async for piece in part.content:
+                    mask += piece
+                    if len(mask) > LARGEST_BODY:
+                        raise RefusedError(make_error("invalid_upload", f"A mask has at most {LARGEST_BODY} bytes"))
+        original = await self._find_original(visitor, form.fields.get("original_ref", ""))
+        content = await asyncio.to_thread(original.path.read_bytes)
+        joined = await self._passer.join_mask(content, bytes(mask))
+        form.kept = await self._workshop.keep(visitor, form.name, _yield_once(joined))
+        await self._answer_upload(exchange, visitor, form)
+
+    async def _answer_upload(self, exchange: Exchange, visitor: Visitor, form: Form) -> None:
+        fields = form.fields
         folder, subfolder = fields.get("type") or "input", clean_folder(fields.get("subfolder", ""))
-        if kept is None or not kept[0] or folder not in _FOLDERS or subfolder is None:
+        if form.kept is None or not form.name or folder not in _FOLDERS or subfolder is None:
             raise RefusedError(make_error("invalid_upload", "No image, or no usable name, type or subfolder"))
-        wanted = f"{subfolder}/{kept[0]}".lstrip("/")
+        wanted = f"{subfolder}/{form.name}".lstrip("/")
         overwrite = fields.get("overwrite") in ("true", "1")
-        name = await self._workshop.name_input(visitor.owner, folder, wanted, kept[1], overwrite=overwrite)
+        name = await self._workshop.name_input(visitor.owner, folder, wanted, form.kept, overwrite=overwrite)
         head, _, last = name.rpartition("/")
         await exchange.answer_json(200, {"name": last, "subfolder": head, "type": folder})
+
+
+@dataclass(slots=True)
+class Form:
+    """The form of an upload."""
+
+    fields: dict[str, str] = field(default_factory=dict[str, str])
+    name: str = ""
+    """Of its file."""
+    kept: OutputFile | None = None
+
+    async def take(self, part: Part) -> bool:
+        """Take the next part; False for the file, whose name is known then and whose content comes next."""
+        if part.filename is None:
+            self.fields[part.name] = await part.read_text()
+        elif part.name == "image":
+            self.name = clean_name(part.filename)
+            return False
+        return True
+
+
+async def _yield_once(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
+
+def find_file_of(prompt: StoredPrompt, filename: str, subfolder: str, folder: str) -> OutputFile | None:
+    """Return a file that an ended prompt has made, by its name at the instance."""
+    name = find_output_name(prompt, filename, subfolder, folder)
+    return None if name is None else prompt.files.get(name)
 
 
 async def send_stored(exchange: Exchange, name: str, file: OutputFile) -> None:

@@ -6,14 +6,22 @@ request that changes nothing goes to the next one.
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Mapping
+from typing import ClassVar
 from urllib.parse import quote, unquote
+from uuid import uuid4
 
 import aiohttp
+import structlog
 from yarl import URL
 
+from corral.errors import CorralError, Kind
 from corral.gateway.asgi import ClientGoneError, Exchange, Scope
 from corral.gateway.comfyui.workshop import Workshop
+
+_log = structlog.get_logger()
 
 COOKIE = "corral_comfyui"
 CONNECT_S = 5.0
@@ -37,8 +45,20 @@ _OF_ALL_OWNERS = ("/internal/logs", "/internal/files/output", "/internal/files/t
 """The work of everybody: the log of an instance, and the names of its files."""
 
 
+_JOINED = "corral-masks"
+"""The folder, in an instance's own `temp`, of pictures that it puts masks on; an instance empties it when it starts."""
+_JOINING_S = 60.0
+
+
 class InstanceGoneError(Exception):
     """An instance did not answer."""
+
+
+class NoInstanceError(CorralError):
+    """No instance did what only an instance can do."""
+
+    code: ClassVar[str] = "comfyui.no_instance"
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
 
 
 class Passer:
@@ -51,7 +71,7 @@ class Passer:
     async def pass_on(self, exchange: Exchange, path: str) -> bool:
         """Let an instance answer; False where none does. `path` is the instance's own, percent-encoded."""
         addresses = self._workshop.list_addresses()
-        wanted = read_cookie(exchange.headers.get("cookie", ""))
+        wanted = self._read_wanted(exchange)
         names = sorted(addresses, key=lambda name: (name != wanted, name))
         is_safe = exchange.method in ("GET", "HEAD", "OPTIONS")
         for name in names if is_safe else names[:1]:
@@ -63,22 +83,65 @@ class Passer:
             return True
         return False
 
+    async def pass_on_to_all(self, exchange: Exchange, path: str) -> bool:
+        """Let every instance take an upload, and that of the browser answer; False where none does."""
+        addresses = self._workshop.list_addresses()
+        answering = min(addresses, key=lambda name: (name != self._read_wanted(exchange), name), default=None)
+        others = [address for name, address in addresses.items() if name != answering]
+        await exchange.read_body()
+        await asyncio.gather(*(self._send_copy(exchange, url, path, headers) for url, headers in others))
+        return await self.pass_on(exchange, path)
+
+    async def _send_copy(self, exchange: Exchange, url: str, path: str, headers: Mapping[str, str]) -> None:
+        """Let one more instance take an upload; what it answers is for the log alone."""
+        try:
+            async with await self._request(exchange, url, path, headers) as response:
+                await response.read()
+            if response.status >= 400:
+                _log.warning("comfyui_upload_refused", url=url, path=path, status=response.status)
+        except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
+            _log.warning("comfyui_upload_missed", url=url, path=path, error=str(error) or type(error).__name__)
+
+    async def join_mask(self, picture: bytes, mask: bytes) -> bytes:
+        """Let an instance put a mask on a picture, and return its file. Raises: NoInstanceError."""
+        problems: list[str] = []
+        for name, (url, headers) in sorted(self._workshop.list_addresses().items()):
+            try:
+                return await self._join_there(url, headers, picture, mask)
+            except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
+                problems.append(f"{name}: {error or type(error).__name__}")
+        reasons = "; ".join(problems) or "none runs now"
+        raise NoInstanceError(f"no ComfyUI instance put the mask on its picture ({reasons})", hint="try again")
+
+    async def _join_there(self, url: str, headers: Mapping[str, str], picture: bytes, mask: bytes) -> bytes:
+        name = uuid4().hex
+        place = {"subfolder": _JOINED, "type": "temp"}
+        original = {"filename": f"{name}-original.png", **place}
+        steps: tuple[tuple[str, str, bytes, Mapping[str, str]], ...] = (
+            ("/upload/image", original["filename"], picture, {}),
+            ("/upload/mask", f"{name}.png", mask, {"original_ref": json.dumps(original)}),
+        )
+        session, base = self._open_session(), url.rstrip("/")
+        limit = aiohttp.ClientTimeout(total=_JOINING_S, sock_connect=CONNECT_S)
+        for path, filename, content, more in steps:
+            form = aiohttp.FormData({**place, "overwrite": "true", **more})
+            form.add_field("image", content, filename=filename, content_type="image/png")
+            async with session.post(
+                f"{base}{path}", data=form, headers=headers, timeout=limit, raise_for_status=True
+            ) as answer:
+                await answer.read()
+        query = {"filename": f"{name}.png", **place}
+        async with session.get(
+            f"{base}/view", params=query, headers=headers, timeout=limit, raise_for_status=True
+        ) as answer:
+            return await answer.read()
+
     async def fetch(
         self, exchange: Exchange, url: str, path: str, headers: Mapping[str, str], *, cookie: str | None = None
     ) -> None:
         """Send a request on to an instance, and its answer back as it comes. Raises: InstanceGoneError."""
-        query = exchange.scope["query_string"].decode("latin-1")
-        sent = {name: value for name, value in exchange.headers.items() if name not in _KEPT_BACK} | dict(headers)
-        body = await exchange.read_body()
         try:
-            async with self._open_session().request(
-                exchange.method,
-                URL(f"{url.rstrip('/')}{path}{'?' if query else ''}{query}", encoded=True),
-                headers=sent,
-                data=body or None,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S),
-            ) as response:
+            async with await self._request(exchange, url, path, headers) as response:
                 pairs = [
                     (name.lower(), value)
                     for name, value in response.raw_headers
@@ -94,6 +157,23 @@ class Passer:
             if exchange.started:
                 raise ClientGoneError from error  # the answer cannot be taken back: the connection ends
             raise InstanceGoneError(str(error)) from error
+
+    async def _request(
+        self, exchange: Exchange, url: str, path: str, headers: Mapping[str, str]
+    ) -> aiohttp.ClientResponse:
+        query = exchange.scope["query_string"].decode("latin-1")
+        sent = {name: value for name, value in exchange.headers.items() if name not in _KEPT_BACK} | dict(headers)
+        return await self._open_session().request(
+            exchange.method,
+            URL(f"{url.rstrip('/')}{path}{'?' if query else ''}{query}", encoded=True),
+            headers=sent,
+            data=await exchange.read_body() or None,
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S),
+        )
+
+    def _read_wanted(self, exchange: Exchange) -> str | None:
+        return read_cookie(exchange.headers.get("cookie", ""))
 
     async def close(self) -> None:
         """Close every connection."""

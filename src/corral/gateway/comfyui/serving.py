@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 
 from corral.errors import CorralError
 from corral.gateway.asgi import Scope
-from corral.gateway.comfyui.sockets import Session, Sockets
+from corral.gateway.comfyui.sockets import MOST_SOCKETS, Session, Sockets
 from corral.gateway.doors import Doorman
 
 _POLICY_VIOLATION = 1008
@@ -35,8 +35,13 @@ async def serve_socket(
         await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
         return
     query = parse_qs(scope["query_string"].decode("latin-1"))
+    client = next(iter(query.get("clientId", [])), None)
     await send({"type": "websocket.accept"})
-    session = await sockets.open(visitor.owner, next(iter(query.get("clientId", [])), None))
+    if not sockets.has_room(visitor.owner, client):  # only a socket that was accepted can say why it closes
+        reason = f"this owner has {MOST_SOCKETS} sockets open, the most there can be: close some"
+        await send({"type": "websocket.close", "code": _TRY_LATER, "reason": reason})
+        return
+    session = await sockets.open(visitor.owner, client)
     sending = asyncio.create_task(_send_waiting(session, send))
     taking = asyncio.create_task(_take_messages(sockets, session, receive))
     try:

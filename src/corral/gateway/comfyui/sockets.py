@@ -23,6 +23,9 @@ from corral.work import Json
 
 WAITING_MESSAGES = 512
 """Of one socket, before it counts as gone: seconds of previews."""
+MOST_SOCKETS = 64
+"""Of one owner: more than the tabs and scripts of a person, and far fewer than the connections of a server (each has
+up to `WAITING_MESSAGES` of previews in memory)."""
 KNOWN_RUNS = 4096
 """Tasks of which it is known whether and for whom they run."""
 FEATURES: dict[str, Json] = {"supports_preview_metadata": True, "max_upload_size": 100 * 2**20}
@@ -88,6 +91,11 @@ class Sockets:
         self._runs: OrderedDict[int, _Run | None] = OrderedDict()
         self._following: asyncio.Task[None] | None = None
         self._follows = asyncio.Event()
+
+    def has_room(self, owner: str, client: str | None) -> bool:
+        """Whether an owner can have one more socket; one that takes the place of another always can."""
+        count = sum(of == owner for of, _ in self._sessions)
+        return count < MOST_SOCKETS or (owner, client) in self._sessions
 
     async def open(self, owner: str, client: str | None) -> Session:
         """Add a socket; one that had the same client id gets nothing from now on."""
