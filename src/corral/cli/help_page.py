@@ -15,7 +15,19 @@ if TYPE_CHECKING:
 COMMANDS_BY_PURPOSE: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "Run work": ("up", "down", "run", "submit", "hold", "status", "tasks", "batches", "queues", "slots", "holds"),
-        "Plan": ("init", "inventory", "fit", "plan", "power", "forecast", "upgrade", "loadtest", "gpus", "schema"),
+        "Plan": (
+            "init",
+            "import",
+            "inventory",
+            "fit",
+            "plan",
+            "power",
+            "forecast",
+            "upgrade",
+            "loadtest",
+            "gpus",
+            "schema",
+        ),
         "Deploy": ("render", "lint", "checklist", "doctor", "service"),
         "Manage": ("models", "engines", "uploads", "tokens", "usage", "notify", "audit", "reload", "gc"),
         "Keep": ("backup", "restore", "rollback", "version"),
