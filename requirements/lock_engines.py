@@ -1,7 +1,8 @@
 """Writes the locked files of the engines' own environments, from the extras of the package: `make lock` runs this.
 
 Each holds an engine's extra, and what Corral's own modules need in a worker. The versions are those of dev.lock and
-cuda.lock, which are passed as constraints, so that the tests run with what is installed.
+cuda.lock, which are passed as constraints, so that the tests run with what is installed; but for an engine whose
+libraries cannot be installed next to Corral's.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LOCKS = ROOT / "src" / "corral" / "engines" / "environments" / "locks"
 EXTRAS = {
+    "chatterbox": ("chatterbox",),
     "kokoro": ("kokoro",),
     "llama": ("llama",),
     "piper": ("piper",),
@@ -21,6 +23,10 @@ EXTRAS = {
     "whisper-cuda": ("whisper", "cuda"),
 }
 """The extras in each locked file."""
+APART = frozenset({"chatterbox"})
+"""Those that want other versions than Corral's."""
+UNUSED = ROOT / "requirements" / "chatterbox_unused.in"
+"""Packages that chatterbox-tts names, and that nothing imports which the engine uses."""
 OF_A_WORKER = "psutil"
 """What `corral.processes.programs` imports; all else of Corral in a worker needs the standard library alone."""
 
@@ -39,8 +45,9 @@ def main(uv: str) -> None:
     )
     for name, extras in EXTRAS.items():
         constraints = ROOT / "requirements" / ("cuda.lock" if "cuda" in extras else "dev.lock")
+        bounds = ("--excludes", UNUSED) if name in APART else ("-c", constraints)
         subprocess.run(
-            (uv, "pip", "compile", *options.split(), "-c", constraints, "-o", LOCKS / f"{name}.lock", "-"),
+            (uv, "pip", "compile", *options.split(), *bounds, "-o", LOCKS / f"{name}.lock", "-"),
             input="\n".join(list_requirements(extras)),
             text=True,
             check=True,

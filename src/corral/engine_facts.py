@@ -109,12 +109,14 @@ class SpeechRule:
     """The input that chooses a voice."""
     voices: str
     """`module:function` that takes a model's path, and returns its voices: their names, each with the input's value."""
-    speed: str
-    """The input for the speed."""
+    speed: str | None
+    """The input for the speed; None where it has one speed."""
     speed_is_slowness: bool = False
     """Whether 2 takes twice as long, instead of half."""
     voice_files: tuple[str, ...] = ()
     """Endings of files that can be a task's one file, to speak with that voice."""
+    clones: bool = False
+    """Whether these files are recordings of a person."""
     check_voice: str | None = None
     """`module:function` that takes such a file's path and its name, and raises a `corral.work.TaskInvalidError`."""
 

@@ -63,6 +63,8 @@ class EngineKind(ServiceEngine):
     needs_model: bool = False
     has_lanes: bool = False
     """Whether it can do several tasks of one model at a time (`lanes` in the cluster file)."""
+    model_options: tuple[str, ...] = ()
+    """Options that name further models of the store, which its worker gets with each task."""
     model_name: str | None = None
     """`module:function` that takes the task's model and inputs, and returns the name under which the engine itself
     knows the model; so that tasks and resident models can be compared. None leaves names as they are."""
@@ -420,18 +422,69 @@ HOLD = EngineKind(
         ),
     ),
 )
-CHATTERBOX = ServiceEngine(
+CHATTERBOX = EngineKind(
     name="chatterbox",
+    summary="Clones the voice of a recording and checks each line; off unless the cluster file turns it on.",
     medium=Medium.SPEECH,
+    worker="corral.engines.chatterbox.worker:Chatterbox",
+    library="chatterbox",
+    environments=(
+        EngineEnvironment(
+            variant="cuda",
+            lock="chatterbox.lock",
+            kernels=Kernels(
+                library="PyTorch 2.6",
+                oldest=(5, 0),
+                newest=(9, 0),
+                has_intermediate=False,
+                source="torch._C._cuda_getArchFlags() of the wheel of torch 2.6.0 (CUDA 12.4): machine code for 5.0,"
+                " 6.0, 7.0, 7.5, 8.0, 8.6 and 9.0, and no PTX",
+            ),
+        ),
+    ),
+    speech=SpeechRule(
+        voice="voice",
+        voices="corral.engines.chatterbox.files:list_voices",
+        speed=None,
+        voice_files=(".wav", ".flac", ".ogg", ".opus", ".m4a", ".mp3"),
+        clones=True,
+        check_voice="corral.engines.chatterbox.files:check_recording",
+    ),
     program=EngineProgram(data_path="/models", caches_models=True, uses_hugging_face=True),
+    inputs="corral.engines.chatterbox.inputs:ChatterboxInputs",
+    text_input="text",
+    seed_input="seed",
+    options="corral.engines.chatterbox.inputs:ChatterboxOptions",
+    model_options=("hears", "compares"),
+    needs_model=True,
+    files=FileRule(maximum=1, summary="at most one: a recording of the voice, 3 to 60 s"),
+    outputs=(
+        OutputRule(name="speech.wav", media_type="audio/wav", summary="16-bit mono, 24,000 samples per second"),
+        OutputRule(
+            name="checks.json",
+            media_type="application/json",
+            summary="of each line: `text`, `heard`, `wrong_words`, `similarity`; also where the attempt failed",
+        ),
+    ),
+    values=(
+        ValueRule(name="duration_s", summary="length of the speech"),
+        ValueRule(name="sample_rate", summary="samples per second"),
+        ValueRule(name="lines", summary="how many lines were spoken and checked"),
+        ValueRule(name="wrong_words", summary="share of words heard wrongly in the worst line"),
+        ValueRule(name="similarity", summary="to the recording's speaker, of the least alike line; null when unknown"),
+    ),
+    on_by_default=False,
 )
 TRAINER = ServiceEngine(name="trainer", program=EngineProgram(data_path="/workspace"))
 
 ENGINES: Mapping[str, EngineKind] = MappingProxyType(
-    {kind.name: kind for kind in (LLAMA, OLLAMA, OPENAI, COMFYUI, WHISPER, PIPER, KOKORO, COMMAND, SLEEP, HOLD)}
+    {
+        kind.name: kind
+        for kind in (LLAMA, OLLAMA, OPENAI, COMFYUI, WHISPER, PIPER, KOKORO, COMMAND, SLEEP, HOLD, CHATTERBOX)
+    }
 )
 """Every engine of the queue by name."""
 SERVICE_ENGINES: Mapping[str, ServiceEngine] = MappingProxyType(
-    {engine.name: engine for engine in (*ENGINES.values(), CHATTERBOX, TRAINER)}
+    {engine.name: engine for engine in (*ENGINES.values(), TRAINER)}
 )
 """Every engine that a deployed service can run, by name."""

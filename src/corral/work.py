@@ -84,6 +84,10 @@ class Work:
     """The GPUs of those slots, in the same order: UUIDs of NVIDIA's, PCI addresses of others; empty on processors."""
 
 
+LINE_CHECK = "application/vnd.corral.line-check+json"
+"""The media type of what an engine shows before each line of speech that it has checked."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputFile:
     """A file that an engine made, still in the attempt's scratch folder."""

@@ -45,7 +45,9 @@ def _check_engines(environments: Environments, gpus: Sequence[FoundGpu]) -> Iter
     has_gpu = any(not gpu.is_integrated for gpu in gpus)
     cards = list_cards(gpus)
     for kind in ENGINES.values():
-        if kind.remote or not kind.on_by_default or kind.library is None:
+        if kind.remote or kind.library is None:
+            continue
+        if not kind.on_by_default and environments.read(kind.name) is None:  # nobody has asked for it
             continue
         if kind.examination is not None:
             examine_engine = cast("Callable[..., Examination]", load_reference(kind.examination))  # a test loads all

@@ -248,4 +248,31 @@ KOKORO_82M_INT8 = Entry(
     ),
 )
 
-CATALOGUE: tuple[Entry, ...] = (SMOLLM2, WHISPER_TINY_EN, WHISPER_BASE, PIPER_EN_US_JOE, KOKORO_82M_INT8)
+RESEMBLYZER = Entry(
+    name="resemblyzer",
+    key="resemblyzer",
+    files=(
+        ModelFile(
+            name="pretrained.pt",
+            size=Bytes(17_090_379),
+            sha256="39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e",
+        ),
+    ),
+    opens="pretrained.pt",
+    licence="Apache-2.0",
+    sources=(
+        PypiSource(
+            (
+                Wheel(
+                    package="Resemblyzer",
+                    version="0.1.4",
+                    members={"pretrained.pt": "resemblyzer/pretrained.pt"},
+                    size=Bytes(15_747_704),
+                ),
+            )
+        ),
+    ),
+)
+"""No engine speaks with it: `chatterbox` compares voices with it."""
+
+CATALOGUE: tuple[Entry, ...] = (SMOLLM2, WHISPER_TINY_EN, WHISPER_BASE, PIPER_EN_US_JOE, KOKORO_82M_INT8, RESEMBLYZER)

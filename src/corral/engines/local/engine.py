@@ -125,6 +125,7 @@ class LocalEngine:
         inputs = read_task_inputs(load_inputs(self._kind), work.inputs)
         _check_files(self._kind, work)
         path = await self._locate_model(work.model)
+        others = {name: self._launch.settings["options"][name] for name in self._kind.model_options}
         return {
             "type": "run",
             "attempt": str(work.attempt),
@@ -132,13 +133,15 @@ class LocalEngine:
             "model_path": str(path) if path is not None else None,
             "inputs": inputs.model_dump(mode="json"),
             "files": {name: str(path) for name, path in work.files.items()},
+            "models": {name: str(await self._find_model(model)) for name, model in others.items()},
             "scratch": str(work.scratch),
             "timeout_s": work.timeout_s,
         }
 
     async def _locate_model(self, model: str | None) -> Path | None:
-        if not self._kind.needs_model:
-            return None
+        return await self._find_model(model) if self._kind.needs_model else None
+
+    async def _find_model(self, model: str | None) -> Path:
         return await asyncio.to_thread(locate_model, self._locate, self.name, model)
 
     async def _warm_worker(self, devices: tuple[str, ...]) -> WorkerProcess:

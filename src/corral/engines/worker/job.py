@@ -46,6 +46,8 @@ class Job:
     model_path: Path
     inputs: Mapping[str, Any]  # Any: JSON, checked by the server
     files: Mapping[str, Path]
+    models: Mapping[str, Path]
+    """The models that options of the engine name, by option."""
     scratch: Path
     timeout_s: float
 
@@ -58,6 +60,7 @@ class Job:
             model_path=Path(message["model_path"] or ""),
             inputs=message["inputs"],
             files={name: Path(path) for name, path in message["files"].items()},
+            models={option: Path(path) for option, path in message["models"].items()},
             scratch=Path(message["scratch"]),
             timeout_s=message["timeout_s"],
         )

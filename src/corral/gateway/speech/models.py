@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from corral.engine_kinds import ENGINES, KOKORO, OPENAI, PIPER, WHISPER
+from corral.engine_kinds import CHATTERBOX, ENGINES, KOKORO, OPENAI, PIPER, WHISPER
 from corral.gateway.catalogue import Catalogue, ModelUnknownError, Offer
 from corral.gateway.doors import Visitor, require_model
 from corral.gateway.passing import CallMissingError
@@ -15,7 +15,7 @@ USUAL_MODELS = frozenset(
     {"tts-1", "tts-1-hd", "gpt-4o-mini-tts", "whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe"}
 )
 """OpenAI's models: whatever speaks or hears here answers to them, unless a server or the cluster file has the name."""
-_ORDER = (KOKORO.name, PIPER.name, WHISPER.name)
+_ORDER = (KOKORO.name, PIPER.name, WHISPER.name, CHATTERBOX.name)
 """Of engines where a client has chosen no model: those first that sound better, on this machine before others."""
 
 

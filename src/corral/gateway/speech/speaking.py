@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic_core import to_json
@@ -24,10 +25,12 @@ from corral.gateway.speech.requests import SpeechBody, check
 from corral.gateway.speech.sound import read_wav
 from corral.gateway.speech.voices import prepare_speech
 from corral.gateway.speech.working import Order
-from corral.narrowing import as_object
+from corral.narrowing import as_number, as_object
 from corral.slots.guests import Choice
-from corral.work import Endpoint, Json
+from corral.work import LINE_CHECK, Endpoint, Json
 
+CHECK_HEADER = b"corral-line-check"
+"""What was found of the first line of cloned speech: the others are spoken after the headers are sent."""
 _LARGEST_BODY = 2**20
 """Bytes of a request to speak."""
 
@@ -81,6 +84,8 @@ class Speaking:
         def show(media_type: str, data: bytes) -> None:
             if media_type == "audio/wav":
                 pieces.put_nowait(data)
+            elif media_type == LINE_CHECK:
+                answer.note_check(as_object(parse(data)))
 
         async def encode() -> None:
             while True:
@@ -109,6 +114,11 @@ class _Speech:
     def __init__(self, exchange: Exchange, body: SpeechBody) -> None:
         self._exchange = exchange
         self._body = body
+        self._checks: list[Mapping[str, Json]] = []
+
+    def note_check(self, check: Mapping[str, Json]) -> None:
+        """Note what was found of the next line; an engine that checks none has none."""
+        self._checks.append(check)
 
     async def write(self, piece: bytes) -> None:
         """Send encoded sound."""
@@ -121,7 +131,8 @@ class _Speech:
     async def finish(self) -> None:
         """Send what ends it."""
         if self._body.stream_format == "sse":
-            await write_event(self._exchange, {"type": "speech.audio.done", "usage": None})
+            checks = {"checks": self._checks} if self._checks else {}
+            await write_event(self._exchange, {"type": "speech.audio.done", "usage": None, **checks})
         else:
             await self._begin()
         await self._exchange.end()
@@ -135,7 +146,15 @@ class _Speech:
     async def _begin(self) -> None:
         if not self._exchange.started:
             media_type = MEDIA_TYPES[self._body.response_format]
-            await self._exchange.start(200, [(b"content-type", media_type.encode())])
+            headers = [(CHECK_HEADER, write_check(check).encode()) for check in self._checks[:1]]
+            await self._exchange.start(200, [(b"content-type", media_type.encode()), *headers])
+
+
+def write_check(check: Mapping[str, Json]) -> str:
+    """Write what was found of a line as a header has it."""
+    similarity = as_number(check.get("similarity"))
+    alike = "unknown" if similarity is None else f"{similarity:.3f}"
+    return f"wrong_words={as_number(check.get('wrong_words')) or 0.0:.3f}, similarity={alike}"
 
 
 def _read_piece(piece: bytes) -> tuple[int, bytes]:

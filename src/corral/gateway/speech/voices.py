@@ -32,6 +32,13 @@ class VoiceUnknownError(CorralError):
     kind: ClassVar[Kind] = Kind.INVALID
 
 
+class SpeedFixedError(CorralError):
+    """The engine has one speed."""
+
+    code: ClassVar[str] = "speech.speed_fixed"
+    kind: ClassVar[Kind] = Kind.INVALID
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnVoice:
     """A voice that a person has created."""
@@ -74,11 +81,14 @@ class Spoken:
 
 
 async def prepare_speech(body: SpeechBody, choice: Choice, visitor: Visitor, book: VoiceBook) -> Spoken:
-    """Return what an engine is asked. Raises: VoiceUnknownError."""
+    """Return what an engine is asked. Raises: VoiceUnknownError, SpeedFixedError."""
     rule = ENGINES[choice.engine].speech
     assert rule is not None, "only engines that speak are chosen"
     inputs: dict[str, Json] = {"text": body.input}
     if body.speed != 1:
+        if rule.speed is None:
+            hint = "leave `speed` out, or use a model of another engine"
+            raise SpeedFixedError(f"{choice.engine} speaks at a speed of its own", where="speed", hint=hint)
         inputs[rule.speed] = 1 / body.speed if rule.speed_is_slowness else body.speed
     if body.voice is None:
         return Spoken(inputs=inputs, files={})

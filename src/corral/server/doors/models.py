@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import structlog
 
-from corral.engine_kinds import ENGINES, LLAMA
+from corral.engine_kinds import CHATTERBOX, ENGINES, LLAMA
+from corral.engines.chatterbox.files import holds_weights
 from corral.errors import CorralError
 from corral.gateway.catalogue import KnownModel
 from corral.operations.hosted_models import InstanceModels, list_hosted_models
@@ -68,4 +69,8 @@ class ModelsHere:
 def _list_engines(model: Model) -> tuple[str, ...]:
     """List the engines of this machine that load a stored model; where none is noted, its file shows the one."""
     noted = tuple(engine for engine in model.engines if engine in ENGINES and not ENGINES[engine].remote)
-    return noted or ((LLAMA.name,) if model.path.suffix == ".gguf" else ())
+    if noted:
+        return noted
+    if holds_weights(model.path):
+        return (CHATTERBOX.name,)
+    return (LLAMA.name,) if model.path.suffix == ".gguf" else ()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar, cast
 
 from corral.data_dir import ENGINES_FOLDER
-from corral.engine_kinds import ENGINES, WHISPER
+from corral.engine_kinds import ENGINES, WHISPER, EngineKind
 from corral.engines.environments.finding import Environments, find_packages
 from corral.engines.inputs import load_reference
 from corral.errors import CorralError, Kind
@@ -23,7 +23,7 @@ from corral.server.services import Services
 from corral.slots.guests import Choice
 from corral.tasks.artifacts import ArtifactMissingError
 from corral.tasks.store.voices import NewVoice, Voice, create_voice, delete_voice, list_voices
-from corral.work import Json, TaskInvalidError
+from corral.work import EngineUnavailableError, Json, TaskInvalidError
 
 _ENCODES = "av"
 """PyAV, which comes with Whisper."""
@@ -78,7 +78,9 @@ class VoicesHere:
 
         Raises: VoiceUselessError, DiskFullError, VoiceExistsError, VoiceQuotaError.
         """
-        await asyncio.to_thread(_require_usable, file, file_name)
+        await asyncio.to_thread(
+            _require_usable, file, file_name, Environments(self._services.data_dir / ENGINES_FOLDER)
+        )
         store = self._services.artifacts
         content = await asyncio.to_thread(store.adopt, file)
         await asyncio.to_thread(store.settle, [content])
@@ -116,18 +118,28 @@ class VoicesHere:
             return {}
 
 
-def _require_usable(file: Path, name: str) -> None:
+def _require_usable(file: Path, name: str, environments: Environments) -> None:
     """Return when an engine of this machine speaks with such a file. Blocks. Raises: VoiceUselessError."""
-    rules = [kind.speech for kind in ENGINES.values() if kind.speech is not None and kind.speech.voice_files]
-    suitable = [rule for rule in rules if name.endswith(rule.voice_files)]
+    speakers = [(kind, kind.speech) for kind in ENGINES.values() if kind.speech is not None and kind.speech.voice_files]
+    suitable = [(kind, rule) for kind, rule in speakers if name.endswith(rule.voice_files)]
     if not suitable:
-        endings = ", ".join(ending for rule in rules for ending in rule.voice_files)
-        what = f"no engine here speaks with {name!r}: none clones a voice from a recording"
-        raise VoiceUselessError(what, where="audio_sample", hint=f"send a voice of Kokoro: {endings}")
-    for rule in suitable:
+        takes = "; ".join(f"{kind.name} takes {', '.join(rule.voice_files)}" for kind, rule in speakers)
+        raise VoiceUselessError(f"no engine speaks with {name!r}", where="audio_sample", hint=takes)
+    for kind, rule in suitable:
+        if rule.clones:
+            _require_installed(kind, name, environments)
         if rule.check_voice is not None:
             check = cast("Callable[[Path, str], object]", load_reference(rule.check_voice))  # as below
             try:
                 check(file, name)
             except TaskInvalidError as error:
                 raise VoiceUselessError(error.what, where="audio_sample", hint=error.hint) from error
+
+
+def _require_installed(kind: EngineKind, name: str, environments: Environments) -> None:
+    """Return when recordings can be spoken with: most machines have no engine that clones a voice."""
+    try:
+        environments.require(kind)
+    except EngineUnavailableError as error:
+        what = f"no engine here speaks with {name!r}: none that clones a voice from a recording is installed"
+        raise VoiceUselessError(what, where="audio_sample", hint=error.hint) from error
