@@ -62,7 +62,9 @@ class EngineShape(Shape):
     """How the queue uses one engine."""
 
     enabled: bool | None = Field(
-        None, strict=True, description="Whether tasks can use it. Default: true; false for `command` and `sleep`."
+        None,
+        strict=True,
+        description="Whether tasks can use it. Default: true; false for `chatterbox`, `command` and `sleep`.",
     )
     exclusive: bool | None = Field(
         None,

@@ -114,7 +114,8 @@ async def test_file_of_a_voice_is_kept_as_long_as_the_voice(services: Services, 
     ("name", "content", "reason"),
     [
         ("captain.npy", b"\x93NUMPY and more", "is not a voice of Kokoro"),
-        ("captain.wav", b"RIFF", "none clones a voice from a recording"),
+        ("captain.wav", b"RIFF", "none that clones a voice from a recording is installed"),
+        ("captain.txt", b"I am", "no engine speaks with .captain.txt."),
     ],
 )
 async def test_file_that_no_engine_speaks_with_is_refused(

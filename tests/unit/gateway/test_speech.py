@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from corral.engine_kinds import KOKORO, OPENAI, PIPER, WHISPER
+from corral.engine_kinds import CHATTERBOX, KOKORO, OPENAI, PIPER, WHISPER
 from corral.errors import ProblemsError
 from corral.gateway.catalogue import KnownModel, Offer
 from corral.gateway.doors import Visitor
@@ -129,3 +129,17 @@ def test_head_of_an_endless_wav_is_one_that_players_read() -> None:
 def test_speech_that_is_not_a_wav_is_refused() -> None:
     with pytest.raises(ValueError, match="not a WAV"):
         read_wav(b"<html>")
+
+
+async def test_engine_that_clones_nothing_refuses_a_recording() -> None:
+    recording = OwnVoice(id="voice_2", name="ben", file=Path("cd34"), file_name="ben.wav", created_at=datetime.now(UTC))
+
+    class OneRecording(Book):
+        async def list_own(self, visitor: Visitor) -> Sequence[OwnVoice]:
+            return (recording,)
+
+    body = check(SpeechBody, {"model": "m", "input": "Hello.", "voice": "ben"})
+    with pytest.raises(VoiceUnknownError, match=r"kokoro cannot speak with the voice 'ben', which is a \.wav file"):
+        await prepare_speech(body, Choice(KOKORO.name, "m"), ANN, OneRecording())
+    spoken = await prepare_speech(body, Choice(CHATTERBOX.name, "m"), ANN, OneRecording())
+    assert spoken.files == {"ben.wav": Path("cd34")}

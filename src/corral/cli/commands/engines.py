@@ -30,10 +30,14 @@ _COPYING_S = 3600.0
 @app.command("install", epilog=make_example("corral engines install whisper --variant cuda"))
 def install(
     engine: Annotated[
-        str, typer.Argument(metavar="ENGINE", help="An engine that runs here: llama, whisper, piper, kokoro.")
+        str,
+        typer.Argument(metavar="ENGINE", help="An engine that runs here: llama, whisper, piper, kokoro, chatterbox."),
     ],
     variant: Annotated[
-        str | None, typer.Option("--variant", metavar="NAME", help="Install this variant. Default: cpu.")
+        str | None,
+        typer.Option(
+            "--variant", metavar="NAME", help="Install this variant. Default: the engine's first, `cpu` for most."
+        ),
     ] = None,
     data_dir: DataDir = None,
     dry_run: DryRun = False,
