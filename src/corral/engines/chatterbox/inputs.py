@@ -21,7 +21,9 @@ class ChatterboxInputs(EngineInputs):
     voice: Literal["built-in"] | None = Field(
         None, description="The voice that comes with the weights (`conds.pt`); the recording, when absent."
     )
-    exaggeration: float = Field(0.5, ge=0, le=2, description="How expressive the voice is; extreme values are unstable, its authors say.")
+    exaggeration: float = Field(
+        0.5, ge=0, le=2, description="How expressive the voice is; its authors call extremes unstable."
+    )
     cfg_weight: float = Field(
         0.5, ge=0, le=1, description="How closely it keeps to the text and the pace; 0 is freer and twice as fast."
     )
