@@ -14,7 +14,9 @@ from architecture import house
 from architecture.house import REPOSITORY
 
 USED_BY_NAME = {
+    "chatterbox-tts": "imported by name in its own environment: it wants other versions than Corral's",
     "piper-tts": "a program of its own: its licence is another",
+    "setuptools": "a library of chatterbox-tts imports it without asking for it",
     "tzdata": "zoneinfo's time zones, where the system has none",
     "wsproto": "uvicorn's websockets",
 }

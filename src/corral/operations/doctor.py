@@ -47,7 +47,7 @@ def _check_engines(environments: Environments, gpus: Sequence[FoundGpu]) -> Iter
     for kind in ENGINES.values():
         if kind.remote or kind.library is None:
             continue
-        if not kind.on_by_default and environments.read(kind.name) is None:  # nobody has asked for it
+        if not kind.on_by_default and environments.read(kind.name) is None:  # not asked for
             continue
         if kind.examination is not None:
             examine_engine = cast("Callable[..., Examination]", load_reference(kind.examination))  # a test loads all

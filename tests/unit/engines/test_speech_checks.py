@@ -53,10 +53,10 @@ def test_wrong_words_are_counted_whatever_their_spelling(asked: str, heard: str,
     ],
 )
 def test_line_keeps_to_both_limits_and_is_not_judged_by_what_is_unknown(check: LineCheck, faults: list[str]) -> None:
-    found = list_faults(check, LIMITS)
+    listed = list_faults(check, LIMITS)
 
-    assert len(found) == len(faults)
-    assert all(part in fault for part, fault in zip(faults, found, strict=True))
+    assert len(listed) == len(faults)
+    assert all(part in fault for part, fault in zip(faults, listed, strict=True))
 
 
 def test_best_of_bad_lines_has_the_fewest_faults_and_then_the_smallest() -> None:

@@ -1,6 +1,6 @@
 """The files of a Chatterbox model, and recordings of voices, looked at without loading or decoding anything.
 
-Source: `ChatterboxTTS.from_local` of chatterbox-tts 0.1.7.
+Source: chatterbox-tts 0.1.7, its `tts.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from corral.work import TaskInvalidError
 
 WEIGHTS = ("ve.safetensors", "t3_cfg.safetensors", "s3gen.safetensors", "tokenizer.json")
 BUILT_IN_VOICE = "conds.pt"
-"""May be absent: then every task needs a recording."""
+"""Can be absent: then every task needs a recording."""
 REPOSITORY = "ResembleAI/chatterbox"
 LEAST_SAMPLE_S, MOST_SAMPLE_S = 3.0, 60.0
 """The model looks at the first 10 s; with less than 3 s, a voice is not recognised."""

@@ -1,4 +1,4 @@
-"""What is heard of a line: Whisper on the processor, so that the GPU stays with the voice."""
+"""Words that are heard of a line: by Whisper on the processor, so that the GPU stays with the voice."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def load_hearing(path: Path, threads: int) -> Hear:
         raise EngineError(f"faster-whisper could not load {path.name!r}, which hears each line: {error}") from error
 
     def hear(line: Sound) -> str:
-        # Nothing of the line is told to it: a hint would make it hear what was asked for.
+        # It gets nothing of the line: a hint would make it hear what was asked for.
         segments, _ = model.transcribe(line, language="en", condition_on_previous_text=False, temperature=0.0)
         return " ".join(segment.text.strip() for segment in cast("Iterable[_Segment]", segments))
 

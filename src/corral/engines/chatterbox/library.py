@@ -1,7 +1,7 @@
 """Chatterbox's own library, which only its environment has: imported when a worker starts, never before.
 
-Source: `ChatterboxTTS` of chatterbox-tts 0.1.7 (`from_local`, `prepare_conditionals`, `generate`), in whose own
-environment this was run, with weights of random numbers.
+Source: the class for English in `tts.py` of chatterbox-tts 0.1.7, with which this was run in its own environment, on
+weights of random numbers.
 """
 
 from __future__ import annotations

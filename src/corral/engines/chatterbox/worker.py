@@ -1,6 +1,6 @@
 """Speaks with Chatterbox in the voice of a recording, and checks each line before it is handed out: `chatterbox`.
 
-A clone can leave words out, invent some, or drift into another voice, and nobody listens to a batch of the night. So
+A clone can leave words out, invent some, or drift into another voice, and a batch of the night has no listener. So
 Whisper hears each line, and an embedding of its speaker is compared with the recording's. A line that fails is spoken
 again from another seed; where none passes, the attempt fails, and what was spoken is kept with it.
 
@@ -85,7 +85,7 @@ class Chatterbox:
         try:
             return self._speak(_Reading(job, talk, cloner, judge, speaker))
         finally:
-            cloner.take_voice(None, 0.5)  # nobody's voice stays for the next task
+            cloner.take_voice(None, 0.5)  # no voice stays for the next task
 
     def stop(self) -> None:
         """Nothing: it starts no programs."""
@@ -183,7 +183,7 @@ class _Judge:
         self._encoder = encoder
 
     def find_speaker(self, samples: Sound) -> Numbers:
-        """Return who speaks in a recording. Raises: TaskInvalidError where nobody does for long enough."""
+        """Return who speaks in a recording. Raises: TaskInvalidError where it has too little speech."""
         speaker = self._find(samples)
         if speaker is None:
             what = f"the recording has less than {WINDOW_S} s of speech"

@@ -23,7 +23,7 @@ from corral.work import TaskInvalidError
 
 SAMPLE_RATE = 16_000
 WINDOW_S = 1.6
-"""What the network hears at a time: with less of speech, it says little."""
+"""The stretch that the network hears at a time: with less of speech, it says little."""
 _FRAME, _STEP, _BANDS, _WINDOW = 400, 160, 40, 160
 """Samples of a frame and from one to the next, bands of a frame, frames of a window."""
 _WINDOWS_PER_S, _LEAST_COVERED = 1.3, 0.75

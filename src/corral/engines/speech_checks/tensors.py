@@ -4,7 +4,7 @@ Such a file is five pickles (a magic number, a version, facts of the machine, th
 then each storage: its count, and its numbers. A pickle is a program that can call anything that it can name. This
 reader knows three names, those that tensors are made with, and each stands for code of this module; any other ends it.
 
-Source: PyTorch's `torch/serialization.py`, `_legacy_load`.
+Source: PyTorch's own reader, in `torch/serialization.py`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a line must keep to."""
+    """The bounds that a line must keep."""
 
     most_wrong_words: float
     """Share of the words that were asked for."""
@@ -18,14 +18,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineCheck:
-    """What was found of one line."""
+    """The findings on one line."""
 
     text: str
     heard: str
     wrong_words: float
     """Share of the words that were asked for."""
     similarity: float | None
-    """To the speaker of the sample; None where there is no sample, or the line is too short to tell."""
+    """To the speaker of the sample; None where there is no sample, or the line is too short."""
 
 
 def list_faults(check: LineCheck, limits: Limits) -> list[str]:

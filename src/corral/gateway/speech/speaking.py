@@ -30,7 +30,7 @@ from corral.slots.guests import Choice
 from corral.work import LINE_CHECK, Endpoint, Json
 
 CHECK_HEADER = b"corral-line-check"
-"""What was found of the first line of cloned speech: the others are spoken after the headers are sent."""
+"""The findings on the first line of cloned speech: the others are spoken after the headers are sent."""
 _LARGEST_BODY = 2**20
 """Bytes of a request to speak."""
 
