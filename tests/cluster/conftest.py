@@ -13,7 +13,8 @@ from uuid import uuid4
 
 import pytest
 
-from control_plane.plane import Plane, find_missing, read_plane, run_plane
+from control_plane.cluster import Cluster, Simulator, run_plane_with_nodes
+from control_plane.plane import Plane, find_missing, read_plane
 
 _VARIABLE = "CORRAL_PLANE"
 _running = pytest.StashKey[ExitStack]()
@@ -24,7 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
     is_first = not hasattr(config, "workerinput")
     if is_first and config.option.numprocesses and _VARIABLE not in os.environ and find_missing() is None:
         stack = config.stash[_running] = ExitStack()
-        os.environ[_VARIABLE] = str(stack.enter_context(run_plane()).folder)
+        os.environ[_VARIABLE] = str(stack.enter_context(run_plane_with_nodes()).folder)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -52,7 +53,7 @@ def plane() -> Iterator[Plane]:
     missing = find_missing()
     if missing is not None:
         pytest.fail(missing)
-    with run_plane() as started:
+    with run_plane_with_nodes() as started:
         yield started
 
 
@@ -63,3 +64,11 @@ def namespace(plane: Plane) -> Iterator[str]:
     plane.ask("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
     yield name
     plane.ask("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def cluster(plane: Plane, namespace: str) -> Iterator[Cluster]:
+    """Nodes of the test's own, and what runs on them."""
+    lent = Cluster(plane, Simulator(plane.folder), namespace)
+    yield lent
+    lent.close()

@@ -18,6 +18,7 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -31,8 +32,7 @@ ROOT = Path(__file__).parents[2]
 BINARIES = ROOT / ".cache" / "control-plane"
 TOKEN = "administrator-of-the-test-cluster"
 SERVICE_RANGE = "10.96.0.0/16"
-"""Addresses of Services; they are routed where a simulator of nodes routes them."""
-POD_RANGE = "10.244.0.0/16"
+"""Addresses of Services of a plane without nodes; nothing routes them."""
 PATIENCE_S = 120.0
 
 # A lost node is noticed after 8 s (40 s by default), and its pods are evicted 3 s later (300 s by default): the same
@@ -84,6 +84,8 @@ def find_missing() -> str | None:
     """Find why no control plane can be started here, with what to do; None when one can."""
     if not (BINARIES / "versions").exists():
         return "the control plane is not built: `make control-plane` builds it (about 10 minutes)"
+    if os.geteuid() != 0:
+        return "nodes are network namespaces of this machine, which only root can make: run `make test-cluster` as root"
     if shutil.which("etcd") is None:
         return "etcd is not installed: `sh tests/packages.sh` installs it"
     return None
@@ -95,15 +97,15 @@ def read_plane(folder: Path) -> Plane:
 
 
 @contextmanager
-def run_plane(address: str = "127.0.0.1") -> Generator[Plane]:
-    """Run a control plane in a folder of its own. `address`: where pods reach the API server.
+def run_plane(address: str = "127.0.0.1", services: str = SERVICE_RANGE) -> Generator[Plane]:
+    """Run a control plane in a folder of its own. `address`: where pods reach the API server; `services`: their range.
 
     Raises: PlaneError when a part does not start.
     """
     with lend_short_folder("plane") as folder:
         parts: list[subprocess.Popen[bytes]] = []
         try:
-            yield _start(folder, address, parts)
+            yield _start(folder, address, services, parts)
         finally:
             for process in reversed(parts):
                 process.terminate()
@@ -115,8 +117,8 @@ def run_plane(address: str = "127.0.0.1") -> Generator[Plane]:
                     process.wait()
 
 
-def _start(folder: Path, address: str, parts: list[subprocess.Popen[bytes]]) -> Plane:
-    _make_certificates(folder, address)
+def _start(folder: Path, address: str, services: str, parts: list[subprocess.Popen[bytes]]) -> Plane:
+    _make_certificates(folder, {"127.0.0.1", address, str(ip_network(services)[1])})
     etcd, peers, api, kueue_webhook, kueue_health, kueue_metrics, controllers, scheduler = _find_ports(8)
     parts.append(
         _run(
@@ -146,7 +148,7 @@ def _start(folder: Path, address: str, parts: list[subprocess.Popen[bytes]]) -> 
                 "--bind-address=0.0.0.0",
                 f"--secure-port={api}",
                 f"--advertise-address={address}" if address != "127.0.0.1" else "--advertise-address=192.0.2.1",
-                f"--service-cluster-ip-range={SERVICE_RANGE}",
+                f"--service-cluster-ip-range={services}",
                 f"--tls-cert-file={folder}/server.crt",
                 f"--tls-private-key-file={folder}/server.key",
                 f"--client-ca-file={folder}/ca.crt",
@@ -160,7 +162,7 @@ def _start(folder: Path, address: str, parts: list[subprocess.Popen[bytes]]) -> 
                 f"--kubelet-client-key={folder}/server.key",
                 "--kubelet-preferred-address-types=InternalIP",
                 "--allow-privileged=true",
-                "--enable-admission-plugins=NodeRestriction",
+                "--enable-admission-plugins=NodeRestriction,PodNodeSelector",
                 f"--default-not-ready-toleration-seconds={TOLERATION_S}",
                 f"--default-unreachable-toleration-seconds={TOLERATION_S}",
                 "--watch-cache=true",
@@ -233,7 +235,7 @@ def _find_ports(count: int) -> list[int]:
             listener.close()
 
 
-def _make_certificates(folder: Path, address: str) -> None:
+def _make_certificates(folder: Path, addresses: set[str]) -> None:
     def run(*words: str) -> None:
         subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
 
@@ -244,7 +246,6 @@ def _make_certificates(folder: Path, address: str) -> None:
     # One certificate for the API server, Kueue's webhooks and the API of nodes; as a client, that of an administrator.
     run("req", "-new", "-key", "server.key", "-subj", "/O=system:masters/CN=server", "-out", "server.csr")
     names = ["DNS:localhost", "DNS:kubernetes", "DNS:kubernetes.default", "DNS:kubernetes.default.svc"]
-    addresses = {"127.0.0.1", "10.96.0.1", address}
     names += [f"IP:{part}" for part in sorted(addresses)]
     (folder / "server.ext").write_text(
         f"subjectAltName={','.join(names)}\nextendedKeyUsage=serverAuth,clientAuth\n", encoding="utf-8"
@@ -388,11 +389,13 @@ def _read_end(folder: Path, name: str) -> str:
 
 
 if __name__ == "__main__":
+    from control_plane.cluster import run_plane_with_nodes
+
     reason = find_missing()
     if reason is not None:
         sys.exit(reason)
     start = time.monotonic()
-    with run_plane() as running:
+    with run_plane_with_nodes() as running:
         print(  # noqa: T201 - a program of its own
             f"ready after {time.monotonic() - start:.1f} s: export CORRAL_PLANE={running.folder}", flush=True
         )
