@@ -15,7 +15,8 @@ from control_plane.simulator.containers import Runner
 from control_plane.simulator.node_object import PORT
 from control_plane.simulator.objects import EMPTY
 from control_plane.simulator.pods import Pod
-from control_plane.simulator.processes import Line, Log
+from control_plane.simulator.processes import Container, Line, Log
+from control_plane.simulator.streams import attach, forward_ports, run_command
 
 Find = Callable[[str, str, str], Pod | None]
 """Finds a pod by its node's address, its namespace and name."""
@@ -34,6 +35,12 @@ class Kubelet:
         """Listen at the addresses of all nodes, also of those to come."""
         application = web.Application()
         application.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._send_log)
+        for prefix in ("", "/{uid}"):
+            for method in ("GET", "POST"):
+                route = application.router.add_route
+                route(method, f"/exec/{{namespace}}/{{pod}}{prefix}/{{container}}", self._execute)
+                route(method, f"/attach/{{namespace}}/{{pod}}{prefix}/{{container}}", self._attach)
+                route(method, f"/portForward/{{namespace}}/{{pod}}{prefix}", self._forward)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -61,6 +68,24 @@ class Kubelet:
         if pod is None:
             raise web.HTTPNotFound(text=f'pod "{name}" does not exist')
         return pod
+
+    def _find_container(self, request: web.Request) -> tuple[Runner, Container]:
+        runner = self._find_runner(request)
+        if runner.container is None:
+            raise web.HTTPNotFound(text=f'container not found ("{runner.record.name}")')
+        return runner, runner.container
+
+    async def _execute(self, request: web.Request) -> web.StreamResponse:
+        return await run_command(request, self._find_container(request)[1])
+
+    async def _attach(self, request: web.Request) -> web.StreamResponse:
+        return await attach(request, *self._find_container(request))
+
+    async def _forward(self, request: web.Request) -> web.StreamResponse:
+        sandbox = self._find_pod(request).sandbox
+        if sandbox is None:
+            raise web.HTTPNotFound(text=f'pod "{request.match_info["pod"]}" has no network yet')
+        return await forward_ports(request, sandbox)
 
     async def _send_log(self, request: web.Request) -> web.StreamResponse:
         runner = self._find_runner(request)
