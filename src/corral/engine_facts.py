@@ -42,6 +42,8 @@ class EngineProgram:
     """Where it keeps what must last as that user, below that user's own folder."""
     keeps_state: bool = False
     """Whether it must be one process for each volume, with an address of its own."""
+    own_folders: tuple[str, ...] = ()
+    """The last part of the paths at which each instance keeps files of its own: two that share one lose files."""
     caches_models: bool = False
     """Whether it fetches its models by name into caches below the home directory, unless configured otherwise."""
     uses_hugging_face: bool = False

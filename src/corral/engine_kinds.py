@@ -265,6 +265,7 @@ COMFYUI = EngineKind(
         identity=("/system_stats", "system"),
         data_path="/opt/ComfyUI/models",
         keeps_state=True,
+        own_folders=("output", "user"),  # it numbers files by listing the folder (Comfy-Org/ComfyUI#10914)
     ),
     inputs="corral.engines.comfyui.inputs:ComfyUiInputs",
     text_input="prompt",

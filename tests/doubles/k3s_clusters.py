@@ -26,7 +26,7 @@ nodes:
       - {model: RTX 5090, uuid: GPU-11111111-2222-3333-4444-555555555555, powerLimit: 450}
       - {model: RTX 5090}
       - {model: RTX 5090, powerLimit: 400}
-    labels: {topology.kubernetes.io/zone: cellar, node-role.kubernetes.io/gpu: "true", example.org/rack: "1"}
+    labels: {topology.kubernetes.io/zone: cellar, example.org/rack: "1"}
     removedLabels: [example.org/has-3060]
   - {name: veteran, os: nixos, k3sRole: agent, gpus: [{model: GTX 1080 Ti}]}
   - {name: museum, os: nixos, k3sRole: agent, gpus: [{model: GTX 780}]}

@@ -20,6 +20,7 @@ from corral.cluster.checks import References, check_nodes, check_queues, check_s
 from corral.cluster.document import ClusterFileError, Document, YamlPath
 from corral.cluster.gateway_checks import check_gateway
 from corral.cluster.gpu_facts import FindGpu
+from corral.cluster.label_checks import check_labels
 from corral.cluster.parsing import read
 from corral.cluster.receiver_checks import check_receivers
 from corral.cluster.shape import API_VERSION, ClusterShape, find_shape_at
@@ -36,6 +37,7 @@ def load_text(text: str, *, filename: str, find_gpu: FindGpu | None) -> Cluster:
         raise _make_error(document)
     references = References(shape, document)
     gpu_models = check_nodes(references, find_gpu)
+    check_labels(references)
     check_services(references)
     check_queues(references)
     check_receivers(references)

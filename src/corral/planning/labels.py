@@ -1,9 +1,4 @@
-"""Node labels that say which GPUs a node has, by the conventions of the installations that Corral was made for.
-
-The conventions, under a prefix such as `hydra.io`: `vram-total` (GB of all GPUs), `has-<class>` for each class of
-GPU, `gpu-class` on a node with one class and `gpu-classes` with several, `gpu-count`, and `homogeneous` when all are
-the same model. A label's value cannot hold a comma, so several classes are joined by a dash (or an underscore, where
-the file has one).
+"""Node labels, when the GPUs of a node change; the conventions are in `corral.rendering.nodes`.
 
 A label that leaves the file stays on the node: K3s sets the labels of its flags at each start and removes none
 (pitfall F02). So `homogeneous` becomes `false` rather than going, and what has to go comes with the command for it.
@@ -15,19 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from corral.cluster.values import Cluster, Node
-from corral.hardware.pools import UNKNOWN_CLASS, GpuPool, make_pool
-from corral.rendering.nodes import label_nodes
-
-_GIB = 2**30
-_LONGEST_VALUE = 63  # what Kubernetes takes as a label's value
-_VRAM, _HAS, _CLASS, _CLASSES, _COUNT, _SAME = (
-    "vram-total",
-    "has-",
-    "gpu-class",
-    "gpu-classes",
-    "gpu-count",
-    "homogeneous",
-)
+from corral.hardware.pools import make_pool
+from corral.rendering.nodes import CLASS, CLASSES, COUNT, HAS, SAME, VRAM, label_nodes, make_gpu_labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,20 +52,6 @@ def list_removed_labels(before: Cluster, after: Cluster) -> Mapping[str, tuple[s
     return {node.name: lists[node.name] for node in after.nodes if lists[node.name] != node.removed_labels}
 
 
-def make_labels(node: Node, prefix: str, *, joiner: str = "-") -> Mapping[str, str]:
-    """Write all conventional labels of a node; without what depends on a GPU's unknown memory or model."""
-    pool = make_pool(node)
-    if pool is None:
-        return {} if node.gpus is None else {f"{prefix}/{_VRAM}": "0", f"{prefix}/{_COUNT}": "0"}
-    labels = {} if pool.total_vram is None else {_VRAM: str(round(pool.total_vram / _GIB))}
-    if classes := _join_classes(pool, joiner):
-        labels[_CLASSES if len(pool.classes) > 1 else _CLASS] = classes
-    labels[_COUNT] = str(pool.count)
-    labels[_SAME] = "true" if pool.homogeneous else "false"
-    labels |= {_HAS + gpu_class: "true" for gpu_class in pool.classes if gpu_class != UNKNOWN_CLASS}
-    return {f"{prefix}/{name}": value for name, value in labels.items()}
-
-
 def list_label_changes(before: Node, after: Node) -> tuple[LabelChange, ...]:
     """Compare the labels of `before` with those that the GPUs of `after` call for; only what it uses is touched."""
     prefixes = dict.fromkeys(key.partition("/")[0] for key in before.labels if "/" in key)
@@ -91,24 +61,18 @@ def list_label_changes(before: Node, after: Node) -> tuple[LabelChange, ...]:
 def _list_changes(before: Node, after: Node, prefix: str) -> list[LabelChange]:
     used = {key.partition("/")[2]: value for key, value in before.labels.items() if key.startswith(f"{prefix}/")}
     old_pool, pool = make_pool(before), make_pool(after)
-    joiner = "_" if "_" in used.get(_CLASSES, "") else "-"
-    wanted = {key.partition("/")[2]: value for key, value in make_labels(after, prefix, joiner=joiner).items()}
-    has_classes = any(name in used for name in (_CLASS, _CLASSES))
+    joiner = "_" if "_" in used.get(CLASSES, "") else "-"
+    wanted = {key.partition("/")[2]: value for key, value in make_gpu_labels(after, prefix, joiner=joiner).items()}
+    has_classes = any(name in used for name in (CLASS, CLASSES))
     is_new_pool = has_classes and pool is not None and pool.homogeneous and pool.count > 1
-    touched = [name for name in (_VRAM, _COUNT, _SAME) if name in used and (name in wanted or pool is None)]
-    touched += [name for name in (_COUNT, _SAME) if is_new_pool and name not in used]
-    touched += [_CLASS, _CLASSES] if has_classes and (pool is None or _CLASS in wanted or _CLASSES in wanted) else []
+    touched = [name for name in (VRAM, COUNT, SAME) if name in used and (name in wanted or pool is None)]
+    touched += [name for name in (COUNT, SAME) if is_new_pool and name not in used]
+    touched += [CLASS, CLASSES] if has_classes and (pool is None or CLASS in wanted or CLASSES in wanted) else []
     classes = [*(old_pool.classes if old_pool else ()), *(pool.classes if pool else ())]
-    if any(_HAS + gpu_class in used for gpu_class in classes):
-        touched += [_HAS + gpu_class for gpu_class in classes]
+    if any(HAS + gpu_class in used for gpu_class in classes):
+        touched += [HAS + gpu_class for gpu_class in classes]
     return [
         LabelChange(node=after.name, key=f"{prefix}/{name}", before=used.get(name), after=wanted.get(name))
         for name in dict.fromkeys(touched)
         if used.get(name) != wanted.get(name)
     ]
-
-
-def _join_classes(pool: GpuPool, joiner: str) -> str | None:
-    """Join the classes of a pool; None when one is unknown, or when they are too many for a label."""
-    joined = joiner.join(pool.classes)
-    return None if UNKNOWN_CLASS in pool.classes or len(joined) > _LONGEST_VALUE else joined

@@ -32,16 +32,6 @@ ETCD_PORTS = (2379, 2380)
 _POD_ADDRESSES = 254
 """K3s gives each node a /24 of the pods' network."""
 _DEFAULTS = Kubernetes()
-_KUBELET_DOMAINS = ("node.kubernetes.io", "kubelet.kubernetes.io")
-_KUBELET_KEYS = frozenset(
-    {
-        "kubernetes.io/arch",
-        "kubernetes.io/hostname",
-        "kubernetes.io/os",
-        "topology.kubernetes.io/region",
-        "topology.kubernetes.io/zone",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +47,6 @@ class Member:
     token_file: str
     labels: tuple[str, ...]
     """`key=value`, each key once, in order."""
-    refused_labels: tuple[str, ...]
-    """Labels that a kubelet cannot set on its own node (pitfall F04); the patches of nodes set them."""
     kubelet_arguments: tuple[str, ...]
     certificate_names: tuple[str, ...]
     """Names in addition to its own under which agents reach this server."""
@@ -86,20 +74,18 @@ def resolve_member(installation: Installation, node: Node) -> Member | None:
     is_first = bool(servers) and servers[0] is node
     is_server = node.k3s_role is K3sRole.SERVER
     labels = make_node_labels(installation.cluster, node)
-    refused = tuple(key for key in labels if not _is_allowed_to_kubelet(key))
     return Member(
         node=node,
         role=node.k3s_role,
         begins=is_first and has_peers,
         joins=None if is_first else kubernetes.server,
         token_file=kubernetes.token_file,
-        labels=tuple(f"{key}={value}" for key, value in labels.items() if key not in refused),
-        refused_labels=refused,
+        labels=tuple(f"{key}={value}" for key, value in labels.items()),
         kubelet_arguments=() if kubernetes.max_pods is None else (f"max-pods={kubernetes.max_pods}",),
         certificate_names=_list_hosts(kubernetes.server) if is_server else (),
         has_peers=has_peers,
         notes=(
-            *_list_notes(node, kubernetes, len(servers), refused, is_first=is_first),
+            *_list_notes(node, kubernetes, len(servers), is_first=is_first),
             *_list_server_notes(installation.cluster, node),
         ),
     )
@@ -150,24 +136,12 @@ def _list_outside_ports(service: Service) -> list[int]:
     return [port.nodePort for port in spec.ports or () if port.nodePort is not None]
 
 
-def _is_allowed_to_kubelet(key: str) -> bool:
-    """Return whether a kubelet can set a label on its own node (the NodeRestriction admission of Kubernetes 1.36)."""
-    domain = key.rpartition("/")[0]
-    if not (domain == "k8s.io" or domain == "kubernetes.io" or domain.endswith((".k8s.io", ".kubernetes.io"))):
-        return True
-    return key in _KUBELET_KEYS or any(
-        domain == allowed or domain.endswith(f".{allowed}") for allowed in _KUBELET_DOMAINS
-    )
-
-
 def _list_hosts(server: str | None) -> tuple[str, ...]:
     host = urlsplit(server).hostname if server else None
     return (host,) if host else ()
 
 
-def _list_notes(
-    node: Node, kubernetes: Kubernetes, servers: int, refused: tuple[str, ...], *, is_first: bool
-) -> Iterable[str]:
+def _list_notes(node: Node, kubernetes: Kubernetes, servers: int, *, is_first: bool) -> Iterable[str]:
     if not is_first and kubernetes.server is None:
         yield "The file does not name the server that it joins (`kubernetes.server`): K3s does not start without."
     if servers == 2 and node.k3s_role is K3sRole.SERVER:
@@ -176,8 +150,6 @@ def _list_notes(
         yield (
             f"A node has addresses for {_POD_ADDRESSES} pods; {kubernetes.max_pods} need a lower node-cidr-mask-size."
         )
-    if refused:
-        yield f"A kubelet cannot set {', '.join(refused)}; kubernetes/nodes/{node.name}.yaml does."
     removed = [key for key in node.removed_labels if key not in node.labels]
     if removed:
         keys = " ".join(f"{key}-" for key in removed)

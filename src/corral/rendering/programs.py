@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 from corral import __version__
 from corral.cluster.values import Cluster, SecretKey, Service, ServiceKind
@@ -49,6 +50,8 @@ class Program:
     """The folder of its data as that user."""
     keeps_state: bool = False
     """Whether it must be one process for each volume, with an address of its own (ComfyUI, Ollama, databases)."""
+    own_folders: tuple[str, ...] = ()
+    """The last part of the paths at which each instance keeps files of its own."""
 
 
 _UNKNOWN = Program()
@@ -60,6 +63,7 @@ _OF_ENGINES = {
         other_user=engine.program.other_user,
         other_data_path=engine.program.other_data_path,
         keeps_state=engine.program.keeps_state,
+        own_folders=engine.program.own_folders,
     )
     for name, engine in SERVICE_ENGINES.items()
     if engine.program is not None
@@ -93,7 +97,8 @@ _VOICE_BACKEND = Program(
     live_path="/health/live",
     data_path="/models",
     user=1000,
-    keeps_state=True,  # its database is next to the models
+    keeps_state=True,
+    own_folders=("models",),  # its database is next to them
 )
 
 
@@ -151,6 +156,22 @@ def mount_paths(service: Service, volumes: Sequence[str]) -> Mapping[str, str]:
     usual = program_of(service).data_path
     places = [usual, *(f"/data/{name}" for name in volumes[1:])]
     return {name: service.mounts.get(name) or place for name, place in zip(volumes, places, strict=False)}
+
+
+def list_own_volumes(service: Service, volumes: Sequence[str]) -> frozenset[str]:
+    """List the volumes in which each instance of a service has a folder of its own, since it writes there.
+
+    Two instances in one folder lose files: ComfyUI numbers them by listing the folder, so two that save at once take
+    the same name.
+    """
+    facts = find_image(service.image) if service.image else None
+    program = program_of(service)
+    whole = facts.folders if facts is not None and program.own_folders else ()
+    return frozenset(
+        name
+        for name, path in mount_paths(service, volumes).items()
+        if PurePosixPath(path).name in program.own_folders or path in whole
+    )
 
 
 MASTER_KEY = "LITELLM_MASTER_KEY"

@@ -126,12 +126,7 @@ def test_each_label_key_stands_once_and_roles_have_a_key_each(modules: dict[str,
     assert "topology.kubernetes.io/zone=cellar" in labels
 
 
-def test_a_label_that_a_kubelet_may_not_set_is_left_to_the_patch_and_told(
-    files: Mapping[str, str], modules: dict[str, Any]
-) -> None:
-    labels = modules["nixos/cruncher.nix"]["services"]["k3s"]["nodeLabel"]
-    assert not [label for label in labels if label.startswith("node-role.kubernetes.io/")]
-    assert "kubernetes/nodes/cruncher.yaml" in files["nixos/cruncher.nix"]
+def test_a_label_that_has_to_go_comes_with_its_command(files: Mapping[str, str]) -> None:
     assert "kubectl label node cruncher example.org/has-3060-" in files["nixos/cruncher.nix"]
 
 

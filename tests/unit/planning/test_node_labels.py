@@ -7,8 +7,9 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corral.cluster.values import Gpu, Node
-from corral.planning.labels import LabelChange, list_label_changes, make_labels
+from corral.cluster.values import Cluster, Gpu, Kubernetes, Node
+from corral.planning.labels import LabelChange, list_label_changes
+from corral.rendering.nodes import list_wrong_labels, make_gpu_labels
 from corral.units import Bytes
 
 GIB = 2**30
@@ -25,7 +26,7 @@ def changes(before: Node, after: Node) -> dict[str, tuple[str | None, str | None
 
 
 def test_two_equal_cards_are_one_class_and_homogeneous() -> None:
-    assert make_labels(a_node("RTX 5070 Ti", "RTX 5070 Ti"), "hydra.io") == {
+    assert make_gpu_labels(a_node("RTX 5070 Ti", "RTX 5070 Ti"), "hydra.io") == {
         "hydra.io/vram-total": "32",
         "hydra.io/gpu-class": "5070ti",
         "hydra.io/gpu-count": "2",
@@ -35,7 +36,7 @@ def test_two_equal_cards_are_one_class_and_homogeneous() -> None:
 
 
 def test_several_classes_are_joined_by_what_a_label_may_hold() -> None:
-    labels = make_labels(a_node("RTX 5070 Ti", "RTX 3060 12 GB"), "hydra.io")
+    labels = make_gpu_labels(a_node("RTX 5070 Ti", "RTX 3060 12 GB"), "hydra.io")
 
     assert labels["hydra.io/gpu-classes"] == "5070ti-3060"
     assert labels["hydra.io/homogeneous"] == "false"
@@ -43,7 +44,7 @@ def test_several_classes_are_joined_by_what_a_label_may_hold() -> None:
 
 
 def test_two_sizes_of_one_class_are_one_class_and_not_homogeneous() -> None:
-    labels = make_labels(a_node("RTX 3060 12 GB", "RTX 3060 8 GB"), "x")
+    labels = make_gpu_labels(a_node("RTX 3060 12 GB", "RTX 3060 8 GB"), "x")
 
     assert (labels["x/gpu-class"], labels["x/homogeneous"]) == ("3060", "false")
 
@@ -51,8 +52,31 @@ def test_two_sizes_of_one_class_are_one_class_and_not_homogeneous() -> None:
 def test_what_depends_on_an_unknown_card_is_left_out() -> None:
     unknown = Node(name="node", gpus=(Gpu(index=0), Gpu(index=1, model="RTX 5070 Ti", memory=Bytes(16 * GIB))))
 
-    assert make_labels(unknown, "x") == {"x/gpu-count": "2", "x/homogeneous": "false", "x/has-5070ti": "true"}
-    assert make_labels(Node(name="node"), "x") == {}
+    assert make_gpu_labels(unknown, "x") == {"x/gpu-count": "2", "x/homogeneous": "false", "x/has-5070ti": "true"}
+    assert make_gpu_labels(Node(name="node"), "x") == {}
+
+
+def wrong(node: Node, prefix: str | None = "x") -> dict[str, tuple[str, str | None]]:
+    cluster = Cluster(name="c", nodes=(node,), kubernetes=Kubernetes(label_prefix=prefix))
+    return {label.key: (label.written, label.computed) for label in list_wrong_labels(cluster)}
+
+
+def test_a_label_that_contradicts_the_cards_is_found_with_both_values() -> None:
+    labels = {"x/vram-total": "28", "x/gpu-class": "3060", "x/has-3060": "true", "x/has-nvme": "true", "tier": "gold"}
+
+    assert wrong(a_node("RTX 5070 Ti", "RTX 5070 Ti", labels=labels)) == {
+        "x/vram-total": ("28", "32"),
+        "x/gpu-class": ("3060", "5070ti"),
+        "x/has-3060": ("true", None),
+    }
+
+
+def test_labels_that_say_the_same_are_not_found() -> None:
+    mixed = a_node("RTX 5070 Ti", "RTX 3060 12 GB", labels={"x/gpu-classes": "3060_5070ti", "x/homogeneous": "false"})
+    unknown = Node(name="n", gpus=(Gpu(index=0),), labels={"x/vram-total": "24", "x/gpu-class": "4090"})
+    elsewhere = a_node("RTX 5070 Ti", labels={"y/vram-total": "28"})
+
+    assert [wrong(node) for node in (mixed, unknown, elsewhere)] == [{}, {}, {}]
 
 
 def test_only_labels_that_the_node_uses_are_touched() -> None:
@@ -112,6 +136,6 @@ def test_a_removed_label_has_a_command_and_the_others_need_none() -> None:
 
 @given(st.lists(st.sampled_from(sorted(SIZES)), max_size=30))
 def test_every_label_is_one_that_kubernetes_takes(models: list[str]) -> None:
-    for key, value in make_labels(a_node(*models), "hydra.io").items():
+    for key, value in make_gpu_labels(a_node(*models), "hydra.io").items():
         assert re.fullmatch(r"hydra\.io/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", key)
         assert re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", value)

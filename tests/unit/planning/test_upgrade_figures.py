@@ -84,10 +84,8 @@ def test_labels_are_added_changed_and_removed(upgrade: Upgrade) -> None:
     (labels,) = upgrade.labels
 
     assert ("hydra.io/vram-total", "28", "32") in labels.changed
-    assert set(labels.added) == {
-        ("hydra.io/gpu-class", "5070ti"),
-        ("hydra.io/homogeneous", "true"),
-    }
+    assert ("hydra.io/homogeneous", "false", "true") in labels.changed
+    assert labels.added == (("hydra.io/gpu-class", "5070ti"),)
     assert "kubectl label node hydra-compute hydra.io/has-3060-" in labels.commands
 
 
@@ -196,7 +194,7 @@ def test_the_room_for_one_model_is_what_context_and_buffers_leave(upgrade: Upgra
 def test_a_label_that_keeps_its_value_has_not_changed(upgrade: Upgrade) -> None:
     (labels,) = upgrade.labels
 
-    assert [key for key, _, _ in labels.changed] == ["hydra.io/vram-total"]
+    assert [key for key, _, _ in labels.changed] == ["hydra.io/homogeneous", "hydra.io/vram-total"]
     assert ("hydra.io/workload", "training") in labels.kept
 
 

@@ -69,6 +69,20 @@ def _find_missed_label(corpus: Corpus, service: Manifest) -> str | None:
     return None
 
 
+@checks("D15")
+def check_port_names(corpus: Corpus) -> Iterator[Violation]:
+    """Look for containers of one pod whose ports have the same name."""
+    for pod in corpus.pods:
+        seen: dict[str, str] = {}
+        for container in pod.containers:
+            for port in container.tree["ports"].entries:
+                name = port["name"].raw
+                first = seen.setdefault(name, container.name) if name else container.name
+                if first != container.name:
+                    what = f"the port {name!r} of container {container.name!r} is also one of {first!r}"
+                    yield Violation(place=port["name"].place, what=what, subject=pod.owner)
+
+
 @checks("D02")
 def check_comfyui_balancer(corpus: Corpus) -> Iterator[Violation]:
     """Look for Services with an address of their own over more than one ComfyUI pod."""

@@ -6,8 +6,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from corral.container_images import find_image
+from corral.engine_kinds import COMFYUI
 from corral.linting.compose.services import ComposeService
 from corral.linting.corpus import Corpus
 from corral.linting.documents import is_page
@@ -19,6 +21,8 @@ from corral.linting.tree import Tree
 
 _CACHE = re.compile(r"model|ollama|hugging|(?:^|[-_/])hf(?:$|[-_/])|checkpoint|whisper", re.IGNORECASE)
 _WEIGHTS = re.compile(r"ollama|comfyui|llama|vllm", re.IGNORECASE)
+_COMFYUI = re.compile(COMFYUI.name, re.IGNORECASE)
+_OWN_FOLDERS = frozenset({"output", "user"})
 _KEEPS_STATE = re.compile(r"comfyui|^ollama$", re.IGNORECASE)
 _BESIDE = re.compile(r"exporter|proxy|front|client|manager|download|gateway|mcp|router", re.IGNORECASE)
 """Programs that are named after one that keeps models, and keep none."""
@@ -198,6 +202,52 @@ def _find_missing_mount(service: ComposeService) -> Iterator[Violation]:
 def _covers(target: str, folder: str) -> bool:
     """Return whether a volume at one path has a part of a folder, or the whole folder."""
     return f"{folder}/".startswith(f"{target}/") or target.startswith(f"{folder}/")
+
+
+@checks("E11")
+def check_shared_outputs(corpus: Corpus) -> Iterator[Violation]:
+    """Look for folders of ComfyUI's results or user data that several of its instances write to."""
+    yield from _find_shared_claims(corpus)
+    for project in corpus.projects:
+        writers: dict[str, list[ComposeService]] = defaultdict(list)
+        for service in project.services:
+            for mount in service.mounts if _is_comfyui(service.image) else ():
+                source, folder = mount["source"], mount["volume"]["subpath"].raw or ""
+                if source.raw is None or not _is_own_folder(mount["target"].raw):
+                    continue
+                others = writers[f"{source.raw}/{folder}"]
+                if others or service.replicas > 1:
+                    first = others[0].name if others else f"{service.replicas} replicas of it"
+                    what = f"service {service.name!r} and {first} write to {source.raw!r}"
+                    yield Violation(place=source.place, what=what, subject=service)
+                others.append(service)
+
+
+def _find_shared_claims(corpus: Corpus) -> Iterator[Violation]:
+    writers: dict[tuple[str, str, str], list[Pod]] = defaultdict(list)
+    for use in _list_uses(corpus):
+        owner = use.pod.owner
+        for container in use.pod.containers:
+            for mount in container.tree["volumeMounts"].entries if _is_comfyui(container.image) else ():
+                is_whole = mount["name"].raw == use.volume["name"].raw and not mount["subPathExpr"].raw
+                if container.is_init or not is_whole or not _is_own_folder(mount["mountPath"].raw):
+                    continue
+                others = writers[owner.namespace, use.claim, mount["subPath"].raw or ""]
+                rivals = [pod for pod in others if corpus.can_coexist(pod.owner, owner)]
+                if rivals or owner.replicas > 1:
+                    first = str(rivals[0].owner) if rivals else f"{owner.replicas} replicas of it"
+                    what = f"container {container.name!r} and {first} write to one folder of {use.claim!r}"
+                    yield Violation(place=mount["mountPath"].place, what=what, subject=owner)
+                others.append(use.pod)
+
+
+def _is_comfyui(image: str | None) -> bool:
+    name = split_image(image or "")[0].rpartition("/")[2]
+    return bool(_COMFYUI.search(name)) and not _BESIDE.search(name)
+
+
+def _is_own_folder(path: str | None) -> bool:
+    return PurePosixPath(path or "").name in _OWN_FOLDERS
 
 
 @checks("E07")

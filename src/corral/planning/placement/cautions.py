@@ -16,7 +16,7 @@ from corral.planning.placement.eligibility import Eligibility
 from corral.planning.placement.ledger import Ledger, list_unit_names
 from corral.planning.placement.values import NODE_RESERVE, Caution, Machine, PlannedGpu
 from corral.planning.placement.vram import Vram
-from corral.rendering.nodes import find_unknown_server
+from corral.rendering.nodes import WrongLabel, find_unknown_server, list_wrong_labels
 from corral.units import format_bytes
 
 
@@ -53,9 +53,11 @@ def _check_joined_server(cluster: Cluster) -> Iterator[Caution]:
 
 def _check_nodes(cluster: Cluster, demands: Sequence[Demand], ledger: Ledger) -> Iterator[Caution]:
     limits = _count_limits(cluster, demands, ledger)
+    wrong = list_wrong_labels(cluster)
     for machine in ledger.machines.values():
         if cluster.kubernetes is not None:
             yield from _warn_of_mixed(machine)
+        yield from (_warn_of_label(label) for label in wrong if label.node == machine.name)
         yield from _check_limits(machine, limits[machine.name])
         yield from _warn_of_unknown_gpus(machine)
 
@@ -72,8 +74,18 @@ def _warn_of_mixed(machine: Machine) -> Iterator[Caution]:
         pitfall="A11",
         where=machine.name,
         what=f"the node has {listed}, and `nvidia.com/gpu` hands out any of them{room_for}",
-        hint="choose the GPU with a device claim (DRA), as `corral render` does unless `gpuMode` says otherwise; or"
-        " keep one model in a node",
+        hint="choose the GPU with a device claim (DRA: `gpuMode`, which NVIDIA's driver cannot do on NixOS), give a"
+        " service all GPUs of the node, or keep one model in a node",
+    )
+
+
+def _warn_of_label(label: WrongLabel) -> Caution:
+    return Caution(
+        pitfall="",
+        where=label.node,
+        what=f"its label {label.key} is {label.written!r}, and its GPUs make it "
+        + ("none" if label.computed is None else repr(label.computed)),
+        hint="remove it from `labels`, since it is computed, or correct `gpus`",
     )
 
 

@@ -6,7 +6,8 @@ A volume is a folder if the cluster file gives a path on this machine, NFS mount
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from corral.cluster.values import Node, Service, ServiceKind, Storage, StorageKind
 from corral.container_images import find_image
@@ -29,7 +30,7 @@ from corral.rendering.documents import Json
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.makers import ACCESS, is_jetson
 from corral.rendering.model_pull import ModelPull, forecast_start_time
-from corral.rendering.programs import image_of, mount_paths, program_of
+from corral.rendering.programs import image_of, list_own_volumes, mount_paths, program_of
 
 ON_DEMAND = "on-demand"
 JOBS = "jobs"
@@ -56,7 +57,7 @@ def build_container(
         "stop_grace_period": "60s",
         "environment": _build_environment(installation, network, unit, deployed),
         **_attach_network(network, unit, deployed),
-        "volumes": [*_build_mounts(unit.node, deployed), *files],
+        "volumes": [*_build_mounts(unit, deployed), *files],
         **_restrict_privileges(deployed),
         **_hand_in_devices(unit, deployed),
         "healthcheck": _build_health_check(deployed),
@@ -76,26 +77,30 @@ def build_filling_container(
         "restart": "no",
         **({"profiles": profiles} if (profiles := _list_profiles(unit, deployed)) else {}),
         **({"environment": dict(filling.env)} if filling.env else {}),
-        "volumes": _build_mounts(unit.node, deployed)[:1],
+        "volumes": _build_mounts(unit, deployed)[:1],
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
     }
 
 
-def build_volumes(installation: Installation, node: Node, used: Iterable[Storage]) -> dict[str, Json]:
+def build_volumes(installation: Installation, units: Sequence[Unit]) -> dict[str, Json]:
     """The volumes that Docker keeps, by name; Compose puts the project's name before each."""
-    return {
-        storage.name: _build_volume(installation, storage) for storage in used if _find_folder(storage, node) is None
-    }
+    return {name: _build_volume(installation, use) for use in _list_uses(units) if (name := use.volume) is not None}
 
 
-def list_volume_notes(storage: Storage, node: Node) -> list[str]:
-    """Differences between a volume here and in the cluster file."""
-    if storage.kind is StorageKind.EPHEMERAL:
-        return [f"{storage.name} stays until `docker compose down --volumes` removes it."]
-    if storage.kind is StorageKind.LOCAL and storage.path is None:
-        return [f"{storage.name} is a volume of Docker's, since the file gives no path for it."]
-    return []
+def list_volume_notes(units: Sequence[Unit]) -> list[str]:
+    """Differences between volumes here and in the cluster file, and folders that are made by hand."""
+    notes: dict[str, None] = {}
+    for use in _list_uses(units):
+        storage = use.storage
+        if storage.kind is StorageKind.EPHEMERAL:
+            notes[f"{storage.name} stays until `docker compose down --volumes` removes it."] = None
+        if storage.kind is StorageKind.LOCAL and storage.path is None:
+            notes[f"{storage.name} is a volume of Docker's, since the file gives no path for it."] = None
+        if use.own is not None and use.folder is None and storage.kind is StorageKind.NFS:
+            place = shlex.quote(f"{(storage.path or '<path>').rstrip('/')}/{use.own}")
+            notes[f"Before the first start, on the server of {storage.name}: mkdir -p {place}"] = None
+    return list(notes)
 
 
 def _choose_command(
@@ -203,25 +208,58 @@ def _build_resources(unit: Unit, deployed: Deployed) -> dict[str, Json]:
     return {"resources": resources} if resources else {}
 
 
-def _build_mounts(node: Node, deployed: Deployed) -> list[Json]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Use:
+    """The use of a storage by a container."""
+
+    storage: Storage
+    node: Node
+    own: str | None
+    """The folder in it that is the container's alone: its name; None where it uses the whole."""
+
+    @property
+    def folder(self) -> str | None:
+        """The folder on this machine: a local volume's, or that of an export of the machine itself."""
+        is_here = self.storage.node == self.node.name and self.storage.kind in (StorageKind.LOCAL, StorageKind.NFS)
+        if not is_here or self.storage.path is None:
+            return None
+        return self.storage.path if self.own is None else f"{self.storage.path.rstrip('/')}/{self.own}"
+
+    @property
+    def volume(self) -> str | None:
+        """The volume of Docker; None where it is a folder."""
+        if self.folder is not None:
+            return None
+        return self.storage.name if self.own is None else f"{self.storage.name}-{self.own}"
+
+
+def _list_uses(units: Iterable[Unit]) -> Iterator[_Use]:
+    for unit in units:
+        for deployed in unit.members:
+            yield from _list_uses_of(unit, deployed)
+
+
+def _list_uses_of(unit: Unit, deployed: Deployed) -> Iterator[_Use]:
+    own = list_own_volumes(deployed.service, [storage.name for storage in deployed.storage])
+    for storage in deployed.storage:
+        name = unit.name_container(deployed) if storage.name in own else None
+        yield _Use(storage=storage, node=unit.node, own=name)
+
+
+def _build_mounts(unit: Unit, deployed: Deployed) -> list[Json]:
     paths = mount_paths(deployed.service, [storage.name for storage in deployed.storage])
-    return [_build_mount(storage, node, paths[storage.name]) for storage in deployed.storage]
+    return [_build_mount(use, paths[use.storage.name]) for use in _list_uses_of(unit, deployed)]
 
 
-def _build_mount(storage: Storage, node: Node, target: str) -> Json:
-    folder = _find_folder(storage, node)
-    if folder is None:
-        return {"type": "volume", "source": storage.name, "target": target}
-    return {"type": "bind", "source": folder, "target": target}
+def _build_mount(use: _Use, target: str) -> Json:
+    if use.folder is None:
+        return {"type": "volume", "source": use.volume, "target": target}
+    mount: dict[str, Json] = {"type": "bind", "source": use.folder, "target": target}
+    return mount if use.own is None else mount | {"bind": {"create_host_path": True}}
 
 
-def _find_folder(storage: Storage, node: Node) -> str | None:
-    """The folder of a volume on a machine: a local volume's, or that of an export of the machine itself."""
-    is_here = storage.node == node.name and storage.kind in (StorageKind.LOCAL, StorageKind.NFS)
-    return storage.path if is_here else None
-
-
-def _build_volume(installation: Installation, storage: Storage) -> Json:
+def _build_volume(installation: Installation, use: _Use) -> Json:
+    storage = use.storage
     if storage.kind is not StorageKind.NFS:
         return {}
     variable = storage.name.upper().replace("-", "_").replace(".", "_")
@@ -235,6 +273,6 @@ def _build_volume(installation: Installation, storage: Storage) -> Json:
         "driver_opts": {
             "type": "nfs",
             "o": join_parts("addr=", server, f",{options}"),
-            "device": join_parts(":", path),
+            "device": join_parts(":", path, f"/{use.own}" if use.own else ""),
         },
     }

@@ -98,8 +98,7 @@ def _render_project(
     services: dict[str, Json] = {}
     for member in members:
         services |= _build_services(installation, network, member)
-    used = {storage.name: storage for member in members for storage in member.deployed.storage}
-    volumes = containers.build_volumes(installation, node, used.values())
+    volumes = containers.build_volumes(installation, units)
     project: dict[str, Json] = {"name": name_project(installation.cluster.name), "services": services}
     if volumes:
         project["volumes"] = volumes
@@ -110,7 +109,7 @@ def _render_project(
         *(note for unit in units for note in network.list_notes(unit)),
         *(note for unit in units for note in containers.list_device_notes(unit)),
         *list_native_notes(installation),
-        *(note for storage in used.values() for note in containers.list_volume_notes(storage, node)),
+        *containers.list_volume_notes(units),
     ]
     return write_document(installation, escape_values(project), *notes)
 

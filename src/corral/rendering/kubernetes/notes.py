@@ -18,6 +18,7 @@ from corral.rendering.kubernetes.config_maps import list_variables
 from corral.rendering.maker_notes import list_maker_notes, list_native_notes
 from corral.rendering.makers import ACCESS
 from corral.rendering.model_pull import explain_misfit
+from corral.rendering.nodes import list_wrong_labels
 from corral.rendering.programs import image_of, list_image_notes, list_worker_notes
 from corral.rendering.sharing import list_sharing_problems
 
@@ -38,6 +39,7 @@ def list_notes(installation: Installation) -> list[str]:
         *list_native_notes(installation),
         *_list_volume_notes(installation),
         *_list_gpu_notes(installation),
+        *_list_label_notes(installation),
     ]
 
 
@@ -147,6 +149,12 @@ def _list_volume_notes(installation: Installation) -> Iterator[str]:
             )
         if storage.kind is not StorageKind.EPHEMERAL and storage.size is None:
             yield f"The file gives no size for the volume {storage.name}: its claim asks for little."
+
+
+def _list_label_notes(installation: Installation) -> Iterator[str]:
+    for label in list_wrong_labels(installation.cluster):
+        computed = "there is none" if label.computed is None else f"it is {label.computed!r}"
+        yield f"{label.node} gets the label {label.key}={label.written} of the file; by its GPUs, {computed}."
 
 
 def _list_gpu_notes(installation: Installation) -> Iterator[str]:

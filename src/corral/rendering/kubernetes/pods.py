@@ -13,6 +13,7 @@ from lightkube.models.core_v1 import (
     EnvVarSource,
     ExecAction,
     HTTPGetAction,
+    ObjectFieldSelector,
     PodSpec,
     PodTemplateSpec,
     Probe,
@@ -22,6 +23,7 @@ from lightkube.models.core_v1 import (
     Toleration,
     TopologySpreadConstraint,
     Volume,
+    VolumeMount,
 )
 from lightkube.models.meta_v1 import LabelSelector, ObjectMeta
 
@@ -154,7 +156,8 @@ def build_container(
         args=list(start.args) or None,
         ports=[ContainerPort(name=port, containerPort=deployed.port)] if deployed.port else None,
         envFrom=settings if config_maps.list_variables(deployed) else None,
-        env=[*_list_secrets(deployed), *_list_own_settings(installation, members, deployed)] or None,
+        env=[*_name_pod(mounts), *_list_secrets(deployed), *_list_own_settings(installation, members, deployed)]
+        or None,
         resources=_build_resources(installation, members, deployed),
         volumeMounts=mounts or None,
         securityContext=security.build_security_context(members, deployed),
@@ -181,7 +184,8 @@ def _build_filling_container(
     filling = make_model_pull(installation, deployed)
     if filling is None:
         return None
-    env = [EnvVar(name=name, value=value) for name, value in filling.env.items()]
+    mounts = volumes.build_mounts(deployed, shared_memory=False)[:1]
+    env = [*_name_pod(mounts), *(EnvVar(name=name, value=value) for name, value in filling.env.items())]
     if filling.image == image_of(deployed.service):
         env += security.list_user_settings(deployed)
     if gpus.needs_runtime(installation, members):
@@ -192,7 +196,7 @@ def _build_filling_container(
         imagePullPolicy="IfNotPresent",
         command=["sh", "-c", filling.script],
         env=env or None,
-        volumeMounts=volumes.build_mounts(deployed, shared_memory=False)[:1],
+        volumeMounts=mounts,
         resources=ResourceRequirements(requests={"cpu": _CPU_REQUEST, "memory": _MEMORY_REQUEST}),
         securityContext=security.build_security_context(members, deployed, computes=False),
     )
@@ -206,6 +210,14 @@ def _list_own_settings(installation: Installation, members: Sequence[Deployed], 
         *security.list_user_settings(deployed),
         *([_NO_GPUS] if hides_gpus else []),
     ]
+
+
+def _name_pod(mounts: Sequence[VolumeMount]) -> list[EnvVar]:
+    """The name of the pod, for mounts of folders that are called after it."""
+    if not any(mount.subPathExpr for mount in mounts):
+        return []
+    source = EnvVarSource(fieldRef=ObjectFieldSelector(fieldPath="metadata.name"))
+    return [EnvVar(name=volumes.POD_NAME, valueFrom=source)]
 
 
 def _list_secrets(deployed: Deployed) -> list[EnvVar]:

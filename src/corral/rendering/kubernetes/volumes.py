@@ -29,7 +29,7 @@ from corral.rendering.installation import Deployed, Installation, namespace_of
 from corral.rendering.kubernetes.objects import make_metadata
 from corral.rendering.kubernetes.security import locate_mounts
 from corral.rendering.names import dns_name
-from corral.rendering.programs import program_of
+from corral.rendering.programs import list_own_volumes, program_of
 
 HOSTNAME = "kubernetes.io/hostname"
 _SHARED_MEMORY = "shm"
@@ -39,6 +39,8 @@ directory together with the claim, and weights take hours to fetch again."""
 _LOCAL_PATH_PROVISIONER = "rancher.io/local-path"
 """Comes with K3s; on other distributions it must be installed."""
 _HOME = "data"
+POD_NAME = "POD_NAME"
+"""The variable with the name of the pod, after which its folder in a volume is called."""
 _UNKNOWN_SIZE = "10Gi"
 """A claim needs a size; for NFS and local-path it limits nothing."""
 
@@ -104,7 +106,11 @@ def build_pod_volumes(members: Sequence[Deployed], *, shared_memory: bool) -> li
 
 def build_mounts(deployed: Deployed, *, shared_memory: bool) -> list[VolumeMount]:
     """The mounts of a service's volumes: by the cluster file, else the first at the default path of its program."""
-    mounts = [VolumeMount(name=dns_name(name), mountPath=path) for name, path in locate_mounts(deployed).items()]
+    own = list_own_volumes(deployed.service, [storage.name for storage in deployed.storage])
+    mounts = [
+        VolumeMount(name=dns_name(name), mountPath=path, subPathExpr=f"$({POD_NAME})" if name in own else None)
+        for name, path in locate_mounts(deployed).items()
+    ]
     if lacks_data_volume(deployed):
         mounts.append(VolumeMount(name=_HOME, mountPath=program_of(deployed.service).data_path))
     if shared_memory:
