@@ -59,7 +59,7 @@ class Claims:
             self._account.take(source["name"], source["persistentVolumeClaim"]["claimName"])
             return self._read_claim(claim, owner, node, source)
         if source["emptyDir"].is_mapping and source["emptyDir"]["medium"].raw is None:
-            self._account.take(source["name"], source["emptyDir"])
+            self._account.take(source["name"], source["emptyDir"]["sizeLimit"])
             size = read_quantity(source["emptyDir"]["sizeLimit"].raw)
             return ImportedVolume(name=name, kind=StorageKind.EPHEMERAL, size=size)
         if source["nfs"]["path"].raw:
@@ -109,7 +109,8 @@ class Claims:
         self._used.add(id(volume))
         spec = volume.tree["spec"]
         own_size = read_quantity(self._account.read(spec["capacity"]["storage"]))
-        self._account.take(spec["claimRef"], spec["accessModes"], spec["volumeMode"])
+        self._account.take_fields(spec, "accessModes", "volumeMode")
+        self._account.take_fields(spec["claimRef"], "apiVersion", "kind", "name", "namespace", "uid", "resourceVersion")
         if spec["persistentVolumeReclaimPolicy"].raw == "Retain":
             self._account.take(spec["persistentVolumeReclaimPolicy"])
         classes = [item.tree["spec"]["storageClassName"] for item in (volume, claim) if item is not None]
@@ -137,6 +138,6 @@ class Claims:
         for term in spec.follow("nodeAffinity", "required", "nodeSelectorTerms").entries:
             for entry in term["matchExpressions"].entries:
                 if entry["key"].raw == _HOSTNAME and len(entry["values"].entries) == 1:
-                    self._account.take(entry)
+                    self._account.take_fields(entry, "key", "operator", "values")
                     return entry["values"][0].raw
         return None

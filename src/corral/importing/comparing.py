@@ -13,6 +13,7 @@ from typing import cast
 from corral.cluster.values import Cluster
 from corral.importing.compose import read_projects
 from corral.importing.kubernetes import read_objects
+from corral.importing.litellm import read_model_lists
 from corral.importing.values import Imported, ImportedService, ImportedVolume, Origin
 from corral.importing.writing import LAYOUT
 from corral.linting.corpus import Corpus
@@ -56,6 +57,8 @@ def compare_rendered(imported: Imported, cluster: Cluster, *, text: str, machine
 
 def _read_again(files: Mapping[str, str], origin: Origin, machine: str) -> Imported:
     corpus = Corpus(Source(name=path, text=text) for path, text in files.items() if path.endswith(".yaml"))
+    if origin is Origin.LITELLM:
+        return read_model_lists(corpus.other_documents)
     if origin is Origin.COMPOSE:
         return read_projects(corpus.projects, machine=machine, folder="/")
     return read_objects(manifest for manifest in corpus.written_manifests if "/nodes/" not in manifest.file)
@@ -77,6 +80,9 @@ def _compare_service(
         old, new = getattr(before, field), getattr(after, field)
         if _is_set(old) and old != new and (field != "node" or before.origin is Origin.KUBERNETES):
             yield _make(before, field, old, new)
+    for name, model in before.served.items():
+        if after.served.get(name) != model:
+            yield _make(before, f"models.{name}", model, after.served.get(name))
     for name, value in before.env.items():
         if after.env.get(name) != value:
             yield _make(before, f"env.{name}", value, after.env.get(name))

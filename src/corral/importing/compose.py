@@ -62,7 +62,10 @@ class _Reader:
         port, exposed = self._read_ports(service)
         gpus = service.gpus
         if gpus is not None:
-            account.take(*service.reservations, tree["gpus"], tree["runtime"], *tree["devices"].entries)
+            account.take(tree["runtime"], *(entry for entry in tree["devices"].entries if entry.raw))
+            account.take(*([] if tree["gpus"].entries else [tree["gpus"]]))
+            for reservation in service.reservations:
+                account.take_fields(reservation, "driver", "count", "device_ids", "capabilities")
         if tree["restart"].raw in _LASTING_RESTARTS or tree["restart"].raw == "no":
             account.take(tree["restart"])
         if tree["container_name"].raw == service.name:
@@ -204,7 +207,8 @@ class _Reader:
         server = options.get("addr")
         if section is None or server is None:
             return ImportedVolume(name=name, kind=StorageKind.LOCAL, node=self._machine)
-        self._account.take(section)
+        self._account.take(section["driver"])
+        self._account.take_fields(section["driver_opts"], "type", "o", "device")
         rest = tuple(
             f"{key}={value}" if value else key for key, value in options.items() if key not in ("addr", "device")
         )

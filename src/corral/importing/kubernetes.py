@@ -148,7 +148,7 @@ class _Reader:
             self._take_if(pod.spec["runtimeClassName"], "nvidia")
             for toleration in pod.spec["tolerations"].entries:
                 if toleration["key"].raw == GPU_RESOURCE:
-                    self._account.take(toleration)
+                    self._account.take_fields(toleration, "key", "operator", "effect", "value")
         self._take_if(spec["strategy"]["type"], "Recreate")
         self._take_if(pod.spec["restartPolicy"], "Never" if manifest.kind == "Job" else "Always")
         mounts = [self._claims.read_mounts(container, manifest, node, volumes) for container in main]
@@ -188,7 +188,7 @@ class _Reader:
                 values = [value.raw for value in entry["values"].entries]
                 if entry["key"].raw == HOSTNAME and entry["operator"].raw == "In" and len(values) == 1:
                     node = node or values[0]
-                    self._account.take(entry)
+                    self._account.take_fields(entry, "key", "operator", "values")
         return node, read_model(model) if model else None
 
     def _read_container(
@@ -236,7 +236,7 @@ class _Reader:
             if claim is None or template is None:
                 continue
             self._used.add(id(template))
-            self._account.take(entry, claim)
+            self._account.take(entry["name"], claim["name"], claim["resourceClaimTemplateName"])
             for request in template.tree.follow("spec", "spec", "devices", "requests").entries:
                 asked = request["exactly"] or request
                 self._account.take(request["name"], asked["deviceClassName"], asked["count"], asked["allocationMode"])
@@ -283,7 +283,7 @@ class _Reader:
                 continue
             config_map = config_map or name
             self._used.add(id(source))
-            self._account.take(entry)
+            self._account.take(entry["configMapRef"]["name"])
             for key, value in source.tree["data"].items:
                 self._keep_setting(key, value, manifest, env, secrets)
         for entry in container.tree["env"].entries:
@@ -292,7 +292,7 @@ class _Reader:
                 continue
             if reference["name"].raw and reference["key"].raw:
                 secrets[name] = SecretKey(secret=reference["name"].raw or "", key=reference["key"].raw or "")
-                self._account.take(entry)
+                self._account.take(entry["name"], reference["name"], reference["key"])
             elif entry["value"]:
                 self._keep_setting(name, entry["value"], manifest, env, secrets)
                 self._account.take(entry["name"])

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from corral.cluster import load
 from corral.cluster.document import ClusterFileError
+from corral.cluster.values import ServiceKind
 from corral.errors import Problem
 from corral.hardware.catalogue import find_gpu
 from corral.importing.comparing import Difference, compare_rendered
 from corral.importing.compose import read_projects
 from corral.importing.kubernetes import read_objects
+from corral.importing.litellm import is_model_list, read_model_lists
 from corral.importing.machines import UNNAMED, complete_machines
 from corral.importing.values import Gap, Imported, ImportedService
 from corral.importing.writing import write_cluster_file
@@ -79,11 +81,24 @@ def _read(asked: ImportAsked) -> Imported:
     corpus = Corpus(asked.sources)
     composed = read_projects(corpus.projects, machine=asked.machine or UNNAMED, folder=asked.folder)
     objects = read_objects(manifest for manifest in corpus.written_manifests if manifest.kind != "Kustomization")
-    services, doubled = _keep_first([*objects.services, *composed.services])
+    routed = read_model_lists(corpus.other_documents)
+    services, doubled = _keep_first(_join_models([*objects.services, *composed.services], routed.services))
     volumes = tuple({volume.name: volume for volume in (*composed.volumes, *objects.volumes)}.values())
     machines = complete_machines(objects.machines, services, volumes, asked.models, named=asked.machine)
-    gaps = {*objects.gaps, *composed.gaps, *doubled, *_list_unread(corpus)}
+    gaps = {*objects.gaps, *composed.gaps, *routed.gaps, *doubled, *_list_unread(corpus)}
     return Imported(services=services, volumes=volumes, machines=machines, gaps=tuple(sorted(gaps)))
+
+
+def _join_models(services: Sequence[ImportedService], routed: Sequence[ImportedService]) -> Iterable[ImportedService]:
+    """Add what LiteLLM routes to: models go to the server of their name where the input deploys it."""
+    servers = {service.name: service for service in routed}
+    for service in services:
+        named = servers.pop(service.name, None)
+        is_server = named is not None and named.kind is ServiceKind.SERVER
+        yield replace(service, models=named.models) if named is not None and is_server else service
+        if named is not None and not is_server:
+            yield named  # a second LiteLLM, which is listed
+    yield from servers.values()
 
 
 def _keep_first(services: Iterable[ImportedService]) -> tuple[tuple[ImportedService, ...], list[Gap]]:
@@ -105,6 +120,8 @@ def _list_unread(corpus: Corpus) -> Iterable[Gap]:
     used = {id(tree) for project in corpus.projects for tree in (project.document.tree,)}
     files = {tree.file for project in corpus.projects for tree in project.trees}
     for document in corpus.other_documents:
+        if is_model_list(document):
+            continue
         if document.tree and id(document.tree) not in used and (document.tree.file not in files or document.start):
             yield Gap(document.tree.place, f"{_NOT_IMPORTED}: {_name_keys(document.tree.keys)}")
     for manifest in corpus.written_manifests:

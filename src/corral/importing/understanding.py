@@ -25,6 +25,10 @@ class Account:
         self._understood |= {tree.identity for tree in trees if tree}
         self._kept += trees
 
+    def take_fields(self, tree: Tree, *names: str) -> None:
+        """Note that some fields of a mapping are understood; others that it has stay to be listed."""
+        self.take(*(tree[name] for name in names))
+
     def read(self, tree: Tree) -> str | None:
         """Take a scalar, and return it as written; None for a missing one, and for a template, which is not taken."""
         text = tree.script

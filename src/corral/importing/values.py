@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from corral.cluster.values import Exposure, K3sRole, SecretKey, StorageKind
+from corral.cluster.values import Exposure, K3sRole, Route, SecretKey, ServiceKind, StorageKind
 from corral.linting.values import Position
 from corral.units import Bytes
 
@@ -16,6 +16,7 @@ class Origin(StrEnum):
 
     COMPOSE = "compose"
     KUBERNETES = "kubernetes"
+    LITELLM = "litellm"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -52,6 +53,15 @@ class ImportedService:
     pod: str | None = None
     """The pod that it shares with others; None for one of its own."""
     is_job: bool = False
+    kind: ServiceKind = ServiceKind.SERVER
+    engines: tuple[str, ...] = ()
+    """Those that the input names; others follow from the image."""
+    models: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
+    """Services that the input says it calls; others follow from the addresses in its variables."""
+    routes: tuple[Route, ...] = ()
+    served: Mapping[str, str] = field(default_factory=dict[str, str])
+    """For LiteLLM: the model behind each name that clients use."""
     image: str | None = None
     command: tuple[str, ...] = ()
     port: int | None = None

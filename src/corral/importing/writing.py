@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from corral.cluster.editing import spelling
-from corral.cluster.values import StorageKind
+from corral.cluster.values import Route, ServiceKind, StorageKind
 from corral.cluster.writing import fit_name
 from corral.container_images import OLLAMA, find_image, split_reference
 from corral.engine_kinds import COMFYUI
@@ -126,11 +126,13 @@ def _write_service(service: ImportedService, imported: Imported, namespace: str)
     derived = {variable for name, variable in calls.items() if _is_derived(service, name, variable, imported)}
     env = {name: value for name, value in service.env.items() if name not in derived}
     memory = {"request": service.memory_request, "limit": service.memory_limit}
-    exposed = service.exposed
+    exposed, is_special = service.exposed, service.kind is not ServiceKind.SERVER
+    calls = [*dict.fromkeys([*calls, *service.calls])]
     fields: dict[str, Plain] = {
         "name": service.name,
-        "kind": "job" if service.is_job else None,
+        "kind": ServiceKind.JOB.value if service.is_job else service.kind.value if is_special else None,
         "engines": _list_engines(service) or None,
+        "models": list(service.models) or None,
         "image": service.image,
         "port": service.port,
         "replicas": service.replicas if service.replicas != 1 else None,
@@ -142,15 +144,20 @@ def _write_service(service: ImportedService, imported: Imported, namespace: str)
         "memory": {key: spelling.write_size(size) for key, size in memory.items() if size is not None} or None,
         "storage": list(service.mounts) or None,
         "mounts": dict(service.mounts) or None,
-        "calls": list(calls) or None,
+        "calls": calls or None,
+        "routes": [_write_route(route) for route in service.routes] or None,
         "command": list(service.command) or None,
         "healthPath": service.health_path,
         "env": env or None,
         "secrets": {name: {"secret": key.secret, "key": key.key} for name, key in service.secrets.items()} or None,
     }
     yield from spelling.write_item({key: value for key, value in fields.items() if value is not None}, 2, as_block=True)
-    if service.image is None:
+    if service.image is None and not (is_special or service.engines):
         yield "    # left open: image"
+
+
+def _write_route(route: Route) -> Plain:
+    return {"name": route.name, "model": route.model, **({"keyFrom": route.key_from} if route.key_from else {})}
 
 
 def _is_derived(service: ImportedService, name: str, variable: str, imported: Imported) -> bool:
@@ -162,6 +169,8 @@ def _is_derived(service: ImportedService, name: str, variable: str, imported: Im
 
 def _list_engines(service: ImportedService) -> list[str]:
     """List the engine that an image is known to hold; its program writes and listens as rendering expects."""
+    if service.engines:
+        return list(service.engines)
     image = service.image or ""
     if find_image(image) is OLLAMA:
         return [OLLAMA_ENGINE.name]

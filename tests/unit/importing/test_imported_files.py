@@ -11,7 +11,7 @@ from corral.operations.placing import find_places
 from corral.planning.placement.planner import plan_layout
 from corral.rendering.targets import render_cluster
 from doubles.clusters import open_cluster
-from doubles.imports import differences_of, gaps_of, import_case, import_texts, read_file, service_of
+from doubles.imports import CASES, differences_of, gaps_of, import_case, import_texts, read_file, service_of
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -226,3 +226,33 @@ def test_what_corral_rendered_comes_out_the_same_when_imported_and_rendered_agai
     running = {service["name"] for service in read_file(answer)["services"] if service.get("replicas") != 0}
     assert [line for line in differences_of(answer) if line.split(" ")[0] in running] == []
     assert answer.problems == ()
+
+
+def test_a_list_of_models_becomes_a_litellm_and_the_ollama_behind_it() -> None:
+    answer = import_case("harvis")
+
+    assert read_file(answer)["services"] == [
+        {"name": "harvis-ai-ollama-workstation", "engines": ["ollama"], "models": ["deepseek-r1:70b"], "port": 11434},
+        {
+            "name": "litellm",
+            "kind": "litellm",
+            "calls": ["harvis-ai-ollama-workstation"],
+            "routes": [{"name": "gpt-4", "model": "openai/gpt-4", "keyFrom": "OPENAI_API_KEY"}],
+        },
+    ]
+    assert [gap.split(" ")[0] for gap in gaps_of(answer)] == ["page.md:5", "page.md:9"]
+    assert differences_of(answer) == ["litellm models.deepseek-r1: ollama/deepseek-r1:70b -> nothing"]
+
+
+def test_models_go_to_the_server_that_the_input_deploys() -> None:
+    text = (CASES / "pods" / "edge.yaml").read_text(encoding="utf-8")
+    models = (
+        "model_list:\n"
+        "  - {model_name: llama3, litellm_params: {model: ollama/llama3, api_base: 'http://ollama.ai-agents:11434'}}\n"
+    )
+
+    answer = import_texts({"edge.yaml": text, "litellm.yaml": models})
+
+    assert service_of(answer, "ollama")["models"] == ["llama3"]
+    assert service_of(answer, "ollama")["image"] == "ollama/ollama:0.17.4"
+    assert service_of(answer, "litellm")["calls"] == ["ollama"]
