@@ -17,6 +17,8 @@ OTHER_MEANINGS = {
     ("cluster/secrecy.py", "ollama"): "a placeholder that people write as an API key",
     ("container_images.py", "ollama"): "the API that programs of that image speak, next to `openai`",
     ("container_images.py", "openai"): "the API, whatever engine serves it",
+    ("gateway/ollama/door.py", "ollama"): "the door, in accounts",
+    ("gateway/openai/door.py", "openai"): "the door, in accounts",
     ("hardware/fit/profiles.py", "chatterbox"): "the model of that name",
     ("linting/releases.py", "ollama"): "the chart of that name, and keys of its values",
     ("linting/rules/services.py", "comfyui"): "a part of the names of images",

@@ -10,6 +10,7 @@ Nothing of an answer is parsed here; what a protocol has to see or change goes t
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -139,6 +140,8 @@ class Errand:
     """The name by which the request asks for it; keys can be for an alias."""
     label: str
     """For people: `chat llama3.2`."""
+    door: str
+    """Where the request came in, for accounts."""
     shape: Shape
     prepare: Callable[[Endpoint, Choice], Prepared]
     """Makes it for one server. Raises: CallMissingError where that server cannot do it; any other error ends it."""
@@ -216,6 +219,8 @@ class _Passage:
         self._failure: CorralError | None = None
         """Why the last slot did not serve."""
         self._has_sent = False
+        self._taken_at = 0.0
+        """When its lane was taken, on the monotonic clock."""
         """Whether anything of an answer was sent: what failed after that is not tried again."""
 
     async def go(self) -> None:
@@ -248,6 +253,7 @@ class _Passage:
             )
             try:
                 async with self._passing.desk.take_turn(ask, notes.take if notes else _ignore) as turn:
+                    self._taken_at = time.monotonic()
                     if await self._try(turn, notes):
                         return True
             except GuestRefusedError:
@@ -321,7 +327,7 @@ class _Passage:
             finally:
                 answer.close()
                 if self._has_sent:
-                    self._record(prepared, is_whole=answer.is_read, slot=turn.slot)
+                    self._record(prepared, is_whole=answer.is_read, turn=turn)
             if prepared.otherwise is None or not _lacks_call(refusal):
                 return refusal
             prepared = prepared.otherwise
@@ -380,13 +386,16 @@ class _Passage:
         await self._exchange.end(self._errand.shape.write_late_error(error))
 
     def _record(
-        self, prepared: Prepared, *, is_whole: bool, slot: SlotId | None = None, cloud: str | None = None
+        self, prepared: Prepared, *, is_whole: bool, turn: GuestTurn | None = None, cloud: str | None = None
     ) -> None:
         self._passing.sink.record(
             Served(
                 visitor=self._errand.visitor,
                 model=self._errand.offer.name,
-                slot=slot,
+                door=self._errand.door,
+                slot=None if turn is None else turn.slot,
+                engine=None if turn is None else turn.choice.engine,
+                seconds=0.0 if turn is None else time.monotonic() - self._taken_at,
                 cloud=cloud,
                 tokens=Tokens() if prepared.editor is None else prepared.editor.tokens,
                 is_whole=is_whole,

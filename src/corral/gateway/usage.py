@@ -24,6 +24,12 @@ class Served:
     visitor: Visitor
     model: str
     """The name that lists show, whatever the request calls it."""
+    door: str
+    """Where it came in: `openai`, `ollama`, `anthropic`, `speech`."""
+    engine: str | None = None
+    """None of a request that a provider elsewhere served."""
+    seconds: float = 0.0
+    """For which its lane was taken; none of a request that was served elsewhere."""
     slot: SlotId | None = None
     """None of a request that a provider elsewhere served."""
     cloud: str | None = None

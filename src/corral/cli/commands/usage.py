@@ -1,4 +1,4 @@
-"""`corral usage`: requests and tokens of keys, models and days."""
+"""`corral usage`: requests, tokens and seconds of keys, models, engines, doors and days."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from corral.cli import terminal
 from corral.cli.options import AsJson, DataDir, Url, make_example
 from corral.client.connection import call_server
 
+_NONE = {"key": "(no key)", "engine": "(elsewhere, or unknown)"}
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -18,7 +20,8 @@ def register(app: typer.Typer) -> None:
 
 def usage(
     by: Annotated[
-        Literal["key", "model", "day"], typer.Option("--by", help="Sum up by key, by model or by day (UTC).")
+        Literal["key", "model", "day", "engine", "door"],
+        typer.Option("--by", help="Sum up by key, model, engine, door (the way in) or day (UTC)."),
     ] = "key",
     since: Annotated[
         str | None, typer.Option("--since", metavar="DAY", help="Count from this day on, such as 2026-11-01.")
@@ -27,7 +30,7 @@ def usage(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show requests and tokens of keys, models or days."""
+    """Show requests, tokens and seconds of keys, models, engines, doors or days."""
     query = {"by": by} if since is None else {"by": by, "since": since}
     answer = call_server(url, data_dir, lambda api: api.get("/corral/v1/usage", query))
     if as_json:
@@ -36,9 +39,10 @@ def usage(
     titles = ("key", "owner") if by == "key" else (by,)
     rows = [
         (
-            *(line[title] or "(no key)" for title in titles),
+            *(line[title] or _NONE.get(title, "unknown") for title in titles),
             *(f"{line[name]:,}" for name in ("requests", "prompt_tokens", "completion_tokens")),
+            f"{line['seconds']:,.1f}",
         )
         for line in answer["items"]
     ]
-    terminal.put_table((*titles, "requests", "tokens read", "written"), rows, empty="no model was used")
+    terminal.put_table((*titles, "requests", "tokens read", "written", "seconds"), rows, empty="no model was used")

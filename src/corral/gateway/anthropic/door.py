@@ -73,6 +73,7 @@ class AnthropicDoor:
             offer=offer,
             asked=model,
             label=f"messages {offer.name}",
+            door="anthropic",
             shape=AnthropicShape(),
             prepare=partial(
                 _prepare, exchange.path, body, fields, counts_tokens=self._passing.sink.counts_tokens, asked=model

@@ -96,6 +96,7 @@ class OllamaDoor:
             offer=offer,
             asked=asked.model,
             label=f"{_LABELS[call]} {offer.name}",
+            door="ollama",
             shape=OllamaShape(),
             prepare=partial(asked.prepare, counts_tokens=self._passing.sink.counts_tokens),
             use=Use.WRITING if call in (Call.CHAT, Call.GENERATE) else Use.EMBEDDING,

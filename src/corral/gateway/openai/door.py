@@ -113,6 +113,7 @@ class OpenAiDoor:
             offer=offer,
             asked=asked.model,
             label=f"{label} {offer.name}",
+            door="openai",
             shape=OpenAiShape(waits or "comments", offer.name),
             prepare=partial(prepare(asked), counts_tokens=self._passing.sink.counts_tokens),
             streams=asked.streams,

@@ -22,6 +22,7 @@ from corral.gateway.usage import Served
 from corral.slots.guests import Choice, GuestAsk
 from corral.work import Endpoint, Json
 
+_DOOR = "speech"
 _EVENTS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
 
 
@@ -56,7 +57,15 @@ class SpeechParts:
             done = await self.workshop.do(ask, orders, folder, show, has_begun)
         finally:
             sink.end(visitor, offer.name)
-        sink.record(Served(visitor=visitor, model=offer.name, slot=done.slot))
+        served = Served(
+            visitor=visitor,
+            model=offer.name,
+            door=_DOOR,
+            slot=done.slot,
+            engine=done.engine,
+            seconds=done.seconds,
+        )
+        sink.record(served)
         return done
 
     async def pass_on(
@@ -74,6 +83,7 @@ class SpeechParts:
             visitor=visitor,
             offer=offer.keep(frozenset({OPENAI.name})),
             label=f"{label} {offer.name}",
+            door=_DOOR,
             shape=OpenAiShape("comments", offer.name),
             prepare=prepare,
             streams=streams,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -34,6 +35,9 @@ class Done:
 
     produced: Produced
     slot: SlotId
+    engine: str
+    seconds: float
+    """For which the slot's lane was taken for it."""
 
 
 class Workshop:
@@ -74,6 +78,7 @@ class Workshop:
             )
             try:
                 async with self._desk.take_turn(again) as turn:
+                    began = time.monotonic()
                     try:
                         produced = await _run(turn, orders[turn.choice], folder, show)
                     except EngineError as error:
@@ -83,7 +88,8 @@ class Workshop:
                         failure = error
                         failed.add(turn.slot)
                         continue
-                    return Done(produced=produced, slot=turn.slot)
+                    seconds = time.monotonic() - began
+                    return Done(produced=produced, slot=turn.slot, engine=turn.choice.engine, seconds=seconds)
             except GuestRefusedError:
                 if failure is None:
                     raise

@@ -378,9 +378,12 @@ class UsageLineOut(Answer):
     key: str | None = Field(description="the token's name; null for what came without one")
     owner: str | None
     model: str | None
+    engine: str | None = Field(description="null for what was done elsewhere or counted by an older version")
+    door: str | None = Field(description="the way in: `openai`, `comfyui`, ...; `queue` for tasks of Corral's own API")
     requests: int
     prompt_tokens: int = Field(description="tokens that models read")
     completion_tokens: int = Field(description="tokens that models wrote")
+    seconds: float = Field(description="for which lanes of slots were taken")
 
 
 class UsageOut(Answer):

@@ -36,11 +36,22 @@ class Accounts:
     def record(self, served: Served) -> None:
         """Note what a request has used; tokens that are unknown count as none."""
         used = Used(
-            requests=1, prompt_tokens=served.tokens.prompt or 0, completion_tokens=served.tokens.completion or 0
+            requests=1,
+            prompt_tokens=served.tokens.prompt or 0,
+            completion_tokens=served.tokens.completion or 0,
+            seconds=served.seconds,
         )
         visitor = served.visitor
         if served.cloud is not None:
             self._count_cloud(served.cloud)
-        self._keys.usage.add(key=visitor.key, owner=visitor.owner, model=served.model, used=used, cloud=served.cloud)
+        self._keys.usage.add(
+            key=visitor.key,
+            owner=visitor.owner,
+            model=served.model,
+            used=used,
+            cloud=served.cloud,
+            engine=served.engine,
+            door=served.door,
+        )
         if visitor.key is not None and used.tokens:
             self._keys.meters.add_tokens(visitor.key, used.tokens)

@@ -45,9 +45,19 @@ class UsageBook:
         """Tokens of each key on that day, in the database."""
         self._writing = asyncio.Lock()
 
-    def add(self, *, key: str | None, owner: str, model: str, used: Used, cloud: str | None = None) -> None:
+    def add(
+        self,
+        *,
+        key: str | None,
+        owner: str,
+        model: str,
+        used: Used,
+        cloud: str | None = None,
+        engine: str | None = None,
+        door: str | None = None,
+    ) -> None:
         """Add what a request has used."""
-        of = UsageOf(day=self._find_today(), key=key, owner=owner, model=model, cloud=cloud)
+        of = UsageOf(day=self._find_today(), key=key, owner=owner, model=model, cloud=cloud, engine=engine, door=door)
         self._pending[of] = self._pending.get(of, Used()) + used
 
     def count_today(self, key: str) -> int:

@@ -1,4 +1,4 @@
-"""Usage of models: requests and tokens of each key, owner, model and day (UTC).
+"""Usage of models: requests, tokens and seconds of each key, owner, model, engine, door and day (UTC).
 
 Requests of doors are written behind, in batches. A batch has its writer's next number, and is written with it in one
 transaction: one whose outcome is unknown is sent again, and counts once. Durable tasks are counted from the story, up
@@ -38,6 +38,10 @@ class UsageOf:
     model: str
     cloud: str | None = None
     """The provider elsewhere that served it; None for what was done here."""
+    engine: str | None = None
+    """The engine that did it; None for what was done elsewhere."""
+    door: str | None = None
+    """The way it came in; None for what was counted before this was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +51,8 @@ class Used:
     requests: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    seconds: float = 0.0
+    """For which a lane of a slot was taken."""
 
     def __add__(self, other: Used) -> Used:
         """Return both together."""
@@ -54,6 +60,7 @@ class Used:
             requests=self.requests + other.requests,
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
             completion_tokens=self.completion_tokens + other.completion_tokens,
+            seconds=self.seconds + other.seconds,
         )
 
     @property
@@ -68,6 +75,8 @@ class UsageBy(StrEnum):
     KEY = "key"
     MODEL = "model"
     DAY = "day"
+    ENGINE = "engine"
+    DOOR = "door"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +87,8 @@ class UsageLine(Used):
     key: str | None = None
     owner: str | None = None
     model: str | None = None
+    engine: str | None = None
+    door: str | None = None
 
 
 async def write_usage(pool: Pool, writer: UUID, sequence: int, used: Sequence[tuple[UsageOf, Used]]) -> None:
@@ -100,25 +111,30 @@ async def write_usage(pool: Pool, writer: UUID, sequence: int, used: Sequence[tu
 
 async def _add(connection: Connection, used: Sequence[tuple[UsageOf, Used]]) -> None:
     rows = [
-        (of.day, of.key, of.owner, of.model, of.cloud, sums.requests, sums.prompt_tokens, sums.completion_tokens)
+        (
+            *(of.day, of.key, of.owner, of.model, of.cloud, of.engine, of.door),
+            *(sums.requests, sums.prompt_tokens, sums.completion_tokens, sums.seconds),
+        )
         for of, sums in used
     ]
-    rows.sort(key=lambda row: tuple(str(part) for part in row[:5]))  # two writers never wait for each other in a circle
+    rows.sort(key=lambda row: tuple(str(part) for part in row[:7]))  # two writers never wait for each other in a circle
     await connection.executemany(
         """
-        insert into usage as u (day, key, owner, model, cloud, requests, prompt_tokens, completion_tokens)
-        values ($1, $2, $3, $4, $5, $6, $7, $8)
-        on conflict (day, key, owner, model, cloud) do update set
+        insert into usage as u
+          (day, key, owner, model, cloud, engine, door, requests, prompt_tokens, completion_tokens, seconds)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        on conflict (day, key, owner, model, cloud, engine, door) do update set
           requests = u.requests + excluded.requests,
           prompt_tokens = u.prompt_tokens + excluded.prompt_tokens,
-          completion_tokens = u.completion_tokens + excluded.completion_tokens
+          completion_tokens = u.completion_tokens + excluded.completion_tokens,
+          seconds = u.seconds + excluded.seconds
         """,
         rows,
     )
 
 
 async def count_ended_tasks(pool: Pool) -> None:
-    """Add what tasks used that have succeeded since the last count, where their engines report tokens."""
+    """Add what tasks used that have succeeded since the last count: their seconds, and tokens that engines report."""
     while True:
         async with pool.acquire() as connection, connection.transaction():
             after: int = await connection.fetchval("select story from usage_followed for update")
@@ -132,28 +148,33 @@ async def count_ended_tasks(pool: Pool) -> None:
 async def _sum_tasks(connection: Queries, after: int, up_to: int) -> list[tuple[UsageOf, Used]]:
     rows = await connection.fetch(
         """
-        select (e.at at time zone 'utc')::date as day, t.key, t.owner, coalesce(t.model, t.engine) as model,
+        with parts as materialized (select distinct unnest(parts) as id from client_batches)
+        select (e.at at time zone 'utc')::date as day, t.key, t.owner, coalesce(t.model, t.engine) as model, t.engine,
+          case when p.facts ? 'priority' then 'comfy-api' when p.task_id is not null then 'comfyui'
+            when parts.id is not null then 'batches'
+            else 'queue' end as door,
           count(*) as requests,
+          coalesce(sum(extract(epoch from t.finished_at - t.started_at)), 0)::double precision as seconds,
           coalesce(sum(trunc((t.result ->> 'prompt_tokens')::numeric))
             filter (where jsonb_typeof(t.result -> 'prompt_tokens') = 'number'), 0)::bigint as prompt_tokens,
           coalesce(sum(trunc((t.result ->> 'completion_tokens')::numeric))
             filter (where jsonb_typeof(t.result -> 'completion_tokens') = 'number'), 0)::bigint as completion_tokens
         from events e join tasks t on t.id = e.task_id
+          left join prompts p on p.task_id = t.id left join parts on parts.id = t.batch_id
         where e.id > $1 and e.id <= $2 and e.data ->> 'state' = 'succeeded'
-          and (jsonb_typeof(t.result -> 'prompt_tokens') = 'number'
-               or jsonb_typeof(t.result -> 'completion_tokens') = 'number')
-        group by 1, 2, 3, 4
+        group by 1, 2, 3, 4, 5, 6
         """,
         after,
         up_to,
     )
     return [
         (
-            UsageOf(day=row["day"], key=row["key"], owner=row["owner"], model=row["model"]),
+            UsageOf(**{name: row[name] for name in ("day", "key", "owner", "model", "engine", "door")}),
             Used(
                 requests=row["requests"],
                 prompt_tokens=row["prompt_tokens"],
                 completion_tokens=row["completion_tokens"],
+                seconds=row["seconds"],
             ),
         )
         for row in rows
@@ -179,27 +200,30 @@ _COLUMNS = {
     UsageBy.KEY: ("key", "owner"),
     UsageBy.MODEL: ("model",),
     UsageBy.DAY: ("day",),
+    UsageBy.ENGINE: ("engine",),
+    UsageBy.DOOR: ("door",),
 }
 
 
 async def list_usage(
     pool: Queries, *, by: UsageBy | None, since: date | None = None, owner: str | None = None
 ) -> tuple[UsageLine, ...]:
-    """Return usage, the most tokens first, days in their order; without `by`, of each key, model and day.
+    """Return usage, the most tokens first, days in their order; without `by`, of each group there is.
 
     `since` is the first day (UTC); `owner` leaves out others.
     """
-    columns = ("day", "key", "owner", "model") if by is None else _COLUMNS[by]
-    order = "day, tokens desc" if "day" in columns else "tokens desc"
+    columns = ("day", "key", "owner", "model", "engine", "door") if by is None else _COLUMNS[by]
+    order = "day, tokens desc, seconds desc" if "day" in columns else "tokens desc, seconds desc"
     rows = await pool.fetch(
         f"""
         select {", ".join(columns)}, sum(requests)::bigint as requests, sum(prompt_tokens)::bigint as prompt_tokens,
-          sum(completion_tokens)::bigint as completion_tokens, sum(prompt_tokens + completion_tokens) as tokens
+          sum(completion_tokens)::bigint as completion_tokens, sum(seconds) as seconds,
+          sum(prompt_tokens + completion_tokens) as tokens
         from usage where ($1::date is null or day >= $1) and ($2::text is null or owner = $2)
         group by {", ".join(columns)} order by {order}, {", ".join(columns)} limit {MAX_LINES}
         """,
         since,
         owner,
     )
-    sums = ("requests", "prompt_tokens", "completion_tokens")
+    sums = ("requests", "prompt_tokens", "completion_tokens", "seconds")
     return tuple(UsageLine(**{name: row[name] for name in (*columns, *sums)}) for row in rows)

@@ -22,7 +22,7 @@ from corral.tasks.store.usage import UsageBy, Used, count_ended_tasks, list_usag
 from doubles.serving import Serving, serving
 
 NIGHT = datetime(2030, 5, 1, 23, 59, tzinfo=UTC)
-TEN = Used(requests=1, prompt_tokens=7, completion_tokens=3)
+TEN = Used(requests=1, prompt_tokens=7, completion_tokens=3, seconds=1.5)
 
 
 def bearer(token: str) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def a_visitor(**limits: Any) -> Visitor:
 
 
 def served(visitor: Visitor, prompt: int | None, completion: int | None, model: str = "qwen") -> Served:
-    return Served(visitor=visitor, model=model, tokens=Tokens(prompt=prompt, completion=completion))
+    return Served(visitor=visitor, model=model, door="openai", tokens=Tokens(prompt=prompt, completion=completion))
 
 
 class LostAnswer:
@@ -112,12 +112,22 @@ async def test_tasks_count_once_for_the_key_of_their_submission(
     first, second, _ = [task["id"] for task in made.json["tasks"]]
     await end_task(pool, first, {"prompt_tokens": 100, "completion_tokens": 20})
     await end_task(pool, second, {"text": "no count", "prompt_tokens": None})
+    await pool.execute(
+        "update tasks set state = 'succeeded', started_at = now(), finished_at = now() + interval '90 s' where id = $1",
+        first,
+    )
+    await pool.execute("insert into prompts (task_id, owner, id) values ($1, 'ada', 'a')", second)
     for _ in range(2):
         await count_ended_tasks(pool)
     shown = await public.get("/corral/v1/usage?by=key", **bearer(services.local_token))
     (line,) = shown.json["items"]
     assert (line["key"], line["owner"], line["model"]) == ("ada-laptop", "ada", None)
-    assert (line["requests"], line["prompt_tokens"], line["completion_tokens"]) == (1, 100, 20)
+    assert (line["requests"], line["prompt_tokens"], line["completion_tokens"], line["seconds"]) == (2, 100, 20, 90)
+    doors = (await public.get("/corral/v1/usage?by=door", **bearer(services.local_token))).json["items"]
+    assert [(line["door"], line["requests"], line["seconds"]) for line in doors] == [
+        ("queue", 1, 90),
+        ("comfyui", 1, 0),
+    ]
 
 
 async def end_task(pool: Pool, task: int, result: dict[str, Any]) -> None:
@@ -129,16 +139,20 @@ async def end_task(pool: Pool, task: int, result: dict[str, Any]) -> None:
 
 
 async def test_usage_is_shown_by_what_was_asked_and_others_see_their_own(public: Serving, services: Services) -> None:
-    for key, owner, model in (
-        ("a1", "ada", "qwen"),
-        ("a2", "ada", "qwen"),
-        ("b1", "bob", "llama"),
-        (None, "local", "qwen"),
+    for key, owner, model, engine, door in (
+        ("a1", "ada", "qwen", "ollama", "openai"),
+        ("a2", "ada", "qwen", "ollama", "ollama"),
+        ("b1", "bob", "llama", "llama", "openai"),
+        (None, "local", "qwen", None, "openai"),
     ):
-        services.keys.usage.add(key=key, owner=owner, model=model, used=TEN)
+        services.keys.usage.add(key=key, owner=owner, model=model, used=TEN, engine=engine, door=door)
     root = bearer(services.local_token)
     by_model = (await public.get("/corral/v1/usage?by=model", **root)).json["items"]
     assert [(line["model"], line["requests"]) for line in by_model] == [("qwen", 3), ("llama", 1)]
+    by_engine = (await public.get("/corral/v1/usage?by=engine", **root)).json["items"]
+    assert [(line["engine"], line["seconds"]) for line in by_engine] == [("ollama", 3), ("llama", 1.5), (None, 1.5)]
+    by_door = (await public.get("/corral/v1/usage?by=door", **root)).json["items"]
+    assert [(line["door"], line["requests"]) for line in by_door] == [("openai", 3), ("ollama", 1)]
     whole = (await public.get("/corral/v1/usage", **root)).json["items"]
     assert {(line["key"], line["owner"], line["model"]) for line in whole} == {
         ("a1", "ada", "qwen"),

@@ -22,14 +22,13 @@ router = make_router("usage", prefix="/corral/v1/usage")
 async def get_usage(
     api: Here,
     caller: Viewer,
-    by: Annotated[
-        UsageBy | None, Query(description="sum up by this alone; by key, model and day when left out")
-    ] = None,
+    by: Annotated[UsageBy | None, Query(description="sum up by this alone; by all of these when left out")] = None,
     since: Annotated[dt.date | None, Query(description="the first day, in UTC; all days when left out")] = None,
 ) -> UsageOut:
-    """Show requests and tokens of each key, model or day (UTC): an administrator those of all, others their own.
+    """Show requests, tokens and seconds of each key, model, engine, door or day (UTC).
 
-    Requests of doors count when they end, tasks when they have succeeded; engines that report no tokens count none.
+    An administrator sees those of all, others their own. Requests of doors count when they end, tasks when they have
+    succeeded; engines that report no tokens count none.
     """
     await api.services.keys.usage.write()
     await count_ended_tasks(api.services.pool)
