@@ -64,10 +64,10 @@ class TaskView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotView:
-    """A place where one task runs at a time, as it was seen last."""
+    """A lane, where one task runs at a time, as it was seen last."""
 
     id: str
-    """The group of slots that are occupied one at a time: `node/gpu0`."""
+    """The group of slots that are occupied one at a time, `node/gpu0`, and the lane where there are several."""
     device: str = ""
     gate: str = "open"
     task: int | None = None
@@ -107,20 +107,29 @@ def to_task_view(answer: Json) -> TaskView:
 
 
 def to_slot_views(answer: Json) -> list[SlotView]:
-    """Read the slots of the HTTP API: one view for those that are occupied one at a time."""
+    """Read the slots of the HTTP API: of those that are occupied one at a time, one view for each lane."""
     groups: dict[str, list[Json]] = {}
     for slot in answer["items"]:
         groups.setdefault(slot.get("group") or slot["id"], []).append(slot)
-    return [_to_slot_view(group, slots) for group, slots in groups.items()]
+    return [view for group, slots in groups.items() for view in _to_slot_views(group, slots)]
 
 
-def _to_slot_view(group: str, slots: Sequence[Json]) -> SlotView:
+def _to_slot_views(group: str, slots: Sequence[Json]) -> list[SlotView]:
     busy: Json = next((slot for slot in slots if slot.get("running")), None)
     shown: Json = busy or next((slot for slot in slots if slot["gate"] == "open"), slots[0])
-    running: Json = shown.get("running") or {}
     held: Json = shown.get("held") or {}
+    running: Json = shown.get("running")
+    tasks: list[Json] = shown.get("tasks") or ([running] if running else [])  # older servers report the first alone
+    lanes = max(1 if held else shown.get("lanes") or 1, len(tasks))
+    names = [group] if lanes == 1 else [f"{group} lane {lane + 1}" for lane in range(lanes)]
+    return [
+        _to_slot_view(name, shown, held, tasks[lane] if lane < len(tasks) else {}) for lane, name in enumerate(names)
+    ]
+
+
+def _to_slot_view(name: str, shown: Json, held: Json, running: Json) -> SlotView:
     return SlotView(
-        id=group,
+        id=name,
         device=shown.get("device_model") or shown.get("device") or "",
         gate=shown.get("gate") or "open",
         task=running.get("task") or held.get("task"),

@@ -31,6 +31,11 @@ class ListenerShape(Shape):
         description="The networks and addresses that are answered: `192.168.1.0/24`. With it, it listens on every "
         "address. Default: it listens on loopback alone.",
     )
+    tls: bool = Field(
+        False,
+        description="Encrypt it with the certificate of the main port (`corral up --tls-cert`). Default: plain, since "
+        "many clients of Ollama and ComfyUI speak no TLS.",
+    )
 
 
 class FrontendShape(Shape):

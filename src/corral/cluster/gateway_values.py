@@ -24,6 +24,8 @@ class Listener:
     """For whom requests without a key speak, with the rights of a submitter; None is as on the main port."""
     allow: tuple[str, ...] = ()
     """The networks that are answered; empty listens on loopback alone."""
+    tls: bool = False
+    """Whether it is encrypted with the main port's certificate."""
 
     @property
     def is_keyless(self) -> bool:

@@ -120,6 +120,8 @@ def _judge_listener(listener: Json) -> Finding:
         return Finding(name=f"listener {name}", state=State.OK, what=what)
     if listener["owner"] is None:
         keys = "needs a key" if listener["allow"] else "needs a key where the main port does"
+        if listener["allow"]:  # a server of an earlier version does not report whether it is encrypted
+            keys += "" if listener.get("tls") is None else ", encrypted" if listener["tls"] else ", sent in plain text"
         return Finding(name=f"listener {name}", state=State.OK, what=f"port {listener['port']}, for {reach}, {keys}")
     what = f"port {listener['port']}, for {reach}, speaks for {listener['owner']!r} without a key"
     if listener["allow"]:

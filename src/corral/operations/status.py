@@ -171,6 +171,8 @@ class ListenerStatus:
     """The networks that are answered; empty for any that reach it."""
     api: str | None
     """The server that `/api` is passed to; null where the listener is a door."""
+    tls: bool
+    """Whether it is encrypted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

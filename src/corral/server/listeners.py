@@ -51,8 +51,8 @@ class _Port:
         self._opening = asyncio.get_running_loop().create_task(self._open(http))
 
     async def _open(self, http: HttpServer) -> None:
-        context = http.context if isinstance(self.place, Frontend) else None  # clients of the others speak no TLS
-        self._server = await http.open(self.socket, context)
+        is_encrypted = isinstance(self.place, Frontend) or self.place.tls
+        self._server = await http.open(self.socket, http.context if is_encrypted else None)
 
     def close(self) -> None:
         if self._opening is not None:
@@ -65,9 +65,10 @@ class _Port:
 class Listeners:
     """The listeners of a server; without `change` there are none."""
 
-    def __init__(self, host: str = "127.0.0.1") -> None:
-        """`host` is the main port's address, which a frontend shares."""
+    def __init__(self, host: str = "127.0.0.1", *, has_certificate: bool = False) -> None:
+        """`host` is the main port's address, which a frontend shares, as it does the certificate if there is one."""
         self._host = host
+        self._has_certificate = has_certificate
         self._ports: dict[str, _Port] = {}
         self._names: dict[int, str] = {}
         """Every port that was a listener's, with its last name: what comes through it is never the main port's."""
@@ -89,6 +90,7 @@ class Listeners:
                 owner=place.owner if isinstance(place, Listener) else None,
                 allow=place.allow if isinstance(place, Listener) else (),
                 api=place.api if isinstance(place, Frontend) else None,
+                tls=self._has_certificate and (isinstance(place, Frontend) or place.tls),
             )
             for name, place in self.places.items()
         )
@@ -174,6 +176,11 @@ class Listeners:
     def _take_each(self, places: Mapping[str, Place], taken: dict[str, _Port]) -> None:
         problems: list[Problem] = []
         for name, place in places.items():
+            if isinstance(place, Listener) and place.tls and not self._has_certificate:
+                what = f"gateway.{name} should be encrypted, and the server has no certificate"
+                hint = f"start it with `--tls-cert` and `--tls-key`, or remove gateway.{name}.tls"
+                problems.append(Problem(code=ListenError.code, what=what, where=f"gateway.{name}.tls", hint=hint))
+                continue
             try:
                 taken[name] = _Port(place, self._bind(place))
             except OSError as error:
@@ -209,7 +216,9 @@ class Listeners:
         """Whether a listener can keep its socket."""
         if wanted is None or type(port.place) is not type(wanted):
             return False
-        return (port.place.port, self._find_address(port.place)) == (wanted.port, self._find_address(wanted))
+        is_alike = isinstance(wanted, Frontend) or (isinstance(port.place, Listener) and port.place.tls == wanted.tls)
+        here, there = (port.place.port, self._find_address(port.place)), (wanted.port, self._find_address(wanted))
+        return is_alike and here == there
 
 
 def _list_ports(places: Mapping[str, Place]) -> set[int]:

@@ -91,7 +91,8 @@ async def serve(settings: ServerSettings, *, ready: Callable[[str], None] = lamb
     with stop_quietly_while_starting(), presence.hold_data_dir(settings.data_dir):
         cluster = read_cluster(settings)
         context = None if settings.tls is None else settings.tls.make_context()
-        ports = _Ports(main=listen(settings), own=listen_for_own(settings), listeners=Listeners(settings.host))
+        listeners = Listeners(settings.host, has_certificate=context is not None)
+        ports = _Ports(main=listen(settings), own=listen_for_own(settings), listeners=listeners)
         ports.listeners.take(cluster.gateway)
         alarms = Alarms()
         async with open_database(settings, cluster, alarms) as url:

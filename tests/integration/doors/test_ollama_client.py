@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from ollama import AsyncClient, ChatResponse, GenerateResponse, ResponseError
 
+from corral import __version__
 from corral.cluster.values import Cluster, EngineSettings, Instance, Node, QueueSettings
 from corral.engines.building import Device, build
 from corral.engines.ollama.engine import Ollama
@@ -79,7 +80,7 @@ async def join_chat(stream: AsyncIterator[ChatResponse]) -> tuple[str, ChatRespo
 
 async def join_text(stream: AsyncIterator[GenerateResponse]) -> tuple[str, GenerateResponse]:
     lines = [line async for line in stream]
-    return "".join(line.response for line in lines), lines[-1]
+    return "".join(line.response or "" for line in lines), lines[-1]
 
 
 async def expect(status: int, words: str, call: Any) -> None:  # a coroutine of the client
@@ -150,7 +151,7 @@ async def generate_with_llama(client: AsyncClient) -> None:
     assert last.done
     sure = {"num_predict": 4, "temperature": 0}
     raw = await client.generate(LLAMA, "The capital of France is", raw=True, options=sure)  # 22
-    assert "Paris" in raw.response
+    assert "Paris" in (raw.response or "")
     assert (await client.generate(LLAMA)).done_reason == "load"  # 23
     assert (await client.generate(LLAMA, keep_alive=0)).done_reason == "unload"  # 24
     await expect(400, "`template` cannot be used", client.generate(LLAMA, "a", template="{{ .Prompt }}"))  # 25
@@ -213,9 +214,21 @@ async def test_changes_of_models_are_in_the_audit_log(client: AsyncClient, api: 
 
 async def test_root_and_version_are_ollamas(api: Serving) -> None:
     assert (await api.call("HEAD", "/")).status == 200
-    assert (await api.get("/api/version")).json == {"version": "0.17.4"}
+    assert (await api.get("/api/version")).json == {"version": "0.17.4", "corral_version": __version__}
     missing = await api.get("/api/blobs")
     assert (missing.status, list(missing.json)) == (404, ["error"])
+
+
+async def test_instance_that_is_a_corral_is_known_as_one(api: Serving, double: OllamaDouble) -> None:
+    """What a Corral passed on is never passed to a third (`gateway.thirds`): two cannot send it to and fro."""
+    marks: list[bool] = []
+    for url in (api.url, double.url):
+        engine = Ollama(url)
+        await engine.check()
+        async with engine.reach("smol", lambda _: None) as endpoint:
+            marks.append(endpoint.is_corral)
+        await engine.close()
+    assert marks == [True, False]
 
 
 async def test_lists_load_nothing_and_ask_no_server_again(api: Serving, double: OllamaDouble) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -29,7 +29,7 @@ def find_free_port() -> int:
 
 
 @asynccontextmanager
-async def serving_with(services: Services, gateway: Gateway) -> AsyncIterator[Serving]:
+async def serving_with(services: Services, gateway: Gateway) -> AsyncGenerator[Serving]:
     """Serve with these listeners."""
     listeners = Listeners()
     listeners.take(gateway)
@@ -147,7 +147,7 @@ def make_scope(port: int, **headers: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def family(services: Services) -> AsyncIterator[Services]:
+def family(services: Services) -> Iterator[Services]:
     """Services with a listener that speaks for the family, and one that asks a network for keys."""
     listeners = Listeners()
     gateway = Gateway(
@@ -207,7 +207,7 @@ async def test_page_of_another_site_gets_nothing_through_a_listener_without_keys
 
 
 @asynccontextmanager
-async def backend() -> AsyncIterator[str]:
+async def backend() -> AsyncGenerator[str]:
     """A server with an `/api` of its own: it repeats what it gets."""
 
     async def repeat(request: web.Request) -> web.StreamResponse:
@@ -300,6 +300,6 @@ async def test_listeners_are_among_what_the_server_reports(services: Services) -
         reported = (await api.get("/corral/v1/status")).json["listeners"]
         findings = (await api.get("/corral/v1/doctor")).json["items"]
     facts = {"name": "ollama", "port": listener.port, "address": "", "owner": "family", "allow": ["127.0.0.0/8"]}
-    assert reported == [{**facts, "api": None}]
+    assert reported == [{**facts, "api": None, "tls": False}]
     (finding,) = [finding for finding in findings if finding["name"] == "listener ollama"]
     assert "speaks for 'family' without a key" in finding["what"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +14,13 @@ from typing import Any
 import aiohttp
 import pytest
 
+from corral.cluster.gateway_values import Gateway, Listener
 from corral.cluster.values import ServerRules
+from corral.errors import ProblemsError
 from corral.server.api.app import create_app, end_streams
 from corral.server.connections import make_server_config
 from corral.server.keys.failures import FailedKeys
+from corral.server.listeners import Listeners
 from corral.server.listening import HttpServer, bind
 from corral.server.services import Services
 from corral.server.tls import TlsFiles, TlsFilesError, follow_files
@@ -81,7 +84,7 @@ async def test_failed_keys_are_counted_by_the_address_behind_a_trusted_proxy(ser
 
 
 @asynccontextmanager
-async def encrypted(services: Services, context: ssl.SSLContext) -> AsyncIterator[tuple[str, str]]:
+async def encrypted(services: Services, context: ssl.SSLContext) -> AsyncGenerator[tuple[str, str]]:
     """Serve the API on an encrypted port and on a plain one, as the runtime does; yield both URLs."""
     app = create_app(services)
     main, own = bind("127.0.0.1", 0), bind("127.0.0.1", 0)
@@ -89,10 +92,12 @@ async def encrypted(services: Services, context: ssl.SSLContext) -> AsyncIterato
     running = asyncio.create_task(http.serve(sockets=[main]))
     assert await http.wait_for_start(running)
     await http.open(own)
+    services.listeners.serve(http)
     try:
         yield f"https://localhost:{main.getsockname()[1]}", f"http://127.0.0.1:{own.getsockname()[1]}"
     finally:
         end_streams(app)
+        services.listeners.close()
         http.should_exit = True
         await running
 
@@ -116,6 +121,32 @@ async def test_port_with_a_certificate_speaks_tls_alone_and_commands_here_have_a
         assert await ask(own, None, headers=headers) == 200
         with pytest.raises(aiohttp.ClientError):
             await ask(url.replace("https", "http"), None, headers=headers)
+
+
+async def test_listener_is_encrypted_where_the_cluster_file_asks_for_it(services: Services, tmp_path: Path) -> None:
+    files = make_certificate(tmp_path, "first")
+    plain, secret = bind("127.0.0.1", 0), bind("127.0.0.1", 0)
+    ports = [taken.getsockname()[1] for taken in (plain, secret)]
+    plain.close()
+    secret.close()
+    gateway = Gateway(ollama=Listener(port=ports[0]), openai=Listener(port=ports[1], tls=True))
+    with pytest.raises(ProblemsError, match="has no certificate") as raised:
+        Listeners().take(gateway)
+    assert [problem.where for problem in raised.value.problems] == ["gateway.openai.tls"]
+
+    listeners = Listeners(has_certificate=True)
+    listeners.take(gateway)
+    trust = ssl.create_default_context(cafile=str(files.certificate))
+    async with (
+        encrypted(replace(services, listeners=listeners), files.make_context()),
+        aiohttp.ClientSession() as session,
+    ):
+        async with session.get(f"http://127.0.0.1:{ports[0]}/") as answer:
+            assert await answer.text() == "Ollama is running"
+        async with session.get(f"https://localhost:{ports[1]}/", ssl=trust) as answer:
+            assert answer.status == 404  # of OpenAI's door, and by TLS
+        with pytest.raises(aiohttp.ClientError):
+            await session.get(f"http://127.0.0.1:{ports[1]}/")
 
 
 async def test_renewed_certificate_is_taken_without_a_restart(services: Services, tmp_path: Path) -> None:

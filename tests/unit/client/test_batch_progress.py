@@ -19,7 +19,8 @@ def at(seconds: float) -> datetime:
 
 
 def a_view(id: int = 1, **changes: Any) -> TaskView:
-    return TaskView(**{"id": id, "name": f"t{id}", "engine": "llama", "inputs": {}, **changes})
+    facts: dict[str, Any] = {"id": id, "name": f"t{id}", "engine": "llama", "inputs": {}, **changes}
+    return TaskView(**facts)
 
 
 def done(id: int, start: float, end: float, slot: str = "n/cpu0", **changes: Any) -> TaskView:
@@ -142,3 +143,16 @@ def test_slots_of_a_device_are_one_place_for_a_task() -> None:
 
     assert (busy.id, busy.engine, busy.task) == ("n/gpu0", "comfyui", 7)
     assert (paused.id, paused.gate, paused.task) == ("n/cpu0", "paused", None)
+
+
+def test_each_lane_of_a_slot_is_a_place_for_a_task() -> None:
+    tasks = [{"task": 7, "owner": "ada"}, {"task": 8, "owner": "ada"}]
+    slot = {"id": "n/gpu0/llama", "group": "n/gpu0", "engine": "llama", "gate": "open", "lanes": 3}
+    batch_progress = BatchProgress()
+    batch_progress.take([a_view(7, state="running"), a_view(8, state="running"), a_view(9)])
+
+    batch_progress.show_slots(to_slot_views({"items": [{**slot, "running": tasks[0], "tasks": tasks}]}))
+
+    lanes = {id: lane.task for id, lane in batch_progress.slots.items()}
+    assert lanes == {"n/gpu0 lane 1": 7, "n/gpu0 lane 2": 8, "n/gpu0 lane 3": None}
+    assert batch_progress.count_usable_slots() == 3

@@ -138,6 +138,8 @@ def describe_slot(slot: SlotView, batch_progress: BatchProgress) -> tuple[str, f
 
 
 def _draw_slots(bars: Progress, rows: dict[str, TaskID], batch_progress: BatchProgress) -> None:
+    for id in rows.keys() - batch_progress.slots.keys():  # another engine has the slot, with fewer lanes
+        bars.remove_task(rows.pop(id))
     for id, slot in sorted(batch_progress.slots.items()):
         engine, fraction, words = describe_slot(slot, batch_progress)
         if id not in rows:

@@ -59,6 +59,9 @@ _MANNERS = Manners(
     translate=translate_refusal,
 )
 
+_CORRAL = "corral_version"
+"""The entry of `/api/version` by which the door of another Corral is known."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -80,6 +83,8 @@ class Ollama:
             url, _MANNERS, timings=self._timings, headers=credentials.make_headers, session=session
         )
         self._held = HeldModels(self._client)
+        self._is_corral = False
+        """Whether the server is the door of another Corral; known once it was checked."""
 
     @property
     def name(self) -> str:
@@ -115,7 +120,7 @@ class Ollama:
         endpoint = self._client.make_endpoint(Dialect.OLLAMA, Dialect.OPENAI, model=name)
         loaded = None if name is None else self._held.find_context(name)
         choose = partial(choose_context, kept=self._options.context_size, loaded=loaded)
-        yield replace(endpoint, choose_context=choose)
+        yield replace(endpoint, choose_context=choose, is_corral=self._is_corral)
 
     async def resident(self) -> tuple[Resident, ...]:
         """Say which models are in memory, under all their full names (`llama3.2:latest`)."""
@@ -127,11 +132,13 @@ class Ollama:
     async def check(self) -> None:
         """Return when the server answers and is new enough."""
         try:
-            version = as_text((await self._client.look("/api/version")).get("version"))
+            answer = await self._client.look("/api/version")
         except EngineUnavailableError:
             raise
         except EngineError as error:
             raise ServerAnswerError(error.what, where=error.where, hint=error.hint) from error
+        self._is_corral = bool(answer.get(_CORRAL))
+        version = as_text(answer.get("version"))
         numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
         # Builds from source call themselves 0.0.0.
         if not numbers or (0, 0, 0) != numbers < _OLDEST:

@@ -124,7 +124,7 @@ class OllamaDoor:
 
     async def _answer_version(self, exchange: Exchange, visitor: Visitor) -> None:
         del visitor
-        await exchange.answer_json(200, {"version": SPOKEN_VERSION}, {"X-Corral-Version": __version__})
+        await exchange.answer_json(200, {"version": SPOKEN_VERSION, "corral_version": __version__})
 
     async def _list_tags(self, exchange: Exchange, visitor: Visitor) -> None:
         await self._passing.catalogue.ready()
