@@ -53,7 +53,8 @@ def test_only_an_engines_own_folder_spells_its_name() -> None:
 def test_every_engine_names_code_that_is_in_its_own_folder(kind: EngineKind) -> None:
     ways = [way for way in (kind.worker, kind.served, kind.in_process, kind.held, kind.adapter) if way is not None]
 
-    load_inputs(kind), load_options(kind)
+    load_inputs(kind)
+    load_options(kind)
     for reference in (*ways, *filter(None, (kind.model_name, kind.examination))):
         load_reference(reference)
 

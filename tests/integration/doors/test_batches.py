@@ -5,27 +5,31 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletion
+from openai.types.responses import Response
 
-from corral.cluster.values import Cluster, EngineSettings, Instance, QueueSettings
+from corral.cluster.values import Cluster, EngineSettings, Instance, Node, QueueSettings
+from corral.engines.building import Device, build
 from corral.engines.http.client import Timings
 from corral.engines.openai.engine import OpenAi
 from corral.requests import KeyFields
 from corral.tasks.store.tokens import create_token
 from corral.tasks.store.usage import count_ended_tasks, list_usage
+from doubles.local_engines import LLAMA, real_models
 from doubles.openai_server import OpenAiDouble
 from doubles.serving import Serving
 from doubles.yard import Yard
+from integration.doors.conftest import Open
 
 QUICK = Timings(check_s=1, probe_s=1, busy_s=0.05, retry_s=0.01)
-CHAT = "/v1/chat/completions"
-Open = Callable[[Cluster], AbstractAsyncContextManager[Serving]]
+CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
 
 
 def a_chat(custom_id: str, model: str = "qwen", **more: Any) -> dict[str, Any]:
@@ -40,12 +44,9 @@ def write_lines(lines: Sequence[Any]) -> io.BytesIO:
 
 
 @dataclass
-class House:
-    """A house with one server that speaks OpenAI's protocol, and the official client of its door."""
+class Batches:
+    """The official client, with the steps of a batch."""
 
-    api: Serving
-    yard: Yard
-    server: OpenAiDouble
     client: openai.AsyncOpenAI
 
     async def submit(self, lines: Sequence[Any], **more: Any) -> openai.types.Batch:
@@ -72,6 +73,15 @@ class House:
         return by_id
 
 
+@dataclass
+class House(Batches):
+    """A house with one server that speaks OpenAI's protocol, and the official client of its door."""
+
+    api: Serving
+    yard: Yard
+    server: OpenAiDouble
+
+
 @pytest.fixture
 async def house(yard: Yard, open_house: Open) -> AsyncIterator[House]:
     async with OpenAiDouble(model_names={"qwen": {}}) as server:
@@ -84,7 +94,7 @@ async def house(yard: Yard, open_house: Open) -> AsyncIterator[House]:
         yard.start(OpenAi(server.url, timings=QUICK))
         async with open_house(cluster) as api:
             client = openai.AsyncOpenAI(base_url=f"{api.url}/v1", api_key="corral_local", max_retries=0)
-            yield House(api, yard, server, client)
+            yield House(client, api, yard, server)
             await client.close()
 
 
@@ -110,11 +120,47 @@ async def test_example_of_the_official_client_runs_unchanged(house: House) -> No
     assert set(answers) == {"a", "b"}
     answer = answers["a"]
     assert (answer["error"], answer["response"]["status_code"]) == (None, 200)
-    completion = openai.types.chat.ChatCompletion.model_validate(answer["response"]["body"])
+    completion = ChatCompletion.model_validate(answer["response"]["body"])
     assert completion.model == "qwen"
     assert completion.choices[0].message.content
     assert completion.usage is not None
     assert [entry.id async for entry in client.batches.list()] == [batch.id]
+
+
+async def test_real_model_answers_a_batch_and_embeds_another(yard: Yard, open_house: Open, tmp_path: Path) -> None:
+    models = await asyncio.to_thread(real_models)
+    options = {"contextSize": 512, "pooling": "mean"}
+    llama = build("llama", device=Device(name="cpu0"), threads=2, options=options, locate=models.path, log_dir=tmp_path)
+    yard.start(llama)
+    queues = {"default": QueueSettings(name="default")}
+    cluster = Cluster(
+        name="test", nodes=(Node(name="node"),), engines={"llama": EngineSettings(name="llama")}, queues=queues
+    )
+    sure: dict[str, Any] = {"model": LLAMA, "max_tokens": 16, "temperature": 0}
+    question = "What is the capital of France? Answer in one short sentence."
+    chats = [a_chat("france", **sure), a_chat("other", **sure)]
+    chats[0]["body"]["messages"] = [{"role": "user", "content": question}]
+    texts = {"one": "a fox", "two": ["a fox", "a pie"]}
+    vectors = [
+        {"custom_id": name, "method": "POST", "url": EMBEDDINGS, "body": {"model": LLAMA, "input": text}}
+        for name, text in texts.items()
+    ]
+    async with open_house(cluster, weights=models) as api:
+        client = openai.AsyncOpenAI(base_url=f"{api.url}/v1", api_key="corral_local", max_retries=0)
+        batches = Batches(client)
+        written = await batches.wait(await batches.submit(chats))
+        embedded = await batches.wait(await batches.submit(vectors, endpoint=EMBEDDINGS))
+        answers, rows = await batches.read(written.output_file_id), await batches.read(embedded.output_file_id)
+        await client.close()
+
+    said = answers["france"]["response"]["body"]
+    assert "Paris" in said["choices"][0]["message"]["content"]
+    assert said["usage"]["completion_tokens"] > 3
+    assert set(answers) == {"france", "other"}
+    first = rows["one"]["response"]["body"]["data"]
+    both = rows["two"]["response"]["body"]["data"]
+    assert [len(entry["embedding"]) for entry in (*first, *both)] == [576, 576, 576]
+    assert both[0]["embedding"] == pytest.approx(first[0]["embedding"], abs=1e-3)
 
 
 async def test_responses_are_translated_to_chats_and_back(house: House) -> None:
@@ -124,7 +170,7 @@ async def test_responses_are_translated_to_chats_and_back(house: House) -> None:
     ]
     batch = await house.wait(await house.submit(lines, endpoint="/v1/responses"))
     answer = (await house.read(batch.output_file_id))["a"]["response"]["body"]
-    response = openai.types.responses.Response.construct(**answer)  # as the client reads answers
+    response = Response.construct(**answer)  # as the client reads answers
     assert response.output_text.strip() == "say"
     assert response.usage is not None
     assert house.server.bodies[-1]["messages"][0] == {"role": "system", "content": "Be short."}
@@ -155,7 +201,7 @@ async def test_line_that_cannot_be_done_fails_alone_with_its_custom_id(house: Ho
     assert (batch.request_counts.completed, batch.request_counts.failed) == (1, len(lines) - 1)
     assert set(await house.read(batch.output_file_id)) == {"good"}
     refused = await house.read(batch.error_file_id)
-    assert set(refused) == {line["custom_id"] for line in lines[1:]}
+    assert list(refused) == [line["custom_id"] for line in lines[1:]]
     statuses = {name: line["response"]["status_code"] for name, line in refused.items()}
     assert statuses.pop("unknown") == 404
     assert set(statuses.values()) == {400}
@@ -246,7 +292,7 @@ async def test_key_that_cannot_use_a_model_has_its_lines_refused_and_its_usage_c
     fields = KeyFields(owner="ada", models=["qwen"])
     _, secret = await create_token(house.yard.pool, name="ada-night", role="submitter", fields=fields)
     async with openai.AsyncOpenAI(base_url=str(house.client.base_url), api_key=secret, max_retries=0) as client:
-        ada = House(house.api, house.yard, house.server, client)
+        ada = House(client, house.api, house.yard, house.server)
         batch = await ada.wait(await ada.submit([a_chat("mine"), a_chat("not mine", model="other")]))
         assert set(await ada.read(batch.output_file_id)) == {"mine"}
         refused = await ada.read(batch.error_file_id)

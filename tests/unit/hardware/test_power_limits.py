@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from corral.cluster.power_windows import PowerWindow
 from corral.cluster.values import Gpu, Node
 from corral.figures import Origin
 from corral.hardware.catalogue import find_one_gpu
@@ -21,6 +22,7 @@ from corral.hardware.power import (
     list_speed_losses,
 )
 from corral.hardware.power.limits import SWEEPS
+from corral.hours import make_hours
 
 
 def power(*cards: tuple[str | None, int | None], psu: int | None = None, known: LimitRange | None = None) -> NodePower:
@@ -61,6 +63,21 @@ def test_a_card_that_is_limited_already_is_told_how_to_stay_so() -> None:
     assert any(
         "`nvidia-smi -i 0 -pl 250` and `nvidia-smi -i 1 -pl 250` at every start" in line for line in node_power.advice
     )
+
+
+def test_a_card_whose_limit_the_hour_decides_is_limited_in_the_file() -> None:
+    night = PowerWindow(watts=200, hours=make_hours({"daily": ((0, 420),)}, zone="UTC"))
+    gpus = tuple(
+        Gpu(index=index, model="RTX 5070 Ti", power_limit_w=limit, power_windows=(night,))
+        for index, limit in enumerate((300, 250))
+    )
+    node = Node(name="n", gpus=gpus, psu_w=1000, other_power_w=150)
+
+    advice = compute_power(node, find_models([node]), electricity=None, night=timedelta(hours=8)).advice
+
+    (limits,) = [line for line in advice if line.startswith("limit GPU")]
+    assert "`powerLimit: 250` in the file instead of the file's 300 W" in limits
+    assert not any("-pl" in line for line in advice)
 
 
 def test_a_supply_loaded_over_80_percent_is_relieved_by_limits_on_every_card() -> None:

@@ -30,7 +30,7 @@ def usage(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show requests, tokens and seconds of keys, models, engines, doors or days."""
+    """Show the requests, tokens and seconds of keys and models."""
     query = {"by": by} if since is None else {"by": by, "since": since}
     answer = call_server(url, data_dir, lambda api: api.get("/corral/v1/usage", query))
     if as_json:

@@ -228,12 +228,13 @@ class Llama:
         if work.files and not list_task_images(inputs):
             raise TaskInvalidError(f"the task has {len(work.files)} files and `images` names none of them")
 
+        embeds = inputs.embed is not None
         return Loading(
             model=self._find_file(work.model),
             mmproj=None if inputs.mmproj is None else self._find_file(inputs.mmproj),
             loras=tuple(self._find_file(lora.name) for lora in inputs.loras),
-            embeds=inputs.embed is not None,
-            pooling=inputs.pooling,
+            embeds=embeds,
+            pooling=inputs.pooling or (self._options.pooling if embeds else None),
         )
 
     def _find_file(self, model: str | None) -> Path:

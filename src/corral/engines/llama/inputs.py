@@ -31,7 +31,8 @@ class LlamaInputs(EngineInputs):
         None, min_length=1, max_length=100_000, description="Texts to turn into vectors, one each."
     )
     pooling: Literal["mean", "cls", "last"] | None = Field(
-        None, description="How vectors of tokens become the text's, for `embed`; the model's own way when absent."
+        None,
+        description="How vectors of tokens become the text's, for `embed`; else the engine's, or the model's own.",
     )
     system: str | None = Field(None, max_length=MAX_TEXT, description="Instructions that go before everything else.")
     images: list[str] = Field(
@@ -102,8 +103,8 @@ class LlamaOptions(EngineOptions):
     )
     pooling: Literal["mean", "cls", "last"] | None = Field(
         None,
-        description="How vectors of tokens become the text's for requests of the gateway; the model's own way when "
-        "absent, which models that write do not have.",
+        description="How vectors of tokens become the text's where a task or a request does not say; the model's own "
+        "way when absent, which models that write do not have.",
     )
     threads: int | None = Field(
         None,

@@ -97,6 +97,15 @@ def _is_loaded(draw: Draw, psu: Figure | None) -> bool:
     return psu is not None and ADVISED_SUSTAINED * psu.value < draw.system.value <= psu.value
 
 
+def _write_step(gpu: GpuPower, limit: int) -> str:
+    """Write how a GPU gets a limit; where the hour decides it, a limit that is set by hand ends with that hour."""
+    instead = "" if gpu.limit is None else f" instead of the file's {gpu.limit.value:g} W"
+    if gpu.hourly_limits:
+        return f"`powerLimit: {limit}` in the file{instead}; the timer of `powerHours` sets it outside of those hours"
+    command = gpu.limit_command(limit) or "with its driver's tool"
+    return command + (f"{instead}: `powerLimit: {limit}`" if instead else "")
+
+
 def _advise_limits(
     gpus: Sequence[GpuPower], lowered: Mapping[int, int], draw: Draw, psu: Figure | None
 ) -> Iterator[str]:
@@ -110,9 +119,7 @@ def _advise_limits(
         if gpu.index not in lowered:
             continue
         limit = lowered[gpu.index]
-        command = gpu.limit_command(limit) or "with its driver's tool"
-        instead = f" instead of the file's {gpu.limit.value:g} W: `powerLimit: {limit}`" if gpu.limit else ""
-        steps.append(f"GPU {gpu.index} to {limit} W ({command}{instead})")
+        steps.append(f"GPU {gpu.index} to {limit} W ({_write_step(gpu, limit)})")
         prices.setdefault(_describe_price(gpu, limit), []).append(f"GPU {gpu.index}")
     if steps:
         costs = ", ".join(f"{price} for {format_list(names)}" for price, names in prices.items())
@@ -139,10 +146,11 @@ def _describe_price(gpu: GpuPower, limit_w: float) -> str:
 
 
 def _advise_persistence(gpus: Sequence[GpuPower]) -> Iterator[str]:
+    """Advise to set limits at every start; where the hour decides them, the timer of `powerHours` does."""
     limits = [
         (gpu.limit_command(gpu.limit.value), gpu.index, gpu.limit.value)
         for gpu in gpus
-        if gpu.limit and not (gpu.tgp and doubt_limit(gpu.limit.value, gpu.tgp.value))
+        if gpu.limit and not gpu.hourly_limits and not (gpu.tgp and doubt_limit(gpu.limit.value, gpu.tgp.value))
     ]
     commands = [command for command, _, _ in limits if command]
     others = [f"{watts:g} W on GPU {index}" for command, index, watts in limits if not command]
