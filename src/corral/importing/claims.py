@@ -20,9 +20,11 @@ Objects = Mapping[tuple[str, str, str | None], Manifest]
 class Claims:
     """The claims and volumes among the objects of a cluster."""
 
-    def __init__(self, objects: Objects, account: Account) -> None:
+    def __init__(self, objects: Objects, account: Account, machine: str | None) -> None:
         self._objects = objects
         self._account = account
+        self._machine = machine
+        """The machine of volumes whose place is not in the input; None where there are several to choose from."""
         self._used: set[int] = set()
 
     def is_used(self, manifest: Manifest) -> bool:
@@ -34,13 +36,17 @@ class Claims:
     ) -> dict[str, str]:
         """Read the mounts of a container, paths by volume; its volumes are added to `volumes`."""
         by_name = {entry["name"].raw: entry for entry in container.pod.spec["volumes"].entries}
-        for template in owner.tree["spec"]["volumeClaimTemplates"].entries:
-            self._account.remark(template.place, f"{owner}: a volume for each replica is not imported")
-            self._account.take(template)
+        templates = {
+            entry["metadata"]["name"].raw: entry for entry in owner.tree["spec"]["volumeClaimTemplates"].entries
+        }
         mounts: dict[str, str] = {}
         for mount in container.tree["volumeMounts"].entries:
-            source = by_name.get(mount["name"].raw)
-            volume = self._read_volume(source, owner, node) if source is not None else None
+            name = mount["name"].raw
+            volume = None
+            if name in by_name:
+                volume = self._read_volume(by_name[name], owner, node)
+            elif name in templates:
+                volume = self._read_template(templates[name], owner, node)
             path = mount["mountPath"].script
             if volume is None or path is None:
                 continue
@@ -51,6 +57,31 @@ class Claims:
             volumes.setdefault(volume.name, volume)
             mounts[volume.name] = path
         return mounts
+
+    def _read_template(self, template: Tree, owner: Manifest, node: str | None) -> ImportedVolume | None:
+        """Read the volume that a StatefulSet makes for its only replica, by the name that its claim has."""
+        name = f"{template['metadata']['name'].raw}-{owner.name}-0"
+        if owner.replicas > 1:
+            self._account.remark(template.place, f"{owner}: a volume for each of several replicas is not imported")
+            return None
+        spec = template["spec"]
+        self._account.take(template["metadata"]["name"], spec["resources"]["requests"]["storage"])
+        self._account.take_fields(spec, "accessModes", "volumeMode")
+        self._account.take_fields(template, "apiVersion", "kind")
+        size = read_quantity(spec["resources"]["requests"]["storage"].raw)
+        if ("PersistentVolumeClaim", owner.namespace, name) in self._objects:
+            return self._read_claim(name, owner, node, template)
+        return self._place(name, size, owner, node, template)
+
+    def _place(
+        self, name: str, size: Bytes | None, owner: Manifest, node: str | None, place: Tree
+    ) -> ImportedVolume | None:
+        """Put a volume on the disk of its pod's node, else of the only machine; nowhere where there are several."""
+        if node is None:
+            taken = f", taken for {self._machine}" if self._machine else ""
+            self._account.remark(place.place, f"{owner}: the place of the claim {name} is not in the input{taken}")
+        where = node or self._machine
+        return None if where is None else ImportedVolume(name=name, kind=StorageKind.LOCAL, node=where, size=size)
 
     def _read_volume(self, source: Tree, owner: Manifest, node: str | None) -> ImportedVolume | None:
         name = source["name"].raw or "?"
@@ -89,10 +120,7 @@ class Claims:
                 place.place, f"{owner}: the server and path of the NFS claim {name} are not in the input"
             )
             return ImportedVolume(name=name, kind=StorageKind.NFS, size=size)
-        if node is None:
-            self._account.remark(place.place, f"{owner}: the place of the claim {name} is not in the input")
-            return None
-        return ImportedVolume(name=name, kind=StorageKind.LOCAL, node=node, size=size)
+        return self._place(name, size, owner, node, place)
 
     def _find_volume(self, claim: Manifest | None, name: str, namespace: str) -> Manifest | None:
         named = None if claim is None else claim.tree["spec"]["volumeName"].raw

@@ -61,7 +61,8 @@ def _read_again(files: Mapping[str, str], origin: Origin, machine: str) -> Impor
         return read_model_lists(corpus.other_documents)
     if origin is Origin.COMPOSE:
         return read_projects(corpus.projects, machine=machine, folder="/")
-    return read_objects(manifest for manifest in corpus.written_manifests if "/nodes/" not in manifest.file)
+    manifests = (manifest for manifest in corpus.written_manifests if "/nodes/" not in manifest.file)
+    return read_objects(manifests, machine=machine)
 
 
 def _get_name(service: ImportedService) -> str:

@@ -22,6 +22,8 @@ _HEALTH = re.compile(r"https?://(?:localhost|127\.0\.0\.1|\[::1\]):\d+(?P<path>/
 _PUBLISHED = "nodePort"
 """A port of the machine itself is what a port of a node is in Kubernetes."""
 _LASTING_RESTARTS = frozenset({"always", "unless-stopped"})
+_OF_THE_SYSTEM = ("/dev/", "/etc/", "/proc/", "/run/", "/sys/", "/var/run/")
+"""Folders of the machine's system, where no service keeps its data."""
 _LOOPBACK = re.compile(r"127\.\d+\.\d+\.\d+|::1|localhost")
 
 
@@ -103,8 +105,7 @@ class _Reader:
         """Read the variables; those that come from the shell, or are secrets, are named and not copied."""
         env: dict[str, str] = {}
         secrets: dict[str, SecretKey] = {}
-        files = service.tree["env_file"]
-        self._account.take(files)
+        self._take_env_files(service.tree["env_file"])
         for name, value in service.env.items():
             text = value.script
             if text == f"${{{name}}}" or (text is not None and is_secret(name, text)):
@@ -121,6 +122,14 @@ class _Reader:
                 if name and "=" not in name:
                     secrets[name] = SecretKey(secret=service.name, key=name)
         return env, secrets
+
+    def _take_env_files(self, files: Tree) -> None:
+        """Take the files of variables that are in the input; the variables of others are unknown."""
+        folder = posixpath.dirname(self._project.document.tree.file)
+        for entry in files.entries or (files,):
+            path = entry["path"] or entry
+            if path.raw and posixpath.normpath(posixpath.join(folder, path.raw)) in self._project.sources:
+                self._account.take(path)
 
     def _read_ports(self, service: ComposeService) -> tuple[int | None, Exposure | None]:
         """Read the first port; one that is published beyond the machine is exposed."""
@@ -190,7 +199,7 @@ class _Reader:
         if kind == "volume":
             return self._read_named(source)
         path = self._find_path(source, mount)
-        if path is None or posixpath.splitext(path)[1] or path.startswith(("/var/run/", "/run/", "/dev/", "/proc/")):
+        if path is None or posixpath.splitext(path)[1] or path.startswith(_OF_THE_SYSTEM):
             return None  # a file, or a part of the machine: not a folder of data
         shared = next((volume.name for volume in self._volumes.values() if volume.path == path), None)
         return ImportedVolume(name=shared or own_name, kind=StorageKind.LOCAL, node=self._machine, path=path)

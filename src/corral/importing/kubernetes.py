@@ -62,15 +62,15 @@ class _Address:
         return self.selector.items() <= pod.labels.items()
 
 
-def read_objects(manifests: Iterable[Manifest]) -> Imported:
-    """Read every object; what is not understood is among the gaps."""
-    return _Reader(tuple(manifests)).read()
+def read_objects(manifests: Iterable[Manifest], *, machine: str) -> Imported:
+    """Read every object; what is not understood is among the gaps. `machine` is where no object names a node."""
+    return _Reader(tuple(manifests), machine).read()
 
 
 class _Reader:
     """The objects of one cluster, by kind and name."""
 
-    def __init__(self, manifests: tuple[Manifest, ...]) -> None:
+    def __init__(self, manifests: tuple[Manifest, ...], machine: str) -> None:
         self._account = Account()
         self._manifests = tuple({manifest.identity: manifest for manifest in reversed(manifests)}.values())[::-1]
         kept = {id(manifest) for manifest in self._manifests}
@@ -78,13 +78,20 @@ class _Reader:
             if id(manifest) not in kept:
                 self._account.remark(manifest.tree.place, f"{manifest} is written again: the first one is imported")
         self._by_name = {(manifest.kind, manifest.namespace, manifest.name): manifest for manifest in self._manifests}
-        self._claims = Claims(self._by_name, self._account)
+        self._claims = Claims(self._by_name, self._account, self._find_only_machine(machine))
         self._addresses = [
             _Address(manifest, {name: value.raw or "" for name, value in manifest.tree["spec"]["selector"].items})
             for manifest in self._manifests
             if manifest.kind == "Service"
         ]
         self._used: set[int] = set()
+
+    def _find_only_machine(self, machine: str) -> str | None:
+        """Find the only machine of the input; `machine` where it names none, None where it names several."""
+        names = {manifest.name for manifest in self._manifests if manifest.kind == "Node"}
+        names |= {pod.spec["nodeSelector"][HOSTNAME].raw for item in self._manifests if (pod := item.pod) is not None}
+        names.discard(None)
+        return machine if not names else next(iter(names)) if len(names) == 1 else None
 
     def read(self) -> Imported:
         services: list[ImportedService] = []

@@ -80,7 +80,9 @@ def import_sources(asked: ImportAsked) -> ImportAnswer:
 def _read(asked: ImportAsked) -> Imported:
     corpus = Corpus(asked.sources)
     composed = read_projects(corpus.projects, machine=asked.machine or UNNAMED, folder=asked.folder)
-    objects = read_objects(manifest for manifest in corpus.written_manifests if manifest.kind != "Kustomization")
+    machine = asked.machine or UNNAMED
+    manifests = (manifest for manifest in corpus.written_manifests if manifest.kind != "Kustomization")
+    objects = read_objects(manifests, machine=machine)
     routed = read_model_lists(corpus.other_documents)
     services, doubled = _keep_first(_join_models([*objects.services, *composed.services], routed.services))
     volumes = tuple({volume.name: volume for volume in (*composed.volumes, *objects.volumes)}.values())

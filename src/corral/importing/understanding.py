@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
+from corral.cluster.secrecy import is_secret
 from corral.importing.values import Gap
 from corral.linting.tree import Tree
 from corral.linting.values import Position
@@ -70,5 +72,13 @@ def _list_below(tree: Tree) -> Iterator[tuple[str, Tree]]:
 
 def _describe(tree: Tree, subject: str, path: str) -> str:
     value = tree.script
+    if value is not None and _holds_secret(path, value):
+        value = None  # a report never shows one
     shown = "" if value is None else f": {value[:_SHOWN].splitlines()[0] if value else value!r}"
     return f"{subject} {path.lstrip('.')}{shown}".rstrip()
+
+
+def _holds_secret(path: str, value: str) -> bool:
+    """Whether a value is a secret by its field, or is a flag with one: `--api-key=...`."""
+    flag, _, given = value.partition("=")
+    return any(is_secret(re.sub(r"\W+", "_", name), text) for name, text in ((path, value), (flag, given)))

@@ -65,13 +65,21 @@ def list_calls(service: ImportedService, services: Sequence[ImportedService]) ->
     calls: dict[str, str] = {}
     for name, value in service.env.items():
         for other in services:
-            hosts = [other.name, *([f"{other.name}.{other.namespace}"] if other.namespace else [])]
+            hosts = _list_hosts(other)
             if service.pod is not None and service.pod == other.pod:
                 hosts = ["localhost"]
             pattern = rf"https?://(?:{'|'.join(map(re.escape, hosts))}):{other.port}(?:/.*)?"
             if other is not service and other.port is not None and re.fullmatch(pattern, value):
                 calls.setdefault(other.name, name)
     return calls
+
+
+def _list_hosts(service: ImportedService) -> list[str]:
+    """List the names under which others reach a service."""
+    if service.namespace is None:
+        return [service.name]
+    whole = f"{service.name}.{service.namespace}"
+    return [service.name, whole, f"{whole}.svc", f"{whole}.svc.cluster.local"]
 
 
 def _write_machine(machine: Machine) -> Iterator[str]:

@@ -256,3 +256,79 @@ def test_models_go_to_the_server_that_the_input_deploys() -> None:
     assert service_of(answer, "ollama")["models"] == ["llama3"]
     assert service_of(answer, "ollama")["image"] == "ollama/ollama:0.17.4"
     assert service_of(answer, "litellm")["calls"] == ["ollama"]
+
+
+STATEFUL = """\
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: ollama, namespace: ai}
+spec:
+  replicas: COUNT
+  selector: {matchLabels: {app: ollama}}
+  template:
+    metadata: {labels: {app: ollama}}
+    spec:
+      containers:
+        - name: ollama
+          image: ollama/ollama:0.17.4
+          ports: [{containerPort: 11434}]
+          volumeMounts: [{name: models, mountPath: /root/.ollama}]
+  volumeClaimTemplates:
+    - metadata: {name: models}
+      spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 50Gi}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: ollama-service, namespace: ai}
+spec: {selector: {app: ollama}, ports: [{port: 11434}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: ai}
+spec:
+  containers:
+    - name: web
+      image: example.org/web:1
+      env: [{name: OLLAMA, value: "http://ollama-service.ai.svc.cluster.local:11434"}]
+      args: ["--api-key=abcdefghijklmnop"]
+"""
+
+
+def test_a_volume_that_a_statefulset_makes_keeps_the_name_of_its_claim() -> None:
+    answer = import_texts({"all.yaml": STATEFUL.replace("COUNT", "1")})
+
+    assert read_file(answer)["storage"] == [
+        {"name": "models-ollama-0", "kind": "local", "node": "local", "size": "50Gi"}
+    ]
+    assert "- name: local # left open: the machine's name" in answer.text
+    assert any("the place of the claim models-ollama-0 is not in the input" in gap for gap in gaps_of(answer))
+
+
+def test_volumes_of_several_replicas_are_listed_and_not_joined_to_one() -> None:
+    answer = import_texts({"all.yaml": STATEFUL.replace("COUNT", "2")})
+
+    assert "storage" not in read_file(answer)
+    assert any("a volume for each of several replicas is not imported" in gap for gap in gaps_of(answer))
+
+
+def test_a_service_is_named_after_its_address_and_calls_are_seen_by_its_long_name_too() -> None:
+    answer = import_texts({"all.yaml": STATEFUL.replace("COUNT", "1")})
+
+    assert service_of(answer, "ollama-service")["engines"] == ["ollama"]
+    assert service_of(answer, "web")["calls"] == ["ollama-service"]
+
+
+def test_a_flag_with_a_secret_is_listed_without_it() -> None:
+    answer = import_texts({"all.yaml": STATEFUL.replace("COUNT", "1")})
+
+    assert "all.yaml:32 Pod ai/web spec.containers[web].args[0]" in gaps_of(answer)
+    assert "abcdefghijklmnop" not in repr(answer)
+
+
+def test_files_of_variables_that_are_not_in_the_input_are_listed() -> None:
+    text = "services: {web: {image: 'example.org/web:1', env_file: [one.env, two.env]}}\n"
+
+    answer = import_texts({"compose.yaml": text, "one.env": "SIZE=3\n"})
+
+    assert service_of(answer, "web")["env"] == {"SIZE": "3"}
+    assert gaps_of(answer) == ["compose.yaml:1 service web env_file[1]: 'two.env'"]
