@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,8 +19,10 @@ from corral.importing.machines import UNNAMED, complete_machines
 from corral.importing.values import Gap, Imported, ImportedService
 from corral.importing.writing import write_cluster_file
 from corral.linting.corpus import Corpus
+from corral.linting.kustomizing import NAMES
 from corral.linting.values import Position, Source
 
+_KUSTOMIZATION = "a kustomization is not applied: import what `kubectl kustomize` prints"
 _NOT_IMPORTED = "not imported: no Compose file, and no Kubernetes object"
 
 
@@ -124,11 +127,14 @@ def _list_unread(corpus: Corpus) -> Iterable[Gap]:
     for document in corpus.other_documents:
         if is_model_list(document):
             continue
+        if posixpath.basename(document.tree.file) in NAMES and document.tree:
+            yield Gap(document.tree.place, _KUSTOMIZATION)
+            continue
         if document.tree and id(document.tree) not in used and (document.tree.file not in files or document.start):
             yield Gap(document.tree.place, f"{_NOT_IMPORTED}: {_name_keys(document.tree.keys)}")
     for manifest in corpus.written_manifests:
         if manifest.kind == "Kustomization":
-            yield Gap(manifest.tree.place, "a kustomization is not applied: import what `kubectl kustomize` prints")
+            yield Gap(manifest.tree.place, _KUSTOMIZATION)
     for text in corpus.texts:
         if text.language == "nix":
             yield Gap(Position(text.file, text.line), "Nix is not imported; the flake of `corral render` replaces it")

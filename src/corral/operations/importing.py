@@ -17,7 +17,7 @@ from corral.importing.making import ImportAnswer, ImportAsked, import_sources
 from corral.kubernetes import Kubectl, KubernetesError
 from corral.linting.values import Source
 from corral.narrowing import as_list, as_object
-from corral.operations.lint_sources import find_sources
+from corral.operations.lint_sources import NothingToLintError, find_sources
 from corral.work import Json
 
 _KINDS = (
@@ -69,9 +69,15 @@ class ImportRequest:
 
 
 def import_files(request: ImportRequest) -> ImportAnswer:
-    """Import files and folders. Raises: ProblemsError, NothingToLintError, ImportOptionError, NothingToImportError."""
+    """Import files and folders. Raises: ProblemsError, ImportOptionError, NothingToImportError."""
     models = read_gpu_options(request.gpus)
-    return _import(find_sources(request.paths), request, models)
+    try:
+        sources = find_sources(request.paths)
+    except NothingToLintError as error:
+        raise NothingToImportError(
+            error.what.replace("nothing to lint", "nothing to import"), hint=error.hint
+        ) from error
+    return _import(sources, request, models)
 
 
 def import_cluster(request: ImportRequest, kubectl: Kubectl) -> ImportAnswer:

@@ -332,3 +332,14 @@ def test_files_of_variables_that_are_not_in_the_input_are_listed() -> None:
 
     assert service_of(answer, "web")["env"] == {"SIZE": "3"}
     assert gaps_of(answer) == ["compose.yaml:1 service web env_file[1]: 'two.env'"]
+
+
+@pytest.mark.parametrize("head", ["", "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n"])
+def test_a_kustomization_is_named_with_what_to_import_instead(head: str) -> None:
+    pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a, image: 'example.org/a:1'}]}\n"
+
+    answer = import_texts({"k/kustomization.yaml": f"{head}resources: [a.yaml]\nnamePrefix: x-\n", "k/a.yaml": pod})
+
+    assert gaps_of(answer) == [
+        "k/kustomization.yaml:1 a kustomization is not applied: import what `kubectl kustomize` prints"
+    ]
