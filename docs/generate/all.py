@@ -25,6 +25,7 @@ import presets_page
 import regions
 import rendering_page
 import rule_pages
+import symptoms_page
 
 DOCS = Path(__file__).parents[1]
 
@@ -38,6 +39,7 @@ PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
         "reference/metrics.md": metrics_page.render,
         "reference/presets.md": presets_page.render,
         "reference/rendering.md": rendering_page.render_page,
+        "reference/symptoms.md": symptoms_page.render,
         "rules/README.md": rule_pages.index_page,
     }
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,11 +28,43 @@ def register(app: typer.Typer) -> None:
     app.command("doctor", epilog=make_example("corral doctor"))(doctor)
 
 
-def doctor(data_dir: DataDir = None, verbose: Verbose = False, as_json: AsJson = False) -> None:
-    """Check this machine; each finding has its fix.
+Kubernetes = Annotated[bool, typer.Option("--kubernetes", help="Check a Kubernetes cluster instead of this machine.")]
+Context = Annotated[
+    str | None,
+    typer.Option("--context", metavar="NAME", help="Use this context of the kubeconfig. Default: the current one."),
+]
+Cluster = Annotated[
+    Path | None,
+    typer.Option(
+        "--cluster",
+        "-c",
+        metavar="FILE",
+        help="With --kubernetes: compare with this cluster file. Default: `cluster.yaml` in this folder, if any.",
+    ),
+]
 
-    It checks GPUs, drivers, engines, database, memory and disk.
+
+def doctor(
+    kubernetes: Kubernetes = False,
+    context: Context = None,
+    cluster: Cluster = None,
+    data_dir: DataDir = None,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check this machine, or a Kubernetes cluster; each finding has its fix.
+
+    It checks GPUs, drivers, engines, database, memory and disk. With --kubernetes it looks for the causes of pods that
+    wait or fail, Services without pods, volumes on other nodes, quotas that are not real and more; -v adds the
+    evidence. It reads objects and logs, runs `nvidia-smi -L` in containers that have a GPU, and changes nothing.
     """
+    if kubernetes:
+        from corral.cli.cluster_doctor import report_cluster
+
+        report_cluster(context, cluster, verbose=verbose, as_json=as_json)
+        return
+    if context is not None or cluster is not None:
+        raise typer.BadParameter("--context and --cluster are for --kubernetes")
     from corral.operations.doctor import examine
     from corral.telemetry.doctor import State
     from corral.wire import to_json
