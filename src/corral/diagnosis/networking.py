@@ -27,6 +27,8 @@ _SVCLB = "svccontroller.k3s.cattle.io/svcname"
 """The label of K3s' pods of a load balancer."""
 _SYSTEM = frozenset({"kube-system", "kube-public", "kube-node-lease"})
 """Distributions have Services there for programs that run outside of pods."""
+_OF_REPLICAS = frozenset({"statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"})
+"""Labels that the controller of a StatefulSet gives to each pod."""
 _NAME_LABEL = "kubernetes.io/metadata.name"
 _WORKLOADS = ("Pod", "Deployment", "StatefulSet", "DaemonSet")
 
@@ -49,7 +51,7 @@ def _list_selected(case: Case, service: Json, namespace: str | None) -> list[Jso
 
 def _has_workload(case: Case, service: Json) -> bool:
     """Return whether a workload of the namespace makes pods that the Service selects, also when it has none now."""
-    selector: Mapping[str, str] = service["spec"]["selector"]
+    selector = {key: value for key, value in service["spec"]["selector"].items() if key not in _OF_REPLICAS}
     return any(
         workload["metadata"]["namespace"] == service["metadata"]["namespace"]
         and selector.items() <= (get_map(workload["spec"], "template", "metadata", "labels")).items()

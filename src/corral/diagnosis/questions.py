@@ -30,7 +30,7 @@ def _list_troubled(pod: Json) -> Iterator[ContainerKey]:
     for status in list_statuses(pod):
         state = get_map(status, "state")
         ended = get_map(state, "terminated")
-        has_log = bool(status.get("containerID") or state.get("running") or ended or status.get("restartCount"))
+        has_log = bool(status.get("containerID") or "running" in state or ended or status.get("restartCount"))
         if (has_log and not (status.get("ready") or ended.get("reason") == "Completed")) or status.get("restartCount"):
             yield _make_key(pod, status["name"])
         elif ended and not is_ready(pod):
@@ -40,15 +40,15 @@ def _list_troubled(pod: Json) -> Iterator[ContainerKey]:
 def _list_watched(pod: Json) -> Iterator[ContainerKey]:
     """List the containers that report on GPUs in their log."""
     for status in list_statuses(pod):
-        running = get_map(status, "state").get("running")
-        if running and (_ABOUT_GPUS.search(pod["metadata"]["name"]) or _ABOUT_GPUS.search(get_text(status, "image"))):
+        names = f"{pod['metadata']['name']} {get_text(status, 'image')}"
+        if "running" in get_map(status, "state") and _ABOUT_GPUS.search(names):
             yield _make_key(pod, status["name"])
 
 
 def _list_with_gpu(pod: Json) -> Iterator[ContainerKey]:
     if get_phase(pod) != "Running":
         return
-    running = {status["name"] for status in list_statuses(pod) if get_map(status, "state").get("running")}
+    running = {status["name"] for status in list_statuses(pod) if "running" in get_map(status, "state")}
     for container in get_list(pod["spec"], "containers"):
         resources = get_map(container, "resources")
         if container["name"] in running and (get_map(resources, "limits").get(GPU) or resources.get("claims")):
