@@ -56,6 +56,7 @@ _PATHS = {
     "PodDisruptionBudget": "/apis/policy/v1/namespaces/{}/poddisruptionbudgets",
     "PriorityClass": "/apis/scheduling.k8s.io/v1/priorityclasses",
     "ResourceClaim": "/apis/resource.k8s.io/v1/namespaces/{}/resourceclaims",
+    "ResourceClaimTemplate": "/apis/resource.k8s.io/v1/namespaces/{}/resourceclaimtemplates",
     "ResourceFlavor": f"{_KUEUE}/resourceflavors",
     "ResourceSlice": "/apis/resource.k8s.io/v1/resourceslices",
     "Service": "/api/v1/namespaces/{}/services",
@@ -324,18 +325,33 @@ async def test_workloads_that_share_gpus_are_explained(scene: Scene) -> None:
     scene.create_pod(
         "claimant", scene.spec(twice, resourceClaims=claims, container={"resources": {"claims": [{"name": "gpu"}]}})
     )
+    # The same deadlock where GPUs are claimed: the scheduler allocates the only device to the pod that would go next.
+    claimed = scene.add_node("claimed")
+    pool = {"name": claimed, "generation": 1, "resourceSliceCount": 1}
+    only = {"driver": f"{scene.suffix}.example.org", "nodeName": claimed, "pool": pool, "devices": [{"name": "gpu-0"}]}
+    scene.create("ResourceSlice", scene.name("only"), spec=only)
+    selector = {"cel": {"expression": f"device.driver == '{scene.suffix}.example.org'"}}
+    scene.create("DeviceClass", scene.name("only"), spec={"selectors": [selector]})
+    wanted = {"name": "gpu", "exactly": {"deviceClassName": scene.name("only")}}
+    scene.create("ResourceClaimTemplate", "gpu", spec={"spec": {"devices": {"requests": [wanted]}}})
+    claims = [{"name": "gpu", "resourceClaimTemplateName": "gpu"}]
+    uses = {"resources": {"claims": [{"name": "gpu"}]}}
+    scene.create_deployment("claiming", scene.spec(claimed, resourceClaims=claims, container=uses))
     scene.wait_for_binding("app=rollout")
+    scene.wait_for_binding("app=claiming")
     scene.wait_for_binding("app=victim")
     newer = {"spec": {"template": {"spec": {"containers": [{"name": "main", "image": "example.org/program:2"}]}}}}
     path = _PATHS["Deployment"].format(scene.namespace)
-    scene.plane.ask("PATCH", f"{path}/rollout", newer, "application/strategic-merge-patch+json")
+    for name in ("rollout", "claiming"):
+        scene.plane.ask("PATCH", f"{path}/{name}", newer, "application/strategic-merge-patch+json")
     scene.create("PriorityClass", scene.name("batch"), value=1000)
     scene.create_pod("important", scene.spec(preempting, gpus=1, priorityClassName=scene.name("batch")))
     findings = await scene.diagnose(
-        ("A02", "rollout"), ("A07", "pinned"), ("A35", "served"), ("A23", "victim"), ("A25", small), ("A32", twice),
-        ("K04", "claimant"), ("K19", twice), ("K19", scene.name("slice")),
+        ("A02", "rollout"), ("A02", "claiming"), ("A07", "pinned"), ("A35", "served"), ("A23", "victim"),
+        ("A25", small), ("A32", twice), ("K04", "claimant"), ("K19", twice), ("K19", scene.name("slice")),
     )  # fmt: skip
     findings.check("A02", "rollout", "maxSurge 25%", "Insufficient nvidia.com/gpu", '{"type":"Recreate"')
+    findings.check("A02", "claiming", "cannot allocate all claims")
     findings.check("A07", "pinned", "want 2 GPUs, and it has 1")
     findings.check("A35", "served", "all 1 GPUs", "taken by 1 pods")
     findings.check("A23", "victim", "Preempted", "priorityClassName: not set")

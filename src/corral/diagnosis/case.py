@@ -83,7 +83,16 @@ class Case:
 
     def list_events(self, value: Json, *reasons: str) -> list[Json]:
         """List the events about an object, oldest first; only those with these reasons, if any are named."""
-        return [event for event in self.snapshot.list_events(value) if not reasons or event.get("reason") in reasons]
+        events = self._events.get(get_text(value, "metadata", "uid"), ())
+        return [event for event in events if not reasons or event.get("reason") in reasons]
+
+    @cached_property
+    def _events(self) -> Mapping[str, list[Json]]:
+        """The events by the uid of their object, oldest first: a look-up for each pod would read all of them."""
+        events: dict[str, list[Json]] = {}
+        for event in sorted(self.snapshot.list("Event"), key=_get_event_time):
+            events.setdefault(get_text(event, "involvedObject", "uid"), []).append(event)
+        return events
 
     def list_pod_events(self, *reasons: str) -> Iterator[tuple[Json, Json]]:
         """List pods, each with its last event of these reasons."""
@@ -109,6 +118,10 @@ class Case:
     def list_pods_on(self, node: str) -> list[Json]:
         """List the pods of a node."""
         return [pod for pod in self.pods if pod["spec"].get("nodeName") == node]
+
+
+def _get_event_time(event: Json) -> str:
+    return get_text(event, "lastTimestamp") or get_text(event, "eventTime")
 
 
 def _lacks_pods(value: Json) -> bool:

@@ -18,6 +18,7 @@ from corral.diagnosis.placing import (
     Obstacle,
     Placing,
     count_wanted_gpus,
+    judge_placing,
     list_holders,
     list_pinned_hosts,
     list_placings,
@@ -38,12 +39,12 @@ _OF_NODES = "node.kubernetes.io/"
 
 @diagnoses(
     "A02",
-    evidence="Pod: PodScheduled; spec.strategy of its Deployment; Pods of older ReplicaSets that have the GPUs",
+    evidence="Pod: PodScheduled; spec.strategy of its Deployment; Pods of older ReplicaSets with the GPUs or claims",
     reads=("Pod", "Node", "Deployment", "ReplicaSet"),
 )
 def find_rollout_deadlocks(case: Case) -> Iterator[Symptom]:
     """Look for pods of a rolling update that wait for the GPUs of the pods that they replace."""
-    for placing in list_placings(case, Obstacle.GPUS_IN_USE):
+    for placing in list_placings(case, Obstacle.GPUS_IN_USE, Obstacle.OTHER):
         deployment = _find_deadlocked(case, placing)
         if deployment is None:
             continue
@@ -69,8 +70,14 @@ def _find_deadlocked(case: Case, placing: Placing) -> Json | None:
     deployment = case.find_workload(placing.pod)
     if deployment["kind"] != "Deployment" or _show_surge(get_map(deployment["spec"], "strategy")) in ("", "0", "0%"):
         return None
+    if placing.obstacle is Obstacle.GPUS_IN_USE:
+        holders = list_holders(case, placing.nodes)
+    elif next(_list_waiting_claims(case, placing.pod), None):
+        holders = [pod for pod in case.pods if pod["spec"].get("nodeName") and pod["spec"].get("resourceClaims")]
+    else:
+        return None
     own = _get_controller(placing.pod)
-    for holder in list_holders(case, placing.nodes):
+    for holder in holders:
         if case.find_workload(holder) is deployment and _get_controller(holder) != own:
             return deployment
     return None
@@ -212,6 +219,8 @@ def find_waiting_jobs(case: Case) -> Iterator[Symptom]:
 def find_waiting_claims(case: Case) -> Iterator[Symptom]:
     """Look for pods whose claims for devices are not allocated."""
     for pod in case.pending:
+        if _find_deadlocked(case, judge_placing(case, pod)):
+            continue
         for claim in _list_waiting_claims(case, pod):
             requests = claim["spec"]["devices"]["requests"]
             classes = [

@@ -14,6 +14,7 @@ from corral.diagnosis.diagnosing import KINDS, diagnose
 from corral.diagnosis.questions import list_questions
 from corral.diagnosis.values import Answers, ContainerKey, Finding, Printed, Questions
 from corral.errors import CorralError
+from corral.kubernetes.errors import RefusedError
 from corral.operations.cluster_file import FileText, check_cluster
 
 if TYPE_CHECKING:
@@ -120,8 +121,12 @@ async def _ask(api: Api, questions: Questions) -> tuple[Answers, tuple[str, ...]
     async def read_log(container: ContainerKey) -> str:
         where = (container.namespace, container.pod, container.name)
         log = await api.read_log(*where, lines=_LOG_LINES)
-        # A container that was started again has its reasons in the log before.
-        return log if log.strip() else await api.read_log(*where, lines=_LOG_LINES, previous=True)
+        if log.strip():
+            return log
+        try:  # a container that was started again has its reasons in the log before
+            return await api.read_log(*where, lines=_LOG_LINES, previous=True)
+        except RefusedError:
+            return log  # it was not
 
     async def list_gpus(container: ContainerKey) -> Printed:
         where = (container.namespace, container.pod, container.name)
