@@ -52,7 +52,7 @@ def doctor(
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check this machine, or a Kubernetes cluster; each finding has its fix.
+    """Check this machine or a Kubernetes cluster; findings have fixes.
 
     It checks GPUs, drivers, engines, database, memory and disk. With --kubernetes it looks for the causes of pods that
     wait or fail, Services without pods, volumes on other nodes, quotas that are not real and more; -v adds the
