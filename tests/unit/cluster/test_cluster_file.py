@@ -32,8 +32,9 @@ def test_a_node_with_an_empty_list_of_gpus_has_none() -> None:
     assert read(NODES).nodes[1].gpus == ()
 
 
-def test_command_and_sleep_are_off_unless_the_file_turns_them_on() -> None:
-    assert [name for name, engine in read(NODES).engines.items() if not engine.enabled] == ["command", "sleep"]
+def test_some_engines_are_off_unless_the_file_turns_them_on() -> None:
+    off = [name for name, engine in read(NODES).engines.items() if not engine.enabled]
+    assert off == ["command", "sleep", "chatterbox"]
     assert not read(NODES + "engines: {command: {options: {a: 1}}}\n").engines["command"].enabled
     assert read(NODES + "engines: {command: {enabled: true}}\n").engines["command"].enabled
 
