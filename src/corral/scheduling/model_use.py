@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import ceil
 from statistics import median
@@ -69,11 +69,37 @@ def _guess_load_s(measured: float | None, memory: Bytes | None) -> float:
 
 @dataclass(slots=True)
 class _Learnt:
-    use: ModelUse
+    asked: float
+    asked_at: datetime
     with_load: deque[float] = field(default_factory=lambda: deque[float](maxlen=KEPT))
     without_load: deque[float] = field(default_factory=lambda: deque[float](maxlen=KEPT))
     gaps_s: deque[float] = field(default_factory=lambda: deque[float](maxlen=KEPT))
     person_left_at: datetime | None = None
+    """When the last task of a person ended."""
+    left_gaps_s: tuple[float, ...] = ()
+    """The gaps that were known then."""
+    person_memory: Bytes | None = None
+    """What its model took."""
+    use: ModelUse | None = None
+    """What follows from all of this, once it was read; None after a change."""
+
+    def find_use(self) -> ModelUse:
+        """Return what follows from what was learnt: worked out once for each change, where anything reads it."""
+        if self.use is None:
+            load_s = stays_until = idle_until = None
+            if self.with_load and self.without_load:
+                load_s = max(0.0, median(self.with_load) - median(self.without_load))
+            if self.person_left_at is not None:
+                stay, idle = find_stays(self.left_gaps_s, _guess_load_s(load_s, self.person_memory))
+                stays_until, idle_until = self.person_left_at + stay, self.person_left_at + idle
+            self.use = ModelUse(
+                asked=self.asked,
+                asked_at=self.asked_at,
+                load_s=load_s,
+                stays_until=stays_until,
+                idle_until=idle_until,
+            )
+        return self.use
 
 
 class ModelUses(Mapping[Work, ModelUse]):
@@ -83,7 +109,7 @@ class ModelUses(Mapping[Work, ModelUse]):
         self._learnt: dict[Work, _Learnt] = {}
 
     def __getitem__(self, work: Work) -> ModelUse:
-        return self._learnt[work].use
+        return self._learnt[work].find_use()
 
     def __iter__(self) -> Iterator[Work]:
         return iter(self._learnt)
@@ -93,13 +119,12 @@ class ModelUses(Mapping[Work, ModelUse]):
 
     def begin(self, work: Work, task_class: TaskClass, now: datetime) -> None:
         """Note that a task with the model starts."""
-        learnt = self._learnt.pop(work, None) or _Learnt(ModelUse(asked_at=now))
+        learnt = self._learnt.pop(work, None) or _Learnt(asked=0.0, asked_at=now)
         self._learnt[work] = learnt
         if len(self._learnt) > MOST_MODELS:
             del self._learnt[next(iter(self._learnt))]
-        use = learnt.use
-        asked = use.asked * 0.5 ** ((now - use.asked_at) / HALF_LIFE) + 1.0
-        learnt.use = replace(use, asked=asked, asked_at=now)
+        learnt.asked = learnt.asked * 0.5 ** ((now - learnt.asked_at) / HALF_LIFE) + 1.0
+        learnt.asked_at, learnt.use = now, None
         if task_class is TaskClass.INTERACTIVE and learnt.person_left_at is not None:
             learnt.gaps_s.append(max(0.0, (now - learnt.person_left_at).total_seconds()))
 
@@ -118,14 +143,9 @@ class ModelUses(Mapping[Work, ModelUse]):
         if learnt is None:
             return
         (learnt.with_load if loaded else learnt.without_load).append(seconds)
-        load_s = None
-        if learnt.with_load and learnt.without_load:
-            load_s = max(0.0, median(learnt.with_load) - median(learnt.without_load))
-        learnt.use = replace(learnt.use, load_s=load_s)
+        learnt.use = None
         if task_class is TaskClass.INTERACTIVE:
-            learnt.person_left_at = now
-            stay, idle = find_stays(learnt.gaps_s, _guess_load_s(load_s, memory))
-            learnt.use = replace(learnt.use, stays_until=now + stay, idle_until=now + idle)
+            learnt.person_left_at, learnt.left_gaps_s, learnt.person_memory = now, tuple(learnt.gaps_s), memory
 
 
 def find_stays(gaps_s: Sequence[float], load_s: float) -> tuple[timedelta, timedelta]:

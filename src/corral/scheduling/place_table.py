@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from math import inf
 
@@ -111,6 +111,36 @@ class PlaceTable(Collection[Place]):
             self._take_out(known)
         self._places[place.id] = place
         self._put_in(place)
+
+    def change_running(self, name: SlotId, running: tuple[RunningTask, ...]) -> None:
+        """Change what runs on a place, and nothing else of it: what goes on there costs nothing, as `put` would."""
+        known = self._places[name]
+        place = replace(known, running=running)
+        if place.processor is not None and _matters_to_neighbours(known, place):
+            self.put(place)
+            return
+        self._places[name] = place
+        device = self.devices[place.device]
+        device.places[name] = place
+        device.held += _count_held(place) - _count_held(known)
+        went_on = {task.task for task in known.running} & {task.task for task in running}
+        for task in known.running:
+            if task.task not in went_on:
+                self._end(known, task)
+        for task in running:
+            if task.task not in went_on:
+                self._start(place, task)
+        is_open = name in self.free or place.processor is None or not self.processors[place.processor].alone
+        self._close(name)
+        if place.processor is not None:
+            self.processors[place.processor].places[name] = place
+        if name in self.timed:
+            self.timed[name] = place
+        for eligible in self._eligible.values():
+            if name in eligible.members:
+                eligible.members[name] = place
+        if is_open and is_free(place):
+            self._open(place)
 
     def remove(self, place: SlotId) -> None:
         """Take a place out; one that is not there is ignored."""
@@ -289,6 +319,11 @@ def is_computing(place: Place) -> bool:
 def computes_alone(place: Place) -> bool:
     """Whether a task runs on the place that nothing on other places can compute next to."""
     return any(find_share(running, place) is not Share.MEMORY for running in place.running)
+
+
+def _matters_to_neighbours(before: Place, now: Place) -> bool:
+    """Whether what runs on a place changes what the others of its processor can do."""
+    return is_computing(before) != is_computing(now) or computes_alone(before) or computes_alone(now)
 
 
 def is_idle(place: Place) -> bool:

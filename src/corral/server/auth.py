@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import ClassVar
 from urllib.parse import SplitResult, urlsplit
 
@@ -149,7 +150,9 @@ def explain_distrust(headers: Mapping[str, str]) -> str | None:
     return None
 
 
+@lru_cache(maxsize=256)
 def _split(url: str) -> SplitResult | None:
+    """Return the parts of an address; clients send the same ones again and again."""
     try:
         parts = urlsplit(url)
         _ = parts.port  # reading it is what checks it
@@ -162,6 +165,7 @@ def _port(parts: SplitResult) -> int:
     return parts.port or (443 if parts.scheme == "https" else 80)
 
 
+@lru_cache(maxsize=256)
 def _is_loopback(host: str | None) -> bool:
     if host is None:
         return False

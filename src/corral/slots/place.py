@@ -365,14 +365,20 @@ class PlaceState:
             return Gate.OPEN, ""
         return (Gate.PAUSED if Gate.PAUSED in gates else Gate.DRAINING), ""
 
-    def note_use(self, engine: str, model: str | None) -> None:
-        """Note that an engine has just used a model, until `refresh` asks what it really holds."""
+    def note_use(self, engine: str, model: str | None) -> bool:
+        """Note that an engine has just used a model, until `refresh` asks what it really holds.
+
+        Return whether that changes the policy's view.
+        """
         state = self._states.get(engine)
         if state is None:
-            return
+            return False
+        start_s = state.start_s
         state.note_start()
-        if model is not None and not any(held.model == model for held in state.resident):
-            state.resident = (ResidentModel(engine=engine, model=model),)
+        if model is None or any(held.model == model for held in state.resident):
+            return state.start_s != start_s
+        state.resident = (ResidentModel(engine=engine, model=model),)
+        return True
 
     def take_waited(self, engine: str, attempt: UUID) -> float:
         """Return the seconds that an attempt waited for the start of its engine's server."""

@@ -253,7 +253,7 @@ class HoldKind(StrEnum):
     LAYOUT_SWITCH = "layout_switch"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Hold:
     """A place taken: until the hold ends, nothing else gets it, and nothing of it is removed or changed."""
 

@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
-from statistics import median
 from typing import NoReturn
 
 import structlog
@@ -46,6 +44,7 @@ from corral.tasks.guest_turns import Reason, Turn
 from corral.tasks.picture import Picture
 from corral.tasks.preempting import choose_interrupted, list_batch
 from corral.tasks.prompts import RecentPrompts
+from corral.tasks.turn_lengths import TurnLengths
 from corral.units import Bytes, format_duration
 from corral.work import FailureScope, SlotId, TaskClass
 
@@ -54,10 +53,6 @@ log = structlog.get_logger()
 QUEUE = "guests"
 """The queue whose rules guests follow (its pool, hours, limit per owner), where the cluster file has one by that name;
 without it they can have every slot."""
-UNKNOWN_TURN_S = 10.0
-"""Charged and expected where no guest had a turn with the engine yet; corrected when it ends."""
-KEPT_TURNS = 15
-"""Of which the median is expected, as with tasks (`corral.scheduling.durations.KEPT`)."""
 REVIEW_PART = 0.05
 """The part of the event loop's time that reviews of the waits can take."""
 SHOW_LAG_S = 0.1
@@ -121,7 +116,7 @@ class Guests:
         self._numbers = count(1)
         self._waiting: dict[int, _Guest] = {}
         """By the number of each choice."""
-        self._took: defaultdict[tuple[str, str | None], deque[float]] = defaultdict(lambda: deque(maxlen=KEPT_TURNS))
+        self._lengths = TurnLengths()
         self._prompts = RecentPrompts()
         self._review_due = 0.0
         self._show = show
@@ -330,7 +325,7 @@ class Guests:
             model=choice.model,
             task_class=TaskClass.INTERACTIVE,
             memory=self._picture.find_memory(choice.engine, choice.model),
-            lasts_s=self._expect_s(choice),
+            lasts_s=self._lengths.expect(choice),
             refused_slots=ask.avoid if ask.only is None else ask.avoid | self._list_others(choice.engine, ask.only),
             queued_at=now,
             choice_of=choice_of,
@@ -339,11 +334,6 @@ class Guests:
     def _list_others(self, engine: str, only: frozenset[SlotId]) -> frozenset[SlotId]:
         """The slots of an engine that are not among those that will do."""
         return frozenset(place.name_for(engine) for place in self._picture.table if not place.is_among(only, engine))
-
-    def _expect_s(self, choice: Choice) -> float:
-        """Return how long a turn with the choice should take, to two digits, so that like guests stay alike."""
-        took = self._took.get((choice.engine, choice.model)) or self._took.get((choice.engine, None))
-        return float(f"{median(took):.1e}") if took else UNKNOWN_TURN_S
 
     def _begin(
         self, ask: GuestAsk, asked_at: datetime, task: QueuedTask, choice: Choice, assignment: Assignment
@@ -377,13 +367,13 @@ class Guests:
         key = DurationKey(task.engine, task.model, place.device.model)
         self._judgement.settle(key, turn.assignment, task.owner, took_s, at=now_s, now=datetime.now(UTC))
         self._judgement.end(task.id, now_s)
+        has_changed = turn.failure is not None
         if turn.failure is not None:
             place.note_failure(task.engine, turn.failure, now=now_s)
         elif turn.ended is None and turn.is_prepared:
-            place.note_use(task.engine, task.model)
-            self._took[task.engine, task.model].append(took_s)
-            self._took[task.engine, None].append(took_s)
-        self._picture.vacate_guest(place, turn.hold)
+            has_changed = place.note_use(task.engine, task.model)
+            self._lengths.note(turn.choice, took_s)
+        self._picture.vacate_guest(place, turn.hold, has_changed=has_changed)
         if self._closed is STOPS:  # the dispatcher ends with the last of them
             self._picture.wake.set()
         self._show_soon()
@@ -471,15 +461,13 @@ class Guests:
         wait = guest.wait
         expected_s = None if wait is None else wait.expected_s
         because = f": {wait.because}" if wait is not None else ""
+        turn_s = min(self._lengths.expect(choice) for _, choice in guest.choices.values())
         return GuestLateError(
             f"{how_long}, and {format_duration(guest.within_s)} is the longest that it can{because}",
             where=guest.ask.label,
             hint="try again later; `scheduling.guestWait` of the cluster file says how long guests can wait",
-            retry_after_s=max(1.0, self._expect_turn(guest) if expected_s is None else expected_s),
+            retry_after_s=max(1.0, turn_s if expected_s is None else expected_s),
         )
-
-    def _expect_turn(self, guest: _Guest) -> float:
-        return min(self._expect_s(choice) for _, choice in guest.choices.values())
 
     def _refuse(self, what: str, hint: str | None) -> NoReturn:
         self.counts.note_refusal(GuestRefusedError.code)

@@ -195,7 +195,7 @@ class Picture:
             place.hold(hold)
             if any(name == place.id for name, _ in assignment.evict):
                 place.lanes.begin_emptying(hold)
-        self.update(places)
+        self._change_running(places)
         return hold
 
     def _find_taken(self, task: QueuedTask, names: Iterable[SlotId], hold: Hold) -> tuple[TakenLane, ...]:
@@ -221,10 +221,23 @@ class Picture:
             self.slots.release(attempt.places, attempt.hold)
             self.update(attempt.places)
 
-    def vacate_guest(self, place: PlaceState, hold: Hold) -> None:
-        """Free the place of a guest, and let the dispatcher look where something waits for it."""
+    def _change_running(self, places: Iterable[PlaceState]) -> None:
+        """Put what runs on places into the table; nothing else of them has changed."""
+        for place in places:
+            self.table.change_running(place.id, place.running)
+        self.news = True
+
+    def vacate_guest(self, place: PlaceState, hold: Hold, *, has_changed: bool) -> None:
+        """Free the place of a guest, and let the dispatcher look where something waits for it.
+
+        `has_changed` says whether the guest changed anything else of the place.
+        """
+        has_changed = has_changed or place.is_changing
         self.slots.release([place], hold)
-        self.update([place])
+        if has_changed:
+            self.update([place])
+        else:
+            self._change_running([place])
         if self.ready.backlog or self.ready.returning:
             self.wake.set()
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
+from secrets import token_hex
 from traceback import format_exc
+from types import MappingProxyType
 from typing import cast
-from uuid import uuid4
 
 import structlog
 from fastapi import FastAPI
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -124,6 +124,7 @@ def _queued_limits(services: Services) -> dict[str, int | None]:
 
 
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_OF_EVERY_ANSWER = MappingProxyType({b"x-corral-version": __version__.encode(), b"x-content-type-options": b"nosniff"})
 
 
 class RequestContext:
@@ -146,11 +147,7 @@ class RequestContext:
         async def send_named(message: Message) -> None:
             if message["type"] == "http.response.start":
                 status.append(message["status"])
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = request_id
-                headers["X-Corral-Version"] = __version__
-                headers["X-Content-Type-Options"] = "nosniff"
-                headers.setdefault("Cache-Control", "no-store")
+                message = {**message, "headers": _name_answer(message.get("headers", ()), request_id)}
             await send(message)
 
         try:
@@ -168,8 +165,16 @@ class RequestContext:
 
 
 def _id_of(scope: Scope) -> str:
-    given = Headers(scope=scope).get("x-request-id", "")
-    return given if _GIVEN_ID.fullmatch(given) else uuid4().hex
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
+    return given if _GIVEN_ID.fullmatch(given) else token_hex(16)
+
+
+def _name_answer(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer with those that every answer has; its own word on caching stays."""
+    named = [(name, value) for name, value in headers if name not in _OF_EVERY_ANSWER]
+    if all(name != b"cache-control" for name, _ in named):
+        named.append((b"cache-control", b"no-store"))
+    return [*named, (b"x-request-id", request_id.encode()), *_OF_EVERY_ANSWER.items()]
 
 
 def _route_of(scope: Scope) -> str:

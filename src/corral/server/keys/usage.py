@@ -78,14 +78,14 @@ class UsageBook:
             await asyncio.sleep(self._every_s)
 
     async def write(self) -> None:
-        """Write what was added. Raises: what asyncpg raises when the database is away; nothing is lost then."""
+        """Write what was added before; what is added meanwhile has to wait, or a busy server would write all the time.
+
+        Raises: what asyncpg raises when the database is away; nothing is lost then.
+        """
         async with self._writing:
-            while self._sent or self._pending:
-                if not self._sent:
-                    self._sent, self._pending = self._pending, {}
-                await write_usage(self._pool, self._writer, self._sequence, [*self._sent.items()])
-                self._sequence += 1
-                self._note_written()
+            await self._send()
+            self._sent, self._pending = self._pending, {}
+            await self._send()
 
     async def read(self) -> None:
         """Read the tokens of this day. Raises: what asyncpg raises when the database is away."""
@@ -95,7 +95,12 @@ class UsageBook:
                 await forget_old_usage(self._pool, today)
             self._stored, self._day = await read_tokens_of_day(self._pool, today), today
 
-    def _note_written(self) -> None:
+    async def _send(self) -> None:
+        """Write what is on its way, if anything is."""
+        if not self._sent:
+            return
+        await write_usage(self._pool, self._writer, self._sequence, [*self._sent.items()])
+        self._sequence += 1
         for of, used in self._sent.items():
             if of.key is not None and of.day == self._day:
                 self._stored[of.key] = self._stored.get(of.key, 0) + used.tokens
