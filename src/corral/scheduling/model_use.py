@@ -79,7 +79,7 @@ class _Learnt:
     left_gaps_s: tuple[float, ...] = ()
     """The gaps that were known then."""
     person_memory: Bytes | None = None
-    """What its model took."""
+    """The memory of its model then; None when unknown."""
     use: ModelUse | None = None
     """What follows from all of this, once it was read; None after a change."""
 

@@ -25,7 +25,7 @@ from corral.data_dir import SettingsError
 from corral.errors import CorralError, Kind
 from corral.server.settings import ServerSettings
 from corral.tasks.alarms import Alarms
-from corral.tasks.store.pool import Connection, DatabaseUnavailableError, connect
+from corral.tasks.store.pool import DatabaseUnavailableError, connect, translate_loss
 from corral.tasks.supervision import supervise
 
 if TYPE_CHECKING:
@@ -80,12 +80,7 @@ class EmbeddedDatabase:
             self._server = await asyncio.to_thread(_open, self._folder)
         except _FAILURES as error:
             raise self._not_started(error) from error
-        admin = await self._first_connection(self._server)
-        try:
-            if not await admin.fetchval("select true from pg_database where datname = $1", DATABASE):
-                await admin.execute(f"create database {DATABASE}")
-        finally:
-            await admin.close()
+        await self._make_database(self._server)
         return self._server.get_uri(DATABASE)
 
     async def watch(self) -> None:
@@ -105,15 +100,15 @@ class EmbeddedDatabase:
         if self._server is not None:
             await asyncio.to_thread(self._server.stop)
 
-    async def _first_connection(self, server: OwnServer) -> Connection:
-        """Start the server if it does not run, and connect as soon as it accepts connections."""
+    async def _make_database(self, server: OwnServer) -> None:
+        """Start the server if it does not run, and make Corral's database as soon as it accepts connections."""
         failed = 0
         problem: Exception = EmbeddedDatabaseError("it was not tried")
         for _ in range(START_TRIES):
             failure = None if _alive(server) else await self._try_start(server)
             try:
                 if failure is None:
-                    return await connect(server.get_uri())
+                    return await _make_missing(server.get_uri())
             except DatabaseUnavailableError as error:
                 problem = error
             else:
@@ -138,6 +133,17 @@ class EmbeddedDatabase:
             where=str(self._folder / "log"),
             hint="read the end of that log; `corral doctor` checks disk and memory",
         )
+
+
+async def _make_missing(url: str) -> None:
+    """Make Corral's database where there is none. Raises: DatabaseUnavailableError."""
+    admin = await connect(url)
+    try:
+        with translate_loss():
+            if not await admin.fetchval("select true from pg_database where datname = $1", DATABASE):
+                await admin.execute(f"create database {DATABASE}")
+    finally:
+        admin.terminate()
 
 
 def _open(folder: Path) -> OwnServer:

@@ -61,6 +61,9 @@ class OwnServer(PostgresServer):
 
     def stop(self) -> None:
         """Stop the server in order, or end it where that fails; one that is gone meanwhile has stopped."""
+        info = self._postmaster_info
+        if info is None or info.process is None:  # the library asserts that there is one
+            return
         with suppress(psutil.NoSuchProcess):
             super().stop()
 

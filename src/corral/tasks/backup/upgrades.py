@@ -25,7 +25,7 @@ from corral.files import sync_folder
 from corral.tasks.artifacts import count_free
 from corral.tasks.backup.dumps import dump_database, fill_database
 from corral.tasks.migrations import HEAD, MigrationError, migrate, read_revision
-from corral.tasks.store.pool import Connection, connect
+from corral.tasks.store.pool import Connection, connect, translate_loss
 from corral.units import Bytes, format_bytes
 
 KEPT = 3
@@ -186,7 +186,8 @@ async def _save(url: str, folder: Path, schema: str, reserve: Bytes) -> UpgradeB
 async def _refuse_without_room(url: str, folder: Path, reserve: Bytes) -> None:
     connection = await connect(url)
     try:
-        size = Bytes(await connection.fetchval("select pg_database_size(current_database())"))
+        with translate_loss():
+            size = Bytes(await connection.fetchval("select pg_database_size(current_database())"))
     finally:
         connection.terminate()
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -203,7 +204,9 @@ async def _refuse_without_room(url: str, folder: Path, reserve: Bytes) -> None:
 async def _refuse_broken_off(url: str) -> None:
     connection = await connect(url)
     try:
-        if await connection.fetchval("select to_regnamespace($1) is not null", _ASIDE):
+        with translate_loss():
+            is_broken_off = await connection.fetchval("select to_regnamespace($1) is not null", _ASIDE)
+        if is_broken_off:
             raise RollbackBrokenOffError(
                 "a rollback of this database was killed before its end", hint="run `corral rollback` again"
             )

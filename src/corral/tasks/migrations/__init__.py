@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from corral.errors import CorralError, Kind
-from corral.tasks.store.pool import connect
+from corral.tasks.store.pool import DatabaseUnavailableError, connect, translate_loss
 
 KNOWN = frozenset(path.name.partition("_")[0] for path in (Path(__file__).parent / "versions").glob("[0-9]*_*.py"))
 """The revisions in `versions/`, by the numbers that their files begin with; a test compares them with Alembic's."""
@@ -23,8 +23,12 @@ MIN_SERVER_VERSION = 150000
 URL_VARIABLE = "CORRAL_MIGRATE_URL"
 """Hands the URL to the migrating process: a command line would show a password to everybody on the machine."""
 
+LOCK = 0x636F7272
+"""PostgreSQL's number ("corr") of the lock under which two servers that start at once migrate one after the other."""
 LOCKED_OUT = 75
 """The migrating process ends with this code when others held a table for too long (EX_TEMPFAIL of sysexits.h)."""
+UNAVAILABLE = 69
+"""It ends with this code when the database was lost, or its disk is full (EX_UNAVAILABLE)."""
 LOCK_PATIENCE_S = 30.0
 
 
@@ -80,8 +84,11 @@ async def migrate(url: str, *, lock_patience_s: float = LOCK_PATIENCE_S) -> None
             hint="wait until dumps of the database have ended, stop other Corral servers on it, then start again",
         )
     if process.returncode != 0:
-        last = stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise MigrationError(f"the migration to {HEAD} ended with exit code {process.returncode}: {''.join(last)}")
+        last = "".join(stderr.decode(errors="replace").strip().splitlines()[-1:])
+        if process.returncode == UNAVAILABLE:
+            what = f"PostgreSQL did not finish the migration to {HEAD}: {last}"
+            raise DatabaseUnavailableError(what, hint="`corral doctor` checks disk and memory; then start again")
+        raise MigrationError(f"the migration to {HEAD} ended with exit code {process.returncode}: {last}")
 
 
 async def read_revision(url: str) -> str | None:
@@ -91,17 +98,18 @@ async def read_revision(url: str) -> str | None:
     """
     connection = await connect(url)
     try:
-        version = int(await connection.fetchval("select current_setting('server_version_num')"))
-        if version < MIN_SERVER_VERSION:
-            raise DatabaseTooOldError(
-                f"the PostgreSQL server has version {version // 10000}; 15 is the oldest that Corral supports",
-                hint="use a newer server, or leave out `database` for the embedded one",
-            )
-        if await connection.fetchval("select to_regclass('alembic_version')") is None:
-            return None
-        revision: str | None = await connection.fetchval("select version_num from alembic_version")
+        with translate_loss():
+            version = int(await connection.fetchval("select current_setting('server_version_num')"))
+            if version < MIN_SERVER_VERSION:
+                raise DatabaseTooOldError(
+                    f"the PostgreSQL server has version {version // 10000}; 15 is the oldest that Corral supports",
+                    hint="use a newer server, or leave out `database` for the embedded one",
+                )
+            if await connection.fetchval("select to_regclass('alembic_version')") is None:
+                return None
+            revision: str | None = await connection.fetchval("select version_num from alembic_version")
     finally:
-        await connection.close()
+        connection.terminate()
     if revision is not None and revision not in KNOWN:
         raise DatabaseNewerError(
             f"the database has schema {revision}; this program knows schemas up to {HEAD}",

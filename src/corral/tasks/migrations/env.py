@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-LOCK = 0x636F7272  # "corr": two servers that start at once migrate one after the other
+from corral.tasks.migrations import LOCK
 
 
 def _run(connection: Connection) -> None:

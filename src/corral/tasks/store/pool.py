@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from typing import Any, ClassVar, Protocol, cast
 
 import asyncpg
@@ -157,12 +157,10 @@ async def open_pool(url: str, *, size: int = 8) -> Pool:
 
     Raises: DatabaseUnavailableError.
     """
-    try:
+    with translate_loss():
         pool = await asyncpg.create_pool(
             url, min_size=1, max_size=size, init=_prepare, reset=_leave, command_timeout=COMMAND_TIMEOUT_S, timeout=10
         )
-    except (*CONNECTION_LOST, asyncpg.InsufficientResourcesError) as error:
-        raise _unavailable(error) from error
     return Pool(cast("Connections", pool))  # asyncpg's own types are partly unknown to a strict checker
 
 
@@ -171,12 +169,22 @@ async def connect(url: str, *, command_timeout_s: float | None = COMMAND_TIMEOUT
 
     Raises: DatabaseUnavailableError.
     """
-    try:
+    with translate_loss():
         connection = cast("Connection", await asyncpg.connect(url, timeout=10, command_timeout=command_timeout_s))
         await _prepare(connection)  # cast: see open_pool
-    except (*CONNECTION_LOST, asyncpg.InsufficientResourcesError) as error:
-        raise _unavailable(error) from error
     return connection
+
+
+@contextmanager
+def translate_loss() -> Generator[None]:
+    """Let work with the database alone end with an error for people where that is lost, full or cannot read its files.
+
+    Raises: DatabaseUnavailableError.
+    """
+    try:
+        yield
+    except (*CONNECTION_LOST, asyncpg.InsufficientResourcesError, asyncpg.PostgresSystemError) as error:
+        raise _unavailable(error) from error
 
 
 def describe_lack(error: asyncpg.InsufficientResourcesError) -> DatabaseFullError:
