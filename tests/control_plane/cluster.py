@@ -25,12 +25,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.error import HTTPError
+from urllib.request import urlopen
 
 from control_plane.machines import SimulatedGpu, SimulatedNode
 from control_plane.network import Network, lend_network
@@ -43,9 +44,6 @@ Value = TypeVar("Value")
 SOCKET = "simulator.sock"
 PATIENCE_S = 90.0
 LOOK_S = 0.2
-GROUP_LABEL = "test.corral.dev/cluster"
-SELECTOR = "scheduler.alpha.kubernetes.io/node-selector"
-"""The annotation of a namespace that the admission plugin PodNodeSelector reads."""
 
 
 class SimulatorError(Exception):
@@ -78,7 +76,7 @@ def run_simulator(plane: Plane, network: Network) -> Generator[Simulator]:
     with log.open("ab") as file:
         process = subprocess.Popen(
             [
-                *("setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--"),
+                *("setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--uts", "--ipc", "--"),
                 *(sys.executable, "-m", "control_plane.simulator"),
                 *("--plane", str(plane.folder), "--network", str(network.index), "--host-process", str(os.getpid())),
             ],
@@ -133,21 +131,26 @@ class Cluster:
         self.name = namespace
         """Part of the names of what is shared with other tests."""
         self.folder = Path(simulator.ask("open_group", group=self.name))
-        self._namespaces = [namespace]
-        self._select_nodes(namespace)
+        self._namespaces: list[str] = []
+        self._take_namespace(namespace)
 
     def close(self) -> None:
-        """Remove the nodes, and the namespaces that were made here."""
-        for name in self._namespaces[1:]:
-            with suppress(HTTPError):
-                self.plane.ask("DELETE", f"/api/v1/namespaces/{name}")
+        """Remove the nodes and the namespaces."""
+        for name in self._namespaces:
+            # Nothing is made in a namespace that is ending; what is in it ends at once.
+            for path in (f"/api/v1/namespaces/{name}", f"/api/v1/namespaces/{name}/pods"):
+                with suppress(HTTPError):
+                    self.plane.ask("DELETE", path, {"gracePeriodSeconds": 0})
         self.simulator.ask("close_group", group=self.name)
 
     # ---- what there is
 
     def add_node(self, name: str, gpus: Sequence[SimulatedGpu] = (), **settings: Any) -> AddedNode:
-        """Add a node; `settings`: fields of `SimulatedNode`. Its name gets the test's own, unless it has it already."""
-        full = name if self.name in name else f"{name}-{self.name}"
+        """Add a node; `settings`: fields of `SimulatedNode`. Its name gets the test's own added."""
+        return self.add_named_node(f"{name}-{self.name}", gpus, **settings)
+
+    def add_named_node(self, full: str, gpus: Sequence[SimulatedGpu] = (), **settings: Any) -> AddedNode:
+        """Add a node of exactly this name; a test that has one of that name now is waited for."""
         spec = SimulatedNode(name=full, gpus=gpus, **settings)
         address = self.simulator.ask("add_node", group=self.name, node=asdict(spec))
         return AddedNode(full, address, self.folder / full / "disk")
@@ -158,13 +161,28 @@ class Cluster:
 
     def create(self, kind: str, value: Json, group: str = "/api/v1") -> Json:
         """Create an object in the test's namespace; `kind`: its plural, `group`: its API, such as /apis/apps/v1."""
-        return self.plane.ask("POST", f"{group}/namespaces/{self.namespace}/{kind}", value)
+        version = {"apiVersion": group.removeprefix("/apis/").removeprefix("/api/")}
+        return self.plane.ask("POST", f"{group}/namespaces/{self.namespace}/{kind}", {**version, **value})
 
     def make_namespace(self, name: str) -> None:
-        """Make a namespace whose pods run on the nodes of this test; it ends with the test."""
-        self.plane.ask("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
-        self._namespaces.append(name)
-        self._select_nodes(name)
+        """Make a namespace whose pods run on the nodes of this test, once an older one of that name has ended."""
+        self.wait_for(lambda: self._try_namespace(name), f"the end of an older namespace {name}")
+        self._take_namespace(name)
+
+    @contextmanager
+    def lend_object(self, group: str, kind: str, singular: str, spec: Json) -> Generator[str]:
+        """Make an object of the whole cluster with the test's own name, and delete it at the end. Yields its name."""
+        value = {
+            "apiVersion": group.removeprefix("/apis/"),
+            "kind": singular,
+            "metadata": {"name": self.name},
+            "spec": spec,
+        }
+        self.plane.ask("POST", f"{group}/{kind}", value)
+        try:
+            yield self.name
+        finally:
+            self.plane.ask("DELETE", f"{group}/{kind}/{self.name}")
 
     def export_folder(self, export: str, folder: Path | None) -> None:
         """Export a folder by NFS as `server:path`; None: the server does not answer any more."""
@@ -270,6 +288,16 @@ class Cluster:
 
         return self.wait_for(look, f"the event {reason} about {name}")
 
+    def wait_for_page(self, url: str) -> str:
+        """Wait until a server of the cluster answers a GET from this machine with success. Returns what it says."""
+
+        def look() -> str | None:
+            with suppress(OSError), urlopen(url, timeout=10) as reply:
+                return reply.read().decode()
+            return None
+
+        return self.wait_for(look, url)
+
     def _describe(self) -> str:
         lines: list[str] = []
         for pod in self.list_pods():
@@ -280,10 +308,18 @@ class Cluster:
         log = (self.plane.folder / "simulator.log").read_text(errors="replace")[-2000:]
         return "\n".join([*lines, log])
 
-    def _select_nodes(self, namespace: str) -> None:
-        annotations: Mapping[str, str] = {SELECTOR: f"{GROUP_LABEL}={self.name}"}
-        body = {"metadata": {"annotations": annotations}}
-        self.plane.ask("PATCH", f"/api/v1/namespaces/{namespace}", body, "application/merge-patch+json")
+    def _try_namespace(self, name: str) -> bool:
+        try:
+            self.plane.ask("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+        except HTTPError as error:
+            if error.code != 409:
+                raise
+            return False
+        return True
+
+    def _take_namespace(self, namespace: str) -> None:
+        self._namespaces.append(namespace)
+        self.simulator.ask("take_namespace", group=self.name, namespace=namespace)
 
 
 def is_ready(pod: Json) -> bool:

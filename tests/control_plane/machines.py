@@ -50,5 +50,7 @@ class SimulatedNode:
     cpus: int = 16
     memory: str = "64Gi"
     storage: str = "500Gi"
+    runtimes: Sequence[str] = ("nvidia",)
+    """Handlers of runtime classes that its container runtime has."""
     images: Sequence[str] = ()
     """Images that it has before anything is pulled."""

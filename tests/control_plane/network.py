@@ -17,6 +17,8 @@ from dataclasses import dataclass
 NETWORKS = 32
 """So many runs at the same time have addresses of their own: 10.64.0.0/16 to 10.95.0.0/16."""
 NEW_NET = 0x40000000
+NODES = 254
+"""So many nodes have addresses at the same time."""
 GATEWAY = "169.254.1.1"
 """The next hop of every pod; its pair of interfaces has no other address."""
 
@@ -105,6 +107,8 @@ def connect_namespace(network: Network, host_process: int) -> None:
             f"address add {network.router}/30 dev uplink",
             f"route add default via {network.host}",
             f"address add {GATEWAY}/32 dev lo",
+            # All of them at once: kube-proxy looks at them only now and then.
+            *(f"address add {network.find_node(number)}/32 dev lo" for number in range(1, NODES + 1)),
         ]
     )
     for switch in ("ip_forward", "conf/all/route_localnet"):

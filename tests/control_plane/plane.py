@@ -18,6 +18,7 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,13 @@ class Plane:
             headers={"Authorization": f"Bearer {TOKEN}", "Content-Type": kind},
         )
         trusted = ssl.create_default_context(cafile=str(self.folder / "ca.crt"))
-        with urlopen(request, context=trusted, timeout=timeout_s) as answer:
-            text = answer.read()
+        try:
+            with urlopen(request, context=trusted, timeout=timeout_s) as answer:
+                text = answer.read()
+        except HTTPError as error:
+            reason = error.read()
+            words = f"{error.reason}: {reason.decode(errors='replace')}"
+            raise HTTPError(error.url, error.code, words, error.headers, BytesIO(reason)) from None
         return json.loads(text) if text.startswith(b"{") else text.decode()
 
     def apply(self, value: Any, path: str) -> Any:

@@ -61,6 +61,7 @@ class ComfyDouble(ComfyWorker):
         *,
         jobs: bool = False,
         cancels: bool = True,
+        host: str = "127.0.0.1",
         port: int = 0,
         device: str = "cuda",
         seconds_per_image: float = 0,
@@ -72,6 +73,7 @@ class ComfyDouble(ComfyWorker):
         self.jobs = jobs
         self.cancels = cancels
         self.max_upload_size = max_upload_size
+        self._host = host
         self.port = port
         self.device = device
         self.submissions: list[str] = []
@@ -108,7 +110,7 @@ class ComfyDouble(ComfyWorker):
             app.add_routes(self._routes(prefix))
         self._runner = web.AppRunner(app, shutdown_timeout=0.01)
         await self._runner.setup()
-        self._site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        self._site = web.TCPSite(self._runner, self._host, self.port)
         await self._site.start()
         self.port = self._runner.addresses[0][1]
         self._worker = asyncio.create_task(self._work())
@@ -486,8 +488,8 @@ def _is_canonical(prompt_id: str) -> bool:
         return False
 
 
-async def _serve(port: int, seconds_per_image: float, latency_s: float, *, jobs: bool) -> None:
-    double = ComfyDouble(jobs=jobs, port=port, seconds_per_image=seconds_per_image)
+async def _serve(host: str, port: int, seconds_per_image: float, latency_s: float, *, jobs: bool) -> None:
+    double = ComfyDouble(jobs=jobs, host=host, port=port, seconds_per_image=seconds_per_image)
     double.faults.latency_s = latency_s
     async with double:
         sys.stdout.write(f"listening on {double.url}\n")
@@ -498,13 +500,14 @@ async def _serve(port: int, seconds_per_image: float, latency_s: float, *, jobs:
 def main() -> None:
     """Run the double as a program until it is killed."""
     parser = argparse.ArgumentParser(description="A ComfyUI double for tests.")
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8188)
     parser.add_argument("--seconds-per-image", type=float, default=0.5)
     parser.add_argument("--latency-s", type=float, default=0)
     parser.add_argument("--jobs", action="store_true", help="serve the jobs routes of newer versions")
     options = parser.parse_args()
     with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(options.port, options.seconds_per_image, options.latency_s, jobs=options.jobs))
+        asyncio.run(_serve(options.host, options.port, options.seconds_per_image, options.latency_s, jobs=options.jobs))
 
 
 if __name__ == "__main__":

@@ -44,7 +44,9 @@ from doubles.ollama_models import (
     find_wrong_option,
     list_pull_lines,
     make_models,
+    read_models,
     shorten_name,
+    write_models,
 )
 
 Json = Any
@@ -86,13 +88,25 @@ class OllamaDouble:
     """A server on loopback; `async with OllamaDouble() as ollama:` starts it."""
 
     def __init__(
-        self, *, port: int = 0, version: str = "0.17.4", seconds_per_token: float = 0, parallel: int | None = None
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        version: str = "0.17.4",
+        seconds_per_token: float = 0,
+        parallel: int | None = None,
+        models_file: Path | None = None,
     ) -> None:
-        """`parallel` is how many answers are written at once, as `OLLAMA_NUM_PARALLEL`; None sets no bound."""
+        """`parallel` is how many answers are written at once, as `OLLAMA_NUM_PARALLEL`; None sets no bound.
+
+        With `models_file` the models are those of the file, and none at first; they stay when the double ends.
+        """
+        self._host = host
         self.port = port
+        self._models_file = models_file
         self.version = version
         self.faults = OllamaFaults()
-        self.models = make_models()
+        self.models = make_models() if models_file is None else read_models(models_file)
         self.loaded: dict[str, int] = {}
         """Model to `num_ctx`."""
         self.on_gpu = SIZE
@@ -141,7 +155,7 @@ class OllamaDouble:
         )
         self._runner = web.AppRunner(app, shutdown_timeout=0.01, handler_cancellation=True)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+        await web.TCPSite(self._runner, self._host, self.port).start()
         self.port = self._runner.addresses[0][1]
         return self
 
@@ -242,6 +256,7 @@ class OllamaDouble:
             self.writing -= 1
             asyncio.get_running_loop().create_task(self._notify())
         self.models[name] = HeldModel(name=name, weights=name)
+        self._keep_models()
         return response
 
     async def _copy(self, request: web.Request) -> web.Response:
@@ -249,6 +264,7 @@ class OllamaDouble:
         if shorten_name(body["source"]) not in self.models:
             return _fail(404, f'model "{body["source"]}" not found')
         self.add_model(shorten_name(body["destination"]), like=shorten_name(body["source"]))
+        self._keep_models()
         return web.Response()
 
     async def _create(self, request: web.Request) -> web.Response:
@@ -256,6 +272,7 @@ class OllamaDouble:
         if shorten_name(body["from"]) not in self.models:
             return _fail(400, "pull model manifest: file does not exist")
         self.add_model(shorten_name(body["model"]), like=shorten_name(body["from"]), system=body.get("system", ""))
+        self._keep_models()
         return web.json_response({"status": "success"})
 
     async def _delete(self, request: web.Request) -> web.Response:
@@ -263,7 +280,12 @@ class OllamaDouble:
         if self.models.pop(shorten_name(asked), None) is None:
             return _fail(404, f"model '{asked}' not found")
         self.loaded.pop(shorten_name(asked), None)
+        self._keep_models()
         return web.Response()
+
+    def _keep_models(self) -> None:
+        if self._models_file is not None:
+            write_models(self._models_file, self.models)
 
     # --- inference ---------------------------------------------------------------------------------------------------
 
@@ -472,8 +494,9 @@ def _line(body: Json, chat: bool, *, text: str = "", thinking: str = "", **rest:
     return json.dumps({"model": body["model"], **said, "done": False, **rest}).encode() + b"\n"
 
 
-async def _serve(port: int, seconds_per_token: float) -> None:
-    async with OllamaDouble(port=port, seconds_per_token=seconds_per_token) as double:
+async def _serve(host: str, port: int, seconds_per_token: float, models: Path | None) -> None:
+    double = OllamaDouble(host=host, port=port, seconds_per_token=seconds_per_token, models_file=models)
+    async with double:
         sys.stdout.write(f"listening on {double.url}\n")
         sys.stdout.flush()
         await asyncio.Event().wait()
@@ -482,11 +505,13 @@ async def _serve(port: int, seconds_per_token: float) -> None:
 def main() -> None:
     """Run the double as a program until it is killed."""
     parser = argparse.ArgumentParser(description="An Ollama double for tests.")
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=11434)
+    parser.add_argument("--models", type=Path, help="a file that keeps the models")
     parser.add_argument("--seconds-per-token", type=float, default=0.01)
     options = parser.parse_args()
     with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(options.port, options.seconds_per_token))
+        asyncio.run(_serve(options.host, options.port, options.seconds_per_token, options.models))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,10 @@ the library are listed without `library/`.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 Json = Any
@@ -71,6 +73,22 @@ def make_models() -> dict[str, HeldModel]:
             HeldModel(name="nomic-embed-text:latest", weights="nomic", capabilities=("embedding",)),
         )
     }
+
+
+def read_models(file: Path) -> dict[str, HeldModel]:
+    """Read the models that a file keeps; none without a file."""
+    if not file.exists():
+        return {}
+    entries: list[Json] = json.loads(file.read_text(encoding="utf-8"))
+    models = [HeldModel(**{**entry, "capabilities": tuple(entry["capabilities"])}) for entry in entries]
+    return {model.name: model for model in models}
+
+
+def write_models(file: Path, models: Mapping[str, HeldModel]) -> None:
+    """Write the models into a file, as a whole."""
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps([asdict(model) for model in models.values()]), encoding="utf-8")
+    part.rename(file)
 
 
 def shorten_name(model: str) -> str:

@@ -166,6 +166,8 @@ class Runner:
         while True:
             try:
                 variables, mounts = await self._around.configure(self.spec, image)
+                message_path = self.spec.get("terminationMessagePath") or "/dev/termination-log"
+                launch = self._make_launch(image, variables, [*mounts, (str(message_file), message_path, False)])
             except ConfigurationError as error:
                 self.report("Failed", f"Error: {error}", is_warning=True)
                 self._wait("CreateContainerConfigError", str(error))
@@ -175,8 +177,6 @@ class Runner:
         message_file.parent.mkdir(parents=True, exist_ok=True)
         message_file.touch(mode=0o666)
         message_file.chmod(0o666)
-        message_path = self.spec.get("terminationMessagePath") or "/dev/termination-log"
-        launch = self._make_launch(image, variables, [*mounts, (str(message_file), message_path, False)])
         started_at = datetime.now(UTC)
         self.report("Created", "Container created")
         try:
@@ -213,9 +213,15 @@ class Runner:
             argv = [*image.argv, *image.arguments]
         else:
             argv = make_argv(self.spec, image.argv, image.arguments, variables)
+        metadata = self._around.pod["metadata"]
         shared: Json = self._around.pod["spec"].get("securityContext") or EMPTY
         own: Json = {**shared, **(self.spec.get("securityContext") or EMPTY)}
         user = own.get("runAsUser", image.user)
+        if own.get("runAsNonRoot") and user == 0:
+            whole = f"{metadata['name']}_{metadata['namespace']}({metadata['uid']})"
+            raise ConfigurationError(
+                f'container has runAsNonRoot and image will run as root (pod: "{whole}", container: {self.record.name})'
+            )
         groups = [*(shared.get("supplementalGroups") or ()), *([shared["fsGroup"]] if "fsGroup" in shared else [])]
         return Launch(
             argv=argv,

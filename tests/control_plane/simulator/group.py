@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,4 +45,4 @@ class Group:
     exports: dict[str, str] = field(default_factory=dict[str, str])
     pull_problems: dict[str, str] = field(default_factory=dict[str, str])
     """Pattern of an image to why it cannot be pulled."""
-    find_node_number: Callable[[], int] = lambda: 0
+    namespaces: set[str] = field(default_factory=set[str])

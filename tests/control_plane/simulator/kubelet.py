@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from control_plane.network import Network
+from control_plane.network import NODES, Network
 from control_plane.simulator.containers import Runner
 from control_plane.simulator.node_object import PORT
 from control_plane.simulator.objects import EMPTY
@@ -150,7 +150,7 @@ def make_certificate(folder: Path, network: Network) -> tuple[Path, Path]:
     def run(*words: str) -> None:
         subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
 
-    addresses = ",".join(f"IP:{network.find_node(number)}" for number in range(1, 255))
+    addresses = ",".join(f"IP:{network.find_node(number)}" for number in range(1, NODES + 1))
     (folder / "nodes.ext").write_text(f"subjectAltName={addresses}\nextendedKeyUsage=serverAuth\n", encoding="utf-8")
     run("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "nodes.key")
     run("req", "-new", "-key", "nodes.key", "-subj", "/O=system:nodes/CN=system:node:simulated", "-out", "nodes.csr")

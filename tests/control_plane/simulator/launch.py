@@ -6,8 +6,8 @@ but the standard library and takes 20 ms, since every container begins with it.
 
 The specification: `sandbox` (process id that holds the pod's namespaces), `target` (process id whose processes it
 sees; optional), `mounts` ([source, target, read only]), `argv`, `environment`, `folder`, `user`, `group`, `groups`,
-`hostname`, `root` (an empty folder), `report` (a file descriptor). To the last it writes the process id and, when the
-process could not be started, why; it is closed once the process has started.
+`hostname` (empty leaves it), `root` (an empty folder), `report` (a file descriptor). To the last it writes the process
+id and, when the process could not be started, why; it is closed once the process has started.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ def run(specification: dict[str, Any]) -> int:
     join(sandbox, "net", NEW_NET)
     join(sandbox, "ipc", NEW_IPC)
     join(sandbox, "uts", NEW_NAMES)
-    socket.sethostname(specification["hostname"])
+    if specification["hostname"]:
+        socket.sethostname(specification["hostname"])
     target = specification.get("target")
     if target is not None:
         join(target, "pid", NEW_PROCESSES)

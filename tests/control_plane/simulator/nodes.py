@@ -176,6 +176,19 @@ class Node:
         """Take an address back."""
         self.group.addresses.give_back(number)
 
+    @property
+    def hostname(self) -> str:
+        """Its label `kubernetes.io/hostname`."""
+        return self.spec.labels.get("kubernetes.io/hostname", self.spec.name)
+
+    def find_runtime_problem(self, pod: Json) -> str | None:
+        """Find why the pod's runtime class does not work here."""
+        name = pod["spec"].get("runtimeClassName")
+        if name is None or name in self.spec.runtimes:
+            return None
+        problem = f'failed to get sandbox runtime: no runtime for "{name}" is configured'
+        return f"Failed to create pod sandbox: rpc error: code = Unknown desc = {problem}"
+
     def read_node(self) -> Json:
         """Read the Node object as it was last written."""
         return self._value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -68,6 +69,10 @@ class Host(Protocol):
         self, pod: Json, container: Json, image: Image, volumes: Volumes
     ) -> tuple[dict[str, str], list[tuple[str, str, bool]]]:
         """Make variables and mounts of a container. Raises: ConfigurationError."""
+        ...
+
+    def find_runtime_problem(self, pod: Json) -> str | None:
+        """Find why the pod's runtime class does not work here."""
         ...
 
     def read_node(self) -> Json:
@@ -177,8 +182,11 @@ class Pod:
         spec = self.value["spec"]
         self._mark()
         await self._mount()
+        await self._check_runtime()
         around = self._around = await self._make_surroundings()
         self.runners = [Runner(entry, kind, around) for entry, kind, _ in _list_containers(spec)]
+        for runner in self.runners:
+            runner.record.restarts = _count_restarts(self.value, runner.record.name)
         self._mark()
         self.update(self.value)
         if not await self._run_inits():
@@ -189,7 +197,7 @@ class Pod:
                 group.create_task(self._run_main(runner))
         if not self._deletion.is_set():
             await self._stop_sidecars(self._grace())
-            self._host.release(self.value)
+            await self._release()
 
     async def _run_main(self, runner: Runner) -> None:
         await runner.run()
@@ -204,6 +212,11 @@ class Pod:
                 self._host.events.write(self.value, "FailedMount", str(error), is_warning=True)
             else:
                 return
+            await asyncio.sleep(RETRY_S)
+
+    async def _check_runtime(self) -> None:
+        while (problem := self._host.find_runtime_problem(self.value)) is not None:
+            self._host.events.write(self.value, "FailedCreatePodSandBox", problem, is_warning=True)
             await asyncio.sleep(RETRY_S)
 
     async def _make_surroundings(self) -> Surroundings:
@@ -226,7 +239,7 @@ class Pod:
             events=self._host.events,
             sandbox=self.sandbox,
             address=self.address,
-            hostname=spec.get("hostname") or metadata["name"][:63],
+            hostname="" if on_host else spec.get("hostname") or metadata["name"][:63],
             pull=lambda container, field: self._host.pull(self.value, container, field),
             configure=lambda container, image: self._host.configure(self.value, container, image, self._volumes),
             changed=self._mark,
@@ -237,6 +250,7 @@ class Pod:
             if runner.record.kind == "init":
                 if await runner.run() != 0:
                     self._mark()
+                    await self._release()
                     return False
             elif runner.record.kind == "sidecar":
                 self._keep(asyncio.create_task(runner.run()))
@@ -305,10 +319,12 @@ class Pod:
         if self._failure is not None:
             status |= {"phase": "Failed", "reason": self._failure[0], "message": self._failure[1]}
         self.value["status"] = {**(self.value.get("status") or EMPTY), **status}
-        with suppress(ApiError):  # it is gone, or a newer one has its name
-            await self._host.api.patch(
-                f"{self.path}/status", {"metadata": {"uid": self.value["metadata"]["uid"]}, "status": status}
-            )
+        body = {"metadata": {"uid": self.value["metadata"]["uid"]}, "status": status}
+        try:
+            await self._host.api.patch(f"{self.path}/status", body)
+        except ApiError as error:
+            if error.status not in (404, 409):  # it is gone, or a newer one has its name
+                logging.getLogger("simulator").error("%s: %s", self.path, error)
 
     async def _delete(self) -> None:
         body = {"gracePeriodSeconds": 0, "preconditions": {"uid": self.value["metadata"]["uid"]}}
@@ -322,18 +338,31 @@ class Pod:
             else:
                 return
 
-    async def _clean(self) -> None:
-        for runner in self.runners:
-            runner.abandon()
-        for task in self._tasks:
-            task.cancel()
+    async def _release(self) -> None:
+        """Give back its network, address and devices: its containers have ended."""
         if self.sandbox is not None:
             await self.sandbox.stop()
         if self._number is not None:
             self._host.return_address(self._number)
             self._number = None
         self._host.release(self.value)
+
+    async def _clean(self) -> None:
+        for runner in self.runners:
+            runner.abandon()
+        for task in self._tasks:
+            task.cancel()
+        await self._release()
         shutil.rmtree(self._host.find_folder(self.value), ignore_errors=True)
+
+
+def _count_restarts(pod: Json, name: str) -> int:
+    """Count the restarts of a container; it ran before its node was lost, when it has an id."""
+    status = pod.get("status") or EMPTY
+    for entry in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        if entry["name"] == name and entry.get("containerID"):
+            return entry["restartCount"] + 1
+    return 0
 
 
 def _list_containers(spec: Json) -> list[tuple[Json, str, str]]:

@@ -11,18 +11,22 @@ from pathlib import Path
 from aiohttp import web
 
 from control_plane.machines import SimulatedGpu, SimulatedNode
-from control_plane.network import GATEWAY, Network, configure_links
+from control_plane.network import GATEWAY, NODES, Network
 from control_plane.simulator.api import Api, ApiError, Mirror
 from control_plane.simulator.containers import Runner
+from control_plane.simulator.controllers import DRIVER_CLASS, Controllers, apply, install
 from control_plane.simulator.dns import NameServer
 from control_plane.simulator.group import Addresses, Group
 from control_plane.simulator.images import Image
 from control_plane.simulator.kubelet import Kubelet
+from control_plane.simulator.node_object import GROUP_LABEL
 from control_plane.simulator.nodes import Node
 from control_plane.simulator.objects import Json
 from control_plane.simulator.pods import Pod
 
 SOCKET = "simulator.sock"
+SELECTOR = "scheduler.alpha.kubernetes.io/node-selector"
+"""The annotation of a namespace that the admission plugin PodNodeSelector reads."""
 REFRESH_S = 5.0
 """How often changed ConfigMaps and Secrets reach containers; up to 60 s with the kubelet."""
 
@@ -41,18 +45,22 @@ class Simulator:
         self._addresses = Addresses(network)
         self._groups: dict[str, Group] = {}
         self._nodes: dict[str, Node] = {}
-        self._numbers = iter(range(1, 255))
+        self._numbers = iter(range(1, NODES + 1))
         self._free_numbers: list[int] = []
+        self._changed = asyncio.Condition()
         self._pods = Mirror(api, "/api/v1/pods", self._take_pod)
-        self._services = Mirror(api, "/api/v1/services")
+        self._services = Mirror(api, "/api/v1/services", self._take_service)
         self._slices = Mirror(api, "/apis/discovery.k8s.io/v1/endpointslices")
+        self._controllers = Controllers(api, self._services, self._nodes, self._groups.values)
         self._stack = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Simulator:
         mirrors = (self._pods, self._services, self._slices)
         self._tasks = [asyncio.create_task(mirror.run()) for mirror in mirrors]
+        await install(self._api)
         self._tasks.append(asyncio.create_task(self._refresh()))
+        self._tasks.append(asyncio.create_task(self._controllers.run()))
         for mirror in mirrors:
             await mirror.ready.wait()
         loop = asyncio.get_running_loop()
@@ -86,6 +94,12 @@ class Simulator:
         self._groups[group] = Group(group, self._api, self._network, self._addresses, self._services, folder)
         return str(folder)
 
+    async def take_namespace(self, group: str, namespace: str) -> None:
+        """Let the pods of a namespace run on the nodes of a group, and on no other."""
+        self._groups[group].namespaces.add(namespace)
+        annotations = {SELECTOR: f"{GROUP_LABEL}={group}"}
+        await self._api.patch(f"/api/v1/namespaces/{namespace}", {"metadata": {"annotations": annotations}})
+
     async def close_group(self, group: str) -> None:
         """Remove the nodes of a group, and their files."""
         names = [name for name, node in self._nodes.items() if node.group.name == group]
@@ -94,13 +108,17 @@ class Simulator:
 
     async def add_node(self, group: str, node: Json) -> str:
         """Add a node. Returns its address."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: node["name"] not in self._nodes)  # of another test
         gpus = tuple(SimulatedGpu(**gpu) for gpu in node.pop("gpus"))
         number = self._free_numbers.pop() if self._free_numbers else next(self._numbers)
         added = Node(SimulatedNode(gpus=gpus, **node), number, self._groups[group])
-        configure_links([f"address replace {added.address}/32 dev lo"])
         self._nodes[added.spec.name] = added
+        if added.spec.gpu_mode == "dra":
+            await apply(self._api, "/apis/resource.k8s.io/v1/deviceclasses", DRIVER_CLASS)
         await added.start()
         self._take_all(added)
+        self._controllers.take_nodes()
         return added.address
 
     async def remove_node(self, node: str) -> None:
@@ -108,6 +126,8 @@ class Simulator:
         removed = self._nodes.pop(node)
         await removed.remove()
         self._free_numbers.insert(0, int(removed.address.rpartition(".")[2]))
+        async with self._changed:
+            self._changed.notify_all()
 
     async def lose_node(self, node: str) -> None:
         """Stop a node as a power cut does."""
@@ -186,6 +206,9 @@ class Simulator:
         node = self._nodes.get(value["spec"].get("nodeName", ""))
         if node is not None:
             node.take(value, is_gone=is_gone)
+
+    def _take_service(self, value: Json, is_gone: bool) -> None:
+        self._controllers.take_service(value, is_gone)
 
     def _take_all(self, node: Node) -> None:
         for value in self._pods.objects.values():

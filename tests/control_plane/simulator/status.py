@@ -89,7 +89,6 @@ def make_status(
         "hostIP": host,
         "hostIPs": [{"ip": host}],
         "startTime": started_at,
-        "qosClass": decide_quality(pod["spec"]),
         "containerStatuses": [make_container_status(record) for record in mains],
     }
     if own:
@@ -143,17 +142,3 @@ def _add_gates(pod: Json, ready: Json) -> Json:
             message = f'corresponding condition of pod readiness gate "{name}" does not exist.'
             return {"status": "False", "reason": "ReadinessGatesNotReady", "message": message}
     return ready
-
-
-def decide_quality(spec: Json) -> str:
-    """Decide the class that orders evictions."""
-    resources = [container.get("resources") or EMPTY for container in spec["containers"]]
-    sums = [{name: part.get(name) or EMPTY for name in ("requests", "limits")} for part in resources]
-    if not any(part["requests"] or part["limits"] for part in sums):
-        return "BestEffort"
-    for part in sums:
-        for name in ("cpu", "memory"):
-            limit = part["limits"].get(name)
-            if limit is None or part["requests"].get(name, limit) != limit:
-                return "Burstable"
-    return "Guaranteed"
