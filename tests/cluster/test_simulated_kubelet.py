@@ -47,9 +47,11 @@ def test_kubectl_logs_reads_both_streams_and_its_options(cluster: Cluster, web: 
     assert run_kubectl(cluster, "logs", web).stdout == "first\nsecond\n"
     assert run_kubectl(cluster, "logs", web, "--tail=1").stdout == "second\n"
     assert run_kubectl(cluster, "logs", web, "--timestamps", "--tail=1").stdout.endswith("Z second\n")
-    following = subprocess.Popen(make_argv(cluster, "logs", "-f", web), stdout=subprocess.PIPE, text=True)
-    cluster.kill_container(web, "work")
-    assert following.communicate(timeout=60)[0] == "first\nsecond\n"
+    with subprocess.Popen(make_argv(cluster, "logs", "-f", web), stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        assert following.stdout.readline() == "first\n"
+        cluster.kill_container(web, "work")
+        assert following.communicate(timeout=60)[0] == "second\n"
     cluster.wait_for(lambda: cluster.read_pod(web)["status"]["containerStatuses"][0]["restartCount"], "a restart")
     assert run_kubectl(cluster, "logs", web, "--previous").stdout == "first\nsecond\n"
 

@@ -58,7 +58,7 @@ class Simulator:
 
     def ask(self, method: str, **arguments: Any) -> Any:
         """Call a method of `simulator.service.Simulator`. Raises: SimulatorError."""
-        connection = http.client.HTTPConnection("simulator", timeout=120)
+        connection = http.client.HTTPConnection("simulator", timeout=240)
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.connect(self._socket)
         with connection.sock:

@@ -7,6 +7,7 @@ CORRAL_PLANE has to be for tests to use it.
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from ipaddress import ip_network
@@ -27,6 +28,7 @@ from urllib.request import Request, urlopen
 
 import yaml
 
+from control_plane.certificates import make_certificates
 from doubles.short_folders import lend_short_folder
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +37,8 @@ TOKEN = "administrator-of-the-test-cluster"
 SERVICE_RANGE = "10.96.0.0/16"
 """Addresses of Services of a plane without nodes; nothing routes them."""
 PATIENCE_S = 120.0
+LOCK = "lock"
+"""A file in the folder of a plane, locked while it runs."""
 
 # A lost node is noticed after 8 s (40 s by default), and its pods are evicted 3 s later (300 s by default): the same
 # behaviour in a time that a test can wait for.
@@ -108,7 +112,9 @@ def run_plane(address: str = "127.0.0.1", services: str = SERVICE_RANGE) -> Gene
 
     Raises: PlaneError when a part does not start.
     """
-    with lend_short_folder("plane") as folder:
+    _remove_leftovers()
+    with lend_short_folder("plane") as folder, (folder / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         parts: list[subprocess.Popen[bytes]] = []
         try:
             yield _start(folder, address, services, parts)
@@ -123,8 +129,16 @@ def run_plane(address: str = "127.0.0.1", services: str = SERVICE_RANGE) -> Gene
                     process.wait()
 
 
+def _remove_leftovers() -> None:
+    """Remove the folders of planes that were killed: nothing else of them stays."""
+    for path in Path("/tmp").glob(f"plane-*/{LOCK}"):
+        with suppress(OSError), path.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path.parent, ignore_errors=True)
+
+
 def _start(folder: Path, address: str, services: str, parts: list[subprocess.Popen[bytes]]) -> Plane:
-    _make_certificates(folder, {"127.0.0.1", address, str(ip_network(services)[1])})
+    make_certificates(folder, {"127.0.0.1", address, str(ip_network(services)[1])})
     etcd, peers, api, kueue_webhook, kueue_health, kueue_metrics, controllers, scheduler = _find_ports(8)
     parts.append(
         _run(
@@ -239,25 +253,6 @@ def _find_ports(count: int) -> list[int]:
     finally:
         for listener in sockets:
             listener.close()
-
-
-def _make_certificates(folder: Path, addresses: set[str]) -> None:
-    def run(*words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
-
-    run("genrsa", "-out", "accounts.key", "2048")
-    run("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "ca.key")
-    run("req", "-x509", "-new", "-key", "ca.key", "-days", "30", "-subj", "/CN=test-cluster", "-out", "ca.crt")
-    run("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "server.key")
-    # One certificate for the API server, Kueue's webhooks and the API of nodes; as a client, that of an administrator.
-    run("req", "-new", "-key", "server.key", "-subj", "/O=system:masters/CN=server", "-out", "server.csr")
-    names = ["DNS:localhost", "DNS:kubernetes", "DNS:kubernetes.default", "DNS:kubernetes.default.svc"]
-    names += [f"IP:{part}" for part in sorted(addresses)]
-    (folder / "server.ext").write_text(
-        f"subjectAltName={','.join(names)}\nextendedKeyUsage=serverAuth,clientAuth\n", encoding="utf-8"
-    )
-    sign = ("x509", "-req", "-in", "server.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "30")
-    run(*sign, "-extfile", "server.ext", "-out", "server.crt")
 
 
 def _write_kubeconfig(plane: Plane) -> None:

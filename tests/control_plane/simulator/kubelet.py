@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ssl
-import subprocess
 from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from aiohttp import web
 
+from control_plane.certificates import sign
 from control_plane.network import NODES, Network
 from control_plane.simulator.containers import Runner
 from control_plane.simulator.node_object import PORT
@@ -146,14 +146,6 @@ def _format_line(line: Line, *, with_time: bool) -> bytes:
 
 def make_certificate(folder: Path, network: Network) -> tuple[Path, Path]:
     """Make a certificate of the plane's authority for all nodes. Returns it, and its key."""
-
-    def run(*words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
-
-    addresses = ",".join(f"IP:{network.find_node(number)}" for number in range(1, NODES + 1))
-    (folder / "nodes.ext").write_text(f"subjectAltName={addresses}\nextendedKeyUsage=serverAuth\n", encoding="utf-8")
-    run("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "nodes.key")
-    run("req", "-new", "-key", "nodes.key", "-subj", "/O=system:nodes/CN=system:node:simulated", "-out", "nodes.csr")
-    sign = ("x509", "-req", "-in", "nodes.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "30")
-    run(*sign, "-extfile", "nodes.ext", "-out", "nodes.crt")
+    names = [f"IP:{network.find_node(number)}" for number in range(1, NODES + 1)]
+    sign(folder, "nodes", "/O=system:nodes/CN=system:node:simulated", names, "serverAuth")
     return folder / "nodes.crt", folder / "nodes.key"

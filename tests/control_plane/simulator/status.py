@@ -82,6 +82,9 @@ def make_status(
     """Make the status of a pod. `addresses`: the node's and the pod's own (empty until it has one)."""
     host, own = addresses
     phase = decide_phase(pod["spec"], records)
+    ends = [record.exit_code for record in records if record.kind == "main"]
+    if "deletionTimestamp" in pod["metadata"] and None not in ends:
+        phase = "Failed" if any(ends) else "Succeeded"
     inits = [record for record in records if record.kind in ("init", "sidecar")]
     mains = [record for record in records if record.kind == "main"]
     status: Json = {

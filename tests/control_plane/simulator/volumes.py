@@ -58,6 +58,9 @@ class Volumes:
                 self._sources[volume["name"]] = await self._make(volume, node)
             except VolumeError as error:
                 raise VolumeError(f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}') from None
+            group = (self._pod["spec"].get("securityContext") or EMPTY).get("fsGroup")
+            if group is not None and not {"hostPath", "nfs", "persistentVolumeClaim"} & volume.keys():
+                _give_to_group(self._sources[volume["name"]], group)
 
     async def refresh(self) -> None:
         """Write ConfigMaps and Secrets anew, where they have changed."""
@@ -79,15 +82,6 @@ class Volumes:
                     source.mkdir(parents=True)
             mounts.append((str(source), entry["mountPath"], bool(entry.get("readOnly"))))
         return mounts
-
-    def measure(self) -> dict[str, int]:
-        """Measure the bytes in each emptyDir that has a limit, for eviction."""
-        sizes: dict[str, int] = {}
-        for volume in self._pod["spec"].get("volumes") or ():
-            if (volume.get("emptyDir") or EMPTY).get("sizeLimit") and volume["name"] in self._sources:
-                files = self._sources[volume["name"]].rglob("*")
-                sizes[volume["name"]] = sum(path.lstat().st_size for path in files if path.is_file())
-        return sizes
 
     async def _make(self, volume: Json, node: Json) -> Path:
         folder = self._folder / "volumes" / volume["name"]
@@ -212,6 +206,13 @@ class Volumes:
                 _write_file(folder / source["path"], (await self._token(source)).encode(), 0o644)
             case _:
                 raise VolumeError(f"projected source {json.dumps(part)} is not simulated")
+
+
+def _give_to_group(folder: Path, group: int) -> None:
+    """Let a group read and write, as the kubelet does with the volumes that it makes."""
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, -1, group)
+        path.chmod(path.stat().st_mode | (0o2070 if path.is_dir() else 0o060))
 
 
 def _write_file(path: Path, data: bytes, mode: int) -> None:
