@@ -211,7 +211,12 @@ def test_k3s_gets_a_configuration_file_on_systems_that_are_not_nixos() -> None:
         "token-file": "/run/secrets/k3s-token",
         "server": "https://k3s.example.org:6443",
         "node-label": [
+            "example.org/gpu-classes=4090-3090ti",
             "example.org/gpu-count=2",
+            "example.org/has-3090ti=true",
+            "example.org/has-4090=true",
+            "example.org/homogeneous=false",
+            "example.org/vram-total=48",
             "nvidia.com/gpu.present=true",
             "workload.example.org/inference=true",
         ],
