@@ -1,0 +1,51 @@
+"""The doctor asks containers that run: their logs, and nvidia-smi in those that have a GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from control_plane.cluster import Cluster
+from control_plane.machines import RTX_5090
+from control_plane.simulator.images import Image
+from corral.operations.cluster_doctor import ClusterFinding, examine_cluster
+
+_LISTED = "#!/bin/sh\necho 'GPU 0: NVIDIA GeForce RTX 5090 (UUID: GPU-1)'\n"
+# https://github.com/NVIDIA/nvidia-container-toolkit/issues/48
+_LOST = "#!/bin/sh\necho 'Failed to initialize NVML: Unknown Error'\nexit 255\n"
+
+
+async def _examine(cluster: Cluster) -> list[ClusterFinding]:
+    answer = await examine_cluster(None, cluster.plane.kubeconfig, None)
+    assert not [name for name in answer.unanswered if cluster.namespace in name]
+    return [item for item in answer.items if f"{cluster.namespace}/" in item.object]
+
+
+def _create_engine(cluster: Cluster, name: str, image: str) -> None:
+    container: dict[str, Any] = {
+        "name": "engine",
+        "image": image,
+        "args": ["-c", "trap 'exit 0' TERM; sleep 3600 & wait"],
+        "resources": {"limits": {"nvidia.com/gpu": "1"}, "requests": {"cpu": "10m"}},
+    }
+    cluster.create("pods", {"metadata": {"name": name, "labels": {"app": name}}, "spec": {"containers": [container]}})
+    cluster.wait_for_pods(f"app={name}", 1)
+
+
+async def test_healthy_pods_have_no_findings_and_a_lost_gpu_and_a_failing_program_have(cluster: Cluster) -> None:
+    for name, smi in (("engine", _LISTED), ("lost", _LOST)):
+        files = {"/usr/local/bin/nvidia-smi": smi}
+        cluster.add_image(Image(pattern=f"example.org/{name}:*", argv=["sh"], files=files))
+    cluster.add_node("alpha", gpus=[RTX_5090, RTX_5090], gpu_mode="device-plugin")
+    _create_engine(cluster, "ollama", "example.org/engine:1")
+    service = {"selector": {"app": "ollama"}, "ports": [{"port": 11434}]}
+    cluster.create("services", {"metadata": {"name": "ollama"}, "spec": service})
+    assert [(item.id, item.object, item.cause) for item in await _examine(cluster)] == []
+    _create_engine(cluster, "comfyui", "example.org/lost:1")
+    failing = {"name": "main", "image": "example.org/engine:1", "args": ["-c", "echo 'no such model: llama9'; exit 3"]}
+    cluster.create("pods", {"metadata": {"name": "failing"}, "spec": {"containers": [failing]}})
+    cluster.wait_for(lambda: "CrashLoopBackOff" in str(cluster.read_pod("failing")["status"]), "a second failure")
+    findings = {item.id: item for item in await _examine(cluster)}
+    assert set(findings) == {"K16", "K18"}
+    assert findings["K18"].object == f"Pod {cluster.namespace}/comfyui"
+    assert "Failed to initialize NVML: Unknown Error" in findings["K18"].evidence[0].value
+    assert "with code 3: no such model: llama9" in findings["K16"].cause
