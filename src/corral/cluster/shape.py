@@ -118,7 +118,8 @@ class ServiceShape(Shape):
     kind: ServiceKind = Field(
         ServiceKind.SERVER,
         description="The kind of service: `server` runs all the time; `job` runs to its end on demand; `litellm`, "
-        "`nginx`, `corral` and `postgresql` get a configuration of their own.",
+        "`nginx`, `corral` and `postgresql` get a configuration of their own; `redis` and `qdrant` have an image; "
+        "`addon` is a part of K3s that a chart brings: `corral render --only addons`.",
     )
     engines: tuple[Text, ...] = Field((), description="The engines that run in it: " + ", ".join(SERVICE_ENGINES) + ".")
     node: Name | None = Field(None, description="The node it runs on, unless a layout names another.")
@@ -147,6 +148,12 @@ class ServiceShape(Shape):
         default_factory=dict, description="Environment variables whose values are in Kubernetes Secrets."
     )
     routes: tuple[RouteShape, ...] = Field((), description="For `kind: litellm`: models of providers elsewhere.")
+    lends: bool | None = Field(
+        None,
+        strict=True,
+        description="Whether Jobs can have its GPUs, a replica at a time; it has them back when they end (Kueue). "
+        "Default: yes where the queue drives it (ComfyUI, Ollama, OpenAI's API) and a Job wants GPUs there.",
+    )
 
 
 class PlacementShape(Shape):

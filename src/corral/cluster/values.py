@@ -300,6 +300,10 @@ class ServiceKind(StrEnum):
     CORRAL = "corral"
     """Corral's own server."""
     POSTGRESQL = "postgresql"
+    REDIS = "redis"
+    QDRANT = "qdrant"
+    ADDON = "addon"
+    """A part of the cluster that a chart of its name brings (`render --only addons`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -358,6 +362,8 @@ class Service:
     """Environment variables whose values are secret."""
     routes: tuple[Route, ...] = ()
     """For LiteLLM."""
+    lends: bool | None = None
+    """Whether Jobs of higher priority can have its GPUs; None is as `corral.rendering.lending` decides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

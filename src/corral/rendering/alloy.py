@@ -18,6 +18,7 @@ from corral.cluster.values import ServiceKind
 from corral.rendering.documents import write_header
 from corral.rendering.gpus import POWER_LIMIT_UNIT
 from corral.rendering.installation import Deployed, Installation
+from corral.rendering.prometheus.targets import MONITORING
 
 LOKI = "loki"
 _COMMENT = "//"
@@ -46,6 +47,8 @@ def render_alloy(installations: tuple[Installation, ...]) -> Mapping[str, str]:
     if shared.cluster.kubernetes is not None:
         namespaces = sorted({deployed.namespace for deployed in services} | {shared.namespace})
         inside = _find_address_in_kubernetes(loki) if loki else None
+        if (addon := shared.cluster.services.get(LOKI)) is not None and addon.kind is ServiceKind.ADDON:
+            inside = f"http://{LOKI}.{MONITORING}:{_LOKI_PORT}"
         pods = _read_pods(namespaces)
         files["alloy/kubernetes.alloy"] = _render_file(shared, pods, inside, *_KUBERNETES_NOTES)
     return files

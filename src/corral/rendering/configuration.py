@@ -27,6 +27,8 @@ class KubernetesWorkload:
     namespace: str
     replicas: int
     """0 for services that take turns."""
+    replica: int | None = None
+    """Its number where each replica is a workload of its own."""
 
     @property
     def identity(self) -> tuple[str, str, str]:
@@ -75,11 +77,15 @@ def _list_workloads(installation: Installation) -> Iterator[KubernetesWorkload]:
     from corral.rendering.kubernetes.objects import name_workload
 
     for members in workloads.group_by_pod(installation):
-        yield KubernetesWorkload(
-            layout=installation.layout.name if installation.layout else None,
-            services=tuple(service.service.name for service in members),
-            kind="StatefulSet" if workloads.is_stateful(members) else "Deployment",
-            name=name_workload(members[0]),
-            namespace=members[0].namespace,
-            replicas=workloads.count_replicas(members),
-        )
+        replicas = workloads.count_replicas(members)
+        lent = workloads.is_lent(installation, members)
+        for number in range(replicas) if lent else (None,):
+            yield KubernetesWorkload(
+                layout=installation.layout.name if installation.layout else None,
+                services=tuple(service.service.name for service in members),
+                kind="StatefulSet" if workloads.is_stateful(installation, members) else "Deployment",
+                name=name_workload(members[0]) if number is None else workloads.name_replica(members, number),
+                namespace=members[0].namespace,
+                replicas=replicas if number is None else 1,
+                replica=number,
+            )

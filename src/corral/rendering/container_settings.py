@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from corral.cluster.values import Cluster, Gpu, ServiceKind, Storage
+from corral.cluster.values import Cluster, Gpu, Storage
 from corral.engine_kinds import OLLAMA, TRAINER
 from corral.hardware.catalogue import resolve_gpu
 from corral.rendering.gpus import is_geforce
 from corral.rendering.installation import Deployed, Installation
+from corral.rendering.lending import is_job_service
 
 SHARED_MEMORY_BYTES = 8 * 2**30
 """/dev/shm of containers that work on several GPUs; the usual 64 MB are too few (pitfall A26)."""
@@ -115,7 +116,7 @@ def _list_gpus(installation: Installation, deployed: Deployed) -> list[Gpu]:
 
 def is_job(deployed: Deployed) -> bool:
     """Return whether a service runs to its end instead of staying."""
-    return deployed.service.kind is ServiceKind.JOB or is_trainer(deployed)
+    return is_job_service(deployed.service)
 
 
 NFS_OPTIONS = ("nfsvers=4.2", "hard", "noatime")

@@ -41,6 +41,8 @@ _PORTS_OF_KINDS: Mapping[ServiceKind, int] = {
     ServiceKind.NGINX: 8080,
     ServiceKind.CORRAL: programs.MAIN_PORT,
     ServiceKind.POSTGRESQL: 5432,
+    ServiceKind.REDIS: 6379,
+    ServiceKind.QDRANT: 6333,
 }
 
 
@@ -183,7 +185,11 @@ def resolve_installations(
 
 def _resolve_services(cluster: Cluster, layout: Layout | None, places: Places) -> tuple[Deployed, ...]:
     plain = _mark_stateful(
-        [_resolve_service(cluster, layout, service, places) for service in cluster.services.values()]
+        [
+            _resolve_service(cluster, layout, service, places)
+            for service in cluster.services.values()
+            if service.kind is not ServiceKind.ADDON
+        ]
     )
     return tuple(_add_addresses(service, plain) for service in plain if service.replicas)
 

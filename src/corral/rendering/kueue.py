@@ -4,7 +4,8 @@ The queues of the cluster file get quotas such that all together give out each G
 a ClusterQueue. If pools only overlap, each GPU is in the quota of the queue with the smaller pool, and the other queue
 borrows it within their cohort while it is free: no queue gives out a GPU outside its pool. A quota has no GPU that a
 service always keeps, for Kueue counts its own quota and nothing else (pitfall H03); such GPUs are taken from the widest
-queue first, which can use most others.
+queue first, which can use most others. Services that lend their GPUs are workloads of the queue themselves, so that
+their GPUs are in the quota: a Job takes them by priority, and they come back when it ends.
 
 A flavour is Kueue's name for nodes whose GPUs are alike; each has a quota of its own.
 """
@@ -19,14 +20,13 @@ from typing import Any
 from corral.cluster.values import Cluster, GpuMode, Node, QueueOrder, QueueSettings, StorageKind
 from corral.hardware.makers import find_resource
 from corral.hardware.pools import name_class
-from corral.rendering.container_settings import is_job
 from corral.rendering.documents import write_document, write_manifests
 from corral.rendering.gpu_modes import is_mixed
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes.gpus import DEVICE_CLASS, RESOURCE, count_gpus
-from corral.rendering.kubernetes.objects import BATCH, make_labels, name_local_queue, render_kustomization
+from corral.rendering.kubernetes.objects import BATCH, LENT, make_labels, name_local_queue, render_kustomization
 from corral.rendering.kubernetes.volumes import HOSTNAME, format_quantity
-from corral.rendering.kubernetes.workloads import group_by_pod, list_jobs
+from corral.rendering.kubernetes.workloads import group_by_pod, is_lent, list_jobs
 from corral.rendering.names import dns_name
 from corral.rendering.nodes import name_class_label
 
@@ -36,7 +36,8 @@ _API = "kueue.x-k8s.io/v1beta2"
 _CONFIGURATION = "config.kueue.x-k8s.io/v1beta2"
 _SCRATCH = "ephemeral-storage"
 _INTERACTIVE = "corral-interactive"
-_PRIORITIES = {_INTERACTIVE: 10_000, BATCH: 1_000}
+_PRIORITIES = {_INTERACTIVE: 10_000, BATCH: 1_000, LENT: 100}
+"""Services that lend their GPUs come last: any Job takes one, and Kueue ends as many of them as it needs."""
 _READY_TIMEOUT = "30m"
 """The time after which an admitted Job whose pods do not run loses its quota: enough for images of 12 GB and for
 loading models."""
@@ -145,7 +146,11 @@ def _list_gpu_resources(cluster: Cluster) -> list[str]:
 def _split_quota(installation: Installation, nodes: Sequence[Node], quota: Quota) -> Mapping[str, Quota]:
     """Split the quota of a flavour by the resources of its GPUs; each has at most what services leave of it."""
     held = {
-        (place.node, index) for service in installation.deployed for place in service.places for index in place.gpus
+        (place.node, index)
+        for members in _list_keeping(installation)
+        for member in members
+        for place in member.places
+        for index in place.gpus
     }
     free: Counter[str] = Counter()
     for node in nodes:
@@ -179,12 +184,11 @@ def _list_resources(
 
 
 def _uses_scratch(installation: Installation) -> bool:
-    """Return whether a Job requests space on a node's disk: a queue must cover every requested resource (pitfall
-    H02)."""
+    """Return whether what it admits requests space on a node's disk: a queue must cover every requested resource
+    (pitfall H02)."""
     return any(
         storage.kind is StorageKind.EPHEMERAL and storage.size is not None
-        for deployed in installation.deployed
-        if is_job(deployed)
+        for deployed in _list_queued(installation)
         for storage in deployed.storage
     )
 
@@ -196,7 +200,7 @@ def _count_held_gpus(installation: Installation) -> Counter[str]:
         return _count_planned_gpus(installation)
     held: Counter[str] = Counter()
     total = {node.name: len(node.gpus or ()) for node in installation.cluster.kubernetes_nodes}
-    always = [members for members in group_by_pod(installation) if not all(member.on_demand for member in members)]
+    always = _list_keeping(installation)
     # Bound services come first, so that the others see what is left.
     for members in sorted(always, key=lambda members: members[0].node is None):
         count = count_gpus(members) * max(member.replicas for member in members)
@@ -207,14 +211,24 @@ def _count_held_gpus(installation: Installation) -> Counter[str]:
 
 def _count_planned_gpus(installation: Installation) -> Counter[str]:
     """Count the GPUs of each node that the plan gives to services; several that share one hold it once."""
-    always = [
-        member
-        for members in group_by_pod(installation)
-        if not all(member.on_demand for member in members)
-        for member in members
-    ]
+    always = [member for members in _list_keeping(installation) for member in members]
     held = {(place.node, index) for member in always for place in member.places for index in place.gpus}
     return Counter(node for node, _ in held if node is not None)
+
+
+def _list_keeping(installation: Installation) -> list[tuple[Deployed, ...]]:
+    """List the pods that keep their GPUs: neither on demand nor lent."""
+    return [
+        members
+        for members in group_by_pod(installation)
+        if not all(member.on_demand for member in members) and not is_lent(installation, members)
+    ]
+
+
+def _list_queued(installation: Installation) -> list[Deployed]:
+    """List what Kueue admits: Jobs, and services that lend their GPUs."""
+    lent = (members[0] for members in group_by_pod(installation) if is_lent(installation, members))
+    return [*list_jobs(installation), *lent]
 
 
 def _find_named_node(members: Sequence[Deployed]) -> str | None:
@@ -242,8 +256,8 @@ def _render_configuration(installation: Installation) -> str:
 
 
 def _list_job_namespaces(installation: Installation) -> list[str]:
-    """The namespaces of Jobs; the default namespace if there are none."""
-    return sorted({job.namespace for job in list_jobs(installation)} or {installation.namespace})
+    """The namespaces of what Kueue admits; the default namespace if there is nothing."""
+    return sorted({queued.namespace for queued in _list_queued(installation)} or {installation.namespace})
 
 
 def _sum_cpu(nodes: Sequence[Node]) -> str:

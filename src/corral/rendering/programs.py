@@ -20,6 +20,8 @@ from corral.container_images import VLLM, find_image
 from corral.engine_kinds import KOKORO, OLLAMA, PIPER, SERVICE_ENGINES, WHISPER
 
 POSTGRESQL = "postgres:18.1"
+REDIS = "redis:8.6"
+QDRANT = "qdrant/qdrant:v1.18.2"
 NGINX = "nginxinc/nginx-unprivileged:1.29.3"
 LITELLM = "ghcr.io/berriai/litellm-non_root:v1.85.1"
 CURL = "curlimages/curl:8.17.0"
@@ -84,6 +86,10 @@ _OF_KINDS = {
         data_path="/var/lib/postgresql",
         user=999,
         keeps_state=True,
+    ),
+    ServiceKind.REDIS: Program(image=REDIS, ready_command=("redis-cli", "ping"), user=999, keeps_state=True),
+    ServiceKind.QDRANT: Program(
+        image=QDRANT, health_path="/readyz", live_path="/livez", data_path="/qdrant/storage", keeps_state=True
     ),
     ServiceKind.CORRAL: Program(
         image=CORRAL, health_path="/health/ready", live_path="/health/live", data_path="/var/lib/corral", user=1000

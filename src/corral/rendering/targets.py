@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from corral.cluster.values import Cluster
 from corral.errors import CorralError, Kind
+from corral.rendering.addons import render_addons
 from corral.rendering.alloy import render_alloy
 from corral.rendering.compose.instances import render_instance_projects
 from corral.rendering.compose.projects import list_left_out, render_projects
@@ -59,6 +60,12 @@ TARGETS: tuple[Target, ...] = (
         name="kueue",
         summary="queues, quotas and priorities for Jobs",
         per_layout=render_queues,
+        needs_kubernetes=True,
+    ),
+    Target(
+        name="addons",
+        summary="charts that K3s installs: Kueue, GPUs, metrics, logs",
+        for_all=render_addons,
         needs_kubernetes=True,
     ),
     Target(

@@ -57,7 +57,7 @@ def test_hydra_gets_the_items_of_its_document_and_what_that_forgot() -> None:
     assert {"software.N.limits-persist", "software.N.driver", "software.N.gpu-pods", "software.N.references"} <= set(
         ids
     )
-    assert {"workload.scale.comfyui", "workload.busy.N", "workload.queue-gone.3060-queue"} <= set(ids)
+    assert {"workload.deploy.comfyui-1", "workload.busy.N", "workload.queue-gone.3060-queue"} <= set(ids)
     assert {"documentation.cluster-file", "documentation.notes.N", "documentation.report"} <= set(ids)
 
 

@@ -102,8 +102,8 @@ def test_a_job_of_a_node_is_let_in_on_its_cards_and_not_on_those_of_another() ->
 
 
 def test_a_job_where_no_queue_has_cards_waits_in_none() -> None:
-    without = [{"name": "one", "gpus": [{"model": "RTX 4090"}]}, {"name": "two", "gpus": []}]
-    for nodes in (without, [{"name": "two", "gpus": []}]):
+    without: list[Json] = [{"name": "one", "gpus": [{"model": "RTX 4090"}]}, {"name": "two", "gpus": []}]
+    for nodes in (without, without[1:]):
         labels = job_on("two", nodes, 0)["metadata"]["labels"]
         assert "kueue.x-k8s.io/queue-name" not in labels
 
@@ -112,3 +112,48 @@ def test_a_class_that_the_file_gives_by_hand_is_not_contradicted() -> None:
     nodes = [{"name": "one", "gpus": [{"model": "RTX 4090"}], "labels": {"corral.dev/gpu-class": "fast"}}]
     flavors = objects("ResourceFlavor", "kueue", nodes=nodes, queues=QUEUES)
     assert [flavor["spec"]["nodeLabels"] for flavor in flavors.values()] == [{"kubernetes.io/hostname": "one"}]
+
+
+CARDS = [{"name": "one", "gpus": [{"model": "RTX 4090"}] * 2}]
+ART: Json = {"name": "art", "engines": ["comfyui"], "image": IMAGE, "gpus": 1, "replicas": 2, "node": "one"}
+LORA: Json = {"name": "lora", "engines": ["trainer"], "image": IMAGE, "gpus": 2, "node": "one"}
+
+
+def test_what_the_queue_drives_lends_its_cards_to_jobs_one_replica_at_a_time() -> None:
+    """On a real Kueue 0.19.2 a Job for one card ends one of these two, and a StatefulSet of two would end whole."""
+    parts: Json = {"nodes": CARDS, "services": [ART, LORA], "queues": [{"name": "pool", "pool": ["one"]}]}
+    deployments = objects("Deployment", "kubernetes", "kueue", **parts)
+    assert deployments.keys() == {"art-0", "art-1"}
+    assert objects("StatefulSet", "kubernetes", **parts) == {}
+    labels = deployments["art-1"]["metadata"]["labels"]
+    assert labels["kueue.x-k8s.io/queue-name"] in objects("LocalQueue", "kubernetes", "kueue", **parts)
+    priorities = objects("WorkloadPriorityClass", "kubernetes", "kueue", **parts)
+    lora = objects("Job", "kubernetes", **parts)["lora"]["metadata"]["labels"]["kueue.x-k8s.io/priority-class"]
+    assert priorities[labels["kueue.x-k8s.io/priority-class"]]["value"] < priorities[lora]["value"]
+    # Training for both cards can be admitted: what is lent is in the quota.
+    assert gpus_of(objects("ClusterQueue", "kueue", **parts)["pool"]) == {"n-4090": ("2", None)}
+
+
+def test_each_lent_replica_has_an_address_a_folder_and_one_service_is_over_all() -> None:
+    storage = [{"name": "results", "kind": "local", "node": "one"}]
+    art = ART | {"storage": ["results"], "mounts": {"results": "/opt/ComfyUI/output"}}
+    parts: Json = {"nodes": CARDS, "services": [art, LORA], "storage": storage}
+    services = objects("Service", **parts)
+    for number in ("0", "1"):
+        pods = objects("Deployment", **parts)[f"art-{number}"]["spec"]["template"]
+        mounted = {mount["name"]: mount for mount in pods["spec"]["containers"][0]["volumeMounts"]}
+        assert mounted["results"]["subPath"] == f"art-{number}"
+        for name in ("art-replicas", f"art-{number}"):
+            assert services[name]["spec"]["selector"].items() <= pods["metadata"]["labels"].items()
+    other = objects("Deployment", **parts)["art-1"]["spec"]["template"]["metadata"]["labels"]
+    assert not services["art-0"]["spec"]["selector"].items() <= other.items()
+
+
+def test_a_service_keeps_its_cards_where_it_says_so_where_no_job_wants_them_and_where_it_shares_a_pod() -> None:
+    kept = objects("StatefulSet", nodes=CARDS, services=[ART | {"lends": False}, LORA])
+    alone = objects("StatefulSet", nodes=CARDS, services=[ART])
+    voice = {"name": "voice", "image": IMAGE, "port": 80}
+    layouts = {"edge": {"services": {"art": {"pod": "both"}, "voice": {"pod": "both"}}}}
+    shared = objects("StatefulSet", nodes=CARDS, services=[ART | {"replicas": 1}, voice, LORA], layouts=layouts)
+    assert (kept.keys(), alone.keys(), shared.keys()) == ({"art"}, {"art"}, {"both"})
+    assert objects("Deployment", nodes=CARDS, services=[ART | {"lends": True}]).keys() == {"art-0", "art-1"}

@@ -10,7 +10,7 @@ import yaml
 from doubles.answers import make_text, plan, read_compose, read_pods, render
 
 KUBERNETES = {"distribution": "k3s", "namespace": "llm"}
-ROCM = "ollama/ollama:0.12.6-rocm"
+ROCM = "ollama/ollama:0.17.4-rocm"
 IPEX = "intelanalytics/ipex-llm-inference-cpp-xpu:2.2.0"
 
 
@@ -59,7 +59,7 @@ def test_a_card_is_given_out_by_its_makers_means(
 
 def test_two_makers_in_one_machine_are_two_resources_and_need_no_claims() -> None:
     node = a_node("box", "RTX 3090", gpus=[{"model": "RTX 3090"}, {"model": "RX 7900 XTX"}])
-    services = [an_ollama("green", image="ollama/ollama:0.12.6"), an_ollama("red", image=ROCM)]
+    services = [an_ollama("green", image="ollama/ollama:0.17.4"), an_ollama("red", image=ROCM)]
     files = render(make_text([node], services, kubernetes=KUBERNETES)).files
 
     limits = {name: pod["containers"][0]["resources"]["limits"] for name, pod in read_pods(files).items()}
@@ -73,7 +73,7 @@ def test_two_makers_in_one_machine_are_two_resources_and_need_no_claims() -> Non
 @pytest.mark.parametrize(
     ("model", "image"),
     [
-        ("RX 7900 XTX", "ollama/ollama:0.12.6"),
+        ("RX 7900 XTX", "ollama/ollama:0.17.4"),
         ("RX 7900 XTX", "vllm/vllm-openai:v0.11.0"),
         ("Arc A770", "ghcr.io/ggml-org/llama.cpp:server-cuda"),
         ("RTX 3090", ROCM),
@@ -121,7 +121,7 @@ def test_a_mac_runs_its_services_without_containers_at_an_address() -> None:
 
 def test_a_mac_is_known_by_its_system_too() -> None:
     node = {"name": "mini", "os": "macOS 26", "memory": "24Gi", "gpus": [{"memory": "16Gi"}]}
-    answer = render(make_text([node], [an_ollama("chat", image="ollama/ollama:0.12.6")]))
+    answer = render(make_text([node], [an_ollama("chat", image="ollama/ollama:0.17.4")]))
     assert read_compose(answer.files) == {}
 
 

@@ -208,11 +208,10 @@ Pair = tuple[KubernetesWorkload | None, KubernetesWorkload]
 
 def _pair_changed(outlook: Outlook) -> list[Pair]:
     """Pair what is new or has other replicas with what it was; what several layouts share, once."""
-    old = {(workload.layout, workload.services): workload for workload in outlook.before.workloads}
+    old = {(workload.layout, workload.identity): workload for workload in outlook.before.workloads}
     pairs: dict[tuple[object, ...], Pair] = {}
     for new in outlook.after.workloads:
-        known = old.get((new.layout, new.services))
-        before = known if known and known.identity == new.identity else None
+        before = old.get((new.layout, new.identity))
         if before is None or before.replicas != new.replicas:
             key = (new.identity, new.services, new.replicas, before and before.replicas)
             pairs.setdefault(key, (before, new))
@@ -220,15 +219,16 @@ def _pair_changed(outlook: Outlook) -> list[Pair]:
 
 
 def _count(changed: list[Pair], new: KubernetesWorkload) -> int:
-    return sum(other.services == new.services for _, other in changed)
+    return sum((other.services, other.replica) == (new.services, new.replica) for _, other in changed)
 
 
 def _list_items_of_workload(
     old: KubernetesWorkload | None, new: KubernetesWorkload, *, is_one_of_several: bool
 ) -> Iterator[Item]:
-    names = ", ".join(new.services)
+    number = "" if new.replica is None else f"-{new.replica}"
+    names = ", ".join(new.services) + number
     layout = f" in the layout {new.layout}" if is_one_of_several else ""
-    what = f"{new.services[0]}.{new.layout}" if is_one_of_several else new.services[0]
+    what = new.services[0] + number + (f".{new.layout}" if is_one_of_several else "")
     title = f"{names}: {_count_replicas(new.replicas)}{layout}"
     if old is None:
         deploy = Question(text=f"is the {new.kind} {new.name} applied, as `corral render` writes it?")

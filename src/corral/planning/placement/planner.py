@@ -20,6 +20,7 @@ from corral.planning.placement.values import (
     list_machines,
 )
 from corral.planning.placement.vram import Needs
+from corral.rendering.lending import lends
 
 
 def plan_layout(cluster: Cluster, layout: Layout | None, needs: Needs) -> Plan:
@@ -36,7 +37,7 @@ def plan_layout(cluster: Cluster, layout: Layout | None, needs: Needs) -> Plan:
     eligibility = Eligibility(ledger)
     return Plan(
         layout=layout.name if layout else None,
-        placed=tuple(_list_placed(eligibility, demands)),
+        placed=tuple(_list_placed(cluster, eligibility, demands)),
         unplaced=tuple(_list_unplaced(eligibility, demands)),
         cautions=find_cautions(cluster, layout, demands, eligibility),
         totals=tuple(_add_up(ledger, gpu) for gpu in ledger.gpus.values()),
@@ -47,16 +48,16 @@ def plan_layout(cluster: Cluster, layout: Layout | None, needs: Needs) -> Plan:
     )
 
 
-def _list_placed(eligibility: Eligibility, demands: Sequence[Demand]) -> list[Placed]:
+def _list_placed(cluster: Cluster, eligibility: Eligibility, demands: Sequence[Demand]) -> list[Placed]:
     return [
-        _make_placed(eligibility, demand, replica)
+        _make_placed(cluster, eligibility, demand, replica)
         for demand in demands
         for replica in range(demand.replicas)
         if (demand.number, replica) in eligibility.ledger.locations
     ]
 
 
-def _make_placed(eligibility: Eligibility, demand: Demand, replica: int) -> Placed:
+def _make_placed(cluster: Cluster, eligibility: Eligibility, demand: Demand, replica: int) -> Placed:
     node, indexes = location = eligibility.ledger.locations[demand.number, replica]
     return Placed(
         demand=demand.name,
@@ -67,8 +68,15 @@ def _make_placed(eligibility: Eligibility, demand: Demand, replica: int) -> Plac
         gpus=indexes,
         memory=demand.vram.figure if demand.vram else None,
         whole=demand.whole,
-        why=explain_location(eligibility, demand, location),
+        why=explain_location(eligibility, demand, location) + _explain_lending(cluster, demand),
     )
+
+
+def _explain_lending(cluster: Cluster, demand: Demand) -> str:
+    """Explain who can take its GPUs from it; empty where no Job can."""
+    services = [cluster.services[name] for name in demand.services]
+    is_lent = cluster.kubernetes is not None and demand.gpus > 0 and len(services) == 1 and lends(cluster, services[0])
+    return "; Jobs can have its GPU" if is_lent else ""
 
 
 def _list_unplaced(eligibility: Eligibility, demands: Sequence[Demand]) -> list[Unplaced]:

@@ -18,6 +18,7 @@ from corral.rendering.kubernetes import volumes
 from corral.rendering.programs import image_of, mount_paths
 
 _HIGHEST_PORT = 65_535
+_ONE_WRITER = {ServiceKind.POSTGRESQL: "PostgreSQL", ServiceKind.REDIS: "Redis", ServiceKind.QDRANT: "Qdrant"}
 _NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 """A DNS subdomain, as Kubernetes names nodes (RFC 1123)."""
 
@@ -84,8 +85,9 @@ def _check_shared_pod(installation: Installation, members: tuple[Deployed, ...])
 
 
 def _check_service(installation: Installation, deployed: Deployed) -> Iterator[Problem]:
-    if deployed.service.kind is ServiceKind.POSTGRESQL and deployed.replicas > 1:
-        what = f"{deployed.replicas} replicas of PostgreSQL would write to one volume"
+    kind = deployed.service.kind
+    if kind in _ONE_WRITER and deployed.replicas > 1:
+        what = f"{deployed.replicas} replicas of {_ONE_WRITER[kind]} would write to one volume"
         yield _build_problem(installation, (deployed,), what, "set `replicas: 1`")
     exposed = deployed.service.exposed
     last = (exposed.port if exposed else 0) + deployed.replicas - 1

@@ -173,33 +173,43 @@ def _render_intel_values(installation: Installation, layouts: Sequence[Installat
     return {f"{_CHARTS}/intel-device-plugins-gpu.yaml": write_document(installation, {"sharedDevNum": sharers}, note)}
 
 
+def find_chart_values(installation: Installation, layouts: Sequence[Installation]) -> dict[str, Json]:
+    """Find the values of NVIDIA's chart that differ from its own: of the DRA driver, or of the device plugin."""
+    if installation.gpu_mode is GpuMode.DRA:
+        return {
+            # The chart refuses to serve GPUs until this confirms that no device plugin does (pitfall A32).
+            "gpuResourcesEnabledOverride": True,
+            "resources": {"gpus": {"enabled": True}, "computeDomains": {"enabled": False}},
+        }
+    # On K3s the plugin itself needs NVIDIA's runtime to see the GPUs (pitfall A16).
+    values: dict[str, Json] = {"runtimeClassName": RUNTIME_CLASS}
+    slices = sharing.count_slices(layouts, RESOURCE)
+    if slices:
+        configs = {sharing.name_slices(count): sharing.write_slices(count) for count in sorted({*slices.values()})}
+        values["config"] = {"map": {"default": "version: v1\n"} | configs, "default": "default"}
+    return values
+
+
 def _render_dra_values(installation: Installation) -> Mapping[str, str]:
-    values = {
-        # The chart refuses to serve GPUs until this confirms that no device plugin does (pitfall A32).
-        "gpuResourcesEnabledOverride": True,
-        "resources": {"gpus": {"enabled": True}, "computeDomains": {"enabled": False}},
-    }
     notes = (
         "Values of NVIDIA's chart dra-driver-nvidia-gpu (kubernetes-sigs), for Kubernetes 1.34 and later.",
         "Uninstall the device plugin first: two that hand out the same GPUs collide.",
         *list_driver_notes(installation),
     )
+    values = find_chart_values(installation, ())
     return {f"{_CHARTS}/dra-driver-nvidia-gpu.yaml": write_document(installation, values, *notes)}
 
 
 def _render_device_plugin_values(installation: Installation, layouts: Sequence[Installation]) -> Mapping[str, str]:
-    # On K3s the plugin itself needs NVIDIA's runtime to see the GPUs (pitfall A16).
-    values: dict[str, Json] = {"runtimeClassName": RUNTIME_CLASS}
     notes = ["Values of NVIDIA's chart nvidia-device-plugin."]
     slices = sharing.count_slices(layouts, RESOURCE)
     if slices:
-        configs = {sharing.name_slices(count): sharing.write_slices(count) for count in sorted({*slices.values()})}
-        values["config"] = {"map": {"default": "version: v1\n"} | configs, "default": "default"}
         nodes = ", ".join(f"{node} into {count}" for node, count in slices.items())
         notes.append(
             f"Time slices share a GPU between pods, as the plan does: {nodes}. Each node's label {sharing.LABEL} names "
             "its configuration. Nothing holds a pod to its part of the memory (pitfall A14)."
         )
+    values = find_chart_values(installation, layouts)
     return {f"{_CHARTS}/nvidia-device-plugin.yaml": write_document(installation, values, *notes)}
 
 

@@ -150,6 +150,7 @@ def _render_jobs(
                 workloads.build_job(installation, job, program_files),
             ],
             _JOB_NOTE,
+            *_list_exceptions(installation, (job,)),
         )
         for job in jobs
     }
@@ -163,7 +164,7 @@ def _build_workload(
         workloads.build_service_account(installation, members[0]),
         *config_maps.build_config_maps(installation, members, program_files),
         *gpus.build_claim_templates(installation, members),
-        workloads.build_workload(installation, members, program_files),
+        *workloads.build_workloads(installation, members, program_files),
         *networking.build_services(installation, members),
         *networking.build_ingresses(installation, members),
         *networking.build_workload_policies(installation, members),

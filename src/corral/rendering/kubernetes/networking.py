@@ -27,8 +27,8 @@ from lightkube.resources.core_v1 import Service
 from lightkube.resources.networking_v1 import Ingress, NetworkPolicy
 
 from corral.rendering.installation import Deployed, Installation
-from corral.rendering.kubernetes.objects import make_metadata, make_selector, name_port, name_workload
-from corral.rendering.kubernetes.workloads import is_stateful, name_headless_service
+from corral.rendering.kubernetes.objects import REPLICA, make_metadata, make_selector, name_port, name_workload
+from corral.rendering.kubernetes.workloads import is_lent, is_stateful, name_headless_service, name_replica
 from corral.rendering.names import add_suffix, dns_name
 
 _POD = "statefulset.kubernetes.io/pod-name"
@@ -46,7 +46,7 @@ _MONITORING = "monitoring"
 def build_services(installation: Installation, members: Sequence[Deployed]) -> list[Service]:
     """Every address of a workload: one by its name, one for each replica that keeps state, and those outside."""
     services: list[Service] = []
-    if is_stateful(members):
+    if is_stateful(installation, members) or is_lent(installation, members):
         services.append(_build_headless_service(installation, members))
     for member in members:
         if member.port is not None:
@@ -153,7 +153,7 @@ def _build_inside_services(installation: Installation, deployed: Deployed) -> It
         return
     for replica in range(deployed.replicas):
         name = add_suffix(deployed.name, str(replica))
-        selector = _select_replica(deployed, replica)
+        selector = _select_replica(installation, deployed, replica)
         yield _build_service(installation, deployed, name, selector, "ClusterIP", deployed.port)
 
 
@@ -175,7 +175,7 @@ def _build_outside_services(installation: Installation, deployed: Deployed) -> I
             installation,
             deployed,
             add_suffix(name, str(replica)),
-            _select_replica(deployed, replica),
+            _select_replica(installation, deployed, replica),
             kind,
             exposed.port + replica,
             node_port=find_node_port(deployed, replica),
@@ -207,8 +207,10 @@ def _build_service(
     )
 
 
-def _select_replica(deployed: Deployed, replica: int) -> dict[str, str]:
-    return {_POD: f"{name_workload(deployed)}-{replica}"}
+def _select_replica(installation: Installation, deployed: Deployed, replica: int) -> dict[str, str]:
+    if is_lent(installation, (deployed,)):
+        return make_selector(installation, name_workload(deployed)) | {REPLICA: str(replica)}
+    return {_POD: name_replica((deployed,), replica)}
 
 
 def _build_ingress(installation: Installation, deployed: Deployed) -> Ingress:

@@ -13,7 +13,7 @@ from corral.hardware.makers import AMD, INTEL, find_resource
 from corral.rendering import programs
 from corral.rendering.gpu_modes import find_choices
 from corral.rendering.installation import Deployed, Installation
-from corral.rendering.kubernetes import gpus, networking, volumes
+from corral.rendering.kubernetes import gpus, networking, volumes, workloads
 from corral.rendering.kubernetes.config_maps import list_variables
 from corral.rendering.maker_notes import list_maker_notes, list_native_notes
 from corral.rendering.makers import ACCESS
@@ -39,6 +39,7 @@ def list_notes(installation: Installation) -> list[str]:
         *list_native_notes(installation),
         *_list_volume_notes(installation),
         *_list_gpu_notes(installation),
+        *_list_lending_notes(installation),
         *_list_label_notes(installation),
     ]
 
@@ -149,6 +150,16 @@ def _list_volume_notes(installation: Installation) -> Iterator[str]:
             )
         if storage.kind is not StorageKind.EPHEMERAL and storage.size is None:
             yield f"The file gives no size for the volume {storage.name}: its claim asks for little."
+
+
+def _list_lending_notes(installation: Installation) -> Iterator[str]:
+    groups = workloads.group_by_pod(installation)
+    names = [members[0].name for members in groups if workloads.is_lent(installation, members)]
+    if names:
+        yield (
+            f"GPUs of {', '.join(names)} are lent: Kueue starts each replica, ends it when a Job needs its GPU, and "
+            "starts it again after. `lends: false` keeps them."
+        )
 
 
 def _list_label_notes(installation: Installation) -> Iterator[str]:

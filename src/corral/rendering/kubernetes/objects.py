@@ -15,6 +15,10 @@ MANAGER = "corral"
 _LONGEST_PORT_NAME = 15
 SERVING = "corral-serving"
 BATCH = "corral-batch"
+LENT = "corral-lent"
+"""The priority of services that lend their GPUs, for Kueue."""
+REPLICA = "corral.dev/replica"
+"""The label with the number of a replica that has a Deployment of its own."""
 _FIRST = ("apiVersion", "kind", "metadata", "name", "namespace", "labels", "annotations", "image", "command", "type")
 _LAST = ("selector", "template", "initContainers", "containers", "volumes", "status")
 _SORTED = frozenset((*_FIRST, *_LAST))

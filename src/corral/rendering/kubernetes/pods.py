@@ -42,16 +42,23 @@ _CONFIG_DIGEST = "corral.dev/config-digest"
 
 
 def build_pod_template(
-    installation: Installation, members: Sequence[Deployed], files: config_maps.ProgramFiles
+    installation: Installation,
+    members: Sequence[Deployed],
+    files: config_maps.ProgramFiles,
+    *,
+    replica: int | None = None,
 ) -> PodTemplateSpec:
-    """The template of a workload's pods: one service, or the services that share a pod."""
+    """The template of a workload's pods: one service, or the services that share a pod.
+
+    `replica` is its number where each replica has a template of its own.
+    """
     digest = config_maps.compute_config_digest(members, files)
     return PodTemplateSpec(
         metadata=ObjectMeta(
             labels=make_labels(installation, name_workload(members[0])),
             annotations={_CONFIG_DIGEST: digest} if digest else None,
         ),
-        spec=build_pod_spec(installation, members, files),
+        spec=build_pod_spec(installation, members, files, replica=replica),
     )
 
 
@@ -61,6 +68,7 @@ def build_pod_spec(
     files: config_maps.ProgramFiles,
     *,
     restart: str | None = None,
+    replica: int | None = None,
 ) -> PodSpec:
     """The pod of a workload; `restart` is the restart policy of a Job, None for services."""
     first = members[0]
@@ -72,7 +80,9 @@ def build_pod_spec(
         automountServiceAccountToken=False,
         enableServiceLinks=False,
         serviceAccountName=name_workload(first),
-        nodeSelector=_select_node(installation, node, is_job=restart is not None) if node else None,
+        nodeSelector=_select_node(installation, node, is_queued=restart is not None or replica is not None)
+        if node
+        else None,
         tolerations=_tolerate_taint(members),
         restartPolicy=restart,
         terminationGracePeriodSeconds=60,
@@ -81,8 +91,8 @@ def build_pod_spec(
         if gpus.gets_gpus_by_claim(installation, members)
         else None,
         topologySpreadConstraints=_spread_replicas(installation, first) if replicas > 1 and node is None else None,
-        initContainers=build_init_containers(installation, members) or None,
-        containers=[build_container(installation, members, member, files) for member in members],
+        initContainers=build_init_containers(installation, members, replica) or None,
+        containers=[build_container(installation, members, member, files, replica) for member in members],
         volumes=_list_volumes(members, files) or None,
     )
 
@@ -93,15 +103,15 @@ def _tolerate_taint(members: Sequence[Deployed]) -> list[Toleration] | None:
     return None if resource is None else [Toleration(key=resource, operator="Exists", effect="NoSchedule")]
 
 
-def _select_node(installation: Installation, name: str, *, is_job: bool) -> dict[str, str]:
-    """The host name of a node; for a Job also the class of its GPUs.
+def _select_node(installation: Installation, name: str, *, is_queued: bool) -> dict[str, str]:
+    """The host name of a node; for what Kueue admits also the class of its GPUs.
 
     Kueue compares a Job with the labels of a flavour and with nothing else: selected by its host name only, a Job
     would be admitted on the GPUs of any other node.
     """
     selector = {volumes.HOSTNAME: name}
     node = next((node for node in installation.cluster.nodes if node.name == name), None)
-    if node is None or not is_job:
+    if node is None or not is_queued:
         return selector
     labels = make_node_labels(installation.cluster, node)
     return selector | {key: labels[key] for key in (name_class_label(installation.cluster),) if key in labels}
@@ -136,7 +146,11 @@ get every GPU of the node (pitfall A08)."""
 
 
 def build_container(
-    installation: Installation, members: Sequence[Deployed], deployed: Deployed, files: config_maps.ProgramFiles
+    installation: Installation,
+    members: Sequence[Deployed],
+    deployed: Deployed,
+    files: config_maps.ProgramFiles,
+    replica: int | None = None,
 ) -> Container:
     """The container of a service; `members` are the services of its pod."""
     shared_memory = needs_shared_memory(deployed)
@@ -144,7 +158,7 @@ def build_container(
     # Names of ports are unique in a pod; a second container's `http` would be taken for the first one's.
     port = name_port(deployed) if len(members) > 1 else "http"
     mounts = [
-        *volumes.build_mounts(deployed, shared_memory=shared_memory),
+        *volumes.build_mounts(deployed, shared_memory=shared_memory, replica=replica),
         *config_maps.build_file_mounts(deployed, files),
     ]
     settings = [EnvFromSource(configMapRef=ConfigMapEnvSource(name=config_maps.name_settings(deployed)))]
@@ -172,19 +186,21 @@ def build_container(
     )
 
 
-def build_init_containers(installation: Installation, members: Sequence[Deployed]) -> list[Container]:
+def build_init_containers(
+    installation: Installation, members: Sequence[Deployed], replica: int | None = None
+) -> list[Container]:
     """The containers that fill volumes before the start: Ollama's models are pulled, addresses of files downloaded."""
-    containers = (_build_filling_container(installation, members, member) for member in members)
+    containers = (_build_filling_container(installation, members, member, replica) for member in members)
     return [container for container in containers if container is not None]
 
 
 def _build_filling_container(
-    installation: Installation, members: Sequence[Deployed], deployed: Deployed
+    installation: Installation, members: Sequence[Deployed], deployed: Deployed, replica: int | None
 ) -> Container | None:
     filling = make_model_pull(installation, deployed)
     if filling is None:
         return None
-    mounts = volumes.build_mounts(deployed, shared_memory=False)[:1]
+    mounts = volumes.build_mounts(deployed, shared_memory=False, replica=replica)[:1]
     env = [*_name_pod(mounts), *(EnvVar(name=name, value=value) for name, value in filling.env.items())]
     if filling.image == image_of(deployed.service):
         env += security.list_user_settings(deployed)

@@ -26,7 +26,7 @@ from lightkube.resources.storage_v1 import StorageClass
 from corral.cluster.values import Cluster, ServiceKind, Storage, StorageKind
 from corral.rendering.container_settings import NFS_OPTIONS, SHARED_MEMORY_BYTES, find_nfs_server
 from corral.rendering.installation import Deployed, Installation, namespace_of
-from corral.rendering.kubernetes.objects import make_metadata
+from corral.rendering.kubernetes.objects import make_metadata, name_workload
 from corral.rendering.kubernetes.security import locate_mounts
 from corral.rendering.names import dns_name
 from corral.rendering.programs import list_own_volumes, program_of
@@ -39,6 +39,7 @@ directory together with the claim, and weights take hours to fetch again."""
 _LOCAL_PATH_PROVISIONER = "rancher.io/local-path"
 """Comes with K3s; on other distributions it must be installed."""
 _HOME = "data"
+_KEEPING = (ServiceKind.CORRAL, ServiceKind.POSTGRESQL, ServiceKind.REDIS, ServiceKind.QDRANT)
 POD_NAME = "POD_NAME"
 """The variable with the name of the pod, after which its folder in a volume is called."""
 _UNKNOWN_SIZE = "10Gi"
@@ -104,13 +105,14 @@ def build_pod_volumes(members: Sequence[Deployed], *, shared_memory: bool) -> li
     return volumes
 
 
-def build_mounts(deployed: Deployed, *, shared_memory: bool) -> list[VolumeMount]:
-    """The mounts of a service's volumes: by the cluster file, else the first at the default path of its program."""
+def build_mounts(deployed: Deployed, *, shared_memory: bool, replica: int | None = None) -> list[VolumeMount]:
+    """The mounts of a service's volumes: by the cluster file, else the first at the default path of its program.
+
+    Folders that an instance writes to are called after its pod, or after the replica where that has a name of its own.
+    """
     own = list_own_volumes(deployed.service, [storage.name for storage in deployed.storage])
-    mounts = [
-        VolumeMount(name=dns_name(name), mountPath=path, subPathExpr=f"$({POD_NAME})" if name in own else None)
-        for name, path in locate_mounts(deployed).items()
-    ]
+    paths = locate_mounts(deployed)
+    mounts = [_build_mount(deployed, name, path, replica, is_own=name in own) for name, path in paths.items()]
     if lacks_data_volume(deployed):
         mounts.append(VolumeMount(name=_HOME, mountPath=program_of(deployed.service).data_path))
     if shared_memory:
@@ -118,9 +120,18 @@ def build_mounts(deployed: Deployed, *, shared_memory: bool) -> list[VolumeMount
     return mounts
 
 
+def _build_mount(deployed: Deployed, name: str, path: str, replica: int | None, *, is_own: bool) -> VolumeMount:
+    mount = VolumeMount(name=dns_name(name), mountPath=path)
+    if is_own and replica is not None:
+        mount.subPath = f"{name_workload(deployed)}-{replica}"
+    elif is_own:
+        mount.subPathExpr = f"$({POD_NAME})"
+    return mount
+
+
 def lacks_data_volume(deployed: Deployed) -> bool:
     """Return whether a program that writes to its data directory has no volume there."""
-    return not deployed.storage and deployed.service.kind in (ServiceKind.CORRAL, ServiceKind.POSTGRESQL)
+    return not deployed.storage and deployed.service.kind in _KEEPING
 
 
 def find_node(members: Sequence[Deployed]) -> str | None:

@@ -24,19 +24,22 @@ from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import ServiceAccount
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 
-from corral.cluster.values import QueueSettings, StorageKind
+from corral.cluster.values import StorageKind
 from corral.rendering.container_settings import is_job
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import pods, volumes
 from corral.rendering.kubernetes.config_maps import ProgramFiles
 from corral.rendering.kubernetes.objects import (
     BATCH,
+    LENT,
+    REPLICA,
     make_labels,
     make_metadata,
     make_selector,
     name_local_queue,
     name_workload,
 )
+from corral.rendering.lending import find_queue, lends
 from corral.rendering.model_pull import forecast_start_time, make_model_pull
 from corral.rendering.names import add_suffix
 from corral.rendering.programs import image_of, program_of
@@ -66,9 +69,32 @@ def list_jobs(installation: Installation) -> list[Deployed]:
     ]
 
 
-def is_stateful(members: Sequence[Deployed]) -> bool:
-    """Return whether each replica needs an address of its own."""
-    return any(program_of(member.service).keeps_state for member in members)
+def is_lent(installation: Installation, members: Sequence[Deployed]) -> bool:
+    """Return whether a pod lends its GPUs to Jobs.
+
+    Not where it shares a pod or a GPU: a Job would end the others, too. Not where several replicas would fill a volume
+    at once, which a StatefulSet does one after the other.
+    """
+    first = members[0]
+    return (
+        len(members) == 1
+        and first.gpu_count > 0
+        and lends(installation.cluster, first.service)
+        and find_queue(installation.cluster, first.node) is not None
+        and not installation.places.shares(first.service.name)
+        and not (first.replicas > 1 and make_model_pull(installation, first))
+    )
+
+
+def is_stateful(installation: Installation, members: Sequence[Deployed]) -> bool:
+    """Return whether a pod's replicas are those of a StatefulSet: where each needs an address of its own."""
+    keeps_state = any(program_of(member.service).keeps_state for member in members)
+    return keeps_state and not is_lent(installation, members)
+
+
+def name_replica(members: Sequence[Deployed], replica: int) -> str:
+    """Name the pod of a replica, or its Deployment."""
+    return f"{name_workload(members[0])}-{replica}"
 
 
 def count_replicas(members: Sequence[Deployed]) -> int:
@@ -81,36 +107,60 @@ def name_headless_service(members: Sequence[Deployed]) -> str:
     return add_suffix(name_workload(members[0]), "replicas")
 
 
-def build_workload(
+def build_workloads(
     installation: Installation, members: Sequence[Deployed], files: ProgramFiles
-) -> Deployment | StatefulSet:
-    """The Deployment or StatefulSet of a pod."""
+) -> list[Deployment | StatefulSet]:
+    """The Deployment or StatefulSet of a pod; of one that lends its GPUs, a Deployment for each replica."""
     first = members[0]
     name = name_workload(first)
+    if is_lent(installation, members):
+        return [_build_lent(installation, members, files, replica) for replica in range(first.replicas)]
     replicas = count_replicas(members)
     metadata = make_metadata(installation, name, first.namespace)
     selector = LabelSelector(matchLabels=make_selector(installation, name))
     template = pods.build_pod_template(installation, members, files)
-    if is_stateful(members):
-        return StatefulSet(
-            metadata=metadata,
-            spec=StatefulSetSpec(
-                serviceName=name_headless_service(members),
-                replicas=replicas,
-                podManagementPolicy=_choose_start_order(installation, members),
-                selector=selector,
-                template=template,
-            ),
-        )
-    return Deployment(
-        metadata=metadata,
-        spec=DeploymentSpec(
+    if is_stateful(installation, members):
+        stateful = StatefulSetSpec(
+            serviceName=name_headless_service(members),
             replicas=replicas,
-            progressDeadlineSeconds=_PULLED_S + max(forecast_start_time(member) for member in members),
-            strategy=_choose_update_strategy(members, replicas),
+            podManagementPolicy=_choose_start_order(installation, members),
             selector=selector,
             template=template,
-        ),
+        )
+        return [StatefulSet(metadata=metadata, spec=stateful)]
+    return [Deployment(metadata=metadata, spec=_make_deployment(members, replicas, selector, template))]
+
+
+def _make_deployment(
+    members: Sequence[Deployed], replicas: int, selector: LabelSelector, template: PodTemplateSpec
+) -> DeploymentSpec:
+    return DeploymentSpec(
+        replicas=replicas,
+        progressDeadlineSeconds=_PULLED_S + max(forecast_start_time(member) for member in members),
+        strategy=_choose_update_strategy(members, replicas),
+        selector=selector,
+        template=template,
+    )
+
+
+def _build_lent(
+    installation: Installation, members: Sequence[Deployed], files: ProgramFiles, replica: int
+) -> Deployment:
+    """One replica, which Kueue admits, and ends when a Job of higher priority needs its GPU."""
+    first = members[0]
+    own = {REPLICA: str(replica)}
+    queue = find_queue(installation.cluster, first.node) or ""
+    queued = {_QUEUE_LABEL: name_local_queue(queue), _PRIORITY_LABEL: LENT}
+    template = pods.build_pod_template(installation, members, files, replica=replica)
+    template.metadata = ObjectMeta(
+        labels=make_labels(installation, name_workload(first)) | own,
+        annotations=template.metadata.annotations if template.metadata else None,
+    )
+    name = name_replica(members, replica)
+    selector = LabelSelector(matchLabels=make_selector(installation, name_workload(first)) | own)
+    return Deployment(
+        metadata=ObjectMeta(name=name, namespace=first.namespace, labels=make_labels(installation, name) | queued),
+        spec=_make_deployment(members, min(1, count_replicas(members)), selector, template),
     )
 
 
@@ -118,7 +168,7 @@ def build_job(installation: Installation, deployed: Deployed, files: ProgramFile
     """A Job as a template: suspended, so that applying it starts nothing; Kueue starts it when its queue has room."""
     name = name_workload(deployed)
     labels = make_labels(installation, name)
-    queue = _find_queue(installation, deployed)
+    queue = find_queue(installation.cluster, deployed.node)
     if queue is not None:
         labels |= {_QUEUE_LABEL: name_local_queue(queue), _PRIORITY_LABEL: BATCH}
     return Job(
@@ -180,22 +230,3 @@ def _choose_update_strategy(members: Sequence[Deployed], replicas: int) -> Deplo
     surge = 0 if has_gpu or has_local else 1
     update = RollingUpdateDeployment(maxSurge=surge, maxUnavailable=1 - surge)
     return DeploymentStrategy(type="RollingUpdate", rollingUpdate=update)
-
-
-def _find_queue(installation: Installation, deployed: Deployed) -> str | None:
-    """The queue of a Job: the first whose pool has GPUs on the Job's node, else the first that has any.
-
-    None if no queue of Kueue would admit it: there are no queues without GPUs, and its node can have none either.
-    """
-    nodes = {node.name for node in installation.cluster.kubernetes_nodes if node.gpus}
-    if not nodes or (deployed.node is not None and deployed.node not in nodes):
-        return None
-    queues = [
-        queue for queue in installation.cluster.queues.values() if any(_reaches_node(queue, node) for node in nodes)
-    ]
-    fitting = [queue.name for queue in queues if deployed.node is None or _reaches_node(queue, deployed.node)]
-    return next(iter([*fitting, *(queue.name for queue in queues)]), None)
-
-
-def _reaches_node(queue: QueueSettings, node: str) -> bool:
-    return queue.pool is None or any(selector.partition("/")[0] == node for selector in queue.pool)

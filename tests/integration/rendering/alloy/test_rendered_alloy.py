@@ -211,7 +211,7 @@ def test_the_reader_refuses_what_alloy_would(broken: str) -> None:
 
 def test_loki_is_where_the_environment_says_else_where_the_cluster_file_has_it() -> None:
     assert url("hydra", "kubernetes") == (
-        'coalesce(sys.env("LOKI_URL"), "http://loki.ai-workloads:3100") + "/loki/api/v1/push"'
+        'coalesce(sys.env("LOKI_URL"), "http://loki.monitoring:3100") + "/loki/api/v1/push"'
     )
     assert url("hydra", "machine") == 'sys.env("LOKI_URL") + "/loki/api/v1/push"'
     assert url("harvis", "kubernetes") == 'sys.env("LOKI_URL") + "/loki/api/v1/push"'

@@ -1,7 +1,8 @@
-# Written by `corral render` from cluster.yaml (sha256:3d904c922cd33848).
+# Written by `corral render` from cluster.yaml (sha256:12f27718d71dcf81).
 # Change the cluster file and render again; changes made here are overwritten.
 # Each machine's own configuration (disks, users, network) is machines/NAME/configuration.nix, which is yours.
 # On a machine itself: sudo nixos-rebuild switch --flake .#NAME
+# From elsewhere, as the user of your ssh, who needs sudo without a password: colmena apply --on NAME
 {
   description = "NixOS machines of hydra";
 
@@ -37,8 +38,8 @@
       # How colmena reaches each machine.
       machines = {
         hydra-ai = {
-          targetHost = null;
-          allowLocalDeployment = true;
+          targetHost = "192.168.1.250";
+          targetUser = null;
           tags = [ "inference" ];
         };
         hydra-compute = {

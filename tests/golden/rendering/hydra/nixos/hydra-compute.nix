@@ -1,8 +1,7 @@
-# Written by `corral render` from cluster.yaml (sha256:3d904c922cd33848).
+# Written by `corral render` from cluster.yaml (sha256:12f27718d71dcf81).
 # Change the cluster file and render again; changes made here are overwritten.
 # For NixOS 25.11 and newer; for 25.05 there is previous-channel/hydra-compute.nix.
 # K3s does not remove labels itself; once: kubectl label node hydra-compute hydra.io/gpu-classes- hydra.io/has-3060-
-# No node of the file has the address of https://192.168.1.250:6443, which it joins: nothing here sets that server up.
 { config, lib, pkgs, ... }:
 
 {

@@ -1,11 +1,45 @@
-# Written by `corral render` from cluster.yaml (sha256:3d904c922cd33848).
+# Written by `corral render` from cluster.yaml (sha256:12f27718d71dcf81).
 # Change the cluster file and render again; changes made here are overwritten.
 # For NixOS 25.05, where `services.k3s` has no `nodeName` and `nodeLabel`: both are flags here.
 # Nothing else differs from nixos/hydra-ai.nix.
-# The file does not give hydra-ai a role in K3s (`k3sRole`): no K3s here.
 { config, lib, pkgs, ... }:
 
 {
+  # The token is in /etc/rancher/k3s/token (root, mode 0400; sops-nix or agenix write it there) and never in the Nix
+  # store, which everybody can read (pitfall F06).
+  services.k3s = {
+    enable = true;
+    role = "server";
+    tokenFile = "/etc/rancher/k3s/token";
+    extraFlags = [
+      "--node-name=hydra-ai"
+      "--node-label=hydra.io/gpu-classes=5090-4090"
+      "--node-label=hydra.io/gpu-count=2"
+      "--node-label=hydra.io/has-4090=true"
+      "--node-label=hydra.io/has-5090=true"
+      "--node-label=hydra.io/homogeneous=false"
+      "--node-label=hydra.io/vram-total=56"
+      "--node-label=nvidia.com/gpu.present=true"
+      "--node-label=workload.hydra.io/inference=true"
+      "--kubelet-arg=max-pods=110"
+      "--tls-san=192.168.1.250"
+    ];
+  };
+
+  # K3s looks for `nvidia-container-runtime` on the path of its service and makes the runtime `nvidia` of it, in the
+  # format of its own containerd (pitfalls F07, F08). It finds the toolkit's CDI runtime here: the other one needs
+  # files at places that NixOS does not have. runc is what that runtime calls.
+  systemd.services.k3s = {
+    path = [
+      (pkgs.writeShellScriptBin "nvidia-container-runtime" ''
+        exec ${pkgs.nvidia-container-toolkit.tools}/bin/nvidia-container-runtime.cdi "$@"
+      '')
+      pkgs.runc
+    ];
+    after = [ "nvidia-container-toolkit-cdi-generator.service" ];
+    wants = [ "nvidia-container-toolkit-cdi-generator.service" ];
+  };
+
   # NVIDIA's driver is not free software: only it is allowed. A predicate elsewhere replaces this one.
   nixpkgs.config.allowUnfreePredicate = pkg: lib.hasPrefix "nvidia-" (lib.getName pkg);
 
@@ -31,4 +65,8 @@
     enable = true;
     device-name-strategy = "uuid";
   };
+
+  # 6443 API server; 8188 comfyui-lb-0; 8189 comfyui-lb-1; 9100 node exporter; 10250 kubelet; 8472 flannel (VXLAN).
+  networking.firewall.allowedTCPPorts = [ 6443 8188 8189 9100 10250 ];
+  networking.firewall.allowedUDPPorts = [ 8472 ];
 }
