@@ -1,4 +1,4 @@
-# Written by `corral render` from cluster.yaml (sha256:12f27718d71dcf81).
+# Written by `corral render` from cluster.yaml (sha256:8a5e70f1c8e51c9a).
 # Change the cluster file and render again; changes made here are overwritten.
 # Each machine's own configuration (disks, users, network) is machines/NAME/configuration.nix, which is yours.
 # On a machine itself: sudo nixos-rebuild switch --flake .#NAME

@@ -1,4 +1,4 @@
-# Written by `corral render` from cluster.yaml (sha256:12f27718d71dcf81).
+# Written by `corral render` from cluster.yaml (sha256:8a5e70f1c8e51c9a).
 # Change the cluster file and render again; changes made here are overwritten.
 # For NixOS 25.11 and newer; for 25.05 there is previous-channel/hydra-ai.nix.
 { config, lib, pkgs, ... }:

@@ -1,4 +1,4 @@
-# Written by `corral render` from cluster.yaml (sha256:12f27718d71dcf81).
+# Written by `corral render` from cluster.yaml (sha256:8a5e70f1c8e51c9a).
 # Change the cluster file and render again; changes made here are overwritten.
 # For NixOS 25.11 and newer; for 25.05 there is previous-channel/hydra-compute.nix.
 # K3s does not remove labels itself; once: kubectl label node hydra-compute hydra.io/gpu-classes- hydra.io/has-3060-

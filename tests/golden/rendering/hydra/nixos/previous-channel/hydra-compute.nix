@@ -1,4 +1,4 @@
-# Written by `corral render` from cluster.yaml (sha256:12f27718d71dcf81).
+# Written by `corral render` from cluster.yaml (sha256:8a5e70f1c8e51c9a).
 # Change the cluster file and render again; changes made here are overwritten.
 # For NixOS 25.05, where `services.k3s` has no `nodeName` and `nodeLabel`: both are flags here.
 # Nothing else differs from nixos/hydra-compute.nix.
