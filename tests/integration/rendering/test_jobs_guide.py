@@ -98,7 +98,7 @@ def test_the_queue_has_the_cards_of_its_pool() -> None:
 
 def test_a_layout_without_the_services_gives_their_cards_to_the_queue() -> None:
     services = [
-        {"name": "comfyui", "engines": ["comfyui"], "image": "comfyui:1.0", "gpus": 1, "node": "forge"},
+        {"name": "comfyui", "engines": ["comfyui"], "image": "a:1.0", "gpus": 1, "node": "forge", "lends": False},
         {"name": "lora", "kind": "job", "image": "lora:1.0", "gpus": 2, "node": "forge"},
     ]
     parts = yaml.safe_load(CLUSTER_FILE) | yaml.safe_load(TWO_LAYOUTS) | {"services": services, "storage": []}
