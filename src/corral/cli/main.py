@@ -20,6 +20,7 @@ from typer.main import get_command
 
 from corral.cli import exits, terminal
 from corral.cli.commands import (
+    apply,
     audit,
     backup,
     batches,
@@ -91,6 +92,7 @@ for single in (
     inventory,
     schema,
     render,
+    apply,
     lint,
     checklist,
     loadtest,

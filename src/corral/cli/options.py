@@ -40,6 +40,10 @@ ClusterFile = Annotated[
         help="Read this cluster file. Default: `cluster.yaml` in the data directory.",
     ),
 ]
+ClusterHere = Annotated[
+    Path | None,
+    typer.Option("--cluster", "-c", metavar="FILE", help="Read this cluster file. Default: `cluster.yaml` here."),
+]
 ClusterArgument = Annotated[
     Path | None,
     typer.Argument(metavar="CLUSTER", help="The cluster file. Default: `cluster.yaml` in this folder."),

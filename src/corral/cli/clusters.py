@@ -1,0 +1,49 @@
+"""A Kubernetes cluster for the commands that work on one: opened as kubectl does, and what they print alike."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from corral.cli import terminal
+
+if TYPE_CHECKING:
+    from corral.kubernetes.api import Api
+    from corral.operations.deploying.stepping import Report, StepDone
+
+Answer = TypeVar("Answer")
+Context = Annotated[
+    str | None,
+    typer.Option("--context", metavar="NAME", help="Use this context of the kubeconfig. Default: its current one."),
+]
+LayoutName = Annotated[
+    str | None,
+    typer.Option("--layout", "-l", metavar="NAME", help="Choose the layout. Default: the one that is active there."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Take over fields that others have set to other values.")]
+_SHOWN = frozenset({"created", "changed", "replaced", "deleted"})
+
+
+def run_on_cluster(context: str | None, work: Callable[[Api], Awaitable[Answer]]) -> Answer:
+    """Connect to a cluster and do work on it. Raises: CorralError."""
+    from corral.kubernetes.api import open_api
+
+    async def run() -> Answer:
+        async with open_api(context) as api:
+            return await work(api)
+
+    return asyncio.run(run())
+
+
+def make_report(*, verbose: bool, dry_run: bool) -> Report:
+    """Make what prints each step that changes something; with `verbose` the others as well."""
+    would = " (not really: --dry-run)" if dry_run else ""
+
+    def report(done: StepDone) -> None:
+        if verbose or done.result in _SHOWN:
+            terminal.note(f"{done.number:>3} of {done.of}  {done.result:9}  {done.step.key}{would}")
+
+    return report
