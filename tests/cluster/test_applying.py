@@ -113,13 +113,13 @@ async def test_object_that_is_no_longer_rendered_is_pruned_and_a_users_own_is_no
 
 async def test_conflict_changes_nothing_and_names_object_field_and_manager(api: Api, plane: Plane, name: str) -> None:
     await apply(api, write_file(name, "page"))
-    theirs = {
+    foreign = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": "page-config", "namespace": name},
         "data": {"NAME": "theirs"},
     }
-    plane.apply(theirs, f"/api/v1/namespaces/{name}/configmaps")
+    plane.apply(foreign, f"/api/v1/namespaces/{name}/configmaps")
     changed = write_file(name, "page", "new")
     with pytest.raises(RefusedStepsError, match=rf"ConfigMap {name}/page-config .*\.data\.NAME by 'plane'"):
         await apply(api, changed)

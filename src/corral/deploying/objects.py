@@ -31,7 +31,7 @@ class NoKubernetesError(CorralError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayoutObjects:
-    """What a layout is on a cluster."""
+    """The objects and labels of a layout on a cluster."""
 
     cluster: str
     """The name in the cluster file; label `app.kubernetes.io/part-of` of every object."""

@@ -1,4 +1,4 @@
-"""What an installation remembers on its cluster: the active layout, and every object that it has applied.
+"""The memory of an installation on its cluster: the active layout, and every object that it has applied.
 
 It is a ConfigMap of the installation's namespace, so that another machine can go on. Names of objects are written
 before the objects, and removed after them: an object is never there without its name, whenever a program is killed.
@@ -33,7 +33,7 @@ class TakenNamespaceError(CorralError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What an installation remembers."""
+    """The memory of an installation."""
 
     cluster: str
     namespace: str

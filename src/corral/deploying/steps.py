@@ -59,7 +59,7 @@ _SHARED = frozenset(
     }
 )
 """Kinds whose objects installations of one cluster share: most are the same in each, and queues have no names apart."""
-_IMMUTABLE = ("immutable", "updates to ", "may not change", "may not be changed", "is forbidden to change")
+_IMMUTABLE = ("immutable", "updates to ", "change once set", "be changed in an update")
 _OF_THE_NODE = frozenset(
     {
         "kubernetes.io/arch",
@@ -75,7 +75,7 @@ _OF_THE_NODE = frozenset(
 
 
 class Verb(StrEnum):
-    """What a step does."""
+    """The request of a step."""
 
     APPLY = "apply"
     LABEL = "label"
@@ -104,7 +104,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """What to do to bring a cluster to a layout."""
+    """The steps that bring a cluster to a layout, and all that they leave."""
 
     steps: tuple[Step, ...]
     """Applied and labelled in this order; then what is pruned, workloads first."""

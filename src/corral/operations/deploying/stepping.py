@@ -85,7 +85,7 @@ class HalfDoneError(CorralError):
     def __init__(self, done: Sequence[StepDone], left: Sequence[Step], causes: Sequence[Problem]) -> None:
         super().__init__(
             f"{len(done)} of {len(done) + len(left)} steps are done; not done: {list_some(map(str, left), most=5)}",
-            hint="mend the cause and run the command again: it goes on where this one stopped",
+            hint="fix the cause and run the command again: it goes on where this one stopped",
         )
         self.done = tuple(done)
         self.left = tuple(left)
@@ -113,8 +113,8 @@ async def check_steps(cluster: Objects, steps: Sequence[Step], snapshot: Snapsho
                 return describe_refusal(step, error)
             return None
 
-    found = await asyncio.gather(*(check(step) for step in steps if _is_checkable(step, snapshot)))
-    problems = [problem for problem in found if problem is not None]
+    answers = await asyncio.gather(*(check(step) for step in steps if _is_checkable(step, snapshot)))
+    problems = [problem for problem in answers if problem is not None]
     if problems:
         raise RefusedStepsError(problems)
 
