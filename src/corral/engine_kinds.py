@@ -108,6 +108,8 @@ class EngineKind(ServiceEngine):
     programs that Corral does not run, so its tasks go on while the server is away."""
     adapter: str | None = None
     """`module:function` that takes an instance's URL, options and credentials, and returns a `corral.work.Engine`."""
+    scheme: str | None = None
+    """The scheme of its instances' URLs; None where they are `http` or `https`."""
     lists_models: bool = False
     """Whether its adapter is a `corral.work.ListsModels`: servers elsewhere keep its models."""
     hosts_models: bool = False
@@ -400,6 +402,22 @@ COMMAND = EngineKind(
     values=(ValueRule(name="exit_code", summary="always 0: any other code fails the attempt"),),
     on_by_default=False,
 )
+JOB = EngineKind(
+    name="job",
+    summary="Runs an image on a Kubernetes cluster as a Job, which Kueue admits; only for administrators.",
+    adapter="corral.engines.job.engine:build_job",
+    scheme="kueue",
+    has_lanes=True,
+    admin_only=True,
+    inputs="corral.engines.job.inputs:JobInputs",
+    options="corral.engines.job.inputs:JobOptions",
+    files=FileRule(maximum=None, summary="any number; the pods find them in `/corral/inputs` by name"),
+    outputs=(
+        OutputRule(name="log.txt", media_type="text/plain; charset=utf-8", summary="what its pods printed, bounded"),
+        OutputRule(name="<declared name>", media_type="by its ending", summary="files that `outputs` declares"),
+    ),
+    values=(ValueRule(name="job", summary="the Job, as `namespace/name`"),),
+)
 SLEEP = EngineKind(
     name="sleep",
     summary="Waits, for rehearsals and benchmarks; off unless the cluster file turns it on.",
@@ -481,7 +499,7 @@ TRAINER = ServiceEngine(name="trainer", program=EngineProgram(data_path="/worksp
 ENGINES: Mapping[str, EngineKind] = MappingProxyType(
     {
         kind.name: kind
-        for kind in (LLAMA, OLLAMA, OPENAI, COMFYUI, WHISPER, PIPER, KOKORO, COMMAND, SLEEP, HOLD, CHATTERBOX)
+        for kind in (LLAMA, OLLAMA, OPENAI, COMFYUI, WHISPER, PIPER, KOKORO, COMMAND, JOB, SLEEP, HOLD, CHATTERBOX)
     }
 )
 """Every engine of the queue by name."""

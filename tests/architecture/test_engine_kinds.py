@@ -26,8 +26,8 @@ OTHER_MEANINGS = {
     ("rendering/programs.py", "openai"): "the API, whatever engine serves it",
     ("rendering/litellm.py", "ollama"): "LiteLLM's word for its API of embeddings, next to `ollama_chat`",
 }
-"""Where the word is not the name of an engine; `command`, `hold` and `sleep` are words of much else."""
-AMBIGUOUS = {"command", "hold", "sleep"}
+"""Where the word is not the name of an engine; `command`, `hold`, `job` and `sleep` are words of much else."""
+AMBIGUOUS = {"command", "hold", "job", "sleep"}
 
 
 def list_spelled_names() -> Iterator[tuple[str, str]]:

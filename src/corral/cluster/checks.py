@@ -263,8 +263,19 @@ def _check_way(engine: str, instance: InstanceShape, at: YamlPath, references: R
             at=at,
             hint="add `url`, the address of a server that runs anyway, or `run`, how Corral starts it",
         )
+    if instance.url is not None and engine in ENGINES:
+        _check_scheme(engine, instance.url, (*at, "url"), references)
     if instance.run is not None:
         _check_run(engine, instance.run, (*at, "run"), references)
+
+
+def _check_scheme(engine: str, url: str, at: YamlPath, references: References) -> None:
+    """Check that an engine reaches its instances in this way."""
+    wanted, written = ENGINES[engine].scheme, url.partition(":")[0]
+    if wanted is not None and written != wanted:
+        references.report_conflict(f"{engine!r} has no servers by {written}", at, "write kueue://NAMESPACE/QUEUE")
+    elif wanted is None and not written.startswith("http"):
+        references.report_conflict(f"{engine!r} cannot be reached by {written!r}", at, "write http://host:port")
 
 
 def _check_run(engine: str, run: RunShape, at: YamlPath, references: References) -> None:

@@ -6,7 +6,18 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from corral.cluster.fields import AbsolutePath, Count, EnvironmentName, Index, Name, Size, Text, Url, kind_of, wrong
+from corral.cluster.fields import (
+    AbsolutePath,
+    Count,
+    EnvironmentName,
+    Index,
+    InstanceUrl,
+    Name,
+    Size,
+    Text,
+    kind_of,
+    wrong,
+)
 from corral.cluster.machine_shapes import Shape
 from corral.cluster.run_shapes import RunShape
 
@@ -28,8 +39,10 @@ class InstanceShape(Shape):
     """A server of an engine: one that runs anyway (`url`), or one that Corral runs (`run`)."""
 
     name: Name = Field(description="Unique within the engine.")
-    url: Url | None = Field(
-        None, description="Where it answers, when it runs anyway; http or https, without user name or password."
+    url: InstanceUrl | None = Field(
+        None,
+        description="Where it answers, when it runs anyway; http or https, without user name or password. Of `job`: "
+        "the LocalQueue of Kueue, `kueue://NAMESPACE/QUEUE`.",
     )
     run: RunShape | None = Field(None, description="How Corral runs it itself, on this machine.")
     node: Name | None = Field(None, description="The node that it computes on.")

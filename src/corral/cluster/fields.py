@@ -163,6 +163,14 @@ def _check_url(value: str) -> str:
     return value
 
 
+def _check_instance_url(value: str) -> str:
+    if value.startswith("kueue:"):
+        if not re.fullmatch(_QUEUE_URL, value):
+            raise wrong(f"not the address of a LocalQueue: {show_value(value)}", "write kueue://NAMESPACE/QUEUE")
+        return value
+    return _check_url(value)
+
+
 def _check_environment_name(value: str) -> str:
     if re.search(r"[:/@=\s]", value):  # a URL or a connection string: never shown
         raise wrong(
@@ -217,6 +225,7 @@ def _describe_text(pattern: str | None = None, **more: Any) -> WithJsonSchema:  
 
 NAME_PATTERN = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 _LABEL_KEY = r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+_QUEUE_URL = r"kueue://[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?"
 _SIZE_PATTERN = r"^\s*\d+(\.\d+)?\s*(Ki|Mi|Gi|Ti|k|K|M|G|T)?(i?B)?\s*$"
 _DURATION_PATTERN = r"^(\s*\d+(\.\d+)?\s*(ms|s|m|h|d|w))+\s*$"
 
@@ -232,6 +241,9 @@ Host = Annotated[
     _describe_text(r"^[A-Za-z0-9:][A-Za-z0-9:._-]{0,252}$"),
 ]
 Url = Annotated[Text, AfterValidator(_check_url), _describe_text("^https?://[^@]+$", format="uri")]
+InstanceUrl = Annotated[
+    Text, AfterValidator(_check_instance_url), _describe_text(rf"^(https?://[^@]+|{_QUEUE_URL})$", format="uri")
+]
 EnvironmentName = Annotated[Text, AfterValidator(_check_environment_name), _describe_text(f"^{_ENVIRONMENT_NAME}$")]
 GpuUuid = Annotated[
     Text,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corral.engines.command.worker import Printed
+from corral.engines.printed import Printed
 
 
 def read(*pieces: bytes) -> list[tuple[float, str]]:

@@ -4,26 +4,26 @@ The program starts in the attempt's folder with copies of the task's files in `i
 no shell. It reports its progress by printing a line of its own: `corral: progress 0.42 and a few words`. When it ends,
 fails, is cancelled or runs too long, everything that it started is ended too.
 
-Belongs here: one run from files to outputs, the bounded log of its output.
-Does not belong here: ending processes (`corral.processes.programs`).
+Belongs here: one run from files to outputs.
+Does not belong here: ending processes (`corral.processes.programs`), the bounded log (`corral.engines.printed`).
 """
 
 from __future__ import annotations
 
 import mimetypes
 import os
-import re
 import selectors
 import shutil
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from corral.engines.printed import LOG_NAME, Printed
 from corral.engines.visible_gpus import VARIABLES
 from corral.engines.worker.job import Answer, Job, Talk, WorkerSettings
 from corral.processes.programs import Programs
@@ -34,7 +34,6 @@ _PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_
 _OF_THE_SLOT = (*VARIABLES, "OMP_NUM_THREADS", "CORRAL_WORKER")
 """The server's environment can hold secrets; a program sees these variables and those of its task, nothing else."""
 
-_LOG_NAME = "log.txt"
 _OURS = ".corral"
 """Folder next to the program's own files, for its log and its temporary files; never an output."""
 
@@ -82,9 +81,9 @@ def _prepare(job: Job) -> Path:
 
 
 def _write_log(job: Job, printed: Printed) -> OutputFile:
-    path = job.scratch / _OURS / _LOG_NAME
+    path = job.scratch / _OURS / LOG_NAME
     printed.write(path)
-    return OutputFile(name=_LOG_NAME, path=path, media_type="text/plain; charset=utf-8")
+    return OutputFile(name=LOG_NAME, path=path, media_type="text/plain; charset=utf-8")
 
 
 def _make_environment(job: Job) -> dict[str, str]:
@@ -203,9 +202,12 @@ def _collect(job: Job, cwd: Path) -> list[OutputFile]:
         if not matches:
             raise EngineError(f"no file matches the declared output {pattern!r}")
         for path in matches:
-            if path.name == _LOG_NAME or outputs.setdefault(path.name, path) != path:
+            if path.name == LOG_NAME or outputs.setdefault(path.name, path) != path:
                 raise TaskInvalidError(f"two outputs are called {path.name!r}", hint="give each output its own name")
-    return [OutputFile(name=name, path=path, media_type=_guess_media_type(name)) for name, path in outputs.items()]
+    return [
+        OutputFile(name=name, path=path, media_type=mimetypes.guess_type(name)[0] or "application/octet-stream")
+        for name, path in outputs.items()
+    ]
 
 
 def _is_output(path: Path, root: Path) -> bool:
@@ -213,56 +215,5 @@ def _is_output(path: Path, root: Path) -> bool:
     return real.is_file() and real.is_relative_to(root) and not real.is_relative_to(root / _OURS)
 
 
-def _guess_media_type(name: str) -> str:
-    return mimetypes.guess_type(name)[0] or "application/octet-stream"
-
-
 def _describe_exit(code: int) -> str:
     return f"exit code {code}" if code >= 0 else f"signal {-code}"
-
-
-KEPT_BYTES = 512 * 1024
-"""Of each end of the log: the start has the setup, the end has the failure."""
-
-_PROGRESS = re.compile(rb"corral: progress (\d(?:\.\d+)?|\.\d+)(?:\s+(.*))?")
-_LINE_LENGTH = 4096
-_LAST_WORDS = 1500
-
-
-class Printed:
-    """Takes output in pieces; holds at most twice `kept_bytes`."""
-
-    def __init__(self, progress: Callable[[float, str], None], *, kept_bytes: int = KEPT_BYTES) -> None:
-        self._progress = progress
-        self._kept = kept_bytes
-        self._head = bytearray()
-        self._tail = bytearray()
-        self._left_out = 0
-        self._unfinished = b""
-
-    def take(self, data: bytes) -> None:
-        """Take the next piece."""
-        self._keep(data)
-        *lines, rest = (self._unfinished + data).split(b"\n")
-        self._unfinished = rest[:_LINE_LENGTH]
-        for line in lines:
-            if match := _PROGRESS.fullmatch(line.strip()):
-                self._progress(float(match[1]), (match[2] or b"").decode(errors="replace"))
-
-    def write(self, path: Path) -> None:
-        """Write the log, with the number of missing bytes between its two ends."""
-        gap = f"\n[... {self._left_out} bytes left out ...]\n".encode() if self._left_out else b""
-        path.write_bytes(bytes(self._head) + gap + bytes(self._tail))
-
-    def quote_end(self) -> str:
-        """Return the end of the output as `; it printed last: ...`, or nothing when it printed nothing."""
-        end = bytes(self._tail or self._head)[-_LAST_WORDS:].decode(errors="replace").strip().replace("\0", "")
-        return f"; it printed last: {end}" if end else ""
-
-    def _keep(self, data: bytes) -> None:
-        room = self._kept - len(self._head)
-        self._head += data[:room]
-        self._tail += data[room:] if room < len(data) else b""
-        if (excess := len(self._tail) - self._kept) > 0:
-            del self._tail[:excess]
-            self._left_out += excess
