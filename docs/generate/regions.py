@@ -18,7 +18,8 @@ from corral.cli import exits
 from corral.cluster.values import ServerRules
 from corral.cluster.writing import write_default_file
 from corral.data_dir import LONGEST_DATA_DIR
-from corral.engine_kinds import ENGINES, EngineKind
+from corral.engine_facts import EngineKind
+from corral.engine_kinds import ENGINES
 from corral.engines.inputs import load_inputs, load_options
 from corral.errors import Kind
 from corral.requests import DEFAULT_MAX_ATTEMPTS, DEFAULT_TIMEOUT_S

@@ -12,120 +12,21 @@ May import: `corral.engine_facts`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from corral.engine_facts import (
     EngineEnvironment,
+    EngineKind,
     EngineProgram,
     FileRule,
     HelperProgram,
     Kernels,
     Medium,
     OutputRule,
+    ServiceEngine,
     SpeechRule,
     ValueRule,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceEngine:
-    """An engine that a deployed service can run; those of the queue have more facts (`EngineKind`)."""
-
-    name: str
-    """Its word in the cluster file and in tasks."""
-    medium: Medium | None = None
-    """None where its models are of no medium of their own: it runs anything, or has none."""
-    exclusive: bool = False
-    """Whether it computes alone on its device unless the cluster file says otherwise: it takes what memory is left."""
-    swaps_models: bool = False
-    """Whether it gives one model up for another; the others hold all of theirs at once."""
-    program: EngineProgram | None = None
-    """None where nothing is known of its container."""
-
-
-NO_FILES = FileRule()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineKind(ServiceEngine):
-    """An engine of the queue.
-
-    One of `worker`, `served`, `in_process`, `held` and `adapter` names the code of its tasks.
-    """
-
-    summary: str
-    """One sentence for people."""
-    inputs: str
-    """`module:Class` of the `EngineInputs`."""
-    options: str = "corral.engines.schema:NoOptions"
-    """`module:Class` of the `EngineOptions`."""
-    needs_model: bool = False
-    has_lanes: bool = False
-    """Whether it can do several tasks of one model at a time (`lanes` in the cluster file)."""
-    model_options: tuple[str, ...] = ()
-    """Options that name further models of the store, which its worker gets with each task."""
-    model_name: str | None = None
-    """`module:function` that takes the task's model and inputs, and returns the name under which the engine itself
-    knows the model; so that tasks and resident models can be compared. None leaves names as they are."""
-    text_input: str | None = None
-    """The input that a list of prompts fills, one for each task; None where it takes no text of one's own."""
-    seed_input: str | None = None
-    """The input that makes its work another each time: `seed`, or `options.seed`."""
-    object_inputs: tuple[str, ...] = ()
-    """Inputs that are objects of some size, and that a batch file names as JSON files."""
-    needs: str | None = None
-    """`module:function` that takes a task's inputs and returns the `corral.engines.surveying.Need`s of it."""
-    look: str | None = None
-    """`module:function` that takes an instance's URL, options and credentials, and reads what it has of these."""
-    editor: str | None = None
-    """`module:Class` of a `corral.engines.converting.Editor`, where people draw what its tasks run."""
-    files: FileRule = NO_FILES
-    outputs: tuple[OutputRule, ...] = ()
-    values: tuple[ValueRule, ...] = ()
-    worker: str | None = None
-    """`module:Class` of a `corral.engines.worker.job.WorkerEngine`, which runs in a worker process per slot."""
-    served: str | None = None
-    """`module:function` that takes a `corral.engines.machine_share.MachineShare` and its options, and returns a
-    `corral.work.Engine` in front of a server that Corral runs on this machine."""
-    library: str | None = None
-    """The Python package that its process needs; the extra of Corral with the engine's name has it, too."""
-    speech: SpeechRule | None = None
-    """None of an engine that does not speak."""
-    helper: HelperProgram | None = None
-    """The program of the machine that its process needs as well."""
-    environments: tuple[EngineEnvironment, ...] = ()
-    """The environments of its own that it can have, the usual one first."""
-    examination: str | None = None
-    """`module:function` that takes `has_gpu` and `environments`, and returns a
-    `corral.engines.machine_share.Examination`. None where the engine is ready when its library is installed."""
-    any_gpu: bool = False
-    """Whether it computes on GPUs of AMD and Intel too; any other has its slots on NVIDIA's and on processors."""
-    in_process: str | None = None
-    """`module:Class` of a `corral.work.Engine` that computes nothing, and so needs no worker."""
-    held: str | None = None
-    """`module:Class` of a `corral.work.Engine` that takes a `corral.work.HoldBook`: its slots lend their devices to
-    programs that Corral does not run, so its tasks go on while the server is away."""
-    adapter: str | None = None
-    """`module:function` that takes an instance's URL, options and credentials, and returns a `corral.work.Engine`."""
-    scheme: str | None = None
-    """The scheme of its instances' URLs; None where they are `http` or `https`."""
-    lists_models: bool = False
-    """Whether its adapter is a `corral.work.ListsModels`: servers elsewhere keep its models."""
-    hosts_models: bool = False
-    """Whether it is a `corral.work.ModelHost` too: Corral manages those models."""
-    loads_from_folder: bool = False
-    """Whether its instances load model files from a folder that others can write (`modelsFolder`)."""
-    on_by_default: bool = True
-    """Whether it can be used where the cluster file does not name it."""
-    admin_only: bool = False
-    """Whether only administrators can submit its tasks."""
-
-    @property
-    def remote(self) -> bool:
-        """Whether it runs elsewhere: instances with a URL each, instead of processes of this machine."""
-        return self.adapter is not None
-
 
 _TEXT_FILE = OutputRule(name="text.txt", media_type="text/plain; charset=utf-8", summary="the text alone")
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import corral
-from corral.engine_kinds import ENGINES, SERVICE_ENGINES, EngineKind
+from corral.engine_facts import EngineKind
+from corral.engine_kinds import ENGINES, SERVICE_ENGINES
 from corral.engines.inputs import load_inputs, load_options, load_reference
 
 SOURCES = Path(corral.__file__).parent

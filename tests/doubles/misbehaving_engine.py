@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from corral.engine_kinds import EngineKind
+from corral.engine_facts import EngineKind
 from corral.engines.local.engine import Launch, LocalEngine
 from corral.engines.machine_share import make_worker_environment
 from corral.engines.schema import EngineInputs

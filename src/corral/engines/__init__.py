@@ -4,6 +4,6 @@ Belongs here: adapters, the worker processes of local engines (`local` is the se
 of each engine.
 Does not belong here: which task goes where, the queue, the database.
 May import: `corral.data_dir`, `corral.engine_facts`,
-`corral.engine_kinds`, `corral.cluster`, `corral.files`, `corral.narrowing`,
-`corral.presets`, `corral.processes`, `corral.sentences`, `corral.work`, `corral.units`, `corral.errors`.
+`corral.engine_kinds`, `corral.cluster`, `corral.files`, `corral.kubernetes`, `corral.narrowing`,
+`corral.presets`, `corral.processes`, `corral.sentences`, `corral.snapshot`, `corral.work`, `corral.units`, `corral.errors`.
 """

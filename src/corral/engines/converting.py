@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, cast
 
 from corral.cluster.values import EngineSettings, Instance
-from corral.engine_kinds import EngineKind
+from corral.engine_facts import EngineKind
 from corral.engines.credentials import Credentials, name_credentials
 from corral.engines.inputs import load_reference
 from corral.engines.servers.directory import Directory

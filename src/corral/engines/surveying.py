@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self, cast
 
 from corral.cluster.values import EngineSettings, Instance
-from corral.engine_kinds import EngineKind
+from corral.engine_facts import EngineKind
 from corral.engines.credentials import Credentials, name_credentials
 from corral.engines.inputs import load_reference
 from corral.engines.servers.directory import Directory

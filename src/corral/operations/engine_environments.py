@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corral.data_dir import ENGINES_FOLDER, prepare_data_dir
-from corral.engine_facts import EngineEnvironment
-from corral.engine_kinds import ENGINES, EngineKind
+from corral.engine_facts import EngineEnvironment, EngineKind
+from corral.engine_kinds import ENGINES
 from corral.engines.environments.finding import Environments, InstalledEnvironment
 from corral.engines.environments.installing import (
     NoEnvironmentError,

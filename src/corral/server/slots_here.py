@@ -12,7 +12,8 @@ from pathlib import Path
 from corral.cluster.values import Cluster, EngineSettings, Instance, Node
 from corral.cluster.yields import YieldTo
 from corral.data_dir import ENGINES_FOLDER
-from corral.engine_kinds import ENGINES, EngineKind
+from corral.engine_facts import EngineKind
+from corral.engine_kinds import ENGINES
 from corral.engines.building import Device, build, build_remote
 from corral.engines.credentials import name_credentials
 from corral.engines.environments.finding import Environments

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from corral.data_dir import default_data_dir
-from corral.engine_kinds import CHATTERBOX, ENGINES, WHISPER, EngineKind
+from corral.engine_facts import EngineKind
+from corral.engine_kinds import CHATTERBOX, ENGINES, WHISPER
 from corral.engines.building import Device, build
 from corral.engines.environments.finding import Environments
 from corral.errors import ProblemsError

@@ -22,7 +22,7 @@ from uuid import uuid4
 
 import corral
 from corral.data_dir import default_data_dir
-from corral.engine_kinds import EngineKind
+from corral.engine_facts import EngineKind
 from corral.work import EngineUnavailableError
 
 CURRENT = "current"

@@ -22,8 +22,7 @@ from typing import ClassVar
 
 import psutil
 
-from corral.engine_facts import EngineEnvironment
-from corral.engine_kinds import EngineKind
+from corral.engine_facts import EngineEnvironment, EngineKind
 from corral.engines.environments.finding import (
     CURRENT,
     FACTS,

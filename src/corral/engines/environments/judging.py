@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from corral.engine_facts import EngineEnvironment, Kernels
-from corral.engine_kinds import EngineKind
+from corral.engine_facts import EngineEnvironment, EngineKind, Kernels
 from corral.engines.environments.finding import Environments
 from corral.engines.environments.installing import compute_digest
 from corral.engines.machine_share import Examination

@@ -1,4 +1,4 @@
-"""What the state of a Job, its workload and its pods means for an attempt: values in, a value out."""
+"""How far an attempt is, by the state of its Job, its workload and its pods: values in, a value out."""
 
 from __future__ import annotations
 

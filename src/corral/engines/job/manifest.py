@@ -1,6 +1,6 @@
 """The manifest of an attempt's Job: values in, objects out.
 
-A Job is named after its attempt, so that creating it twice creates it once, and whoever comes later finds it.
+A Job is named after its attempt: creating it twice creates it once, and a later server finds it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def make_job(work: Work, inputs: JobInputs, options: JobOptions, target: Target)
             "completionMode": "Indexed",
             "completions": inputs.pods,
             "parallelism": inputs.pods,
-            # The queue decides about further attempts; a pod that a lost node or an eviction took is no failure.
+            # The queue decides about further attempts; a pod that a lost node or an eviction took has not failed.
             "backoffLimit": 0,
             "podFailurePolicy": {
                 "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from corral.engine_kinds import EngineKind
+from corral.engine_facts import EngineKind
 from corral.engines.inputs import load_inputs, read_task_inputs
 from corral.engines.local.worker_process import (
     WorkerGoneError,

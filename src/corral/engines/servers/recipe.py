@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from corral.cluster.run_values import READY_WITHIN, Container, Run
-from corral.engine_kinds import EngineKind
+from corral.engine_facts import EngineKind
 from corral.engines.servers.ways import PORT, Way, run_compose, run_container, run_unit
 from corral.presets.catalogue import Unloading, build_command, list_presets, list_variables
 from corral.processes.server import HOST

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 
 from corral.cluster.destinations import Destination, find_destination
 from corral.cluster.values import Cluster
-from corral.engine_kinds import ENGINES, EngineKind
+from corral.engine_facts import EngineKind
+from corral.engine_kinds import ENGINES
 from corral.engines.inputs import check_inputs, find_model_name
 from corral.errors import Problem
 from corral.requests import BatchFields, TaskFields, fill_in, find_deadline, get_values, select

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from corral.cluster.values import EngineSettings
-from corral.engine_kinds import ENGINES, EngineKind
+from corral.engine_facts import EngineKind
+from corral.engine_kinds import ENGINES
 from corral.engines.surveying import RECENT_S, REMEMBERED_S, InstanceReport, Need, list_needs
 from corral.errors import Problem
 from corral.server.api.strict_json import MAX_PROBLEMS

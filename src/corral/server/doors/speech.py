@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import ClassVar, cast
 
 from corral.data_dir import ENGINES_FOLDER
-from corral.engine_kinds import ENGINES, WHISPER, EngineKind
+from corral.engine_facts import EngineKind
+from corral.engine_kinds import ENGINES, WHISPER
 from corral.engines.environments.finding import Environments, find_packages
 from corral.engines.inputs import load_reference
 from corral.errors import CorralError, Kind

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from starlette.responses import Response
 
-from corral.engine_kinds import ENGINES, EngineKind
+from corral.engine_facts import EngineKind
+from corral.engine_kinds import ENGINES
 from corral.engines.converting import convert_workflow
 from corral.engines.inputs import check_inputs, load_inputs
 from corral.engines.narrowing import strip_credentials
