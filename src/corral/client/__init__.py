@@ -4,6 +4,6 @@ Belongs here: finding a server, calling it, batch files, submitting, following a
 holds of GPUs.
 Does not belong here: printing, questions to a person, starting a server, how the server does the work.
 May import: `corral.cluster` (for YAML with positions), `corral.engines.inputs`, `corral.engine_kinds`,
-`corral.engine_facts`, `corral.requests`, `corral.files`, `corral.wire`, `corral.processes`, `corral.printable`, `corral.data_dir`,
-`corral.units`, `corral.work`, `corral.errors`.
+`corral.engine_facts`, `corral.requests`, `corral.files`, `corral.wire`, `corral.processes`, `corral.printable`,
+`corral.data_dir`, `corral.units`, `corral.work`, `corral.errors`.
 """

@@ -79,6 +79,14 @@ class ClusterInEffect:
             _log(answer)
         return answer
 
+    async def follow_cluster(self) -> None:
+        """Put instances into effect that came or went on a Kubernetes cluster; problems of the file are logged."""
+        try:
+            await self.reload(ReloadAsked())
+        except CorralError as error:
+            for problem in error.problems:
+                log.error("cluster_not_followed", what=problem.what, where=problem.where, hint=problem.hint)
+
     async def reload_on_signal(self) -> None:
         """Read the cluster file again, and log what is wrong with it; the audit log has who can send signals."""
         try:

@@ -34,6 +34,7 @@ from corral.processes.leftovers import sweep
 from corral.processes.outside import end_left
 from corral.server import presence
 from corral.server.api import create_app, end_streams
+from corral.server.cluster_instances import ClusterInstances
 from corral.server.connections import make_server_config, raise_descriptor_limit
 from corral.server.database import open_database
 from corral.server.gpu_looks import GpuLooks, describe_own
@@ -52,7 +53,7 @@ from corral.server.process import (
 from corral.server.reloading import ClusterInEffect, make_rules
 from corral.server.service_manager import ServiceManager
 from corral.server.services import Services
-from corral.server.settings import ServerSettings, read_cluster
+from corral.server.settings import ServerSettings, read_cluster, read_cluster_text
 from corral.server.slots_here import localize
 from corral.server.tls import follow_files
 from corral.slots.registry import Registry
@@ -134,7 +135,12 @@ async def _serve(
     directory = Directory()
 
     def read_anew() -> LocalCluster:
-        return localize(read_cluster(settings), data_dir=data_dir, locate=weights.path, holds=book, directory=directory)
+        completed = on_cluster.complete(read_cluster(settings))
+        return localize(completed, data_dir=data_dir, locate=weights.path, holds=book, directory=directory)
+
+    on_cluster = ClusterInstances(
+        lambda: in_effect.cluster, partial(read_cluster_text, settings), lambda: in_effect.follow_cluster()
+    )
 
     book = make_hold_book(pool, board, lambda device: dispatcher.devices.look_at(device))
     local = localize(cluster, data_dir=data_dir, locate=weights.path, holds=book, directory=directory)
@@ -207,6 +213,7 @@ async def _serve(
 
     looks = GpuLooks(dispatcher.devices, GpuWatch(), read_own, pool)
     looking = asyncio.create_task(supervise("gpu_looks", looks.run, alarms), name="gpu-looks")
+    following = asyncio.create_task(supervise("cluster", on_cluster.run, alarms), name="cluster")
     watched = asyncio.create_task(manager.keep_alive(), name="watchdog")
     renewing = asyncio.create_task(_renew(settings, context, alarms), name="certificate")
     try:
@@ -217,6 +224,7 @@ async def _serve(
         watched.cancel()
         renewing.cancel()
         looking.cancel()
+        following.cancel()
         housekeeping.cancel()
         delivering.cancel()
         keeping.cancel()

@@ -9,6 +9,7 @@ from pathlib import Path
 from corral.cluster import Cluster, load
 from corral.data_dir import SettingsError
 from corral.files import write_whole
+from corral.operations.cluster_file import ClusterText
 from corral.server.tls import TlsFiles
 
 DEFAULT_PORT = 7433
@@ -58,6 +59,11 @@ def read_cluster(settings: ServerSettings) -> Cluster:
 
     Raises: ClusterFileError, SettingsError.
     """
+    return read_cluster_text(settings).cluster
+
+
+def read_cluster_text(settings: ServerSettings) -> ClusterText:
+    """Read the cluster file with its text, as `read_cluster` does."""
     from corral.hardware.catalogue import find_gpu
 
     path = settings.cluster_path
@@ -69,7 +75,7 @@ def read_cluster(settings: ServerSettings) -> Cluster:
         raise SettingsError(
             f"cannot read the cluster file: {error}", where=str(path), hint="name a file with --cluster"
         ) from error
-    return load(text, filename=str(path), find_gpu=find_gpu)
+    return ClusterText(name=str(path), text=text, cluster=load(text, filename=str(path), find_gpu=find_gpu))
 
 
 def _write_default(path: Path) -> None:

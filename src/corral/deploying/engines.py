@@ -1,0 +1,87 @@
+"""The instances of the queue's engines that a layout deploys: its services, and the addresses of their pods now.
+
+The services are those whose addresses other services get (`OLLAMA_URL`), so a switch of layouts moves both.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from corral.cluster.values import Instance
+from corral.rendering.installation import Installation
+from corral.rendering.names import add_suffix
+from corral.snapshot import Kind
+from corral.work import Json
+
+ENDPOINT_SLICE = Kind("discovery.k8s.io", "EndpointSlice")
+_SERVICE_LABEL = "kubernetes.io/service-name"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineService:
+    """A service of a layout that is an engine of the queue."""
+
+    engine: str
+    namespace: str
+    services: frozenset[str]
+    """The names of its Services: one for all replicas, or one for each."""
+    port: int
+
+
+def list_engine_services(installation: Installation, engines: Iterable[str]) -> tuple[EngineService, ...]:
+    """List the services of a layout that are one of these engines and listen on a port."""
+    wanted = frozenset(engines)
+    return tuple(
+        EngineService(
+            engine=engine,
+            namespace=deployed.namespace,
+            services=frozenset(
+                (deployed.name, *(add_suffix(deployed.name, str(number)) for number in range(deployed.replicas)))
+            ),
+            port=deployed.port,
+        )
+        for deployed in installation.deployed
+        for engine in deployed.service.engines
+        if engine in wanted and deployed.port is not None
+    )
+
+
+def find_instances(
+    services: Iterable[EngineService], slices: Iterable[Json], nodes: Iterable[str]
+) -> Mapping[str, tuple[Instance, ...]]:
+    """Find the instances by engine: one for each pod that is ready, with its own address.
+
+    `slices` are EndpointSlices; `nodes` the names of the file's nodes: a pod elsewhere is an instance without a node.
+    A pod that is ending is none any more, though it still serves: what runs there ends, and nothing new goes there.
+    """
+    known = frozenset(nodes)
+    by_service: defaultdict[tuple[str, str], list[Json]] = defaultdict(list)
+    for value in slices:
+        metadata = value["metadata"]
+        by_service[metadata["namespace"], metadata.get("labels", {}).get(_SERVICE_LABEL, "")].append(value)
+    instances: defaultdict[str, dict[str, Instance]] = defaultdict(dict)
+    for service in services:
+        for name in sorted(service.services):
+            for value in by_service[service.namespace, name]:
+                for instance in _read_slice(value, service.port, known):
+                    instances[service.engine][instance.name] = instance
+    return {
+        engine: tuple(named[name] for name in sorted(named)) for engine, named in sorted(instances.items()) if named
+    }
+
+
+def _read_slice(value: Json, port: int, nodes: frozenset[str]) -> Iterator[Instance]:
+    if port not in {entry.get("port") for entry in value.get("ports") or ()}:
+        return
+    for endpoint in value.get("endpoints") or ():
+        conditions: Json = endpoint.get("conditions") or {}
+        reference: Json = endpoint.get("targetRef") or {}
+        pod: str | None = reference.get("name")
+        if pod is None or not conditions.get("ready", True) or conditions.get("terminating"):
+            continue
+        node: str | None = endpoint.get("nodeName")
+        address = endpoint["addresses"][0]
+        host = f"[{address}]" if ":" in address else address
+        yield Instance(name=pod, url=f"http://{host}:{port}", node=node if node in nodes else None)

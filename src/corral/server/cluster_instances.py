@@ -1,0 +1,187 @@
+"""The engines of a server whose cluster file leaves their instances to a Kubernetes cluster: followed while it runs.
+
+Pods that are ready are instances, at their own addresses; they come and go with EndpointSlices, and the active layout
+with the state that `corral apply` keeps. What is known stays while the API server does not answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from corral.cluster.values import Cluster, Instance
+from corral.engine_kinds import ENGINES
+from corral.errors import CorralError
+from corral.operations.cluster_file import ClusterText
+from corral.snapshot import ObjectKey
+from corral.work import Json
+
+if TYPE_CHECKING:  # what follows a cluster is loaded where there is one: a server on one machine does without 25 MB
+    from corral.deploying.engines import EngineService
+    from corral.kubernetes.api import Api, Change
+
+_STATE_S = 10.0
+"""Time between two looks at the active layout."""
+_SETTLE_S = 0.5
+"""A Deployment changes several slices within this time; they are put into effect together."""
+_AGAIN_S = 15.0
+"""Time between two tries to reach an API server."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Followed:
+    """What instances are made from, of one layout."""
+
+    layout: str | None
+    services: tuple[EngineService, ...]
+    nodes: tuple[str, ...]
+
+
+def list_open_engines(cluster: Cluster) -> tuple[str, ...]:
+    """List the engines whose instances the file leaves to the cluster: reached by URL, enabled, without instances."""
+    return tuple(
+        name
+        for name, settings in cluster.engines.items()
+        if settings.enabled and not settings.instances and ENGINES[name].remote and ENGINES[name].scheme is None
+    )
+
+
+def add_instances(cluster: Cluster, instances: Mapping[str, tuple[Instance, ...]]) -> Cluster:
+    """Return a cluster file with these instances of engines that name none themselves."""
+    engines = {
+        name: replace(settings, instances=instances[name]) if name in instances and not settings.instances else settings
+        for name, settings in cluster.engines.items()
+    }
+    return replace(cluster, engines=engines)
+
+
+class ClusterInstances:
+    """Knows the instances that are on the cluster now, and calls `changed` when they differ from before."""
+
+    def __init__(
+        self,
+        in_effect: Callable[[], Cluster],
+        read: Callable[[], ClusterText],
+        changed: Callable[[], Awaitable[None]],
+        *,
+        kubeconfig: Path | None = None,
+    ) -> None:
+        """`read` reads the cluster file as it is now; `kubeconfig` is found as kubectl does unless it is given."""
+        self._in_effect = in_effect
+        self._read = read
+        self._changed = changed
+        self._kubeconfig = kubeconfig
+        self._instances: Mapping[str, tuple[Instance, ...]] = {}
+
+    def complete(self, cluster: Cluster) -> Cluster:
+        """Return a cluster file with the instances that are known now."""
+        return add_instances(cluster, self._instances)
+
+    async def run(self) -> None:
+        """Follow the cluster, for ever; a file without `kubernetes:`, or with instances of all engines, needs none."""
+        reported: str | None = None
+        while True:
+            if self._in_effect().kubernetes is None:
+                await asyncio.sleep(_AGAIN_S)
+                continue
+            from corral.kubernetes.api import open_api  # see above
+
+            try:
+                checked = await asyncio.to_thread(self._read)
+                if not list_open_engines(checked.cluster):
+                    await asyncio.sleep(_AGAIN_S)
+                    continue
+                async with open_api(kubeconfig=self._kubeconfig) as api:
+                    reported = None
+                    await self._follow(api, await self._choose(api, checked))
+            except CorralError as error:
+                if error.what != reported:
+                    log.warning("cluster_not_followed", what=error.what, hint=error.hint, again_in_s=_AGAIN_S)
+                reported = error.what
+                await asyncio.sleep(_AGAIN_S)
+
+    async def _choose(self, api: Api, checked: ClusterText) -> _Followed:
+        from corral.deploying.engines import list_engine_services  # see above
+        from corral.deploying.state import name_state, read_state
+        from corral.operations.deploying.applying import choose_layout
+        from corral.operations.placing import find_places
+        from corral.rendering.installation import namespace_of, resolve_installations
+
+        cluster = checked.cluster
+        key = name_state(namespace_of(cluster))
+        state = read_state(await api.get(key), cluster.name, key.namespace)
+        layout = choose_layout(checked, state, None)
+        installations = await asyncio.to_thread(
+            resolve_installations,
+            cluster,
+            source=checked.name,
+            text=checked.text,
+            layouts=() if layout is None else (layout,),
+            find_places=find_places,
+        )
+        services = list_engine_services(installations[0], list_open_engines(cluster))
+        return _Followed(layout=layout, services=services, nodes=tuple(node.name for node in cluster.nodes))
+
+    async def _follow(self, api: Api, followed: _Followed) -> None:
+        """Follow the slices of a layout's services, until another layout is active or the file is another."""
+        from corral.deploying.engines import ENDPOINT_SLICE, find_instances  # see above
+
+        slices: dict[ObjectKey, Json] = {}
+        changes: asyncio.Queue[tuple[str, Change]] = asyncio.Queue()
+        namespaces = sorted({service.namespace for service in followed.services})
+        listed: set[str] = set()
+
+        async def watch(namespace: str) -> None:
+            async for change in api.watch(ENDPOINT_SLICE, namespace):
+                changes.put_nowait((namespace, change))
+
+        watches = [asyncio.ensure_future(watch(namespace)) for namespace in namespaces]
+        try:
+            while True:
+                chosen = await self._choose(api, await asyncio.to_thread(self._read))
+                if chosen != followed:
+                    return
+                until = asyncio.get_running_loop().time() + _STATE_S
+                while (left := until - asyncio.get_running_loop().time()) > 0:
+                    for ended in (task for task in watches if task.done()):
+                        ended.result()  # raises what ended it
+                    is_changed = await _take(changes, slices, listed, left)
+                    if is_changed and listed.issuperset(namespaces):
+                        await self._put(find_instances(followed.services, slices.values(), followed.nodes))
+        finally:
+            for task in watches:
+                task.cancel()
+            await asyncio.gather(*watches, return_exceptions=True)
+
+    async def _put(self, instances: Mapping[str, tuple[Instance, ...]]) -> None:
+        if instances != self._instances:
+            self._instances = instances
+            await self._changed()
+
+
+async def _take(
+    changes: asyncio.Queue[tuple[str, Change]], slices: dict[ObjectKey, Json], listed: set[str], within_s: float
+) -> bool:
+    """Take the changes that come within some time, and those right after them; whether there were any."""
+    try:
+        taken = [await asyncio.wait_for(changes.get(), min(within_s, 1.0))]
+    except TimeoutError:
+        return False
+    await asyncio.sleep(_SETTLE_S)
+    while not changes.empty():
+        taken.append(changes.get_nowait())
+    for namespace, change in taken:
+        if change.type == "LISTED":
+            listed.add(namespace)
+        elif change.type == "DELETED":
+            slices.pop(ObjectKey.read(change.value), None)
+        else:
+            slices[ObjectKey.read(change.value)] = change.value
+    return True
