@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -29,6 +28,8 @@ _SHOWN = frozenset({"created", "changed", "replaced", "deleted"})
 
 def run_on_cluster(context: str | None, work: Callable[[Api], Awaitable[Answer]]) -> Answer:
     """Connect to a cluster and do work on it. Raises: CorralError."""
+    import asyncio
+
     from corral.kubernetes.api import open_api
 
     async def run() -> Answer:
