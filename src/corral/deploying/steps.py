@@ -237,8 +237,9 @@ def _check_labels(node: str, present: Mapping[str, str], change: Mapping[str, st
     return [
         Problem(
             code=RestrictedLabelsError.code,
-            what=f"label {key} of node {node} is {present.get(key, 'not set')!r}, and the file wants {value!r}: "
-            "the node's kubelet sets it",
+            what=f"label {key} of node {node} is {present.get(key, 'not set')!r}, and the file "
+            + ("removes it" if value is None else f"wants {value!r}")
+            + ": the node's kubelet sets it",
             where=f"nodes[{node}].labels",
             hint=f"remove {key} from the file",
         )
