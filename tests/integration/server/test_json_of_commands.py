@@ -201,6 +201,8 @@ OF_THE_QUEUE = {
 MANY = {"tasks cancel", "tasks retry", "tasks wait"}
 """Take several tasks: `items` has the route's answer for each."""
 OTHERWISE = {
+    "apply": "changes a Kubernetes cluster, which no route of a server does",
+    "import": "reads files here and writes one, which no server knows",
     "tasks show": "joins the answers of two routes, the task and its story",
     "batches show": "joins the answers of two routes, the batch and its tasks",
     "batches fetch": "sums up the files that it wrote into a folder here",
