@@ -30,6 +30,7 @@ echo "Building Kubernetes $kubernetes (about 10 minutes on two cores)"
 "$go" build -trimpath -ldflags "-s -w $version" -o "$work/kubernetes" .
 echo "Building Kueue $kueue"
 # Kueue reads the certificate of its metrics at one path of the machine, which belongs to root; here a variable says where.
+"$go" mod download sigs.k8s.io/kueue
 kueue_source=$("$go" list -m -f '{{.Dir}}' sigs.k8s.io/kueue)
 sed 's,"/etc/kueue/metrics/certs",os.Getenv("KUEUE_METRICS_CERTIFICATES"),' "$kueue_source/cmd/kueue/main.go" >"$work/main.go"
 printf '{"Replace": {"%s": "%s"}}\n' "$here/kueue/main.go" "$work/main.go" >"$work/overlay.json"
