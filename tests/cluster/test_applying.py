@@ -20,7 +20,7 @@ from corral.deploying.order import CONFIG_MAP, DEPLOYMENT
 from corral.kubernetes.api import Api, open_api
 from corral.operations.cluster_file import FileText
 from corral.operations.deploying.applying import Applied, apply_layout, observe_target
-from corral.operations.deploying.stepping import HalfDoneError, RefusedStepsError, StepDone
+from corral.operations.deploying.stepping import ConflictingStepsError, HalfDoneError, StepDone
 from corral.snapshot import Kind, ObjectKey
 
 Json = dict[str, Any]
@@ -80,8 +80,8 @@ async def apply(api: Api, file: FileText, **options: Any) -> Applied:
 def list_results(applied: Applied) -> dict[str, set[str]]:
     """The names of objects by what was done with them."""
     results: dict[str, set[str]] = {}
-    for done in applied.steps:
-        results.setdefault(done.result, set()).add(str(done.step.key))
+    for step in applied.steps:
+        results.setdefault(step.result, set()).add(step.object)
     return results
 
 
@@ -121,7 +121,7 @@ async def test_conflict_changes_nothing_and_names_object_field_and_manager(api: 
     }
     plane.apply(foreign, f"/api/v1/namespaces/{name}/configmaps")
     changed = write_file(name, "page", "new")
-    with pytest.raises(RefusedStepsError, match=rf"ConfigMap {name}/page-config .*\.data\.NAME by 'plane'"):
+    with pytest.raises(ConflictingStepsError, match=rf"ConfigMap {name}/page-config .*\.data\.NAME by 'plane'"):
         await apply(api, changed)
     assert await api.get(ObjectKey(DEPLOYMENT, name, "new")) is None
     assert f"ConfigMap {name}/page-config" in list_results(await apply(api, changed, force=True))["changed"]

@@ -10,6 +10,9 @@ import typer
 from corral.cli import terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from corral.deploying.lacking import Lack, MissingKey
     from corral.kubernetes.api import Api
     from corral.operations.deploying.stepping import Report, StepDone
 
@@ -48,3 +51,34 @@ def make_report(*, verbose: bool, dry_run: bool) -> Report:
             terminal.note(f"{done.number:>3} of {done.of}  {done.result:9}  {done.step.key}{would}")
 
     return report
+
+
+def put_lacking(lacking: Sequence[Lack]) -> None:
+    """Print what a cluster lacks and the next commands, to stderr: it is not the answer."""
+    from corral.deploying.lacking import LackKind, write_next
+
+    needed = [lack for lack in lacking if lack.kind is not LackKind.WATCHING]
+    watching = [lack.what for lack in lacking if lack.kind is LackKind.WATCHING]
+    if needed:
+        terminal.note(f"missing  {', '.join(lack.what for lack in needed)}")
+    if watching:
+        terminal.note(f"missing  for dashboards and alerts: {', '.join(watching)}")
+    for command in write_next(lacking):
+        terminal.note(f"next     {command}")
+
+
+def ask_secret(key: MissingKey) -> str:
+    """Ask for the value of a key without showing it; empty for none. Raises: UnconfirmedError without a terminal."""
+    from getpass import getpass
+
+    from corral.operations.deploying.looking import generate_secret, is_generated
+
+    if not terminal.is_attended():
+        raise terminal.UnconfirmedError(
+            f"Secret {key.namespace}/{key.secret} lacks {key.key}, and there is no terminal to ask on",
+            hint=f"kubectl create secret generic {key.secret} --namespace {key.namespace} --from-file={key.key}=FILE",
+        )
+    generated = is_generated(key)
+    otherwise = "empty: a random one" if generated else "empty: left out"
+    value = getpass(f"{key.secret}, {key.key} ({otherwise}): ")
+    return value or (generate_secret(key) if generated else "")

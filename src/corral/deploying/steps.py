@@ -48,7 +48,7 @@ _REPLACED = frozenset(
     }
 )
 """Kinds of which an object can be deleted and made anew without loss, where a field of it cannot be changed."""
-_SHARED = frozenset(
+SHARED_KINDS = frozenset(
     {
         DEVICE_CLASS,
         NAMESPACE,
@@ -79,6 +79,8 @@ class Verb(StrEnum):
 
     APPLY = "apply"
     LABEL = "label"
+    ADD = "add"
+    """Keys are added to a Secret; those that it has stay."""
     DELETE = "delete"
 
 
@@ -89,7 +91,7 @@ class Step:
     verb: Verb
     key: ObjectKey
     value: Json = None
-    """The object to apply, or the change of a node's labels; None where it is deleted."""
+    """The object to apply, or the change of a node's labels or of a Secret; None where it is deleted."""
     forced: bool = False
     """Whether all fields of the object are Corral's alone, so that other values are overwritten."""
 
@@ -157,7 +159,9 @@ def plan_deployment(wanted: LayoutObjects, snapshot: Snapshot, state: State, *, 
         ),
         waiting=tuple(waiting),
         kept=tuple(sorted(kept)),
-        absent_nodes=tuple(name for name in wanted.node_labels if not snapshot.find("Node", name)),
+        absent_nodes=()
+        if NODE in snapshot.unread
+        else tuple(name for name in wanted.node_labels if not snapshot.find("Node", name)),
     )
 
 
@@ -177,7 +181,7 @@ def _check_owners(wanted: LayoutObjects, snapshot: Snapshot) -> None:
     problems: list[Problem] = []
     for key in map(ObjectKey.read, wanted.objects):
         live = snapshot.objects.get(key)
-        if live is None or key.kind in _SHARED:
+        if live is None or key.kind in SHARED_KINDS:
             continue
         labels: Mapping[str, str] = live["metadata"].get("labels") or {}
         owner = labels.get(PART_OF, "")

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from corral.cli import terminal
+from corral.cli.clusters import Context, LayoutName
 from corral.cli.listing import format_ago, format_clock
 from corral.cli.options import AsJson, DataDir, Url, Verbose, make_example
-from corral.client.connection import call_server
+from corral.client.connection import NoServerError, call_server
 from corral.units import format_bytes
 from corral.work import Json
+
+ClusterWithServices = Annotated[
+    Path | None,
+    typer.Option("--cluster", "-c", metavar="FILE", help="Print the services of this cluster file on its Kubernetes."),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +47,45 @@ def register(app: typer.Typer) -> None:
     app.command("status", epilog=make_example("corral status"))(status)
 
 
-def status(url: Url = None, data_dir: DataDir = None, verbose: Verbose = False, as_json: AsJson = False) -> None:
-    """Print the queue, the slots and what needs you, on one screen."""
-    answer = call_server(url, data_dir, lambda api: api.get("/corral/v1/status"))
+def status(
+    url: Url = None,
+    data_dir: DataDir = None,
+    cluster: ClusterWithServices = None,
+    layout: LayoutName = None,
+    context: Context = None,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print the queue, the slots and what needs you, on one screen.
+
+    With a cluster file that has `kubernetes:`, it begins with the services there: wanted, there, ready, where, why not.
+    """
+    services = None
+    if cluster is not None:
+        from corral.cli.services_on_cluster import look_at_services_of, put_services
+
+        services = look_at_services_of(cluster, context, layout)
+        if services is not None and not as_json:
+            put_services(services)
+            terminal.put("")
+    try:
+        answer = call_server(url, data_dir, lambda api: api.get("/corral/v1/status"))
+    except NoServerError as error:
+        if services is None:
+            raise
+        answer = None
+        if not as_json:
+            terminal.note(f"queue: {error.what}")
     if as_json:
-        terminal.put_json(answer)
-        return
+        from corral.wire import to_json
+
+        there = {} if services is None else {"cluster": to_json(services)}
+        terminal.put_json({**(answer or {}), **there})
+    elif answer is not None:
+        _put_server(answer, verbose=verbose)
+
+
+def _put_server(answer: Json, *, verbose: bool) -> None:
     screen = ONE_SCREEN if terminal.count_columns() is not None and not verbose else EVERYTHING
     lines = [("server", _describe_server(answer)), ("queue", _describe_work(answer))]
     if deadlines := _describe_deadlines(answer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -36,13 +37,22 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedStep:
+    """A step that was carried out; without its object, which can be a Secret."""
+
+    object: str
+    verb: str
+    result: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
     """What `apply_layout` has done."""
 
     layout: str
     before: str | None
     """The layout that was active before; None where none was."""
-    steps: tuple[StepDone, ...]
+    steps: tuple[AppliedStep, ...]
     waiting: tuple[str, ...]
     """Objects whose kind the cluster does not serve."""
     kept: tuple[str, ...]
@@ -101,11 +111,13 @@ async def apply_layout(
     cluster: Objects,
     target: Target,
     *,
+    secrets: Sequence[Step] = (),
     report: Report = lambda _: None,
     force: bool = False,
     dry_run: bool = False,
 ) -> Applied:
     """Bring a cluster to a layout. `force` takes over fields that others have set; `dry_run` is the server's.
+    `secrets` are steps that write Secrets; they come before what names these.
 
     Everything is checked first, and nothing is changed when a check fails. The state has the names of all objects
     before they are applied, and loses those that were pruned afterwards.
@@ -125,7 +137,7 @@ async def apply_layout(
     first = [step for step in plan.steps if step.key.kind == NAMESPACE]
     others = [step for step in plan.steps if step.key.kind != NAMESPACE]
     remember = Step(verb=Verb.APPLY, key=begun.key, value=begun.write(), forced=True)
-    done = await run_steps(cluster, [*first, remember, *others], target.snapshot, report=report, force=force)
+    done = await run_steps(cluster, [*first, remember, *secrets, *others], target.snapshot, report=report, force=force)
     await cluster.apply(replace(begun, objects=list_remembered(target)).write(), force=True)
     return _conclude(target, done)
 
@@ -140,7 +152,9 @@ def _conclude(target: Target, done: tuple[StepDone, ...]) -> Applied:
     return Applied(
         layout=target.wanted.layout,
         before=target.state.layout,
-        steps=done,
+        steps=tuple(
+            AppliedStep(object=str(part.step.key), verb=part.step.verb.value, result=part.result) for part in done
+        ),
         waiting=tuple(str(step.key) for step in target.plan.waiting),
         kept=tuple(map(str, target.plan.kept)),
         absent_nodes=target.plan.absent_nodes,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from corral.deploying.fields import reduce_to_wishes
+from corral.deploying.differences import compare_objects
 from corral.deploying.order import CRD, NAMESPACE
 from corral.deploying.state import is_owned
 from corral.deploying.steps import Step, Verb, choose_propagation, is_replaceable
@@ -36,6 +36,10 @@ class Objects(Protocol):
 
     async def observe(self, kinds: Iterable[Kind], namespaces: Iterable[str] | None = None) -> Snapshot:
         """Take a snapshot of objects of these kinds."""
+        ...
+
+    async def list(self, kind: Kind, namespace: str | None = None, *, labels: str | None = None) -> tuple[Json, ...]:
+        """List objects, of all namespaces unless one is named."""
         ...
 
     async def get(self, key: ObjectKey) -> Json | None:
@@ -76,6 +80,13 @@ class RefusedStepsError(ProblemsError):
     code: ClassVar[str] = "deploy.refused"
 
 
+class ConflictingStepsError(RefusedStepsError):
+    """Others have set fields to other values, and that is all that keeps the steps back; nothing was changed."""
+
+    code: ClassVar[str] = "deploy.conflict"
+    kind: ClassVar[ErrorKind] = ErrorKind.CONFLICT
+
+
 class HalfDoneError(CorralError):
     """Some steps were carried out, and others were not; running the command again goes on there."""
 
@@ -113,8 +124,10 @@ async def check_steps(cluster: Objects, steps: Sequence[Step], snapshot: Snapsho
                 return describe_refusal(step, error)
             return None
 
-    answers = await asyncio.gather(*(check(step) for step in steps if _is_checkable(step, snapshot)))
+    answers = await asyncio.gather(*(check(step) for step in steps if is_checkable(step, snapshot)))
     problems = [problem for problem in answers if problem is not None]
+    if problems and all(problem.code == FieldConflictError.code for problem in problems):
+        raise ConflictingStepsError(problems)
     if problems:
         raise RefusedStepsError(problems)
 
@@ -169,7 +182,7 @@ def describe_refusal(step: Step, error: CorralError) -> Problem:
     return Problem(code=error.code, what=f"{step}: {error.what}", where=str(step.key), hint=hint)
 
 
-def _is_checkable(step: Step, snapshot: Snapshot) -> bool:
+def is_checkable(step: Step, snapshot: Snapshot) -> bool:
     """Return whether a dry run can judge a step now: its kind is served, and its namespace is there."""
     if step.key.kind not in snapshot.served:
         return False
@@ -180,7 +193,7 @@ async def _carry_out_when_served(
     cluster: Objects, step: Step, steps: Sequence[Step], snapshot: Snapshot, *, force: bool, dry_run: bool
 ) -> str:
     """Carry out a step; one whose CRD is among the steps waits until its kind is served."""
-    if dry_run and not _is_checkable(step, snapshot):
+    if dry_run and not is_checkable(step, snapshot):
         return UNCHECKED
     defines = any(other.key.kind == CRD for other in steps)
     deadline = asyncio.get_running_loop().time() + _SERVED_WITHIN_S
@@ -197,6 +210,8 @@ async def _carry_out(cluster: Objects, step: Step, snapshot: Snapshot, *, force:
     if step.verb is Verb.DELETE:
         return DELETED if await cluster.delete(step.key, dry_run=dry_run) else UNCHANGED
     before = snapshot.objects.get(step.key)
+    if step.verb is Verb.ADD:
+        return await _add_keys(cluster, step, dry_run=dry_run)
     if step.verb is Verb.LABEL:
         return _compare(before, await cluster.patch(step.key, step.value, dry_run=dry_run), step)
     try:
@@ -207,6 +222,14 @@ async def _carry_out(cluster: Objects, step: Step, snapshot: Snapshot, *, force:
         if not dry_run:
             await _replace(cluster, step)
         return REPLACED
+
+
+async def _add_keys(cluster: Objects, step: Step, *, dry_run: bool) -> str:
+    if await cluster.get(step.key) is None:
+        await cluster.apply(step.value, dry_run=dry_run)
+        return CREATED
+    await cluster.patch(step.key, {"stringData": step.value["stringData"]}, dry_run=dry_run)
+    return CHANGED
 
 
 async def _is_ours(cluster: Objects, step: Step) -> bool:
@@ -230,5 +253,4 @@ def _compare(before: Json | None, after: Json, step: Step) -> str:
     """Compare by content: controllers write to an object between two looks, so its version says nothing."""
     if before is None:
         return CREATED
-    same = reduce_to_wishes(before, step.value) == reduce_to_wishes(after, step.value)
-    return UNCHANGED if same else CHANGED
+    return CHANGED if compare_objects(before, after, step.value) else UNCHANGED
