@@ -31,8 +31,9 @@ def delete(
 ) -> None:
     """Delete what `corral apply` has put on a Kubernetes cluster.
 
-    It takes all layouts of this cluster file. It lists what goes, in its order, and what stays with the reason: volumes with data, Secrets, CRDs, and a namespace
-    that others use. Then it asks once. A run that was interrupted is finished by the next.
+    It takes all layouts of this cluster file. It lists what goes, in its order, and what stays with the reason: volumes
+    with data, Secrets, CRDs, and a namespace that others use. Then it asks once. A run that was interrupted is finished
+    by the next.
     """
     from corral.operations.cluster_file import read_cluster_file
     from corral.operations.deploying.deleting import delete_installation, observe_removal
