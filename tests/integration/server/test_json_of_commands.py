@@ -202,6 +202,8 @@ MANY = {"tasks cancel", "tasks retry", "tasks wait"}
 """Take several tasks: `items` has the route's answer for each."""
 OTHERWISE = {
     "apply": "changes a Kubernetes cluster, which no route of a server does",
+    "delete": "changes a Kubernetes cluster, which no route of a server does",
+    "diff": "looks at a Kubernetes cluster, which no route of a server does",
     "import": "reads files here and writes one, which no server knows",
     "tasks show": "joins the answers of two routes, the task and its story",
     "batches show": "joins the answers of two routes, the batch and its tasks",
