@@ -12,7 +12,9 @@ from aiohttp import web
 from yarl import URL
 
 from corral.cluster.values import Cluster, EngineSettings, Instance, Node
+from corral.tasks.store.tokens import create_token
 from doubles.serving import Serving
+from doubles.yard import Yard
 from integration.doors.conftest import Open
 
 
@@ -39,10 +41,12 @@ class House:
     api: Serving
     page: Page
     other: Page
+    submitter: dict[str, str]
+    """The headers of a key that submits and does not administer."""
 
 
 @pytest.fixture
-async def house(open_house: Open) -> AsyncIterator[House]:
+async def house(open_house: Open, yard: Yard) -> AsyncIterator[House]:
     pages = Page(), Page()
     async with AsyncExitStack() as stack:
         instances: list[Instance] = []
@@ -56,7 +60,9 @@ async def house(open_house: Open) -> AsyncIterator[House]:
             instances.append(Instance(name=name, url=f"http://127.0.0.1:{runner.addresses[0][1]}"))
         comfyui = EngineSettings(name="comfyui", instances=tuple(instances))
         cluster = Cluster(name="test", nodes=(Node(name="node"),), engines={"comfyui": comfyui})
-        yield House(await stack.enter_async_context(open_house(cluster)), *pages)
+        _, secret = await create_token(yard.pool, name="ann", role="submitter")
+        api = await stack.enter_async_context(open_house(cluster))
+        yield House(api, *pages, {"Authorization": f"Bearer {secret}"})
 
 
 async def ask_raw(api: Serving, target: str) -> bytes:
@@ -115,3 +121,24 @@ async def test_upload_through_a_route_of_a_custom_node_reaches_every_instance(ho
     assert house.page.bodies == house.other.bodies == [b'{"video": "fox"}']
     await house.api.post("/comfyui/api/settings/theme", {"dark": True})
     assert len(house.other.asked) == 1
+
+
+async def test_instances_are_administered_by_administrators_alone(house: House) -> None:
+    routes = ("GET", "/manager/reboot"), ("POST", "/v2/manager/queue/install"), ("POST", "/a_custom_node/run")
+    for method, path in routes:
+        refused = await house.api.call(method, f"/comfyui{path}", headers=house.submitter)
+        assert refused.status == 403
+        assert refused.json["node_errors"] == {}
+        assert refused.json["error"]["type"] == "auth.role"
+        assert "administrator's key" in refused.json["error"]["details"]
+    assert house.page.asked == []
+
+    for method, path in routes:
+        assert (await house.api.call(method, f"/comfyui{path}")).body == b"from the instance"
+    assert house.page.asked == [path for _, path in routes]
+
+
+async def test_submitter_reads_the_page_saves_its_work_and_uploads(house: House) -> None:
+    for method, path in (("GET", "/"), ("POST", "/api/userdata/workflows%2Fa.json"), ("POST", "/vhs/uploadvideo")):
+        answer = await house.api.call(method, f"/comfyui{path}", headers=house.submitter)
+        assert answer.body == b"from the instance"

@@ -97,6 +97,12 @@ async def test_owner_of_a_port_sees_and_clears_its_own_prompts_alone(ports: Port
     assert answer["prompt_id"] in await local.get("/history")
 
 
+async def test_program_without_a_key_administers_no_instance(ports: Ports) -> None:
+    for path in ("/manager/reboot", "/api/v2/snapshot/restore", "/internal/folder_paths"):
+        async with ports.main.session.post(f"{ports.comfyui}{path}") as answer:
+            assert answer.status == 403
+
+
 async def test_program_of_ollama_speaks_for_the_owner_of_its_port(ports: Ports) -> None:
     client = AsyncClient(host=ports.ollama, headers={"Authorization": "Bearer anything"})
     assert (await client.chat("smol", TURN)).message.content == "one two"

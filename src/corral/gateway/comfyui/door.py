@@ -17,13 +17,14 @@ from corral.gateway.comfyui.files import Files
 from corral.gateway.comfyui.history import History
 from corral.gateway.comfyui.instances import Instances
 from corral.gateway.comfyui.page import Passer, find_raw_path
+from corral.gateway.comfyui.permitted import READS, is_for_administrators, is_upload
 from corral.gateway.comfyui.serving import serve_socket
 from corral.gateway.comfyui.shapes import as_list, describe_job, describe_queue, page_jobs
 from corral.gateway.comfyui.sockets import FEATURES, Sockets
 from corral.gateway.comfyui.submitting import submit
 from corral.gateway.comfyui.validating import make_error
 from corral.gateway.comfyui.workshop import Stage, StoredPrompt, Workshop
-from corral.gateway.doors import Doorman, Visitor, require_submitter
+from corral.gateway.doors import Doorman, NotAllowedError, Visitor, require_submitter
 from corral.gateway.statuses import find_status, list_headers
 from corral.gateway.thirds import is_passed_on
 from corral.work import PASSED_ON_MARK
@@ -31,8 +32,6 @@ from corral.work import PASSED_ON_MARK
 PREFIX = "/comfyui"
 LARGEST_PROMPT = 32 * 2**20
 """Bytes; some nodes take pictures as base64."""
-_UPLOAD = re.compile(r"(^|[/_-])upload", re.IGNORECASE)
-"""Routes of custom nodes that take files: each instance gets them, since any of them can run the prompt."""
 log = structlog.get_logger()
 
 Handler = Callable[[Exchange, Visitor, str], Awaitable[None]]
@@ -120,13 +119,17 @@ class ComfyUiDoor:
                     require_submitter(visitor)
                 await handler(exchange, visitor, match[1] if match.groups() else "")
                 return
-        if method not in ("GET", "OPTIONS"):
+        if method not in READS:
             require_submitter(visitor)
         raw = find_raw_path(exchange.scope, PREFIX)
         if raw is None:
             raise PathRefusedError(f"there is no {path!r} here", hint="see docs/doors/comfyui.md")
-        is_upload = method == "POST" and _UPLOAD.search(path) is not None
-        pass_on = self._passer.pass_on_to_all if is_upload else self._passer.pass_on
+        if not visitor.is_admin and is_for_administrators(method, raw):
+            raise NotAllowedError(
+                f"{visitor.owner!r} cannot have {method} {path!r}: it administers an instance, or a custom node has it",
+                hint="use an administrator's key; see docs/doors/comfyui.md",
+            )
+        pass_on = self._passer.pass_on_to_all if is_upload(method, raw) else self._passer.pass_on
         if not await pass_on(exchange, raw):
             note = await self._instances.explain_absence()
             await exchange.answer(503, f"{note}\n".encode(), "text/plain; charset=utf-8")
