@@ -19,3 +19,14 @@ def find_vulkan_server() -> Path:
     if spec is None or spec.origin is None:
         pytest.fail("no llama-server for Vulkan: `make setup` installs it on Linux on x86-64")
     return Path(spec.origin).with_name("bin") / "llama-server"
+
+
+def skip_where_it_cannot_compute() -> None:
+    """Skip a test that lets the program compute on the processor, where that lacks AVX-VNNI.
+
+    The wheel is built for processors that have it; on others the program is killed by SIGILL (`vpdpbusd` in
+    `ggml_vec_dot_q4_1_q8_1`) once it computes.
+    """
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("flags")[2].partition("\n")[0].split()
+    if "avx_vnni" not in flags:
+        pytest.skip("the wheel's llama-server needs a processor with AVX-VNNI")

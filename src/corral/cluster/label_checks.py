@@ -7,7 +7,8 @@ from corral.cluster.document import YamlPath
 
 _RESERVED = ("kubernetes.io", "k8s.io")
 _OPEN_DOMAINS = ("node.kubernetes.io", "kubelet.kubernetes.io")
-_OPEN_KEYS = frozenset({"topology.kubernetes.io/region", "topology.kubernetes.io/zone"})
+_OPEN_KEYS = frozenset({"kubernetes.io/arch", "topology.kubernetes.io/region", "topology.kubernetes.io/zone"})
+"""The architecture is what the kubelet gives its node itself: in a file it says what the machine is."""
 
 
 def check_labels(references: References) -> None:

@@ -21,7 +21,7 @@ from corral.weights.store import Store
 from doubles.installed import a_home, run
 from doubles.local_engines import LLAMA, REPOSITORY, Remembering, a_work
 from doubles.nvml_library import build_library, machine
-from doubles.vulkan_server import ADMITTED, find_vulkan_server
+from doubles.vulkan_server import ADMITTED, find_vulkan_server, skip_where_it_cannot_compute
 
 CLUSTER = """\
 apiVersion: corral/v1
@@ -86,6 +86,7 @@ def test_a_machine_without_vulkan_has_no_devices_of_it(tmp_path: Path) -> None:
 async def test_software_device_is_not_taken_by_itself_and_the_processor_is_reported(
     models: Store, tmp_path: Path
 ) -> None:
+    skip_where_it_cannot_compute()
     engine = build(
         "llama",
         device=Device(name="gpu0", gpu="0"),

