@@ -54,12 +54,17 @@ class EventEditor:
         self._change = change
         self._end = end
         self._rest = b""
+        self._half = b""
+        """The first half of a line's end, whose second half is in the next piece."""
         self._reader = TokenReader()
 
     def edit(self, piece: bytes) -> bytes:
         """Return the events that are whole by now, changed."""
         self._reader.edit(piece)
-        whole, blank, self._rest = (self._rest + piece.replace(b"\r\n", b"\n")).rpartition(b"\n\n")
+        piece = self._half + piece
+        self._half = piece[-1:] if piece.endswith(b"\r") else b""
+        text = piece.removesuffix(self._half).replace(b"\r\n", b"\n")
+        whole, blank, self._rest = (self._rest + text).rpartition(b"\n\n")
         if not blank:
             return b""
         return b"".join(self._change(event + b"\n\n") for event in whole.split(b"\n\n") if event)

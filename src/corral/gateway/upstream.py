@@ -230,6 +230,7 @@ class _Connection(asyncio.Protocol):
         if self._failure is not None or self._transport is None:
             raise self._failure or UpstreamLostError(f"{self.origin} closed the connection", where=str(self.origin))
         self._headers, self._head_size, self._status = [], 0, 0
+        self._pieces.clear()
         self.was_answered = self._is_whole = self._ends_with_connection = False
         self._stall_s = stall_s
         self._heard_at = self._loop.time()
@@ -354,6 +355,10 @@ class _Connection(asyncio.Protocol):
             self._wake()
         elif self._failure is None:
             self._fail(UpstreamLostError(f"{self.origin} closed the connection", where=str(self.origin)))
+
+    def on_message_begin(self) -> None:
+        if self._is_whole:  # nothing was asked: it would be taken for the answer to the next request
+            raise httptools.HttpParserError("an answer came that nothing asked for")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_size += len(name) + len(value)

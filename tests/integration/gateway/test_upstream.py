@@ -195,3 +195,22 @@ async def test_header_with_a_line_break_is_not_sent() -> None:
     async with listening(WHOLE) as listener, a_pool() as pool:
         with pytest.raises(ValueError, match="line break"):
             await pool.open(Outgoing(url=listener.url, headers={"x": "y\r\nz: w"}))
+
+
+async def test_answer_that_nothing_asked_for_is_given_to_no_one() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for text in (b"first", b"secret"):
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(text) + text)
+        await writer.drain()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    upstreams = Upstreams()
+    for _ in range(2):
+        given = await upstreams.open(Outgoing(method="GET", url=url))
+        assert await given.read_all(1000) == b"first"
+        given.close()
+        await asyncio.sleep(0.05)
+    upstreams.close()
+    server.close()
