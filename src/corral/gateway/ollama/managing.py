@@ -6,6 +6,7 @@ An instance is named in the body (`"on": "big"`, or a list), which Ollama's clie
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import ClassVar
 
@@ -31,7 +32,7 @@ ON_HEADER = "x-corral-on"
 LARGEST_ANSWER = 16 * 2**20
 """Bytes; `verbose` shows the words of a tokenizer."""
 _SUCCESS: dict[str, Json] = {"status": "success"}
-_STEPS_KEPT = 1024
+STEPS_KEPT = 1024
 """Steps that wait for a client that reads slowly; of those after them the newest replaces the last."""
 
 Work = Callable[[Callable[[dict[str, Json]], None]], Awaitable[None]]
@@ -42,6 +43,33 @@ class NoHostError(CorralError):
 
     code: ClassVar[str] = "instance.missing"
     kind: ClassVar[Kind] = Kind.MISSING
+
+
+class Steps:
+    """Steps of a change that wait to be written, `STEPS_KEPT` of them at most; one task reads them."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[dict[str, Json]] = deque()
+        self._arrived = asyncio.Event()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no step waits."""
+        return not self._waiting
+
+    def put(self, step: dict[str, Json]) -> None:
+        """Add a step; where too many wait, it replaces the last."""
+        if len(self._waiting) == STEPS_KEPT:
+            self._waiting.pop()
+        self._waiting.append(step)
+        self._arrived.set()
+
+    async def get(self) -> dict[str, Json]:
+        """Wait for the oldest step and take it."""
+        while not self._waiting:
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._waiting.popleft()
 
 
 class Managing:
@@ -169,8 +197,8 @@ class Managing:
 
     async def _run(self, exchange: Exchange, work: Work, *, streams: bool) -> None:
         """Do the work while the client stays; its steps are lines where they are wanted. Raises: CorralError."""
-        steps: asyncio.Queue[dict[str, Json]] = asyncio.Queue(_STEPS_KEPT)
-        working = asyncio.ensure_future(work(steps.put_nowait if streams else lambda _: None))
+        steps = Steps()
+        working = asyncio.ensure_future(work(steps.put if streams else lambda _: None))
         leaving = asyncio.create_task(exchange.until_gone())
         try:
             if streams:
@@ -196,12 +224,12 @@ class Managing:
 
 async def _write_steps(
     exchange: Exchange,
-    steps: asyncio.Queue[dict[str, Json]],
+    steps: Steps,
     working: asyncio.Future[None],
     leaving: asyncio.Future[None],
 ) -> None:
     """Write each step as it comes, until the work is done or the client leaves."""
-    while not leaving.done() and not (working.done() and steps.empty()):
+    while not leaving.done() and not (working.done() and steps.is_empty):
         stepping = asyncio.create_task(steps.get())
         await asyncio.wait({stepping, working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if stepping.done():
