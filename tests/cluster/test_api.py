@@ -116,7 +116,9 @@ async def test_watch_gives_what_is_there_then_what_changes(api: Api, namespace: 
     await api.apply(_make_map(namespace, "first", text="1"))
     seen: list[tuple[str, str]] = []
     async for change in api.watch(_CONFIG_MAP, namespace):
-        if change.type == "LISTED":
+        if change.type == "LISTING":
+            seen.append(("LISTING", ""))
+        elif change.type == "LISTED":
             seen.append(("LISTED", ""))
             await api.apply(_make_map(namespace, "second", text="1"))
             await api.apply(_make_map(namespace, "second", text="2"))
@@ -126,6 +128,7 @@ async def test_watch_gives_what_is_there_then_what_changes(api: Api, namespace: 
         if change.type == "DELETED":
             break
     assert seen == [
+        ("LISTING", ""),
         ("ADDED", "first"),
         ("LISTED", ""),
         ("ADDED", "second"),

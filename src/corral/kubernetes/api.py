@@ -62,9 +62,9 @@ class Change:
     """An event of a watch."""
 
     type: str
-    """`ADDED`, `MODIFIED`, `DELETED`; `LISTED` after the last object that was there when the watch began."""
+    """`ADDED`, `MODIFIED`, `DELETED`; `LISTING` before and `LISTED` after the objects that are there already."""
     value: Json
-    """The object; None for `LISTED`."""
+    """The object; None for `LISTING` and `LISTED`."""
 
 
 class Api:
@@ -173,14 +173,15 @@ class Api:
     async def watch(
         self, kind: Kind, namespace: str | None = None, *, labels: str | None = None
     ) -> AsyncIterator[Change]:
-        """Watch objects: first those that are there, then `LISTED`, then every change, until the caller stops.
+        """Watch objects: those that are there between `LISTING` and `LISTED`, then every change, without an end.
 
-        A list that has become too old begins anew: objects come again as `ADDED`, and `LISTED` follows; what is not
-        among them is gone. Raises: UnreachableError when the server goes away.
+        A list that has become too old begins anew with `LISTING`: an object that does not come again is gone.
+        Raises: UnreachableError when the server goes away.
         """
         path = await self._find_path(kind, namespace or "")
         while True:
             values, version = await self._list(path, kind, labels)
+            yield Change(type="LISTING", value=None)
             for value in values:
                 yield Change(type="ADDED", value=value)
             yield Change(type="LISTED", value=None)

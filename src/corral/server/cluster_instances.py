@@ -178,7 +178,11 @@ async def _take(
     while not changes.empty():
         taken.append(changes.get_nowait())
     for namespace, change in taken:
-        if change.type == "LISTED":
+        if change.type == "LISTING":
+            listed.discard(namespace)
+            for key in [key for key in slices if key.namespace == namespace]:
+                del slices[key]
+        elif change.type == "LISTED":
             listed.add(namespace)
         elif change.type == "DELETED":
             slices.pop(ObjectKey.read(change.value), None)
