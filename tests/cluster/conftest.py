@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -16,8 +17,10 @@ import pytest
 
 from control_plane.cluster import Cluster, Simulator, run_plane_with_nodes
 from control_plane.plane import Plane, find_missing, read_plane
+from control_plane.scenes import Scene, show_now
 
 _VARIABLE = "CORRAL_PLANE"
+_BEAT_S = 2.0
 _running = pytest.StashKey[ExitStack]()
 
 
@@ -74,3 +77,26 @@ def cluster(plane: Plane, namespace: str) -> Iterator[Cluster]:
     lent = Cluster(plane, Simulator(plane.folder), namespace)
     yield lent
     lent.close()
+
+
+@pytest.fixture
+def scene(plane: Plane, namespace: str) -> Iterator[Scene]:
+    """A namespace and nodes of the test's own; their leases are renewed until it ends."""
+    scene = Scene(plane, namespace, uuid4().hex[:6])
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(_BEAT_S):
+            for node in tuple(scene.nodes):
+                path = f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{node}"
+                with suppress(OSError):  # the next beat comes soon
+                    plane.ask("PATCH", path, {"spec": {"renewTime": show_now()}}, "application/merge-patch+json")
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    yield scene
+    ended.set()
+    thread.join()
+    for path in reversed(scene.made):
+        with suppress(HTTPError):
+            plane.ask("DELETE", path)
