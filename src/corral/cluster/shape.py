@@ -327,6 +327,26 @@ class ElectricityShape(Shape):
     currency: Name = Field("EUR", description="Its currency.")
 
 
+class LendingShape(Shape):
+    """How GPUs of services are lent to Jobs."""
+
+    finish: Seconds | None = Field(
+        None,
+        description="How long a replica that Kueue ends for a Job can finish what it runs; one where nothing of the "
+        "queue runs ends at once. Before a Job of the queue (engine `job`), replicas are emptied first, however long "
+        "that takes. Default: 2m.",
+    )
+    keep: Annotated[int, Field(ge=0, le=1000, strict=True)] = Field(
+        0, description="Replicas of each service that no Job gets: the first ones."
+    )
+    wait: Seconds | None = Field(
+        None,
+        description="How long tasks and requests wait at most for GPUs that are lent while no replica for them is "
+        "left. Then one replica gets a GPU back: Kueue suspends the Job that has it, which begins anew later. Left "
+        "out: they wait for the end of the Jobs.",
+    )
+
+
 class KubernetesShape(Shape):
     """The Kubernetes that runs the services."""
 
@@ -346,6 +366,7 @@ class KubernetesShape(Shape):
     token_file: AbsolutePath | None = Field(
         None, description="The file of each node that holds the K3s token. Default: /etc/rancher/k3s/token."
     )
+    lending: LendingShape | None = Field(None, description="How services lend their GPUs to Jobs.")
 
 
 class ClusterShape(Shape):

@@ -437,6 +437,10 @@ class Kubernetes:
     server: str | None = None
     namespace: str | None = None
     max_pods: int | None = None
+    lent_finish: timedelta = field(default=timedelta(minutes=2), metadata=written_at("lending.finish"))
+    lent_keep: int = field(default=0, metadata=written_at("lending.keep"))
+    lent_wait: timedelta | None = field(default=None, metadata=written_at("lending.wait"))
+    """How long tasks wait for GPUs that are lent while no replica for them is left; None: until the Jobs end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,12 +10,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from corral.cluster.values import Instance
+from corral.engine_kinds import JOB
 from corral.rendering.installation import Installation
+from corral.rendering.kubernetes.objects import name_local_queue
+from corral.rendering.kueue import list_job_namespaces, list_pool
 from corral.rendering.names import add_suffix
-from corral.snapshot import Kind
+from corral.snapshot import Kind, ObjectKey
 from corral.work import Json
 
 ENDPOINT_SLICE = Kind("discovery.k8s.io", "EndpointSlice")
+LOCAL_QUEUE = Kind("kueue.x-k8s.io", "LocalQueue")
 _SERVICE_LABEL = "kubernetes.io/service-name"
 
 
@@ -28,6 +32,23 @@ class EngineService:
     services: frozenset[str]
     """The names of its Services: one for all replicas, or one for each."""
     port: int
+
+
+def list_queue_instances(installation: Installation) -> Mapping[ObjectKey, Instance]:
+    """List the instances of engine `job`: a LocalQueue for each queue of the file that has GPUs on the cluster.
+
+    Each takes as many Jobs at once as its pool has GPUs; what more there is waits in Corral's own order.
+    """
+    namespaces = list_job_namespaces(installation)
+    namespace = installation.namespace if installation.namespace in namespaces else namespaces[0]
+    instances: dict[ObjectKey, Instance] = {}
+    for queue in installation.cluster.queues.values():
+        gpus = len(list_pool(installation.cluster, queue))
+        if gpus:
+            name = name_local_queue(queue.name)
+            url = f"{JOB.scheme}://{namespace}/{name}"
+            instances[ObjectKey(LOCAL_QUEUE, namespace, name)] = Instance(name=queue.name, url=url, lanes=gpus)
+    return instances
 
 
 def list_engine_services(installation: Installation, engines: Iterable[str]) -> tuple[EngineService, ...]:
@@ -70,6 +91,19 @@ def find_instances(
     return {
         engine: tuple(named[name] for name in sorted(named)) for engine, named in sorted(instances.items()) if named
     }
+
+
+def find_leaving(services: Iterable[EngineService], slices: Iterable[Json]) -> frozenset[tuple[str, str]]:
+    """Find the pods of these services that are ending: namespace and name of each."""
+    wanted = {(service.namespace, name) for service in services for name in service.services}
+    return frozenset(
+        (metadata["namespace"], endpoint["targetRef"]["name"])
+        for value in slices
+        if (metadata := value["metadata"])
+        and (metadata["namespace"], metadata.get("labels", {}).get(_SERVICE_LABEL, "")) in wanted
+        for endpoint in value.get("endpoints") or ()
+        if (endpoint.get("conditions") or {}).get("terminating") and endpoint.get("targetRef")
+    )
 
 
 def _read_slice(value: Json, port: int, nodes: frozenset[str]) -> Iterator[Instance]:

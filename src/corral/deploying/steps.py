@@ -55,10 +55,10 @@ SHARED_KINDS = frozenset(
         PRIORITY_CLASS,
         RUNTIME_CLASS,
         STORAGE_CLASS,
-        *(Kind(KUEUE, name) for name in ("ClusterQueue", "ResourceFlavor", "WorkloadPriorityClass")),
+        Kind(KUEUE, "WorkloadPriorityClass"),
     }
 )
-"""Kinds whose objects installations of one cluster share: most are the same in each, and queues have no names apart."""
+"""Kinds whose objects installations of one cluster share: they are the same in each."""
 _IMMUTABLE = ("immutable", "updates to ", "change once set", "be changed in an update")
 _OF_THE_NODE = frozenset(
     {

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from corral.engine_kinds import ENGINES
+from corral.engines.cluster_seams import ClusterSeams, JoinsServer
 from corral.engines.credentials import Credentials
 from corral.engines.environments.finding import Environments
 from corral.engines.inputs import load_options, load_reference, read_options
@@ -74,13 +75,18 @@ def build_remote(
     url: str,
     options: Mapping[str, Any],  # Any: JSON from the cluster file, checked here
     credentials: Credentials = Credentials(),  # noqa: B008 (a frozen value)
+    seams: ClusterSeams | None = None,
 ) -> Engine:
     """Return the adapter for one instance; it is not contacted before its first task.
 
+    `seams` are for engines whose jobs run on a cluster.
     Raises: ProblemsError when `options` are wrong; KeyError when `name` is not an engine that is reached by URL.
     """
     adapter = ENGINES[name].adapter
     if adapter is None:
         raise KeyError(name)
     make = cast("Callable[[str, Mapping[str, Any], Credentials], Engine]", load_reference(adapter))  # Any: as above
-    return make(url, options, credentials)
+    engine = make(url, options, credentials)
+    if seams is not None and isinstance(engine, JoinsServer):
+        engine.join(seams)
+    return engine

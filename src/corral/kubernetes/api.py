@@ -161,11 +161,19 @@ class Api:
         words = {"fieldManager": MANAGER} | _say_dry(dry_run)
         return await self.ask("PATCH", f"{path}/{part}" if part else path, change, kind=_MERGE, words=words)
 
-    async def delete(self, key: ObjectKey, *, propagation: str = "Background", dry_run: bool = False) -> bool:
-        """Delete an object and what it owns; False when it was not there."""
+    async def delete(
+        self, key: ObjectKey, *, propagation: str = "Background", grace_s: int | None = None, dry_run: bool = False
+    ) -> bool:
+        """Delete an object and what it owns; False when it was not there.
+
+        `grace_s` is how long a pod can take; of one that is ending already, less than before ends it sooner.
+        """
         path = await self._find_path(key.kind, key.namespace, key.name)
+        words = {"propagationPolicy": propagation} | _say_dry(dry_run)
+        if grace_s is not None:
+            words["gracePeriodSeconds"] = str(grace_s)
         try:
-            await self.ask("DELETE", path, words={"propagationPolicy": propagation} | _say_dry(dry_run))
+            await self.ask("DELETE", path, words=words)
         except _NotThereError:
             return False
         return True

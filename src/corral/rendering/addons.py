@@ -41,6 +41,8 @@ class Chart:
     repository: str | None = None
     """None where `name` is its address in a registry."""
     namespace: str = _NAMESPACE
+    read_on: str = "2026-11-30"
+    """The day on which its version was read there; newer ones are not known here."""
 
 
 _KUEUE = Chart(
@@ -153,7 +155,9 @@ def _build_chart(name: str, chart: Chart, values: Mapping[str, Json]) -> dict[st
 
 
 def _list_notes(chart: Chart, name: str) -> list[str]:
-    notes = [f"Version {chart.version}: {chart.source}. It was not installed when this was written."]
+    notes = [
+        f"Version {chart.version}, read on {chart.read_on}: {chart.source}. It was not installed when this was written."
+    ]
     if name in ("grafana", "prometheus"):
         notes.append(f"Its Secret has to be there before: kubectl create namespace {chart.namespace}")
     if name == "grafana":

@@ -24,7 +24,15 @@ from corral.rendering.documents import write_document, write_manifests
 from corral.rendering.gpu_modes import is_mixed
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes.gpus import DEVICE_CLASS, RESOURCE, count_gpus
-from corral.rendering.kubernetes.objects import BATCH, LENT, make_labels, name_local_queue, render_kustomization
+from corral.rendering.kubernetes.objects import (
+    BATCH,
+    EMPTIED,
+    INTERACTIVE,
+    LENT,
+    make_labels,
+    name_local_queue,
+    render_kustomization,
+)
 from corral.rendering.kubernetes.volumes import HOSTNAME, format_quantity
 from corral.rendering.kubernetes.workloads import group_by_pod, is_lent, list_jobs
 from corral.rendering.names import dns_name
@@ -35,8 +43,7 @@ Json = dict[str, Any]  # a Kubernetes object as plain values: lightkube has no m
 _API = "kueue.x-k8s.io/v1beta2"
 _CONFIGURATION = "config.kueue.x-k8s.io/v1beta2"
 _SCRATCH = "ephemeral-storage"
-_INTERACTIVE = "corral-interactive"
-_PRIORITIES = {_INTERACTIVE: 10_000, BATCH: 1_000, LENT: 100}
+_PRIORITIES = {INTERACTIVE: 10_000, BATCH: 1_000, LENT: 100, EMPTIED: 10}
 """Services that lend their GPUs come last: any Job takes one, and Kueue ends as many of them as it needs."""
 _READY_TIMEOUT = "30m"
 """The time after which an admitted Job whose pods do not run loses its quota: enough for images of 12 GB and for
@@ -81,7 +88,7 @@ def _build_flavors(installation: Installation, flavors: Mapping[str, str]) -> li
 def _build_queues(installation: Installation, flavors: Mapping[str, str]) -> list[Json]:
     objects: list[Json] = []
     for share in divide_gpus(installation.cluster, flavors, _count_held_gpus(installation)):
-        name = dns_name(share.queues[0].name)
+        name = dns_name(f"{installation.cluster.name}-{share.queues[0].name}")
         objects.append(_build_cluster_queue(installation, name, share, flavors))
         objects += [
             _build_object(
@@ -92,7 +99,7 @@ def _build_queues(installation: Installation, flavors: Mapping[str, str]) -> lis
                 spec={"clusterQueue": name},
             )
             for queue in share.queues
-            for namespace in _list_job_namespaces(installation)
+            for namespace in list_job_namespaces(installation)
         ]
     return objects
 
@@ -255,8 +262,8 @@ def _render_configuration(installation: Installation) -> str:
     return write_document(installation, value, "Merge this into the configuration that Kueue is installed with.")
 
 
-def _list_job_namespaces(installation: Installation) -> list[str]:
-    """The namespaces of what Kueue admits; the default namespace if there is nothing."""
+def list_job_namespaces(installation: Installation) -> list[str]:
+    """List the namespaces of what Kueue admits, which have the LocalQueues; the default one if there is nothing."""
     return sorted({queued.namespace for queued in _list_queued(installation)} or {installation.namespace})
 
 
@@ -302,9 +309,12 @@ class Share:
 
 
 def map_flavors(cluster: Cluster) -> dict[str, str]:
-    """The flavour of each node with GPUs, by the node's name: the class of its GPUs, or the node itself."""
+    """The flavour of each node with GPUs, by the node's name: the class of its GPUs, or the node itself.
+
+    Flavours and ClusterQueues have no namespace: the cluster file's name keeps those of two installations apart.
+    """
     return {
-        node.name: dns_name(node.name if is_own_flavor(cluster, node) else find_class(node))
+        node.name: dns_name(f"{cluster.name}-{node.name if is_own_flavor(cluster, node) else find_class(node)}")
         for node in cluster.kubernetes_nodes
         if node.gpus
     }
@@ -339,7 +349,7 @@ def divide_gpus(cluster: Cluster, flavors: Mapping[str, str], held: Mapping[str,
     """
     pools: dict[frozenset[GpuPlace], list[QueueSettings]] = {}
     for queue in cluster.queues.values():
-        gpus = _list_pool(cluster, queue)
+        gpus = list_pool(cluster, queue)
         if gpus:
             pools.setdefault(gpus, []).append(queue)
     own = _assign_gpus(list(pools), flavors, held)
@@ -383,7 +393,8 @@ def _assign_gpus(
     return counts
 
 
-def _list_pool(cluster: Cluster, queue: QueueSettings) -> frozenset[GpuPlace]:
+def list_pool(cluster: Cluster, queue: QueueSettings) -> frozenset[GpuPlace]:
+    """List the GPUs of a queue's pool that are on the cluster; a queue without any has no LocalQueue."""
     gpus = [(node.name, gpu.index) for node in cluster.kubernetes_nodes for gpu in node.gpus or ()]
     pool = queue.devices
     if pool is None:

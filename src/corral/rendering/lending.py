@@ -6,7 +6,7 @@ Deployment for each replica instead.
 
 from __future__ import annotations
 
-from corral.cluster.values import Cluster, QueueSettings, Service, ServiceKind
+from corral.cluster.values import Cluster, Kubernetes, QueueSettings, Service, ServiceKind
 from corral.engine_kinds import ENGINES, TRAINER
 
 
@@ -16,6 +16,11 @@ def lends(cluster: Cluster, service: Service) -> bool:
         return service.lends
     driven = any(engine in ENGINES and ENGINES[engine].remote for engine in service.engines)
     return driven and any(_borrows(other, service.node) for other in cluster.services.values())
+
+
+def find_lending(cluster: Cluster) -> Kubernetes:
+    """Find the settings of a cluster's Kubernetes, those of lending among them."""
+    return cluster.kubernetes or Kubernetes()
 
 
 def is_job_service(service: Service) -> bool:

@@ -7,7 +7,7 @@ with the state that `corral apply` keeps. What is known stays while the API serv
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from corral.cluster.values import Cluster, Instance
-from corral.engine_kinds import ENGINES
+from corral.engine_kinds import ENGINES, JOB
 from corral.errors import CorralError
 from corral.operations.cluster_file import ClusterText
 from corral.snapshot import ObjectKey
@@ -42,6 +42,8 @@ class _Followed:
     layout: str | None
     services: tuple[EngineService, ...]
     nodes: tuple[str, ...]
+    queues: tuple[Instance, ...]
+    """The LocalQueues that are on the cluster."""
 
 
 def list_open_engines(cluster: Cluster) -> tuple[str, ...]:
@@ -49,7 +51,7 @@ def list_open_engines(cluster: Cluster) -> tuple[str, ...]:
     return tuple(
         name
         for name, settings in cluster.engines.items()
-        if settings.enabled and not settings.instances and ENGINES[name].remote and ENGINES[name].scheme is None
+        if settings.enabled and not settings.instances and ENGINES[name].remote
     )
 
 
@@ -78,7 +80,28 @@ class ClusterInstances:
         self._read = read
         self._changed = changed
         self._kubeconfig = kubeconfig
+        self._found: Mapping[str, tuple[Instance, ...]] = {}
         self._instances: Mapping[str, tuple[Instance, ...]] = {}
+        self._closed: set[str] = set()
+        self._seen: set[str] = set()
+        self.leaving: frozenset[tuple[str, str]] = frozenset()
+        """The pods that are ending: namespace and name."""
+        self.services: tuple[EngineService, ...] = ()
+        """The services of the layout that is followed."""
+
+    def has_seen(self, pod: str) -> bool:
+        """Whether a pod was an instance of this server."""
+        return pod in self._seen
+
+    async def close(self, pods: Iterable[str]) -> None:
+        """Take pods for no instances: their slots leave once what runs there has ended."""
+        self._closed |= set(pods)
+        await self._put(self._found)
+
+    async def reopen(self, pods: Iterable[str]) -> None:
+        """Take pods for instances again, those that are still there."""
+        self._closed -= set(pods)
+        await self._put(self._found)
 
     def complete(self, cluster: Cluster) -> Cluster:
         """Return a cluster file with the instances that are known now."""
@@ -108,7 +131,7 @@ class ClusterInstances:
                 await asyncio.sleep(_AGAIN_S)
 
     async def _choose(self, api: Api, checked: ClusterText) -> _Followed:
-        from corral.deploying.engines import list_engine_services  # see above
+        from corral.deploying.engines import list_engine_services, list_queue_instances  # see above
         from corral.deploying.state import name_state, read_state
         from corral.operations.deploying.applying import choose_layout
         from corral.operations.placing import find_places
@@ -127,16 +150,25 @@ class ClusterInstances:
             find_places=find_places,
         )
         services = list_engine_services(installations[0], list_open_engines(cluster))
-        return _Followed(layout=layout, services=services, nodes=tuple(node.name for node in cluster.nodes))
+        queues = list_queue_instances(installations[0])
+        if JOB.name not in list_open_engines(cluster):
+            queues = dict[ObjectKey, Instance]()
+        present = [instance for key, instance in queues.items() if await _is_there(api, key)]
+        nodes = tuple(node.name for node in cluster.nodes)
+        return _Followed(layout=layout, services=services, nodes=nodes, queues=tuple(present))
 
     async def _follow(self, api: Api, followed: _Followed) -> None:
         """Follow the slices of a layout's services, until another layout is active or the file is another."""
-        from corral.deploying.engines import ENDPOINT_SLICE, find_instances  # see above
+        from corral.deploying.engines import ENDPOINT_SLICE, find_instances, find_leaving  # see above
 
+        self.services = followed.services
         slices: dict[ObjectKey, Json] = {}
         changes: asyncio.Queue[tuple[str, Change]] = asyncio.Queue()
         namespaces = sorted({service.namespace for service in followed.services})
         listed: set[str] = set()
+        queues = {JOB.name: followed.queues} if followed.queues else {}
+        if not followed.services:
+            await self._put(queues)
 
         async def watch(namespace: str) -> None:
             async for change in api.watch(ENDPOINT_SLICE, namespace):
@@ -154,16 +186,34 @@ class ClusterInstances:
                         ended.result()  # raises what ended it
                     is_changed = await _take(changes, slices, listed, left)
                     if is_changed and listed.issuperset(namespaces):
-                        await self._put(find_instances(followed.services, slices.values(), followed.nodes))
+                        self.leaving = find_leaving(followed.services, slices.values())
+                        found = find_instances(followed.services, slices.values(), followed.nodes)
+                        await self._put({**found, **queues})
         finally:
             for task in watches:
                 task.cancel()
             await asyncio.gather(*watches, return_exceptions=True)
 
-    async def _put(self, instances: Mapping[str, tuple[Instance, ...]]) -> None:
+    async def _put(self, found: Mapping[str, tuple[Instance, ...]]) -> None:
+        self._found = found
+        leaving = {name for _, name in self.leaving}
+        self._seen = (self._seen & leaving) | {instance.name for listed in found.values() for instance in listed}
+        instances = {
+            engine: tuple(instance for instance in listed if instance.name not in self._closed)
+            for engine, listed in found.items()
+        }
         if instances != self._instances:
             self._instances = instances
             await self._changed()
+
+
+async def _is_there(api: Api, key: ObjectKey) -> bool:
+    from corral.kubernetes.errors import ForbiddenError, UnknownKindError  # see above
+
+    try:
+        return await api.get(key) is not None
+    except (ForbiddenError, UnknownKindError):
+        return False
 
 
 async def _take(

@@ -16,7 +16,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from fastapi import FastAPI
 
 from corral.cluster import Cluster
 from corral.data_dir import BACKUPS_FOLDER, Presence, models_dir, prepare_data_dir
+from corral.engines.cluster_seams import ClusterSeams
 from corral.engines.servers.containers import ContainerList
 from corral.engines.servers.directory import Directory
 from corral.engines.surveying import Surveyor
@@ -39,8 +40,10 @@ from corral.server.connections import make_server_config, raise_descriptor_limit
 from corral.server.database import open_database
 from corral.server.gpu_looks import GpuLooks, describe_own
 from corral.server.housekeeping import keep_house
+from corral.server.job_files import JOB_FILES_FOLDER, JobFiles
 from corral.server.keys.keeping import make_keys
 from corral.server.lending import make_hold_book
+from corral.server.lent_replicas import LentReplicas
 from corral.server.listeners import Listeners
 from corral.server.listening import HttpServer, format_url, listen, listen_for_own
 from corral.server.process import (
@@ -134,19 +137,31 @@ async def _serve(
     board = Board()
     directory = Directory()
 
+    slots = Registry()
+
     def read_anew() -> LocalCluster:
         completed = on_cluster.complete(read_cluster(settings))
-        return localize(completed, data_dir=data_dir, locate=weights.path, holds=book, directory=directory)
+        return make_local(completed)
 
     on_cluster = ClusterInstances(
         lambda: in_effect.cluster, partial(read_cluster_text, settings), lambda: in_effect.follow_cluster()
     )
 
     book = make_hold_book(pool, board, lambda device: dispatcher.devices.look_at(device))
-    local = localize(cluster, data_dir=data_dir, locate=weights.path, holds=book, directory=directory)
+
+    def find_bound() -> timedelta | None:
+        kubernetes = in_effect.cluster.kubernetes
+        return None if kubernetes is None else kubernetes.lent_wait
+
+    lent = LentReplicas(
+        slots, on_cluster, lambda: board.leading, lambda engine: dispatcher.find_oldest(engine), find_bound
+    )
+    seams = ClusterSeams(lender=lent, shelf=JobFiles(data_dir / JOB_FILES_FOLDER, artifacts))
+    make_local = partial(localize, data_dir=data_dir, locate=weights.path, holds=book, directory=directory, seams=seams)
+    local = make_local(cluster)
     for problem in local.problems:
         log.warning("machine_differs_from_cluster_file", what=problem.what, where=problem.where, hint=problem.hint)
-    slots = Registry(local.wanted)
+    slots.apply(slots.compare(local.wanted))
     dispatcher = Dispatcher(
         url=url,
         pool=dispatching_pool,
@@ -214,6 +229,7 @@ async def _serve(
     looks = GpuLooks(dispatcher.devices, GpuWatch(), read_own, pool)
     looking = asyncio.create_task(supervise("gpu_looks", looks.run, alarms), name="gpu-looks")
     following = asyncio.create_task(supervise("cluster", on_cluster.run, alarms), name="cluster")
+    lending = asyncio.create_task(supervise("lent_replicas", lent.run, alarms), name="lent-replicas")
     watched = asyncio.create_task(manager.keep_alive(), name="watchdog")
     renewing = asyncio.create_task(_renew(settings, context, alarms), name="certificate")
     try:
@@ -225,6 +241,7 @@ async def _serve(
         renewing.cancel()
         looking.cancel()
         following.cancel()
+        lending.cancel()
         housekeeping.cancel()
         delivering.cancel()
         keeping.cancel()

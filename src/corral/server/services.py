@@ -15,6 +15,7 @@ from corral.errors import Problem
 from corral.operations.reloading import ReloadAnswer, ReloadAsked
 from corral.scheduling.estimating import Estimator
 from corral.scheduling.values import Explanation
+from corral.server.job_files import JOB_FILES_FOLDER, JobFiles
 from corral.server.keys.keeping import Keys
 from corral.server.listeners import Listeners
 from corral.slots.guests import GuestDesk
@@ -90,6 +91,11 @@ class Services:
     def trusts_loopback(self) -> bool:
         """Whether requests without a token are those of the local administrator now."""
         return self.loopback and not self.cluster.server.require_token
+
+    @property
+    def job_files(self) -> JobFiles:
+        """The files of jobs that run elsewhere."""
+        return JobFiles(self.data_dir / JOB_FILES_FOLDER, self.artifacts)
 
     @property
     def cluster(self) -> Cluster:

@@ -15,6 +15,7 @@ from corral.data_dir import ENGINES_FOLDER
 from corral.engine_facts import EngineKind
 from corral.engine_kinds import ENGINES
 from corral.engines.building import Device, build, build_remote
+from corral.engines.cluster_seams import ClusterSeams
 from corral.engines.credentials import name_credentials
 from corral.engines.environments.finding import Environments
 from corral.engines.inputs import check_options
@@ -39,12 +40,13 @@ def localize(
     locate: Callable[[str], Path],
     holds: HoldBook | None = None,
     directory: Directory | None = None,
+    seams: ClusterSeams | None = None,
     root: Path = Path("/"),
 ) -> LocalCluster:
     """Look at this machine and return everything on which this server can run tasks; nothing is started.
 
-    Without `holds` no device can be lent to programs; `directory` gets the servers that Corral runs. `root` is where
-    /sys is found, with the GPUs of AMD and Intel.
+    Without `holds` no device can be lent to programs; `directory` gets the servers that Corral runs, and `seams` are
+    for jobs on a cluster. `root` is where /sys is found, with the GPUs of AMD and Intel.
 
     Raises: ProblemsError when options of engines are wrong.
     """
@@ -78,13 +80,14 @@ def localize(
         if _suits(device, ENGINES[name], local)
     ]
     build_run = partial(build_instance_server, log_dir=log_dir, directory=directory or Directory())
+    build_url = partial(build_remote, seams=seams)
     for settings in _list_enabled(cluster):
         for instance in settings.instances:
             if _explain_misplaced(instance, here, devices) is not None:
                 continue
             device = _find_device(cluster, instance)
             device = devices.setdefault(device.name, device)
-            slot = _make_instance_slot(device, settings, instance, build_run=build_run)
+            slot = _make_instance_slot(device, settings, instance, build_run=build_run, build_url=build_url)
             log = None if instance.run is None else name_log(log_dir, settings.name, instance.name)
             slots.append(replace(slot, log=log))
     used = {slot.device for slot in slots}
@@ -154,7 +157,12 @@ def _make_local_slot(
 
 
 def _make_instance_slot(
-    device: DeviceSpec, settings: EngineSettings, instance: Instance, *, build_run: Callable[..., Engine]
+    device: DeviceSpec,
+    settings: EngineSettings,
+    instance: Instance,
+    *,
+    build_run: Callable[..., Engine],
+    build_url: Callable[..., Engine],
 ) -> SlotSpec:
     spec = SlotSpec(
         id=SlotId(f"{device.name}/{settings.name}"),
@@ -170,7 +178,7 @@ def _make_instance_slot(
     if instance.run is not None:
         return replace(spec, settings={"gpu": device.visible, **describe_run(instance.run), **spec.settings})
     make = partial(
-        build_remote,
+        build_url,
         settings.name,
         url=instance.url or "",
         options=settings.options,

@@ -20,7 +20,17 @@ from corral.slots.closing import close_engines, end_engines
 from corral.slots.device_use import DeviceUse, describe_programs, is_step
 from corral.slots.holds import Holds
 from corral.slots.slot_state import CHECK_DEADLINE_S, NOT_CHECKED, SlotState
-from corral.slots.values import DeviceSpec, Hold, PendingChange, PlaceView, SlotSpec, SlotView, Wanted, compare
+from corral.slots.values import (
+    DeviceSpec,
+    Hold,
+    PendingChange,
+    PlaceView,
+    SlotSpec,
+    SlotView,
+    WaitsForTurn,
+    Wanted,
+    compare,
+)
 from corral.slots.yielding import Yielding
 from corral.units import Bytes
 from corral.work import (
@@ -381,8 +391,10 @@ class PlaceState:
         return True
 
     def take_waited(self, engine: str, attempt: UUID) -> float:
-        """Return the seconds that an attempt waited for the start of its engine's server."""
+        """Return the seconds that an attempt waited for the start of its engine's server, or for its turn elsewhere."""
         state = self._states.get(engine)
+        if state is not None and isinstance(state.engine, WaitsForTurn):
+            return state.engine.count_waited(attempt)
         if state is None or not isinstance(state.engine, StartsServer):
             return 0.0
         return state.engine.take_waited(attempt)

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from corral.hours import Hours
 from corral.scheduling.values import Gate, Place, ResidentModel, RunningTask
@@ -240,6 +242,15 @@ def find_hours_around(place: Place, now: datetime) -> tuple[datetime | None, dat
     if opening is None:
         return None, None
     return opening.opens_at if opening.opens_at > now else None, opening.closes_at
+
+
+@runtime_checkable
+class WaitsForTurn(Protocol):
+    """An engine whose attempts wait for what another program gives out; their time does not run meanwhile."""
+
+    def count_waited(self, attempt: UUID) -> float:
+        """Return the seconds that an attempt has waited so far; 0 for one that it does not know."""
+        ...
 
 
 class HoldKind(StrEnum):

@@ -22,6 +22,7 @@ import structlog
 
 from corral.errors import CorralError, Problem
 from corral.files import NO_ROOM
+from corral.slots.values import WaitsForTurn
 from corral.tasks.artifacts import ArtifactStore, Content, DiskFullError, translate_disk_error
 from corral.tasks.scratch import prepare
 from corral.tasks.values import StoredFile
@@ -133,6 +134,7 @@ async def run_attempt(engine: Engine, order: Order, artifacts: ArtifactStore) ->
     try:
         prepare(work.scratch)
         produced = await _run_engine(engine, order)
+        deadline += _count_waited(engine, work)
         if isinstance(produced, Ended):
             return produced
         _check_size(produced)
@@ -154,7 +156,12 @@ async def _run_engine(engine: Engine, order: Order) -> Produced | Ended:
     running = asyncio.create_task(engine.run(work, order.report), name=f"task-{work.task}")
     stopping = asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait({running, stopping}, timeout=work.timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        clock = asyncio.get_running_loop().time
+        ends_at = clock() + work.timeout_s
+        while (left_s := ends_at + _count_waited(engine, work) - clock()) > 0:
+            done, _ = await asyncio.wait({running, stopping}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+            if done:
+                break
         if running.cancelled():  # by something inside the engine: no stop was asked for
             raise EngineError(f"engine {work.engine} stopped by itself")
         if running.done():
@@ -167,6 +174,11 @@ async def _run_engine(engine: Engine, order: Order) -> Produced | Ended:
         stopping.cancel()
         if not running.done():  # this coroutine itself was cancelled
             running.cancel()
+
+
+def _count_waited(engine: Engine, work: Work) -> float:
+    """Return the seconds of an attempt so far that do not count, since another program kept it waiting."""
+    return engine.count_waited(work.attempt) if isinstance(engine, WaitsForTurn) else 0.0
 
 
 async def _stop(running: asyncio.Task[Produced], engine: Engine, order: Order) -> None:

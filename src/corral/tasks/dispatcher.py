@@ -129,6 +129,7 @@ class Dispatcher:
         self._deaf = False
         self._epoch: int | None = None
         """Guards what is written while this server leads."""
+        self.find_oldest = self._picture.find_oldest
 
     # --- from outside ------------------------------------------------------------------------------------------------
 

@@ -79,6 +79,11 @@ class Picture:
                 self.table.put(place)
         self.news = True
 
+    def find_oldest(self, engine: str) -> datetime | None:
+        """Find since when the oldest task or guest that can start waits for an engine; None when none waits."""
+        lanes = self.ready.backlog.list_lanes()
+        return min((task.queued_at for task, _ in lanes if task.engine == engine), default=None)
+
     def find_memory(self, engine: str, model: str | None) -> Bytes | None:
         """Find the bytes that a model takes: as measured, or as an engine reports now; None when unknown."""
         measured = self.memory.get((engine, model))

@@ -95,6 +95,8 @@ class Pod:
         self._dirty = asyncio.Event()
         self._deletion = asyncio.Event()
         self._kill = asyncio.Event()
+        self._shortened = asyncio.Event()
+        """Set when a deletion is asked for again with less time, as `kubectl delete --grace-period` does."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._failure: tuple[str, str] | None = None
         self._is_abandoned = False
@@ -115,10 +117,12 @@ class Pod:
 
     def update(self, value: Json) -> None:
         """Take a newer version of the object."""
-        self.value = value
+        before, self.value = self._grace(), value
         if value["metadata"].get("deletionTimestamp"):
             if value["metadata"].get("deletionGracePeriodSeconds") == 0:
                 self._kill.set()
+            elif self._deletion.is_set() and self._grace() < before:
+                self._shortened.set()
             self._deletion.set()
         if self._around is not None:
             for spec in value["spec"].get("ephemeralContainers") or ():
@@ -273,9 +277,18 @@ class Pod:
         return float(spec.get("terminationGracePeriodSeconds", 30) if seconds is None else seconds)
 
     async def _terminate(self) -> None:
-        stopping = asyncio.create_task(self._stop_all(self._grace()))
         killing = asyncio.create_task(self._kill.wait())
-        await asyncio.wait({stopping, killing}, return_when=asyncio.FIRST_COMPLETED)
+        while True:
+            stopping = asyncio.create_task(self._stop_all(self._grace()))
+            shortening = asyncio.create_task(self._shortened.wait())
+            await asyncio.wait({stopping, killing, shortening}, return_when=asyncio.FIRST_COMPLETED)
+            shortening.cancel()
+            if stopping.done() or self._kill.is_set():
+                break
+            # As the kubelet (pod_workers.go): less time ends the stop that is under way, hooks too, and begins another.
+            self._shortened.clear()
+            stopping.cancel()
+            await asyncio.wait({stopping})
         killing.cancel()
         for runner in self.runners:
             runner.abandon()

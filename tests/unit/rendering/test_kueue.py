@@ -27,7 +27,7 @@ def test_every_field_is_one_of_v1beta2() -> None:
 
 def test_quota_is_what_the_pool_has_less_what_always_runs() -> None:
     services = [{"name": "voice", "gpus": 1, "image": IMAGE, "node": "one"}]
-    queue = objects("ClusterQueue", "kueue", queues=QUEUES, services=services)["night"]
+    queue = objects("ClusterQueue", "kueue", queues=QUEUES, services=services)["yard-night"]
     resources = queue["spec"]["resourceGroups"][0]["flavors"][0]["resources"]
     assert {resource["name"]: resource["nominalQuota"] for resource in resources}["nvidia.com/gpu"] == "1"
     assert queue["spec"]["resourceGroups"][0]["coveredResources"] == ["cpu", "memory", "nvidia.com/gpu"]
@@ -54,24 +54,24 @@ def gpus_of(queue: Json) -> dict[str, tuple[str, str | None]]:
 
 def test_a_queue_gives_out_no_card_outside_its_pool() -> None:
     queues = objects("ClusterQueue", "kueue", queues=[{"name": "only-one", "pool": ["one/gpu0"]}])
-    assert gpus_of(queues["only-one"]) == {"one": ("1", "0")}
-    assert gpus_of(queues["default"]) == {"one": ("0", "1"), "two": ("1", "0")}
+    assert gpus_of(queues["yard-only-one"]) == {"yard-one": ("1", "0")}
+    assert gpus_of(queues["yard-default"]) == {"yard-one": ("0", "1"), "yard-two": ("1", "0")}
     assert {queue["spec"]["cohortName"] for queue in queues.values()} == {"yard"}
 
 
 def test_cards_alike_are_one_flavour_unless_a_queue_tells_their_nodes_apart() -> None:
-    assert set(objects("ResourceFlavor", "kueue", queues=QUEUES)) == {"n-4090"}
+    assert set(objects("ResourceFlavor", "kueue", queues=QUEUES)) == {"yard-4090"}
     apart = [{"name": "default", "pool": ["one"]}, {"name": "other", "pool": ["two/gpu0"]}]
-    assert set(objects("ResourceFlavor", "kueue", queues=apart)) == {"one", "two"}
+    assert set(objects("ResourceFlavor", "kueue", queues=apart)) == {"yard-one", "yard-two"}
     queues = objects("ClusterQueue", "kueue", queues=apart)
-    assert gpus_of(queues["default"]) == {"one": ("1", None)}
-    assert gpus_of(queues["other"]) == {"two": ("1", None)}
+    assert gpus_of(queues["yard-default"]) == {"yard-one": ("1", None)}
+    assert gpus_of(queues["yard-other"]) == {"yard-two": ("1", None)}
     assert not any("cohortName" in queue["spec"] for queue in queues.values())
 
 
 def test_queues_of_one_pool_share_a_cluster_queue() -> None:
     names = [{"name": "default"}, {"name": "night"}]
-    assert set(objects("ClusterQueue", "kueue", queues=names)) == {"default"}
+    assert set(objects("ClusterQueue", "kueue", queues=names)) == {"yard-default"}
     # Not `default`: Kueue would put every service of the namespace into that one.
     assert set(objects("LocalQueue", "kueue", queues=names)) == {"corral-default", "night"}
 
@@ -81,8 +81,8 @@ def test_what_services_keep_is_taken_from_the_widest_queue_first() -> None:
     services = [{"name": "voice", "gpus": 1, "image": IMAGE}]
     parts = {"nodes": nodes, "services": services, "queues": [{"name": "narrow", "pool": ["one/gpu0"]}]}
     queues = objects("ClusterQueue", "kueue", **parts)
-    assert gpus_of(queues["narrow"]) == {"n-4090": ("1", "0")}
-    assert gpus_of(queues["default"]) == {"n-4090": ("0", "2")}
+    assert gpus_of(queues["yard-narrow"]) == {"yard-4090": ("1", "0")}
+    assert gpus_of(queues["yard-default"]) == {"yard-4090": ("0", "2")}
 
 
 def job_on(node: str, nodes: list[Json], gpus: int) -> Json:
@@ -98,7 +98,7 @@ def test_a_job_of_a_node_is_let_in_on_its_cards_and_not_on_those_of_another() ->
     assert wanted == {"kubernetes.io/hostname": "two", "corral.dev/gpu-class": "3090"}
     flavors = objects("ResourceFlavor", "kueue", nodes=nodes, queues=QUEUES)
     fitting = [name for name, flavor in flavors.items() if flavor["spec"]["nodeLabels"].items() <= wanted.items()]
-    assert fitting == ["n-3090"]
+    assert fitting == ["yard-3090"]
 
 
 def test_a_job_where_no_queue_has_cards_waits_in_none() -> None:
@@ -131,7 +131,7 @@ def test_what_the_queue_drives_lends_its_cards_to_jobs_one_replica_at_a_time() -
     lora = objects("Job", "kubernetes", **parts)["lora"]["metadata"]["labels"]["kueue.x-k8s.io/priority-class"]
     assert priorities[labels["kueue.x-k8s.io/priority-class"]]["value"] < priorities[lora]["value"]
     # Training for both cards can be admitted: what is lent is in the quota.
-    assert gpus_of(objects("ClusterQueue", "kueue", **parts)["pool"]) == {"n-4090": ("2", None)}
+    assert gpus_of(objects("ClusterQueue", "kueue", **parts)["yard-pool"]) == {"yard-4090": ("2", None)}
 
 
 def test_each_lent_replica_has_an_address_a_folder_and_one_service_is_over_all() -> None:
@@ -157,3 +157,25 @@ def test_a_service_keeps_its_cards_where_it_says_so_where_no_job_wants_them_and_
     shared = objects("StatefulSet", nodes=CARDS, services=[ART | {"replicas": 1}, voice, LORA], layouts=layouts)
     assert (kept.keys(), alone.keys(), shared.keys()) == ({"art"}, {"art"}, {"both"})
     assert objects("Deployment", nodes=CARDS, services=[ART | {"lends": True}]).keys() == {"art-0", "art-1"}
+
+
+def test_a_lent_replica_has_the_time_of_the_file_to_finish_and_the_first_ones_can_be_kept() -> None:
+    lending = {"lending": {"finish": "90s", "keep": 1}}
+    deployments = objects("Deployment", nodes=CARDS, services=[ART, LORA], kubernetes=lending)
+    pod = deployments["art-0"]["spec"]["template"]["spec"]
+    assert pod["containers"][0]["lifecycle"] == {"preStop": {"sleep": {"seconds": 90}}}
+    assert pod["terminationGracePeriodSeconds"] > 90
+    labels = [deployments[name]["metadata"]["labels"]["kueue.x-k8s.io/priority-class"] for name in ("art-0", "art-1")]
+    values = objects("WorkloadPriorityClass", "kueue", nodes=CARDS, services=[ART, LORA], kubernetes=lending)
+    kept, lent, job = (values[name]["value"] for name in (*labels, "corral-batch"))
+    assert kept > job > lent > values["corral-emptied"]["value"]
+    kept_service = objects("StatefulSet", nodes=CARDS, services=[ART | {"lends": False}, LORA], kubernetes=lending)
+    assert "lifecycle" not in kept_service["art"]["spec"]["template"]["spec"]["containers"][0]
+
+
+def test_queues_and_flavours_of_two_installations_have_names_of_their_own() -> None:
+    names: tuple[Json, ...] = ({}, {"name": "other"})
+    for kind in ("ClusterQueue", "ResourceFlavor"):
+        first, second = (objects(kind, "kueue", queues=QUEUES, **name).keys() for name in names)
+        assert first
+        assert not first & second

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from corral.engines.job.inputs import CONTAINER
 from corral.work import Json
 
 _HOPELESS = ("InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "ErrImagePull", "ImagePullBackOff")
@@ -48,10 +49,16 @@ def read_course(job: Json, pods: Iterable[Json], workload: Json | None) -> Cours
     unbound = [pod for pod in live if not pod["spec"].get("nodeName")]
     if unbound or not live:
         return Course(phase=Phase.WAITING, note=_explain_unbound(unbound))
-    pending = [pod for pod in live if pod["status"].get("phase") == "Pending"]
+    pending = [pod for pod in live if pod["status"].get("phase") == "Pending" and not _has_begun(pod)]
     if pending:
         return _read_start(pending[0])
     return Course(phase=Phase.RUNNING, note="runs on " + ", ".join(sorted({pod["spec"]["nodeName"] for pod in live})))
+
+
+def _has_begun(pod: Json) -> bool:
+    """Return whether the image of the task runs, or has run, as an init container: files are delivered after it."""
+    statuses: list[Json] = pod["status"].get("initContainerStatuses") or []
+    return any(status["name"] == CONTAINER and "waiting" not in status["state"] for status in statuses)
 
 
 def _explain_quota(workload: Json | None) -> str:
@@ -104,4 +111,5 @@ def _list_conditions(value: Json) -> list[Json]:
 
 
 def _list_containers(pod: Json) -> list[Json]:
-    return pod["status"].get("containerStatuses") or []
+    inits: list[Json] = pod["status"].get("initContainerStatuses") or []
+    return [*inits, *(pod["status"].get("containerStatuses") or ())]

@@ -18,20 +18,24 @@ from uuid import UUID
 import structlog
 
 from corral.engine_kinds import JOB
+from corral.engines.cluster_seams import ClusterSeams
 from corral.engines.credentials import Credentials
 from corral.engines.inputs import read_inputs, read_options
+from corral.engines.job.borrowing import Wanted
 from corral.engines.job.course import Course, Phase, read_course
+from corral.engines.job.delivery import make_token_secret, needs_delivery
 from corral.engines.job.files import AttemptFolder, remove_forgotten
-from corral.engines.job.inputs import JobInputs, JobOptions
+from corral.engines.job.inputs import CONTAINER, JobInputs, JobOptions
+from corral.engines.job.lent import Lent, find_priority, is_gated, lend_replicas, open_gate, select_node
 from corral.engines.job.manifest import (
     ATTEMPT_LABEL,
-    CONTAINER,
     TASK_LABEL,
     Target,
     make_job,
     make_meeting_point,
     name_job,
 )
+from corral.engines.job.waits import Stopwatch
 from corral.engines.printed import LOG_NAME, Printed
 from corral.errors import CorralError, Kind, ProblemsError
 from corral.kubernetes.api import Api, open_api
@@ -63,6 +67,10 @@ _STUCK_S = 180.0
 """How long an image that cannot be pulled is waited for: the kubelet tries again after 10, 20, 40 and 80 s."""
 _AGAIN_S = 10.0
 """Time between two tries to end the Job of an attempt that was lost."""
+_TAKEN_S = 60.0
+"""How long replicas stay empty for a Job that Kueue does not admit: another one went before it."""
+_WAITS = 64
+"""Attempts whose waits are kept: more than lanes, since the last is read after its end."""
 _LOG_LINES = 50_000
 """Lines of each pod's log that are read; `Printed` keeps both ends."""
 _GONE_S = 90.0
@@ -78,6 +86,8 @@ class JobEngine:
         self._target = target
         self._options = options
         self._kubeconfig = kubeconfig
+        self._seams: ClusterSeams | None = None
+        self._waits: dict[UUID, Stopwatch] = {}
         self._works: set[asyncio.Task[Any]] = set()
         self._endings: set[asyncio.Task[None]] = set()
 
@@ -85,6 +95,15 @@ class JobEngine:
     def name(self) -> str:
         """The engine's word in tasks and in the cluster file."""
         return JOB.name
+
+    def join(self, seams: ClusterSeams) -> None:
+        """Empty replicas that a Job gets the GPUs of before it is admitted; deliver files where none are shared."""
+        self._seams = seams
+
+    def count_waited(self, attempt: UUID) -> float:
+        """Return the seconds that an attempt has waited for GPUs: in Kueue's queue, and for its pods' nodes."""
+        wait = self._waits.get(attempt)
+        return 0.0 if wait is None else wait.read()
 
     async def run(self, work: Work, report: Reporter) -> Produced:
         """Run the image, or take over the Job of an earlier attempt. Raises: EngineError."""
@@ -142,18 +161,31 @@ class JobEngine:
 
     async def _run(self, work: Work, inputs: JobInputs, report: Reporter) -> Produced:
         async with self._open() as api:
+            wait = self._waits[work.attempt] = Stopwatch(asyncio.get_running_loop().time)
+            while len(self._waits) > _WAITS:
+                del self._waits[next(iter(self._waits))]
             attempt = await self._find_job(api, work) or await self._submit(api, work, inputs)
             key = self._name(attempt)
-            try:
-                pods = await self._follow(api, key, work.scratch, report)
-            except asyncio.CancelledError:
-                await asyncio.shield(self._end(api, key))
-                raise
+            async with lend_replicas(api, self._seams and self._seams.lender, self._target) as lent:
+                try:
+                    await self._let_in(api, key, inputs, lent, report)
+                    pods = await self._follow(api, key, work.scratch, report, lent, wait)
+                except asyncio.CancelledError:
+                    await asyncio.shield(self._end(api, key))
+                    self._forget_files(attempt)
+                    raise
+                except EngineError as error:
+                    if not isinstance(error, EngineUnavailableError):  # then the Job goes on
+                        self._forget_files(attempt)
+                    raise
+                finally:
+                    wait.stop()
             log, _ = await self._write_log(api, pods, work.scratch)
             try:
                 outputs = await self._collect(attempt, inputs, work.scratch)
             except EngineError as error:
                 raise EngineError(error.what, where=error.where, hint=error.hint, files=(log,)) from error
+            self._forget_files(attempt)
             return Produced(files=(log, *outputs), values={"job": f"{key.namespace}/{key.name}"})
 
     async def _find_job(self, api: Api, work: Work) -> UUID | None:
@@ -177,23 +209,55 @@ class JobEngine:
         if shared is not None:
             await self._sweep(api, Path(shared))
             await asyncio.to_thread(AttemptFolder.find(Path(shared), work.attempt).prepare, work.files)
+        token = None
+        if needs_delivery(work, inputs, self._options) and self._seams is not None:
+            token = self._seams.shelf.open(work.attempt)
+            await asyncio.to_thread(AttemptFolder(self._seams.shelf.find(work.attempt)).prepare, work.files)
+        priority = await find_priority(api, self._options.priority_class)
+        node = await select_node(api, inputs.node)
+        gated = self._seams is not None and inputs.gpus > 0
         try:
-            job = await api.create(make_job(work, inputs, self._options, self._target))
+            job = await api.create(
+                make_job(work, inputs, self._options, self._target, priority=priority, is_gated=gated, node=node)
+            )
         except RefusedError as error:
             raise TaskInvalidError(f"the cluster refuses the Job: {error.what}", hint=error.hint) from error
         if inputs.pods > 1:
             await api.create(make_meeting_point(job))
+        if token is not None:
+            await api.create(make_token_secret(job, token))
         return work.attempt
 
-    async def _follow(self, api: Api, key: ObjectKey, scratch: Path, report: Reporter) -> list[Json]:
-        """Follow a Job to its end; returns its pods.
+    async def _let_in(self, api: Api, key: ObjectKey, inputs: JobInputs, lent: Lent | None, report: Reporter) -> None:
+        """Let Kueue look at a Job, once the replicas that it ends for it are empty."""
+        deadline = asyncio.get_running_loop().time() + _AWAY_S
+        while True:
+            try:
+                job = await api.get(key)
+                if job is None or not is_gated(job):
+                    return None
+                if lent is not None:
+                    wanted = Wanted(
+                        resource=self._options.gpu_resource, per_pod=inputs.gpus, pods=inputs.pods, node=inputs.node
+                    )
+                    await lent.empty(wanted, lambda note: report.progress(None, note))
+                return await open_gate(api, key)
+            except UnreachableError:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(_LOOK_S)
+
+    async def _follow(
+        self, api: Api, key: ObjectKey, scratch: Path, report: Reporter, lent: Lent | None, wait: Stopwatch
+    ) -> list[Json]:
+        """Follow a Job to its end; returns its pods. `wait` runs while it has no GPUs.
 
         Raises: EngineError when it fails, is gone, or cannot be seen for long.
         """
         clock = asyncio.get_running_loop().time
         printed = Printed(report.progress)
         listening: asyncio.Task[None] | None = None
-        seen_at = stuck_since = clock()
+        began_at = seen_at = stuck_since = clock()
         try:
             while True:
                 try:
@@ -205,6 +269,9 @@ class JobEngine:
                     await asyncio.sleep(_LOOK_S)
                     continue
                 seen_at = clock()
+                wait.switch(is_running=course.phase is Phase.WAITING)
+                if lent is not None and (course.phase is Phase.RUNNING or seen_at - began_at > _TAKEN_S):
+                    await lent.give_back()  # what Kueue has not ended by now it did not need
                 stuck_since = stuck_since if course.is_stuck else seen_at
                 if course.phase is Phase.SUCCEEDED:
                     return pods
@@ -264,11 +331,21 @@ class JobEngine:
         return OutputFile(name=LOG_NAME, path=path, media_type="text/plain; charset=utf-8"), printed.quote_end()
 
     async def _collect(self, attempt: UUID, inputs: JobInputs, scratch: Path) -> tuple[OutputFile, ...]:
-        shared = self._options.shared_folder
-        if shared is None or not inputs.outputs:
+        folder = self._find_folder(attempt)
+        if folder is None or not inputs.outputs:
             return ()
-        folder = AttemptFolder.find(Path(shared), attempt)
         return await asyncio.to_thread(folder.collect, inputs.outputs, scratch, (LOG_NAME,))
+
+    def _forget_files(self, attempt: UUID) -> None:
+        """Remove the files of an attempt that passed through this server."""
+        if self._seams is not None:
+            self._seams.shelf.close(attempt)
+
+    def _find_folder(self, attempt: UUID) -> AttemptFolder | None:
+        """Find where the outputs of an attempt are: in the shared folder, else where its pods delivered them."""
+        if self._options.shared_folder is not None:
+            return AttemptFolder.find(Path(self._options.shared_folder), attempt)
+        return None if self._seams is None else AttemptFolder(self._seams.shelf.find(attempt))
 
     async def _sweep(self, api: Api, shared: Path) -> None:
         """Remove the folders of attempts whose Job the cluster has forgotten."""
@@ -320,11 +397,13 @@ class JobEngine:
         """Refuse files that have no way to and from the pods. Raises: TaskInvalidError."""
         if self._options.shared_folder is not None and self._options.shared_claim is not None:
             return
+        if self._options.server_url is not None and self._seams is not None:
+            return
         for what, there in (("has files", work.files), ("declares outputs", inputs.outputs)):
             if there:
                 raise TaskInvalidError(
                     f"the task {what}, and the engine has no folder that its pods share",
-                    hint="set `sharedFolder` and `sharedClaim` in the engine's options",
+                    hint="set `sharedFolder` and `sharedClaim`, or `serverUrl`, in the engine's options",
                 )
 
 

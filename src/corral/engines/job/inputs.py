@@ -15,6 +15,9 @@ ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])
 """The name of an object of Kubernetes, a DNS subdomain (Kubernetes documentation, object names)."""
 Quantity = Annotated[str, Field(pattern=r"^\d+(\.\d+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$")]
 """`16Gi`, as Kubernetes writes it."""
+CONTAINER = "work"
+"""The container of the task's image in each pod."""
+DELIVERY_IMAGE = "curlimages/curl:8.10.1"
 MOUNT = "/corral"
 """The folder of an attempt in its pods: `inputs` and `outputs` below it."""
 
@@ -43,6 +46,9 @@ class JobInputs(EngineInputs):
         ge=1,
         le=64,
         description="Pods that start together; each finds its number in `NODE_RANK`, the first in `MASTER_ADDR`.",
+    )
+    node: ObjectName | None = Field(
+        None, description="The node that the pods run on, such as one whose GPUs are tested; any node when left out."
     )
     cpus: float = Field(1, gt=0, le=1024, description="Processor cores that each pod asks for.")
     memory: Quantity = Field("4Gi", description="Main memory of each pod; more ends it.")
@@ -88,10 +94,26 @@ class JobOptions(EngineOptions):
     shared_claim: ObjectName | None = Field(
         None, description="The PersistentVolumeClaim of the queue's namespace that is `sharedFolder`."
     )
+    server_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/\s]+$",
+        description="Where pods reach this server, `http://corral.ai:7433`: without a shared folder, files of tasks "
+        "and their outputs are fetched and delivered there, by a token that is good for one attempt.",
+    )
+    delivery_image: str = Field(
+        DELIVERY_IMAGE,
+        min_length=1,
+        pattern=r"^\S+$",
+        description="An image with `sh`, `find` and `curl` 7.87 or newer, which fetches and delivers them.",
+    )
     runtime_class: ObjectName | None = Field(
         None, description="The pods' RuntimeClass: `nvidia` on K3s whose default runtime is not NVIDIA's."
     )
     gpu_resource: str = Field("nvidia.com/gpu", pattern=r"^[^/\s]+/[^/\s]+$", description="The resource of GPUs.")
-    priority_class: ObjectName | None = Field(None, description="Kueue's WorkloadPriorityClass of every Job.")
+    priority_class: ObjectName | None = Field(
+        None,
+        description="Kueue's WorkloadPriorityClass of every Job. Default: `corral-batch` where the cluster has it, as "
+        "rendered queues do.",
+    )
     image_pull_secret: ObjectName | None = Field(None, description="The Secret with which images are pulled.")
     keep: str = Field("1h", description="How long a Job and its log stay on the cluster after their end: `1h`.")

@@ -9,17 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from corral.engines.job.inputs import MOUNT, JobInputs, JobOptions
+from corral.engines.job.delivery import FILES, deliver, list_delivery_volumes, needs_delivery
+from corral.engines.job.inputs import CONTAINER, MOUNT, JobInputs, JobOptions
+from corral.rendering.kubernetes.objects import PRIORITY_LABEL, QUEUE_LABEL
 from corral.units import parse_duration
 from corral.work import Json, Work
 
 TASK_LABEL = "corral/task"
 ATTEMPT_LABEL = "corral/attempt"
-CONTAINER = "work"
 FOLDER = "corral-attempts"
 """The folder of all attempts in the shared folder."""
-_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-_PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
+GATED = "kueue.x-k8s.io/admission-gated-by"
+"""Kueue admits no Job while this annotation names something (0.19, `AdmissionGatedBy`; earlier ones ignore it)."""
+_GATE = "corral.dev/replicas-are-emptied"
 _RENDEZVOUS_PORT = 29500
 """PyTorch's own default (torch.distributed.run, `--master-port`)."""
 
@@ -37,13 +39,32 @@ def name_job(attempt: UUID) -> str:
     return f"corral-{attempt.hex}"
 
 
-def make_job(work: Work, inputs: JobInputs, options: JobOptions, target: Target) -> Json:
-    """Make the Job of an attempt: suspended, until Kueue admits it."""
+def make_job(
+    work: Work,
+    inputs: JobInputs,
+    options: JobOptions,
+    target: Target,
+    *,
+    priority: str | None = None,
+    is_gated: bool = False,
+    node: Mapping[str, str] | None = None,
+) -> Json:
+    """Make the Job of an attempt: suspended, until Kueue admits it.
+
+    Where it `is_gated`, Kueue waits until the gate is taken away. `node` has the labels of the only node for its pods.
+    """
     name = name_job(work.attempt)
+    metadata: dict[str, Json] = {
+        "name": name,
+        "namespace": target.namespace,
+        "labels": _make_labels(work, target, priority),
+    }
+    if is_gated:
+        metadata["annotations"] = {GATED: _GATE}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": name, "namespace": target.namespace, "labels": _make_labels(work, options, target)},
+        "metadata": metadata,
         "spec": {
             "suspend": True,
             "completionMode": "Indexed",
@@ -58,7 +79,7 @@ def make_job(work: Work, inputs: JobInputs, options: JobOptions, target: Target)
             "ttlSecondsAfterFinished": int(parse_duration(options.keep).total_seconds()),
             "template": {
                 "metadata": {"labels": {TASK_LABEL: str(work.task), ATTEMPT_LABEL: str(work.attempt)}},
-                "spec": _make_pod(work, inputs, options),
+                "spec": _make_pod(work, inputs, options) | ({"nodeSelector": dict(node)} if node else {}),
             },
         },
     }
@@ -81,14 +102,14 @@ def make_meeting_point(job: Json) -> Json:
     }
 
 
-def _make_labels(work: Work, options: JobOptions, target: Target) -> Mapping[str, str]:
+def _make_labels(work: Work, target: Target, priority: str | None) -> Mapping[str, str]:
     labels = {
         "app.kubernetes.io/managed-by": "corral",
         TASK_LABEL: str(work.task),
         ATTEMPT_LABEL: str(work.attempt),
-        _QUEUE_LABEL: target.queue,
+        QUEUE_LABEL: target.queue,
     }
-    return labels if options.priority_class is None else {**labels, _PRIORITY_LABEL: options.priority_class}
+    return labels if priority is None else {**labels, PRIORITY_LABEL: priority}
 
 
 def _make_pod(work: Work, inputs: JobInputs, options: JobOptions) -> Json:
@@ -96,9 +117,13 @@ def _make_pod(work: Work, inputs: JobInputs, options: JobOptions) -> Json:
         {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": inputs.shared_memory}}
     ]
     mounts: list[Json] = [{"name": "shared-memory", "mountPath": "/dev/shm"}]
+    delivers = needs_delivery(work, inputs, options)
     if options.shared_claim is not None:
         volumes.append({"name": "attempt", "persistentVolumeClaim": {"claimName": options.shared_claim}})
         mounts.append({"name": "attempt", "mountPath": MOUNT, "subPath": f"{FOLDER}/{work.attempt}"})
+    elif delivers:
+        volumes += list_delivery_volumes(name_job(work.attempt))
+        mounts += FILES
     for number, volume in enumerate(inputs.volumes):
         volumes.append({"name": f"volume-{number}", "persistentVolumeClaim": {"claimName": volume.claim}})
         mount: dict[str, Json] = {"name": f"volume-{number}", "mountPath": volume.path, "readOnly": volume.read_only}
@@ -118,7 +143,7 @@ def _make_pod(work: Work, inputs: JobInputs, options: JobOptions) -> Json:
     pod: dict[str, Json] = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
-        "containers": [container],
+        **(deliver(container, work, inputs, options) if delivers else {"containers": [container]}),
         "volumes": volumes,
         "tolerations": [{"key": options.gpu_resource, "operator": "Exists", "effect": "NoSchedule"}],
     }

@@ -209,3 +209,18 @@ def _find_targets(corpus: Corpus, budget: Manifest) -> Iterator[Manifest]:
     for pod in corpus.find_labelled(wanted, budget.namespace):
         if pod.owner.kind in _SERVING:
             yield pod.owner
+
+
+@checks("H07")
+def check_default_queue(corpus: Corpus) -> Iterator[Violation]:
+    """Look for LocalQueues called `default` where services run that name no queue."""
+    for queue in _list_kueue(corpus, "LocalQueue"):
+        taken = [
+            manifest.name
+            for kind in sorted(_ALWAYS_ON)
+            for manifest in corpus.list_kind(kind)
+            if manifest.namespace == queue.namespace and _read_queue(manifest) is None
+        ]
+        if queue.name == "default" and taken:
+            what = f"Kueue gives {', '.join(map(repr, taken))} to a queue called 'default'"
+            yield Violation(place=queue.tree["metadata"]["name"].place, what=what, subject=queue)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from lightkube.models.core_v1 import (
@@ -13,12 +14,15 @@ from lightkube.models.core_v1 import (
     EnvVarSource,
     ExecAction,
     HTTPGetAction,
+    Lifecycle,
+    LifecycleHandler,
     ObjectFieldSelector,
     PodSpec,
     PodTemplateSpec,
     Probe,
     ResourceRequirements,
     SecretKeySelector,
+    SleepAction,
     TCPSocketAction,
     Toleration,
     TopologySpreadConstraint,
@@ -33,12 +37,14 @@ from corral.rendering.container_settings import calculate_memory_limit, list_pla
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import config_maps, gpus, security, volumes
 from corral.rendering.kubernetes.objects import BATCH, SERVING, make_labels, make_selector, name_port, name_workload
+from corral.rendering.lending import find_lending
 from corral.rendering.model_pull import forecast_start_time, make_model_pull
 from corral.rendering.names import dns_name
 from corral.rendering.nodes import make_node_labels, name_class_label
 from corral.rendering.programs import image_of, program_of
 
 _CONFIG_DIGEST = "corral.dev/config-digest"
+_GRACE_S = 60
 
 
 def build_pod_template(
@@ -85,7 +91,7 @@ def build_pod_spec(
         else None,
         tolerations=_tolerate_taint(members),
         restartPolicy=restart,
-        terminationGracePeriodSeconds=60,
+        terminationGracePeriodSeconds=_GRACE_S if replica is None else _GRACE_S + _count_finish_s(installation),
         securityContext=security.build_pod_security(members),
         resourceClaims=gpus.list_pod_claims(installation, members)
         if gpus.gets_gpus_by_claim(installation, members)
@@ -174,6 +180,7 @@ def build_container(
         or None,
         resources=_build_resources(installation, members, deployed),
         volumeMounts=mounts or None,
+        lifecycle=None if replica is None else _let_finish(installation),
         securityContext=security.build_security_context(members, deployed),
         # A start is given all the time that its models need; only then do the other probes begin.
         startupProbe=_build_probe(
@@ -184,6 +191,20 @@ def build_container(
             deployed, port, period_s=30, failures=6, path=program_of(deployed.service).live_path
         ),
     )
+
+
+def _let_finish(installation: Installation) -> Lifecycle:
+    """Let a replica that Kueue ends finish what it runs: its program gets the signal to end only after this time.
+
+    Its address leaves its Service at once. Corral, which watches that, ends the time where nothing of its queue runs on
+    the replica any more, by another deletion with less of it. So pods call nothing and have no token for it, their
+    images need no program for it, and without Corral they end after the same time.
+    """
+    return Lifecycle(preStop=LifecycleHandler(sleep=SleepAction(seconds=_count_finish_s(installation))))
+
+
+def _count_finish_s(installation: Installation) -> int:
+    return math.ceil(find_lending(installation.cluster).lent_finish.total_seconds())
 
 
 def build_init_containers(

@@ -31,7 +31,10 @@ from corral.rendering.kubernetes import pods, volumes
 from corral.rendering.kubernetes.config_maps import ProgramFiles
 from corral.rendering.kubernetes.objects import (
     BATCH,
+    INTERACTIVE,
     LENT,
+    PRIORITY_LABEL,
+    QUEUE_LABEL,
     REPLICA,
     make_labels,
     make_metadata,
@@ -39,13 +42,11 @@ from corral.rendering.kubernetes.objects import (
     name_local_queue,
     name_workload,
 )
-from corral.rendering.lending import find_queue, lends
+from corral.rendering.lending import find_lending, find_queue, lends
 from corral.rendering.model_pull import forecast_start_time, make_model_pull
 from corral.rendering.names import add_suffix
 from corral.rendering.programs import image_of, program_of
 
-_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-_PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 _PULLED_S = 1_800
 """The time for pulling images: 12 GB over 100 Mbit/s take 16 minutes. Only then does a rollout count as stuck."""
 _LONGEST_JOB_S = 24 * 3600
@@ -150,7 +151,8 @@ def _build_lent(
     first = members[0]
     own = {REPLICA: str(replica)}
     queue = find_queue(installation.cluster, first.node) or ""
-    queued = {_QUEUE_LABEL: name_local_queue(queue), _PRIORITY_LABEL: LENT}
+    priority = INTERACTIVE if replica < find_lending(installation.cluster).lent_keep else LENT
+    queued = {QUEUE_LABEL: name_local_queue(queue), PRIORITY_LABEL: priority}
     template = pods.build_pod_template(installation, members, files, replica=replica)
     template.metadata = ObjectMeta(
         labels=make_labels(installation, name_workload(first)) | own,
@@ -170,7 +172,7 @@ def build_job(installation: Installation, deployed: Deployed, files: ProgramFile
     labels = make_labels(installation, name)
     queue = find_queue(installation.cluster, deployed.node)
     if queue is not None:
-        labels |= {_QUEUE_LABEL: name_local_queue(queue), _PRIORITY_LABEL: BATCH}
+        labels |= {QUEUE_LABEL: name_local_queue(queue), PRIORITY_LABEL: BATCH}
     return Job(
         metadata=ObjectMeta(name=name, namespace=deployed.namespace, labels=labels),
         spec=JobSpec(

@@ -21,6 +21,7 @@ from corral.gateway.doors import Doors, WorksBehind
 from corral.server.api.changes import Changes
 from corral.server.api.errors import answer_bug, handle_errors
 from corral.server.api.routes import (
+    attempts,
     audit,
     backup,
     batches,
@@ -107,7 +108,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
     app.add_middleware(Entrances, services=services)
     app.add_middleware(RequestContext, metrics=api.metrics)
     app.add_middleware(TrustedProxies, networks=lambda: services.cluster.server.trusted_proxies)
-    of_the_queue = (tasks, batches, events, files, uploads, slots, holds, queues, engines)
+    of_the_queue = (tasks, batches, events, files, attempts, uploads, slots, holds, queues, engines)
     administration = (tokens, usage, notifications, audit, backup, server)
     for part in (*of_the_queue, planning, machine, hosted_models, *administration):
         serve_routes(app, part.router)
