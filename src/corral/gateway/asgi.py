@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, MutableMapping
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 from urllib.parse import parse_qsl
 
 from corral.errors import CorralError, Kind
 from corral.work import Json
 
-Scope = dict[str, Any]  # ASGI's own type, of whatever the server and the layers around it put there
+Scope = MutableMapping[str, Any]  # ASGI's own type, of whatever the server and the layers around it put there
 Message = dict[str, Any]
 
 LARGEST_BODY = 64 * 2**20
 """Bytes of a body that is read whole: some pictures to look at, as base64."""
 
 HeaderPairs = Iterable[tuple[bytes, bytes]]
+_HEADERS = "corral.headers"
+"""The key of a request's scope under which its headers are once they were read, with what they were read from."""
+CONNECTION = "corral.connection"
+"""The key of a request's scope under which its `ClientConnection` is, where its server shows it."""
+
+
+class ClientConnection(Protocol):
+    """The connection that a request came through."""
+
+    def call_when_lost(self, call: Callable[[], None]) -> bool:
+        """Have this called when the connection is lost; False where it is lost already."""
+        ...
+
+    def call_no_more(self, call: Callable[[], None]) -> None:
+        """Forget what would be called."""
+        ...
 
 
 class BodyTooLargeError(CorralError):
@@ -59,10 +75,10 @@ class Exchange:
         """The path, percent-decoded. Raises: TargetError."""
         return _require_names(self.scope["path"])
 
-    @cached_property
+    @property
     def headers(self) -> Mapping[str, str]:
         """Headers by lower-case name; of those that are repeated, the last."""
-        return {name.decode("latin-1"): value.decode("latin-1") for name, value in self.scope["headers"]}
+        return read_headers(self.scope)
 
     @cached_property
     def query(self) -> Mapping[str, str]:
@@ -129,6 +145,16 @@ class Exchange:
         """Send a whole answer in JSON."""
         body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
         await self.answer(status, body, "application/json", headers)
+
+
+def read_headers(scope: Scope) -> Mapping[str, str]:
+    """Return a request's headers by lower-case name; of those that are repeated, the last. They are read once."""
+    pairs, known = scope["headers"], scope.get(_HEADERS)
+    if known is not None and known[0] is pairs:  # a scope that was made of another one can have other headers
+        return known[1]
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in pairs}
+    scope[_HEADERS] = pairs, headers
+    return headers
 
 
 def _require_names(text: str) -> str:

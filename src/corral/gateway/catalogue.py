@@ -81,6 +81,8 @@ class Offer:
 
     def keep(self, engines: frozenset[str]) -> Offer:
         """Return what of it these engines can serve."""
+        if all(model.engine in engines for model in self.models):
+            return self
         return replace(self, models=tuple(model for model in self.models if model.engine in engines))
 
 

@@ -125,4 +125,7 @@ class Doors:
         door = self._whole.get(path)
         if door is not None:
             return door
-        return next((self._below[prefix] for prefix in self._longest_first if path.startswith(prefix)), None)
+        for prefix in self._longest_first:  # no generator: every request comes through here
+            if path.startswith(prefix):
+                return self._below[prefix]
+        return None

@@ -6,7 +6,7 @@ Counts are read from the beginning and the end of an answer, where every server 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from corral.gateway.usage import Tokens
 
@@ -37,13 +37,16 @@ class TokenReader:
     @property
     def tokens(self) -> Tokens:
         """The tokens, as far as they were counted by now."""
-        return Tokens(prompt=self._find(_PROMPT), completion=self._find(_COMPLETION))
+        windows = (self._tail,) if self._tail.startswith(self._head) else (self._tail, self._head)
+        counting = [window for window in windows if b'tokens"' in window or b'eval_count"' in window]
+        return Tokens(prompt=_find_count(_PROMPT, counting), completion=_find_count(_COMPLETION, counting))
 
-    def _find(self, pattern: re.Pattern[bytes]) -> int | None:
-        for window in (self._tail, self._head):
-            if counts := pattern.findall(window):
-                return int(counts[-1])
-        return None
+
+def _find_count(pattern: re.Pattern[bytes], windows: Iterable[bytes]) -> int | None:
+    for window in windows:
+        if counts := pattern.findall(window):
+            return int(counts[-1])
+    return None
 
 
 class EventEditor:

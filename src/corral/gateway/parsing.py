@@ -56,7 +56,7 @@ def has_more_values(body: bytes, limit: int) -> bool:
     Each has one separator outside strings, but for the outermost; an empty list or mapping has one more. All separators
     are counted first, which takes 1 ms per MiB; those inside strings are taken out only where that is too many.
     """
-    if _count_separators(body) <= limit:
+    if len(body) <= limit or _count_separators(body) <= limit:
         return False
     separators = start = 0
     for strings, string in enumerate(_STRING.finditer(body), start=1):

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import ClassVar, cast
+from typing import ClassVar, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -36,6 +36,9 @@ LARGEST_HEAD = 64 * 2**10
 """Bytes of an answer's headers."""
 PROBE_S = 15
 """Seconds without a packet until TCP asks the other side, which finds hosts that are gone."""
+
+_SAYS_LENGTH = frozenset({b"content-length", b"transfer-encoding"})
+"""Of an answer without these, the end of the connection is the end."""
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -65,17 +68,20 @@ class UpstreamStalledError(UpstreamError):
     code = "upstream.stalled"
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Where connections go."""
 
     host: str
     port: int
     tls: bool
 
+    @property
+    def host_header(self) -> str:
+        """The value of `Host`."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{self.host_header}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,21 +226,26 @@ class _Connection(asyncio.Protocol):
         self._reader: asyncio.Future[None] | None = None
         self._stall_s = STALL_S
         self._heard_at = 0.0
+        """When anything last happened, in seconds of the loop's clock."""
+        self._is_kept = False
         self._timer: asyncio.TimerHandle | None = None
+        self._looks_at = 0.0
+        """When the timer ends, on the same clock."""
 
     # --- what the client does -----------------------------------------------------------------------------------------
 
     async def exchange(self, message: bytes, stall_s: float) -> Answer:
         """Send a request and wait for the head of its answer. Raises: UpstreamError."""
-        self._stop_timer()
+        self._is_kept = False
         if self._failure is not None or self._transport is None:
             raise self._failure or UpstreamLostError(f"{self.origin} closed the connection", where=str(self.origin))
         self._headers, self._head_size, self._status = [], 0, 0
         self._pieces.clear()
-        self.was_answered = self._is_whole = self._ends_with_connection = False
+        self.was_answered = self._is_whole = False
+        self._ends_with_connection = True
         self._stall_s = stall_s
         self._heard_at = self._loop.time()
-        self._timer = self._loop.call_later(stall_s, self._look_for_stall)
+        self._look_within(stall_s)
         self._head = self._loop.create_future()
         self._transport.write(message)
         try:
@@ -268,14 +279,15 @@ class _Connection(asyncio.Protocol):
 
     def finish(self) -> None:
         """Give the connection back to the pool, or close it."""
-        self._stop_timer()
         self._pieces.clear()
         self._buffered = 0
         if not self._is_whole or not self._keeps or self._failure is not None:
             self.abort()
             return
         self._resume()
-        self._timer = self._loop.call_later(KEPT_S, self.abort)
+        self._is_kept = True
+        self._heard_at = self._loop.time()
+        self._look_within(KEPT_S)
         self._pool.keep(self)
 
     def abort(self) -> None:
@@ -301,19 +313,34 @@ class _Connection(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
 
-    def _look_for_stall(self) -> None:
-        """Fail when the upstream is silent; while its reader is behind, the silence is not the upstream's."""
+    def _look_within(self, seconds: float) -> None:
+        """Look at the connection after so many seconds, or `KEPT_S`: mostly a timer that runs already ends before."""
+        looks_at = self._loop.time() + min(seconds, KEPT_S)
+        if self._timer is not None:
+            if self._looks_at <= looks_at:
+                return
+            self._timer.cancel()
+        self._looks_at = looks_at
+        self._timer = self._loop.call_at(looks_at, self._look)
+
+    def _look(self) -> None:
+        """Close a connection that was kept for long enough, and fail where the upstream is silent.
+
+        While its reader is behind, the silence is not the upstream's.
+        """
         self._timer = None
-        if self._is_whole or self._failure is not None:
+        if self._failure is not None or (self._is_whole and not self._is_kept):
             return
         now = self._loop.time()
         if self._pieces or self._is_paused:
             self._heard_at = now
         silent_s = now - self._heard_at
-        if silent_s < self._stall_s - 0.001:
-            self._timer = self._loop.call_later(self._stall_s - silent_s, self._look_for_stall)
+        left_s = (KEPT_S if self._is_kept else self._stall_s) - silent_s
+        if left_s > 0.001:
+            self._look_within(left_s)
             return
-        self._fail(UpstreamStalledError(f"no byte came from {self.origin} for {silent_s:.0f} s"))
+        if not self._is_kept:
+            self._fail(UpstreamStalledError(f"no byte came from {self.origin} for {silent_s:.0f} s"))
         self.abort()
 
     def _fail(self, failure: UpstreamError) -> None:
@@ -348,8 +375,9 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._stop_timer()
         self._pool.forget(self)
-        if self._ends_with_connection and exc is None and not self._is_whole:
+        if self._status and self._ends_with_connection and exc is None and not self._is_whole:
             self._is_whole = True
             self._keeps = False
             self._wake()
@@ -364,7 +392,10 @@ class _Connection(asyncio.Protocol):
         self._head_size += len(name) + len(value)
         if self._head_size > LARGEST_HEAD:
             raise httptools.HttpParserError(f"its headers are longer than {LARGEST_HEAD} bytes")
-        self._headers.append((name.lower(), value))
+        name = name.lower()
+        if name in _SAYS_LENGTH:
+            self._ends_with_connection = False
+        self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -373,8 +404,6 @@ class _Connection(asyncio.Protocol):
             return
         self._status = status
         self._keeps = self._parser.should_keep_alive()
-        names = {name for name, _ in self._headers}
-        self._ends_with_connection = not names & {b"content-length", b"transfer-encoding"}
         if self._head is not None and not self._head.done():
             self._head.set_result(None)
 
@@ -402,11 +431,11 @@ def split_url(url: str) -> tuple[Origin, str]:
 
 
 def _write_request(request: Outgoing, origin: Origin, path: str) -> bytes:
-    host = f"[{origin.host}]" if ":" in origin.host else origin.host
-    lines = [f"{request.method} {path} HTTP/1.1", f"host: {host}:{origin.port}"]
+    lines = [f"{request.method} {path} HTTP/1.1", f"host: {origin.host_header}"]
     lines += [f"{name}: {value}" for name, value in request.headers.items()]
     if request.body or request.method != "GET":
         lines.append(f"content-length: {len(request.body)}")
-    if any("\n" in line or "\r" in line for line in lines):
+    head = "\r\n".join(lines)
+    if not head.count("\r") == head.count("\n") == len(lines) - 1:
         raise ValueError("a header has a line break")
-    return "\r\n".join((*lines, "\r\n")).encode("latin-1") + request.body
+    return f"{head}\r\n\r\n".encode("latin-1") + request.body

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import inf
 
@@ -115,11 +115,7 @@ class PlaceTable(Collection[Place]):
     def change_running(self, name: SlotId, running: tuple[RunningTask, ...]) -> None:
         """Change what runs on a place, and nothing else of it: what goes on there costs nothing, as `put` would."""
         known = self._places[name]
-        place = replace(known, running=running)
-        if place.processor is not None and _matters_to_neighbours(known, place):
-            self.put(place)
-            return
-        self._places[name] = place
+        place = self._places[name] = known.with_running(running)
         device = self.devices[place.device]
         device.places[name] = place
         device.held += _count_held(place) - _count_held(known)
@@ -130,10 +126,7 @@ class PlaceTable(Collection[Place]):
         for task in running:
             if task.task not in went_on:
                 self._start(place, task)
-        is_open = name in self.free or place.processor is None or not self.processors[place.processor].alone
-        self._close(name)
-        if place.processor is not None:
-            self.processors[place.processor].places[name] = place
+        is_open = self._change_on_processor(known, place)
         if name in self.timed:
             self.timed[name] = place
         for eligible in self._eligible.values():
@@ -141,6 +134,19 @@ class PlaceTable(Collection[Place]):
                 eligible.members[name] = place
         if is_open and is_free(place):
             self._open(place)
+
+    def _change_on_processor(self, known: Place, place: Place) -> bool:
+        """Close a place on which something else runs now; return whether others of its processor let it open again."""
+        was_free = place.id in self.free
+        self._close(place.id)
+        if place.processor is None:
+            return True
+        if _matters_to_neighbours(known, place):
+            self._part(known, place.processor)
+            return self._join(place, place.processor)
+        processor = self.processors[place.processor]
+        processor.places[place.id] = place
+        return was_free or not processor.alone
 
     def remove(self, place: SlotId) -> None:
         """Take a place out; one that is not there is ignored."""

@@ -147,11 +147,12 @@ class Gate(StrEnum):
     UNHEALTHY = "unhealthy"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Place:
     """Where tasks of one engine and one model run at a time: a slot of a GPU, or the slots that exclude each other.
 
-    Users see places in the API alone, where a slot's `group` is its place.
+    Users see places in the API alone, where a slot's `group` is its place. It has no slots of Python's, so that it can
+    be copied at once (`with_running`).
     """
 
     id: SlotId
@@ -192,6 +193,12 @@ class Place:
     starts: Mapping[str, float] = field(default_factory=dict[str, float])
     """Engines whose server does not run now, with the seconds that its start takes, as measured; others start at once,
     or nothing is known."""
+
+    def with_running(self, running: tuple[RunningTask, ...]) -> Place:
+        """Return the place with this running on it, and nothing else changed; `replace` takes five times as long."""
+        place = object.__new__(Place)
+        vars(place).update(vars(self), running=running)
+        return place
 
     def start_for(self, engine: str) -> float:
         """Return the seconds that a task waits for the start of its engine's server."""

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import ClassVar
-from urllib.parse import SplitResult, urlsplit
+from typing import ClassVar, NamedTuple
+from urllib.parse import urlsplit
 
 from corral.errors import CorralError, Kind
 from corral.requests import KeyFields
@@ -37,8 +37,10 @@ class Role(StrEnum):
 
     def includes(self, other: Role) -> bool:
         """Whether this role has the rights of `other`."""
-        order = list(Role)
-        return order.index(self) >= order.index(other)
+        return _RANKS[self] >= _RANKS[other]
+
+
+_RANKS = {role: rank for rank, role in enumerate(Role)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,8 +136,8 @@ async def _find_caller(secret: str, keys: Keys, local_token: str, origin: str | 
 
 def explain_distrust(headers: Mapping[str, str]) -> str | None:
     """Say why a request without a token is not trusted on loopback; None when it is."""
-    host = _split(f"//{headers.get('host', '')}")
-    if host is None or not _is_loopback(host.hostname):
+    host = _read_site(f"//{headers.get('host', '')}")
+    if host is None or not host.is_loopback:
         return f"the Host header {headers.get('host', '')[:80]!r} is not a loopback name"
     if headers.get("sec-fetch-site") == "cross-site":
         return "a browser sent it for a page of another site"
@@ -144,28 +146,30 @@ def explain_distrust(headers: Mapping[str, str]) -> str | None:
     given = headers.get("origin")
     if given is None:
         return None
-    origin = _split(given)
-    if origin is None or not _is_loopback(origin.hostname) or _port(origin) != _port(host):
+    origin = _read_site(given)
+    if origin is None or not origin.is_loopback or origin.port != host.port:
         return f"the Origin header {given[:80]!r} is not this server"
     return None
 
 
+class _Site(NamedTuple):
+    """Where a header points."""
+
+    is_loopback: bool
+    port: int
+
+
 @lru_cache(maxsize=256)
-def _split(url: str) -> SplitResult | None:
-    """Return the parts of an address; clients send the same ones again and again."""
+def _read_site(url: str) -> _Site | None:
+    """Return where an address points, None where it cannot be read; clients send the same ones again and again."""
     try:
         parts = urlsplit(url)
-        _ = parts.port  # reading it is what checks it
+        port = parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError:
         return None
-    return parts
+    return _Site(_is_loopback(parts.hostname), port)
 
 
-def _port(parts: SplitResult) -> int:
-    return parts.port or (443 if parts.scheme == "https" else 80)
-
-
-@lru_cache(maxsize=256)
 def _is_loopback(host: str | None) -> bool:
     if host is None:
         return False

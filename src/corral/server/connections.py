@@ -15,7 +15,9 @@ from __future__ import annotations
 import asyncio
 import resource
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any, ClassVar, Protocol, cast
 
 import structlog
@@ -23,6 +25,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from corral.errors import CorralError, Kind
+from corral.gateway.asgi import CONNECTION
 
 RESERVED_DESCRIPTORS = 256
 """For database connections, engine processes (three pipes each), logs and listeners; a server with ten slots has 90."""
@@ -61,10 +64,6 @@ class OwnerConnectionsError(CorralError):
 
     code: ClassVar[str] = "server.owner_connections"
     kind: ClassVar[Kind] = Kind.NO_CAPACITY
-
-
-CONNECTION = "corral.connection"
-"""The key of a request's scope under which its connection is."""
 
 
 def raise_descriptor_limit() -> ConnectionLimits:
@@ -114,6 +113,14 @@ def make_server_config(
     )
 
 
+class _Awaited(Enum):
+    """What must arrive for a connection to be kept."""
+
+    NOTHING = auto()
+    HEAD = auto()
+    BODY = auto()
+
+
 class Connection(HttpToolsProtocol):
     """A connection whose requests must arrive in time."""
 
@@ -122,12 +129,18 @@ class Connection(HttpToolsProtocol):
     """How many connections each owner has: those that brought a request of its last."""
     refuse: ClassVar[ExplainRefusal]
     _owner: str | None = None
+    _awaited: _Awaited = _Awaited.HEAD
+    """What must arrive now."""
     _deadline: asyncio.TimerHandle | None = None
+    """Of that; what arrives whole in one piece needs none, and a timer for each costs more than the rest of this."""
     _received: int = 0
     """Bytes of the present body since its rate was looked at."""
+    _is_lost = False
+    _when_lost: list[Callable[[], None]]
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
+        self._when_lost = []
         reason = self.explain_refusal()
         if reason is not None:
             _log.warning("connection_not_allowed", server=self.server, client=self.client)
@@ -137,36 +150,51 @@ class Connection(HttpToolsProtocol):
             _log.warning("connection_refused", open=len(self.connections), limit=self.limits.connections)
             self._refuse(503, f"{self.limits.connections} connections are open; come back later")
             return
-        self._wait_for_head()
+        self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_waiting()
+        self._is_lost = True
+        self._await(_Awaited.NOTHING)
         self._give_back()
         super().connection_lost(exc)
+        for call in tuple(self._when_lost):
+            call()
 
     def data_received(self, data: bytes) -> None:
-        if self._deadline is None and self._is_idle:  # blank lines between requests begin none, and end uvicorn's wait
-            self._wait_for_head()
+        if self._awaited is _Awaited.NOTHING and self._is_idle:  # blank lines begin no request, and end uvicorn's wait
+            self._awaited = _Awaited.HEAD
         super().data_received(data)
+        if self._awaited is not _Awaited.NOTHING and self._deadline is None and not self.transport.is_closing():
+            self._wait()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         cast("dict[str, object]", self.scope)[CONNECTION] = self  # uvicorn's type lists the keys that ASGI has
-        if self._deadline is None:
-            self._wait_for_head()
+        if self._awaited is _Awaited.NOTHING:
+            self._awaited = _Awaited.HEAD
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        self._stop_waiting()
-        self._wait_for_body()
+        self._await(_Awaited.BODY)
+        self._received = 0
 
     def on_body(self, body: bytes) -> None:
         self._received += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._stop_waiting()
+        self._await(_Awaited.NOTHING)
         super().on_message_complete()
+
+    def call_when_lost(self, call: Callable[[], None]) -> bool:
+        """Have this called when the connection is lost; False where it is lost already."""
+        if not self._is_lost:
+            self._when_lost.append(call)
+        return not self._is_lost
+
+    def call_no_more(self, call: Callable[[], None]) -> None:
+        """Forget what would be called."""
+        self._when_lost.remove(call)
 
     def explain_refusal(self) -> str | None:
         """Say why this connection is not taken; None when it is."""
@@ -201,13 +229,20 @@ class Connection(HttpToolsProtocol):
         cycle = cast("RequestResponseCycle | None", self.cycle)  # uvicorn has None there before the first request
         return cycle is None or cycle.response_complete
 
-    def _wait_for_head(self) -> None:
+    def _await(self, awaited: _Awaited) -> None:
+        """Set what must arrive from now on; the deadline of what was awaited before is over."""
+        self._awaited = awaited
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _wait(self) -> None:
+        """Set the deadline of what is awaited."""
+        if self._awaited is _Awaited.BODY:
+            self._deadline = self.loop.call_later(self.limits.body_s, self._look_at_body)
+            return
         reason = f"the request's head was not complete within {self.limits.head_s:g} s"
         self._deadline = self.loop.call_later(self.limits.head_s, self._refuse, 408, reason)
-
-    def _wait_for_body(self) -> None:
-        self._received = 0
-        self._deadline = self.loop.call_later(self.limits.body_s, self._look_at_body)
 
     def _look_at_body(self) -> None:
         """Close when the body is too slow, or comes although the request was answered; a full buffer is not slow."""
@@ -217,12 +252,8 @@ class Connection(HttpToolsProtocol):
         elif slow:
             self._refuse(408, f"the body brought less than {self.limits.body_rate} bytes a second")
         else:
-            self._wait_for_body()
-
-    def _stop_waiting(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+            self._received = 0
+            self._wait()
 
     def _refuse(self, status: int, reason: str) -> None:
         """Answer, unless an answer has begun, and close."""

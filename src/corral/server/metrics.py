@@ -8,9 +8,11 @@ machines, routes from the code.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from datetime import UTC, datetime
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client import Counter as Rising
 
 from corral.server.services import Services
 from corral.tasks.store import story
@@ -31,7 +33,7 @@ class Metrics:
         registry = CollectorRegistry()
         self._registry = registry
         self._tasks = Gauge("corral_tasks_open", "Tasks that have not ended.", ["queue", "state"], registry=registry)
-        self._ended = Counter("corral_tasks_ended", "Tasks that ended.", ["engine", "outcome"], registry=registry)
+        self._ended = Rising("corral_tasks_ended", "Tasks that ended.", ["engine", "outcome"], registry=registry)
         self._durations = Histogram(
             "corral_task_duration_seconds",
             "From the start of the last attempt to the end, of tasks that succeeded.",
@@ -50,13 +52,13 @@ class Metrics:
             buckets=_WAIT_BUCKETS_S,
             registry=registry,
         )
-        self._refused = Counter(
+        self._refused = Rising(
             "corral_guests_refused", "Requests of doors that got no slot, by error.", ["code"], registry=registry
         )
-        self._preempted = Counter(
+        self._preempted = Rising(
             "corral_tasks_preempted", "Tasks that were interrupted for a request of a door.", registry=registry
         )
-        self._elsewhere = Counter(
+        self._elsewhere = Rising(
             "corral_cloud_requests",
             "Requests of doors that a provider elsewhere served, since no slot here could.",
             ["provider"],
@@ -71,7 +73,7 @@ class Metrics:
         self._leading = Gauge("corral_dispatcher_leading", "1 while this server's dispatcher acts.", registry=registry)
         self._database = Gauge("corral_database_up", "1 when PostgreSQL answered this scrape.", registry=registry)
         self._alarms = Gauge("corral_alarm", "1 while this does not work.", ["alarm"], registry=registry)
-        self._requests = Counter(
+        self._requests = Rising(
             "corral_http_requests", "Requests answered.", ["method", "route", "status"], registry=registry
         )
         self._in_progress = Gauge(
@@ -79,15 +81,18 @@ class Metrics:
         )
         self._counted_to: int | None = None
         self._scraping = asyncio.Lock()
+        self._open_requests = 0
+        self._answered: Counter[tuple[str, str, int]] = Counter()
+        """Requests by method, route and status since the last scrape; the library's counters cost ten times as much."""
 
     def begin_request(self) -> None:
         """Count a request that arrived."""
-        self._in_progress.inc()
+        self._open_requests += 1
 
     def end_request(self, method: str, route: str, status: int) -> None:
         """Count an answered request by its route's template."""
-        self._in_progress.dec()
-        self._requests.labels(method if method in _METHODS else "other", route, str(status)).inc()
+        self._open_requests -= 1
+        self._answered[method if method in _METHODS else "other", route, status] += 1
 
     def count_cloud(self, provider: str) -> None:
         """Count a request that a provider elsewhere served; the cluster file names it."""
@@ -102,6 +107,7 @@ class Metrics:
             except CONNECTION_LOST:
                 self._database.set(0)
             self._leading.set(services.board.leading)
+            self._count_requests()
             self._count_guests(services)
             self._alarms.clear()
             for alarm in services.alarms.raised:
@@ -120,6 +126,12 @@ class Metrics:
                     if limit_w is not None:
                         self._limits.labels(node.name, str(gpu.index)).set(limit_w)
             return generate_latest(self._registry)
+
+    def _count_requests(self) -> None:
+        self._in_progress.set(self._open_requests)
+        answered, self._answered = self._answered, Counter()
+        for (method, route, status), count in answered.items():
+            self._requests.labels(method, route, str(status)).inc(count)
 
     def _count_guests(self, services: Services) -> None:
         guests = () if services.guests is None else services.guests.list_guests()

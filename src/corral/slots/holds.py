@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from typing import ClassVar
 
@@ -28,6 +28,7 @@ class Holds:
         self._place = place
         self._count_lanes = count_lanes
         self._holds: list[Hold] = []
+        self._running: tuple[RunningTask, ...] = ()
         self._emptying: Hold | None = None
         self._emptied = asyncio.Event()
         self._emptied.set()
@@ -41,7 +42,7 @@ class Holds:
     @property
     def running(self) -> tuple[RunningTask, ...]:
         """The tasks that hold lanes of the place."""
-        return tuple(hold.task for hold in self._holds if hold.task is not None)
+        return self._running
 
     def add(self, hold: Hold) -> None:
         """Take the place, or a lane of it next to tasks of the same engine and model. Raises: SlotHeldError."""
@@ -50,12 +51,14 @@ class Holds:
                 f"{self._place} is held by {self._holds[0]}", where=self._place, hint="wait until that has ended"
             )
         self._holds.append(hold)
+        self._running = _list_running(self._holds)
 
     def remove(self, hold: Hold) -> bool:
         """End a hold; return whether it was there."""
-        if hold not in self._holds:
+        kept = [other for other in self._holds if other is not hold]
+        if len(kept) == len(self._holds):
             return False
-        self._holds.remove(hold)
+        self._holds, self._running = kept, _list_running(kept)
         self.end_emptying(hold)
         return True
 
@@ -95,4 +98,9 @@ class Holds:
     async def wait_until_emptied(self, hold: Hold) -> None:
         """Return once no hold gives up models of the place any more; this one has."""
         self.end_emptying(hold)
-        await self._emptied.wait()
+        if self._emptying is not None:
+            await self._emptied.wait()
+
+
+def _list_running(holds: Iterable[Hold]) -> tuple[RunningTask, ...]:
+    return tuple([hold.task for hold in holds if hold.task is not None])

@@ -105,7 +105,7 @@ class PlaceState:
 
     def settle(self) -> None:
         """Apply what is wanted, unless the place is held: then that waits for the end of its last hold."""
-        if self.lanes:
+        if self.lanes or not self.is_changing:
             return
         self.device = self._wanted_device
         self._retired += [state.engine for name, state in self._states.items() if self._wanted.get(name) is not state]
@@ -114,7 +114,8 @@ class PlaceState:
     @property
     def is_changing(self) -> bool:
         """Whether a change waits for the end of its hold."""
-        return self.device != self._wanted_device or self._states != self._wanted
+        is_other = self.device is not self._wanted_device and self.device != self._wanted_device
+        return is_other or self._states != self._wanted
 
     def list_pending(self, wanted: Wanted) -> Iterator[PendingChange]:
         """List how the place, while it is held, still differs from what is wanted of it."""

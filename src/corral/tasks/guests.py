@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count
 from typing import NoReturn
 
@@ -40,7 +40,7 @@ from corral.slots.values import Hold
 from corral.tasks.attempt_run import StopReason
 from corral.tasks.dispatch_rules import GuestRules
 from corral.tasks.guest_counts import GuestCounts
-from corral.tasks.guest_turns import Reason, Turn
+from corral.tasks.guest_turns import Reason, Turn, TurnContext
 from corral.tasks.picture import Picture
 from corral.tasks.preempting import choose_interrupted, list_batch
 from corral.tasks.prompts import RecentPrompts
@@ -124,26 +124,31 @@ class Guests:
 
     # --- for doors ---------------------------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def take_turn(
-        self, ask: GuestAsk, note: Callable[[GuestWait], None] = lambda _: None
-    ) -> AsyncGenerator[Turn]:
-        """Wait for a turn, and hold its slot while the context lasts.
+    def take_turn(self, ask: GuestAsk, note: Callable[[GuestWait], None] = lambda _: None) -> TurnContext:
+        """Return a context that waits for a turn, and holds its slot while it lasts.
 
-        Raises: GuestEndedError, GuestLateError, GuestRefusedError.
+        To enter it raises GuestEndedError, GuestLateError and GuestRefusedError.
         """
+        return TurnContext(partial(self._enter, ask, note), self._leave)
+
+    async def _enter(self, ask: GuestAsk, note: Callable[[GuestWait], None]) -> Turn:
+        """Wait for a turn. Raises: GuestEndedError, GuestLateError, GuestRefusedError."""
         if self._closed is not None:
             self._refuse(*self._closed)
         if self._monotonic() - self._led_at > self._silent_s:  # this process stood still, and another leads by now
             self._refuse(*NOT_LEADING)
         turn = self._start_at_once(ask) or await self._wait(ask, note)
         try:
-            async with turn.guard():
-                await self._prepare(turn)
-                turn.is_prepared = True
-                yield turn
-        finally:
-            self._leave(turn)
+            turn.begin_work()
+            await self._prepare(turn)
+        except BaseException as error:
+            try:
+                turn.end_work(type(error))
+            finally:
+                self._leave(turn)
+            raise
+        turn.is_prepared = True
+        return turn
 
     def list_guests(self) -> tuple[GuestView, ...]:
         """List the guests that wait and those that have their turn, the oldest first."""

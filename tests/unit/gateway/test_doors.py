@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from corral.gateway.asgi import BodyTooLargeError, ClientGoneError, Exchange, Message, Scope
+from corral.gateway.asgi import (
+    CONNECTION,
+    BodyTooLargeError,
+    ClientGoneError,
+    Exchange,
+    Message,
+    Scope,
+    read_headers,
+)
 from corral.gateway.doors import Doors
+from corral.gateway.leaving import Leaving
 
 
 @dataclass
@@ -84,3 +95,58 @@ async def test_answer_to_head_has_the_length_and_no_body() -> None:
     assert dict(sent[0]["headers"])[b"content-length"] == b"10"
     assert dict(sent[0]["headers"])[b"retry-after"] == b"5"
     assert sent[1]["body"] == b""
+
+
+async def test_headers_are_those_of_their_own_scope_also_where_that_was_made_of_another() -> None:
+    outer = make_exchange()
+    assert outer.headers is read_headers(outer.scope)
+
+    inner = Exchange({**outer.scope, "headers": [(b"host", b"a")]}, None, None)
+
+    assert dict(inner.headers) == {"host": "a"}
+    assert dict(outer.headers) == {"x-name": "café"}
+
+
+class NotedConnection:
+    """A connection that is lost when a test says so."""
+
+    def __init__(self, *, is_lost: bool = False) -> None:
+        self.is_lost = is_lost
+        self.calls: list[Callable[[], None]] = []
+
+    def call_when_lost(self, call: Callable[[], None]) -> bool:
+        self.calls.append(call)
+        return not self.is_lost
+
+    def call_no_more(self, call: Callable[[], None]) -> None:
+        self.calls.remove(call)
+
+
+def make_exchange_of(connection: NotedConnection | None) -> Exchange:
+    exchange = make_exchange()
+    exchange.scope[CONNECTION] = connection
+    return exchange
+
+
+@pytest.mark.parametrize("shows_connection", [True, False])
+async def test_work_for_a_client_ends_when_it_leaves(*, shows_connection: bool) -> None:
+    """Whether the server shows the connection, or the next message alone says that it is lost."""
+    connection = NotedConnection()
+
+    async def work() -> None:
+        async with Leaving(make_exchange_of(connection if shows_connection else None)):
+            for call in connection.calls:
+                call()
+            await asyncio.Event().wait()
+
+    with pytest.raises(ClientGoneError):
+        await work()
+    assert not connection.calls
+    await asyncio.sleep(0)  # nothing of the cancellation is left
+
+
+async def test_nothing_is_begun_for_a_client_that_has_left() -> None:
+    leaving = Leaving(make_exchange_of(NotedConnection(is_lost=True)))
+
+    with pytest.raises(ClientGoneError):
+        await leaving.__aenter__()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from corral.errors import CorralError, Kind
-from corral.gateway.asgi import Message, Scope
+from corral.gateway.asgi import CONNECTION, Message, Scope
 from corral.gateway.doors import Door
 from corral.narrowing import as_object, as_text
 
@@ -75,6 +75,7 @@ def _make_scope(scope: Scope, path: str, media_type: str, body: bytes) -> Scope:
     headers += [(b"content-type", media_type.encode()), (b"content-length", str(len(body)).encode())]
     return {
         **scope,
+        CONNECTION: None,  # it ends with its own client, the conversation
         "type": "http",
         "method": "POST",
         "path": path,

@@ -8,15 +8,16 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from secrets import token_hex
 from traceback import format_exc
-from types import MappingProxyType
 from typing import cast
 
 import structlog
 from fastapi import FastAPI
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from corral import __version__
+from corral.gateway.asgi import read_headers
 from corral.gateway.doors import Doors, WorksBehind
 from corral.server.api.changes import Changes
 from corral.server.api.errors import answer_bug, handle_errors
@@ -93,7 +94,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
             for door in doors:
                 await door.close()
 
-    app = FastAPI(
+    app = Api(
         title="Corral",
         version=__version__,
         description=_DESCRIPTION,
@@ -104,15 +105,35 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
     )
     app.state.api = api
     handle_errors(app)
-    app.add_middleware(Doors, doors=doors)
-    app.add_middleware(Entrances, services=services)
-    app.add_middleware(RequestContext, metrics=api.metrics)
-    app.add_middleware(TrustedProxies, networks=lambda: services.cluster.server.trusted_proxies)
+    entrances = Entrances(Doors(app.serve_routes, doors), services=services)
+    context = RequestContext(entrances, metrics=api.metrics)
+    app.front = TrustedProxies(context, networks=lambda: services.cluster.server.trusted_proxies)
     of_the_queue = (tasks, batches, events, files, attempts, uploads, slots, holds, queues, engines)
     administration = (tokens, usage, notifications, audit, backup, server)
     for part in (*of_the_queue, planning, machine, hosted_models, *administration):
         serve_routes(app, part.router)
     return app
+
+
+class Api(FastAPI):
+    """FastAPI behind the layers of every request: what a door answers never enters it, which halves the cost."""
+
+    front: ASGIApp
+    """The outermost layer."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the lifespan."""
+        await self.front(scope, receive, send)
+
+    async def serve_routes(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve what no door answers."""
+        await super().__call__(scope, receive, send)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return FastAPI's own layers but the one that answers bugs: `RequestContext` does, in front of all of them."""
+        outermost = super().build_middleware_stack()
+        assert isinstance(outermost, ServerErrorMiddleware), "Starlette has it around all others"
+        return outermost.app
 
 
 def end_streams(app: FastAPI) -> None:
@@ -125,7 +146,8 @@ def _queued_limits(services: Services) -> dict[str, int | None]:
 
 
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_OF_EVERY_ANSWER = MappingProxyType({b"x-corral-version": __version__.encode(), b"x-content-type-options": b"nosniff"})
+_OF_EVERY_ANSWER = ((b"x-corral-version", __version__.encode()), (b"x-content-type-options", b"nosniff"))
+_NAMES_OF_EVERY_ANSWER = frozenset(name for name, _ in _OF_EVERY_ANSWER)
 
 
 class RequestContext:
@@ -142,12 +164,13 @@ class RequestContext:
             return
         request_id = _id_of(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        status: list[int] = []
+        status = 0
         self._metrics.begin_request()
 
         async def send_named(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                status.append(message["status"])
+                status = message["status"]
                 message = {**message, "headers": _name_answer(message.get("headers", ()), request_id)}
             await send(message)
 
@@ -162,20 +185,20 @@ class RequestContext:
             if not status:
                 await answer_bug(request_id)(scope, receive, send_named)
         finally:
-            self._metrics.end_request(scope["method"], _route_of(scope), status[0] if status else 499)
+            self._metrics.end_request(scope["method"], _route_of(scope), status or 499)
 
 
 def _id_of(scope: Scope) -> str:
-    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
-    return given if _GIVEN_ID.fullmatch(given) else token_hex(16)
+    given = read_headers(scope).get("x-request-id")
+    return given if given is not None and _GIVEN_ID.fullmatch(given) else token_hex(16)
 
 
 def _name_answer(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
     """Return the headers of an answer with those that every answer has; its own word on caching stays."""
-    named = [(name, value) for name, value in headers if name not in _OF_EVERY_ANSWER]
-    if all(name != b"cache-control" for name, _ in named):
+    named = [pair for pair in headers if pair[0] not in _NAMES_OF_EVERY_ANSWER]
+    if b"cache-control" not in [name for name, _ in named]:
         named.append((b"cache-control", b"no-store"))
-    return [*named, (b"x-request-id", request_id.encode()), *_OF_EVERY_ANSWER.items()]
+    return [*named, (b"x-request-id", request_id.encode()), *_OF_EVERY_ANSWER]
 
 
 def _route_of(scope: Scope) -> str:

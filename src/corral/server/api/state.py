@@ -8,11 +8,12 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Header, Request
 
+from corral.gateway.asgi import CONNECTION
 from corral.server.api.arriving import ArrivingBytes
 from corral.server.api.changes import Changes
 from corral.server.api.streams import HEARTBEAT_S, OpenStreams
 from corral.server.auth import Caller, NotAuthenticatedError, Role, authenticate, require
-from corral.server.connections import CONNECTION, Connection, OwnerConnectionsError
+from corral.server.connections import Connection, OwnerConnectionsError
 from corral.server.keys.failures import FailedKeysError
 from corral.server.metrics import Metrics
 from corral.server.services import Services

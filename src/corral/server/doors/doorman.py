@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from corral.cluster.gateway_values import Listener
 from corral.errors import CorralError, Kind
-from corral.gateway.asgi import Scope
+from corral.gateway.asgi import Scope, read_headers
 from corral.gateway.doors import Visitor
 from corral.server.auth import Caller, Role, authenticate
 from corral.server.doors.foreign_pages import explain_foreign_page
@@ -33,7 +33,7 @@ class TokenDoorman:
 
     async def admit(self, scope: Scope) -> Visitor:
         """Return whom a request speaks for. Raises: FailedKeysError, NotAuthenticatedError, ForeignPageError."""
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = read_headers(scope)
         entrance = self._services.listeners.find(scope)
         listener = None if entrance is None else entrance.place
         if not isinstance(listener, Listener):
