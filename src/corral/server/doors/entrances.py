@@ -37,7 +37,7 @@ class Entrances:
     def __init__(self, app: ASGIApp, *, services: Services) -> None:
         """`app` has the doors and Corral's own API."""
         self._app = app
-        self._listeners = services.listeners
+        self._services = services
         self._doorman = TokenDoorman(services)
         self._relay = Relay()
 
@@ -54,7 +54,7 @@ class Entrances:
                 await _refuse(error, scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        entrance = self._listeners.find(scope)
+        entrance = self._services.listeners.find(scope)
         place = None if entrance is None else entrance.place
         frontend = place if isinstance(place, Frontend) else None
         if entrance is None or frontend is not None:
