@@ -8,8 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 
+from corral.gateway.upstream import UpstreamError
 from corral.gateway.usage import Tokens
 
+LARGEST_EVENT = 16 * 2**20
+"""Bytes of one event that are waited for; a reply's logprobs, and a picture, are the largest that are known."""
 _WINDOW = 4096
 """Bytes at the beginning and the end of an answer in which counts are looked for."""
 _PROMPT = re.compile(rb'"(?:prompt_tokens|input_tokens|prompt_eval_count)"\s*:\s*(\d{1,12})')
@@ -62,12 +65,14 @@ class EventEditor:
         self._reader = TokenReader()
 
     def edit(self, piece: bytes) -> bytes:
-        """Return the events that are whole by now, changed."""
+        """Return the events that are whole by now, changed. Raises: UpstreamError for one of too many bytes."""
         self._reader.edit(piece)
         piece = self._half + piece
         self._half = piece[-1:] if piece.endswith(b"\r") else b""
         text = piece.removesuffix(self._half).replace(b"\r\n", b"\n")
         whole, blank, self._rest = (self._rest + text).rpartition(b"\n\n")
+        if len(self._rest) > LARGEST_EVENT:
+            raise UpstreamError(f"an event of the server has more than {LARGEST_EVENT} bytes")
         if not blank:
             return b""
         return b"".join(self._change(event + b"\n\n") for event in whole.split(b"\n\n") if event)

@@ -9,7 +9,6 @@ Nothing of an answer is parsed here; what a protocol has to see or change goes t
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,6 +33,7 @@ from corral.gateway.upstream import (
     Upstreams,
 )
 from corral.gateway.usage import NoAccounts, Served, Tokens, UsageSink
+from corral.gateway.wait_lines import WaitLines
 from corral.slots.guests import Choice, GuestAsk, GuestDesk, GuestRefusedError, GuestTurn, GuestWait
 from corral.work import Endpoint, EngineError, FailureScope, HasEndpoint, SlotId, Use
 
@@ -41,8 +41,6 @@ _log = structlog.get_logger()
 
 LARGEST_REFUSAL = 2**20
 """Bytes of an upstream's refusal that are read."""
-NOTE_EVERY_S = 10.0
-"""How often a client that waits and wants to know gets a line, so that proxies keep its connection."""
 SLOT_HEADER = b"x-corral-slot"
 """Of each answer of a slot: which one."""
 CLOUD_HEADER = b"x-corral-cloud"
@@ -219,12 +217,14 @@ class _Passage:
         self._failure: CorralError | None = None
         """Why the last slot did not serve."""
         self._has_sent = False
+        """Whether anything of an answer was sent: what failed after that is not tried again."""
         self._taken_at = 0.0
         """When its lane was taken, on the monotonic clock."""
-        """Whether anything of an answer was sent: what failed after that is not tried again."""
+        self._taken: set[SlotId] = set()
+        """The slots on which it had a lane."""
 
     async def go(self) -> None:
-        notes = _WaitLines(self._exchange, self._errand) if self._errand.wants_waits else None
+        notes = self._open_lines() if self._errand.wants_waits else None
         try:
             if self._errand.offer.models and await self._try_slots(notes):
                 return
@@ -237,15 +237,26 @@ class _Passage:
             if notes is not None:
                 await notes.stop()
 
-    async def _try_slots(self, notes: _WaitLines | None) -> bool:
+    def _open_lines(self) -> WaitLines:
+        return WaitLines(self._exchange, self._errand.shape.write_wait, self._errand.stream_type)
+
+    async def _try_slots(self, notes: WaitLines | None) -> bool:
         """Try one slot after the other; return whether one has served. Raises: CorralError."""
-        breakers, offer = self._passing.breakers, self._errand.offer
-        choices = offer.choices
-        broken = breakers.list_open(choices)
+        breakers, choices = self._passing.breakers, self._errand.offer.choices
+        trial = breakers.begin_trial(choices)
+        try:
+            return await self._try_slots_but(trial.avoid, notes)
+        finally:
+            if self._taken.isdisjoint(trial.tries):
+                breakers.leave_trial(trial, choices)
+
+    async def _try_slots_but(self, broken: frozenset[SlotId], notes: WaitLines | None) -> bool:
+        """Do it without those that failed others lately, as long as there are more. Raises: CorralError."""
+        offer = self._errand.offer
         while True:
             ask = GuestAsk(
                 owner=self._errand.visitor.owner,
-                choices=choices,
+                choices=offer.choices,
                 label=self._errand.label,
                 within_s=self._errand.within_s,
                 avoid=frozenset(self._failed) | broken if self._failed else broken,
@@ -254,6 +265,7 @@ class _Passage:
             try:
                 async with self._passing.desk.take_turn(ask, notes.take if notes else _ignore) as turn:
                     self._taken_at = time.monotonic()
+                    self._taken.add(turn.slot)
                     if await self._try(turn, notes):
                         return True
             except GuestRefusedError:
@@ -271,7 +283,7 @@ class _Passage:
                     raise
                 return False
 
-    async def _try(self, turn: GuestTurn, notes: _WaitLines | None) -> bool:
+    async def _try(self, turn: GuestTurn, notes: WaitLines | None) -> bool:
         """Serve the request on a slot; return whether that has happened."""
         try:
             engine = cast("HasEndpoint", turn.engine)  # once its type has been looked at
@@ -306,7 +318,7 @@ class _Passage:
         self._passing.breakers.note_success(turn.slot, turn.choice)
         return True
 
-    async def _ask(self, turn: GuestTurn, endpoint: Endpoint, notes: _WaitLines | None) -> CorralError | None:
+    async def _ask(self, turn: GuestTurn, endpoint: Endpoint, notes: WaitLines | None) -> CorralError | None:
         """Ask a server and pass its answer on, or return its refusal. Raises: CorralError."""
         prepared = self._errand.prepare(endpoint, turn.choice)
         while True:
@@ -332,7 +344,7 @@ class _Passage:
                 return refusal
             prepared = prepared.otherwise
 
-    async def _fall_back(self, notes: _WaitLines | None) -> None:
+    async def _fall_back(self, notes: WaitLines | None) -> None:
         """Let a provider elsewhere serve. Raises: CorralError."""
         fallback = self._passing.fallback
         served = None if fallback is None else await fallback.open(self._errand, self._passing.stall_s())
@@ -349,7 +361,7 @@ class _Passage:
                 self._record(prepared, is_whole=answer.is_read, cloud=name)
 
     async def _relay(
-        self, answer: Answer, prepared: Prepared, notes: _WaitLines | None, mark: tuple[bytes, bytes]
+        self, answer: Answer, prepared: Prepared, notes: WaitLines | None, mark: tuple[bytes, bytes]
     ) -> None:
         """Send an answer on, piece by piece. Raises: UpstreamError, before the first byte and after."""
         exchange, editor = self._exchange, prepared.editor
@@ -377,7 +389,7 @@ class _Passage:
         last = editor.edit(piece) if piece else b""
         await exchange.end(last + editor.finish())
 
-    async def _end_late(self, error: CorralError, notes: _WaitLines | None) -> None:
+    async def _end_late(self, error: CorralError, notes: WaitLines | None) -> None:
         """End a stream that has begun with an error; an answer of a known length can only be cut off."""
         if notes is not None:
             await notes.stop()
@@ -401,48 +413,6 @@ class _Passage:
                 is_whole=is_whole,
             )
         )
-
-
-class _WaitLines:
-    """Writes into a stream how its wait goes, until it is stopped."""
-
-    def __init__(self, exchange: Exchange, errand: Errand) -> None:
-        self._exchange = exchange
-        self._errand = errand
-        self._line = b""
-        self._changed = asyncio.Event()
-        self._writing: asyncio.Task[None] | None = None
-
-    def take(self, wait: GuestWait) -> None:
-        """Take the state of the wait for a turn."""
-        self._line = self._errand.shape.write_wait(wait)
-        self._changed.set()
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write())
-
-    def say(self, words: str) -> None:
-        """Take what an engine waits for."""
-        self.take(GuestWait(ahead=0, expected_s=None, because=words))
-
-    async def stop(self) -> None:
-        """Write no more; what is being written is written to its end."""
-        writing, self._writing = self._writing, None
-        if writing is not None:
-            writing.cancel()
-            await asyncio.wait({writing})
-
-    async def _write(self) -> None:
-        while True:
-            self._changed.clear()
-            if self._line:
-                if not self._exchange.started:
-                    await self._exchange.start(200, [(b"content-type", self._errand.stream_type)])
-                await self._exchange.write(self._line)
-            try:
-                async with asyncio.timeout(NOTE_EVERY_S):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass
 
 
 def _is_of_request(error: CorralError) -> bool:

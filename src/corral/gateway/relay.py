@@ -7,7 +7,7 @@ Does not belong here: requests for models (`passing`), whose server is chosen an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from typing import Any, ClassVar
 
 import aiohttp
@@ -20,10 +20,11 @@ CONNECT_S = 5.0
 """Seconds for a connection; on a home network it takes milliseconds."""
 _OF_ONE_CONNECTION = frozenset(
     {
-        *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te"),
-        *("trailer", "transfer-encoding", "upgrade"),
+        *(b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te"),
+        *(b"trailer", b"transfer-encoding", b"upgrade"),
     }
 )
+"""RFC 9110, 7.6.1; a message names more of them in `Connection`."""
 _OF_A_HANDSHAKE = frozenset(
     {
         *("sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions", "sec-websocket-protocol"),
@@ -90,18 +91,13 @@ class Relay:
         await passing
 
     async def _pass_answer(self, url: URL, exchange: Exchange, body: _Body) -> None:
-        headers = _list_headers(exchange.scope, _OF_ONE_CONNECTION)
+        headers = _list_headers(exchange.scope, frozenset())
         has_body = "content-length" in exchange.headers or "transfer-encoding" in exchange.headers
         try:
             async with self._open_session().request(
                 exchange.method, url, headers=headers, data=body.read() if has_body else None, allow_redirects=False
             ) as response:
-                pairs = [
-                    (name.lower(), value)
-                    for name, value in response.raw_headers
-                    if name.lower().decode("latin-1") not in _OF_ONE_CONNECTION
-                ]
-                await exchange.start(response.status, pairs)
+                await exchange.start(response.status, list_passed_headers(response.raw_headers))
                 async for chunk in response.content.iter_any():
                     await exchange.write(chunk)
                 await exchange.end()
@@ -112,7 +108,7 @@ class Relay:
 
     async def _pass_websocket(self, url: URL, scope: Scope, receive: Any, send: Any) -> None:
         await receive()  # websocket.connect
-        headers = _list_headers(scope, _OF_ONE_CONNECTION | _OF_A_HANDSHAKE)
+        headers = _list_headers(scope, _OF_A_HANDSHAKE)
         opening = self._open_session().ws_connect(
             url,
             protocols=scope.get("subprotocols", ()),
@@ -191,9 +187,17 @@ def _join(url: str, scope: Scope) -> URL:
     return URL(f"{url.rstrip('/')}{path}{'?' if query else ''}{query}", encoded=True)
 
 
+def list_passed_headers(pairs: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return headers, in lower case, without those of one connection: by their name, or by `Connection`."""
+    lowered = [(name.lower(), value) for name, value in pairs]
+    named = {word.strip().lower() for name, value in lowered if name == b"connection" for word in value.split(b",")}
+    return [(name, value) for name, value in lowered if name not in _OF_ONE_CONNECTION and name not in named]
+
+
 def _list_headers(scope: Scope, left_out: frozenset[str]) -> list[tuple[str, str]]:
-    pairs = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
-    return [(name, value) for name, value in pairs if name.lower() not in left_out]
+    passed = list_passed_headers(scope["headers"])
+    pairs = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in passed)
+    return [(name, value) for name, value in pairs if name not in left_out]
 
 
 def _make_error(url: URL, error: Exception) -> RelayError:

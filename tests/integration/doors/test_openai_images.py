@@ -17,6 +17,9 @@ from corral.cluster.gateway_values import Gateway, GatewayModel
 from corral.cluster.values import Cluster, EngineSettings, Instance, Node, QueueSettings
 from corral.engines.comfyui.client import Timings
 from corral.engines.comfyui.engine import ComfyUi
+from corral.requests import KeyFields
+from corral.tasks.store.pool import Pool
+from corral.tasks.store.tokens import create_token
 from corral.work import PASSED_ON, PASSED_ON_MARK
 from doubles.comfyui import ComfyDouble
 from doubles.comfyui_nodes import picture
@@ -80,6 +83,17 @@ async def test_images_are_tasks_with_seeds_of_their_own(house: House) -> None:
     assert {(task["engine"], task["class"], task["state"]) for task in tasks} == {
         ("comfyui", "interactive", "succeeded")
     }
+
+
+async def test_key_for_an_image_model_draws_with_it_and_with_no_other(house: House, pool: Pool) -> None:
+    _, secret = await create_token(pool, name="ann", role="submitter", fields=KeyFields(models=["fox"]))
+    client = house.client.with_options(api_key=secret)
+
+    made = await client.images.generate(model="fox", prompt="a red fox")
+
+    assert len(made.data or ()) == 1
+    with pytest.raises(openai.PermissionDeniedError):
+        await client.images.generate(model="gone", prompt="a red fox")
 
 
 async def test_images_that_a_corral_asks_for_are_marked_and_go_to_no_third(house: House) -> None:

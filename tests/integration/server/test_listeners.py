@@ -213,6 +213,9 @@ async def backend() -> AsyncGenerator[str]:
     async def repeat(request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse(status=201, headers={"X-Path": request.raw_path, "Set-Cookie": "a=b"})
         answer.headers["X-Got"] = request.headers.get("X-Given", "")
+        answer.headers["X-Hop"] = request.headers.get("X-Of-This-Hop", "none")
+        answer.headers["Connection"] = "X-Of-The-Server"
+        answer.headers["X-Of-The-Server"] = "yes"
         await answer.prepare(request)
         async for chunk in request.content.iter_any():
             await answer.write(chunk.upper())
@@ -244,6 +247,9 @@ async def test_frontend_passes_its_api_unchanged_and_is_the_main_port_elsewhere(
         assert (passed.status, passed.body) == (201, b"SOME WORDS")
         assert (passed.headers["x-path"], passed.headers["x-got"]) == ("/api/a%2Fb?c=%20d", "e")
         assert passed.headers["set-cookie"] == "a=b"
+        assert "x-of-the-server" not in passed.headers
+        of_a_hop = {"Connection": "keep-alive, X-Of-This-Hop", "X-Of-This-Hop": "yes"}
+        assert (await front.get("/api/a", headers=of_a_hop)).headers["x-hop"] == "none"
         assert (await front.get("/corral/v1/tasks")).status == 200
         async with front.session.ws_connect(front.url + "/api/talk", protocols=("chat",)) as talk:
             assert talk.protocol == "chat"

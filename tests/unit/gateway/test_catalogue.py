@@ -116,16 +116,34 @@ def test_breaker_lets_one_guest_try_after_its_wait_and_waits_longer_each_time() 
     breakers, choice = Breakers(lambda: now[0]), Choice("ollama", "phi:latest")
     breakers.note_failure(A, choice)
 
-    assert breakers.list_open([choice]) == {A}
-    assert breakers.list_open([Choice("ollama", "other")]) == frozenset()
+    assert breakers.begin_trial([choice]).avoid == {A}
+    assert breakers.begin_trial([Choice("ollama", "other")]).avoid == frozenset()
     now[0] = 1.5
-    assert breakers.list_open([choice]) == frozenset()
-    assert breakers.list_open([choice]) == {A}, "the others wait for that guest"
+    assert breakers.begin_trial([choice]).avoid == frozenset()
+    assert breakers.begin_trial([choice]).avoid == {A}, "the others wait for that guest"
     breakers.note_failure(A, choice)
     now[0] = 3.0
-    assert breakers.list_open([choice]) == {A}
+    assert breakers.begin_trial([choice]).avoid == {A}
     breakers.note_success(A, choice)
-    assert breakers.list_open([choice]) == frozenset()
+    assert breakers.begin_trial([choice]).avoid == frozenset()
+
+
+def test_each_slot_that_failed_waits_for_a_guest_of_its_own() -> None:
+    now = [0.0]
+    breakers, choice = Breakers(lambda: now[0]), Choice("ollama", "phi:latest")
+    breakers.note_failure(A, choice)
+    now[0] = 0.5
+    breakers.note_failure(B, choice)
+
+    now[0] = 2.0
+    first = breakers.begin_trial([choice])
+    assert (first.avoid, first.tries) == ({B}, (A,)), "the one that has waited longest is tried"
+    second = breakers.begin_trial([choice])
+    assert (second.avoid, second.tries) == ({A}, (B,))
+    assert breakers.begin_trial([choice]).avoid == {A, B}
+
+    breakers.leave_trial(second, [choice])
+    assert breakers.begin_trial([choice]).tries == (B,), "that guest went elsewhere: the next one tries it"
 
 
 async def test_servers_are_asked_anew_in_the_background_and_only_while_somebody_asks() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from corral.gateway.editing import EventEditor
+from corral.gateway.editing import LARGEST_EVENT, EventEditor
+from corral.gateway.upstream import UpstreamError
 
 _STREAM = b"data: one\r\n\r\ndata: two\r\n\r\ndata: [DONE]\r\n\r\n"
 
@@ -16,3 +17,12 @@ def test_events_with_windows_line_ends_are_whole_wherever_they_are_cut(cut: int)
     sent = editor.edit(_STREAM[:cut]) + editor.edit(_STREAM[cut:]) + editor.finish()
 
     assert sent == b"data: one\n\ndata: two\n\ndata: [DONE]\n\n"
+
+
+def test_event_without_an_end_is_waited_for_up_to_a_bound() -> None:
+    editor = EventEditor(lambda event: event)
+    piece = b"x" * (LARGEST_EVENT // 2)
+
+    assert editor.edit(b"data: " + piece) == b""
+    with pytest.raises(UpstreamError, match="more than 16777216 bytes"):
+        editor.edit(piece)

@@ -6,13 +6,13 @@ An instance refuses requests whose Origin is not its own Host, so no Origin is e
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+from pydantic_core import from_json
 
 from corral.engines.comfyui.errors import (
     AdapterClosedError,
@@ -263,7 +263,7 @@ class ComfyClient:
             return None
         try:
             # A large answer takes long to read: not on the loop that every slot shares.
-            return json.loads(body) if len(body) < MIB else await asyncio.to_thread(json.loads, body)
+            return from_json(body) if len(body) < MIB else await asyncio.to_thread(from_json, body)
         except ValueError as error:
             what = f"{response.url.path} answered {response.status} with something that is not JSON"
             hint = "check that the engine's url is that of a ComfyUI instance"

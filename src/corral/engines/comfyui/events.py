@@ -11,6 +11,8 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pydantic_core import from_json
+
 from corral.narrowing import as_list, as_number, as_object, as_text
 from corral.work import Json
 
@@ -50,7 +52,7 @@ def read_binary(frame: bytes) -> Preview | None:
 
 def _read_preview(raw: bytes, image: bytes) -> Preview | None:
     try:
-        metadata = as_object(json.loads(raw))
+        metadata = as_object(from_json(raw))
     except ValueError:
         return None
     media_type = as_text(metadata.get("image_type")) or "application/octet-stream"
@@ -87,7 +89,7 @@ class Course:
     def read(self, raw: str) -> tuple[str, dict[str, Json]] | None:
         """Take a text message; return its event and data where it has news of this prompt."""
         try:
-            message = as_object(json.loads(raw))
+            message = as_object(from_json(raw))
         except ValueError:
             return None
         event, data = as_text(message.get("type")), as_object(message.get("data"))

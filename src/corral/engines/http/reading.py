@@ -6,8 +6,9 @@ Each takes `fail`, which makes the error of what cannot be read, since what that
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
+
+from pydantic_core import from_json
 
 from corral.engines.http.errors import describe_page, is_page, shorten
 from corral.narrowing import as_list, as_object, as_text
@@ -82,7 +83,7 @@ def read_message(refusal: bytes) -> str:
     """Read the message of a refusal: that of its JSON, the title of a proxy's page, or the text as it is."""
     text = refusal.decode(errors="replace")
     try:
-        body: Json = json.loads(text)
+        body: Json = from_json(text)
     except ValueError:
         return describe_page(text)
     return find_message(body) or text
@@ -111,7 +112,7 @@ def _join(location: Json) -> str:
 
 def _parse(text: bytes, fail: Fail) -> Json:
     try:
-        return json.loads(text)
+        return from_json(text)
     except ValueError as error:
         start = text[:LONGEST_REFUSAL].decode(errors="replace")
         seen = describe_page(start) if is_page(start) else repr(shorten(start[:80]))

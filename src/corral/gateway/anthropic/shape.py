@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from pydantic_core import from_json
+
 from corral.errors import CorralError
 from corral.gateway.passing import UpstreamRefusedError
 from corral.gateway.statuses import find_status
@@ -57,7 +59,7 @@ def _describe(error: CorralError, status: int) -> dict[str, Json]:
 def _read_refusal(body: bytes) -> tuple[str, str]:
     """Return the type of an error, where the server writes Anthropic's, and its text in whichever shape it has."""
     try:
-        answer: Json = json.loads(body)
+        answer: Json = from_json(body)
     except ValueError:
         return "", body.decode(errors="replace").strip()[:500]
     facts = as_object(answer)

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from corral import __version__
-from corral.errors import CorralError, Kind
+from corral.errors import CorralError
 from corral.gateway.asgi import ClientGoneError, Exchange, Scope
 from corral.gateway.comfy_api import jobs
 from corral.gateway.comfy_api.assets import (
@@ -23,16 +23,17 @@ from corral.gateway.comfy_api.assets import (
     read_output_id,
 )
 from corral.gateway.comfy_api.jobs import ApiError
-from corral.gateway.comfy_api.streams import RETRY_S, Streams
+from corral.gateway.comfy_api.streams import Streams
 from corral.gateway.comfyui.asked import RefusedError, read_json
 from corral.gateway.comfyui.files import clean_folder, clean_name, send_stored
 from corral.gateway.comfyui.instances import Instances
-from corral.gateway.comfyui.shapes import as_list, as_object
 from corral.gateway.comfyui.submitting import submit
 from corral.gateway.comfyui.workshop import OutputFile, Stage, StoredPrompt, Workshop
 from corral.gateway.doors import Doorman, Visitor
 from corral.gateway.forms import read_parts
 from corral.gateway.sending import choose_media_type
+from corral.gateway.statuses import RETRY_AFTER_S, find_status, list_headers
+from corral.narrowing import as_list, as_object
 from corral.work import Json
 
 PREFIX = "/comfy/api/v2"
@@ -41,13 +42,16 @@ MOST_LISTED, USUALLY_LISTED = 100, 50
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 _LABEL = re.compile(r"metadata\[(.+)\]")
 _CODES = {
-    Kind.DENIED: (401, "unauthorized"),
-    Kind.MISSING: (404, "not_found"),
-    Kind.CONFLICT: (409, "conflict"),
-    Kind.NO_CAPACITY: (429, "queue_full"),
-    Kind.UNAVAILABLE: (503, "upstream_unreachable"),
-    Kind.BUG: (500, "internal"),
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    409: "conflict",
+    429: "queue_full",
+    500: "internal",
+    503: "upstream_unreachable",
 }
+_OF_BODIES = {400: 422}
+"""This API has another status for a body that cannot be used."""
 log = structlog.get_logger()
 
 Handler = Callable[[Exchange, Visitor, str], Awaitable[None]]
@@ -94,14 +98,14 @@ class ComfyApiDoor:
         try:
             await self._serve(exchange)
         except ApiError as error:
-            headers = {"Retry-After": str(RETRY_S)} if error.status == 429 else None
+            headers = {"Retry-After": str(RETRY_AFTER_S)} if error.status in (429, 503) else None
             await exchange.answer_json(error.status, error.body, headers)
         except CorralError as error:
             if exchange.started:
                 raise
-            status, code = _CODES.get(error.kind, (422, "invalid_request"))
-            headers = {"Retry-After": str(RETRY_S)} if status == 429 else None
-            await exchange.answer_json(status, _describe(code, error.what, {"hint": error.hint}), headers)
+            status = find_status(error)
+            described = _describe(_CODES.get(status, "invalid_request"), error.what, {"hint": error.hint})
+            await exchange.answer_json(_OF_BODIES.get(status, status), described, list_headers(error))
         except ClientGoneError:
             log.info("client_went_away", path=exchange.path)
 
@@ -127,7 +131,8 @@ class ComfyApiDoor:
                 return
         if path == "/assets/from-path":
             raise ApiError(501, "not_implemented", "files of the server's disk are not read for clients: upload it")
-        raise ApiError(405 if is_known else 404, "not_found", f"there is no {method} {exchange.path}")
+        status, code = (405, "method_not_allowed") if is_known else (404, "not_found")
+        raise ApiError(status, code, f"there is no {method} {exchange.path}")
 
     # --- jobs ---------------------------------------------------------------------------------------------------------
 
@@ -161,14 +166,9 @@ class ComfyApiDoor:
         status = query.get("status")
         stages = jobs.list_stages(status) if status else frozenset(Stage)
         labels = {match[1]: value for name, value in query.items() if (match := _LABEL.fullmatch(name))}
-        ended = await self._workshop.read(await self._workshop.list_ended(visitor.owner, 2 * MOST_LISTED))
-        every = [*await self._workshop.list_open(visitor.owner), *ended]
-        every.sort(key=lambda prompt: -prompt.task)
-        chosen = [
-            prompt
-            for prompt in every
-            if prompt.task < before and prompt.stage in stages and jobs.has_labels(prompt, labels)
-        ]
+        chosen = await self._workshop.list_page(
+            visitor.owner, stages=stages, metadata=labels, before=before, limit=limit + 1
+        )
         has_more = len(chosen) > limit
         answer = {
             "jobs": [jobs.describe_entry(prompt) for prompt in chosen[:limit]],

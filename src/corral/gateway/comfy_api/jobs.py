@@ -11,8 +11,9 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from corral.gateway.comfy_api.assets import make_output_id
 from corral.gateway.comfyui.asked import PromptAsked
-from corral.gateway.comfyui.shapes import as_list, as_object, describe_end
-from corral.gateway.comfyui.workshop import ENDED, Course, FileName, Stage, StoredPrompt
+from corral.gateway.comfyui.shapes import describe_end
+from corral.gateway.comfyui.workshop import ENDED, Course, FileName, ListedPrompt, Stage, StoredPrompt
+from corral.narrowing import as_list, as_object
 from corral.work import Json
 
 LONGEST_METADATA = 1024
@@ -161,12 +162,6 @@ def describe_entry(prompt: StoredPrompt) -> dict[str, Json]:
     }
 
 
-def has_labels(prompt: StoredPrompt, labels: Mapping[str, str]) -> bool:
-    """Whether a job's metadata has all of these pairs."""
-    metadata = as_object(prompt.facts.get("metadata"))
-    return all(metadata.get(name) == value for name, value in labels.items())
-
-
 def describe_progress(prompt: StoredPrompt, course: Course | None) -> dict[str, Json] | None:
     """Return how far a job is; None where it never ran."""
     total = len(prompt.workflow)
@@ -248,7 +243,7 @@ def _describe_error(prompt: StoredPrompt) -> dict[str, Json] | None:
     }
 
 
-def find_position(prompt: StoredPrompt, waiting: Sequence[StoredPrompt]) -> int | None:
+def find_position(prompt: StoredPrompt, waiting: Sequence[ListedPrompt]) -> int | None:
     """Return how many of the owner's jobs start before a queued one at least."""
     ids = [other.id for other in waiting if other.stage is Stage.PENDING]
     return ids.index(prompt.id) if prompt.id in ids else None

@@ -6,17 +6,20 @@ import asyncio
 import base64
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from corral.gateway.asgi import Exchange
 from corral.gateway.comfy_api.jobs import ApiError, describe_outputs, describe_progress, find_status
 from corral.gateway.comfyui.workshop import ENDED, Event, Moved, News, Picture, StoredPrompt, Workshop
+from corral.gateway.statuses import RETRY_AFTER_S
 from corral.work import Json
 
 MOST_STREAMS = 64
-RETRY_S = 5
-"""When a client that found all streams taken can come back."""
+"""Of one owner."""
+MOST_OF_ALL = 1024
+"""Of all owners: each has a connection, and reads every change of the queue."""
 HEARTBEAT_S = 10.0
 """Between two comments; `comfy-sdk` takes 45 s of silence for a lost connection."""
 PREVIEW_S = 0.5
@@ -34,13 +37,16 @@ class Streams:
 
     workshop: Workshop
     heartbeat_s: float = HEARTBEAT_S
-    _open: int = field(default=0, init=False)
+    _open: Counter[str] = field(default_factory=Counter[str], init=False)
+    """Streams by owner."""
 
     async def serve(self, exchange: Exchange, prompt: StoredPrompt, base: str, expires_at: str) -> None:
         """Send a job's events until it ends, its client goes, or the server stops. Raises: ApiError."""
-        if self._open >= MOST_STREAMS:
-            raise ApiError(429, "too_many_streams", f"{MOST_STREAMS} streams are open", {"retry_after": RETRY_S})
-        self._open += 1
+        owner = prompt.owner
+        if self._open[owner] >= MOST_STREAMS or self._open.total() >= MOST_OF_ALL:
+            what = f"{self._open[owner]} streams of {owner!r} are open, and {self._open.total()} of all owners"
+            raise ApiError(429, "too_many_streams", what, {"retry_after": RETRY_AFTER_S})
+        self._open[owner] += 1
         try:
             stream = _Stream(self.workshop, exchange, prompt, base, expires_at)
             await exchange.start(200, _HEADERS)
@@ -54,7 +60,9 @@ class Streams:
                     part.cancel()
             await exchange.end()
         finally:
-            self._open -= 1
+            self._open[owner] -= 1
+            if not self._open[owner]:
+                del self._open[owner]
 
 
 async def _until_gone(exchange: Exchange) -> None:

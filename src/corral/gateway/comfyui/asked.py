@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
-from corral.gateway.comfyui.shapes import as_list, as_object
 from corral.gateway.comfyui.validating import Describe, make_error
 from corral.gateway.comfyui.workshop import FileName
 from corral.gateway.parsing import parse_kept
+from corral.narrowing import as_list, as_object
 from corral.work import Json
 
 LONGEST_ID = 200

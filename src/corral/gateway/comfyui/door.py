@@ -14,19 +14,20 @@ from corral.gateway.asgi import ClientGoneError, Exchange, Scope
 from corral.gateway.comfyui import asked as asking
 from corral.gateway.comfyui.asked import RefusedError
 from corral.gateway.comfyui.files import Files
-from corral.gateway.comfyui.history import History
+from corral.gateway.comfyui.history import MOST_ENTRIES, History, Queue
 from corral.gateway.comfyui.instances import Instances
 from corral.gateway.comfyui.page import Passer, find_raw_path
 from corral.gateway.comfyui.permitted import READS, is_for_administrators, is_upload
 from corral.gateway.comfyui.serving import serve_socket
-from corral.gateway.comfyui.shapes import as_list, describe_job, describe_queue, page_jobs
+from corral.gateway.comfyui.shapes import describe_job, page_jobs
 from corral.gateway.comfyui.sockets import FEATURES, Sockets
 from corral.gateway.comfyui.submitting import submit
 from corral.gateway.comfyui.validating import make_error
-from corral.gateway.comfyui.workshop import Stage, StoredPrompt, Workshop
+from corral.gateway.comfyui.workshop import ListedPrompt, Stage, Workshop
 from corral.gateway.doors import Doorman, NotAllowedError, Visitor, require_submitter
 from corral.gateway.statuses import find_status, list_headers
 from corral.gateway.thirds import is_passed_on
+from corral.narrowing import as_list
 from corral.work import PASSED_ON_MARK
 
 PREFIX = "/comfyui"
@@ -46,6 +47,7 @@ class ComfyUiDoor:
         self._instances = instances
         self._sockets = Sockets(workshop)
         self._passer = Passer(workshop)
+        self._queue = Queue(workshop)
         self._history = History(workshop)
         self._files = Files(workshop, self._passer)
         self._routes: Sequence[tuple[str, re.Pattern[str], Handler]] = tuple(
@@ -149,7 +151,7 @@ class ComfyUiDoor:
         await exchange.answer_json(200, answer)
 
     async def _get_queue(self, exchange: Exchange, visitor: Visitor, _: str) -> None:
-        await exchange.answer_json(200, describe_queue(await self._workshop.list_open(visitor.owner)))
+        await exchange.answer(200, await self._queue.list_items(visitor.owner), "application/json")
 
     async def _post_queue(self, exchange: Exchange, visitor: Visitor, _: str) -> None:
         asked = asking.read_json(await exchange.read_body())
@@ -169,7 +171,7 @@ class ComfyUiDoor:
 
     async def _cancel(
         self, visitor: Visitor, ids: set[str] | None, stages: Sequence[Stage]
-    ) -> tuple[StoredPrompt, ...]:
+    ) -> tuple[ListedPrompt, ...]:
         """Cancel an owner's prompts, those of these ids or all, that are in one of these stages."""
         prompts = tuple(
             prompt
@@ -202,12 +204,15 @@ class ComfyUiDoor:
     # --- jobs ---------------------------------------------------------------------------------------------------------
 
     async def _list_jobs(self, exchange: Exchange, visitor: Visitor, _: str) -> None:
-        prompts = [*await self._workshop.list_open(visitor.owner), *await self._history.read_prompts(visitor.owner)]
-        page = page_jobs(prompts, exchange.query)
+        ended = await self._workshop.list_ended(visitor.owner, MOST_ENTRIES)
+        page = page_jobs([*await self._workshop.list_open(visitor.owner), *reversed(ended)], exchange.query)
         if isinstance(page, str):
             await exchange.answer_json(400, {"error": page})
-        else:
-            await exchange.answer_json(200, page)
+            return
+        read = await self._workshop.read([listed.task for listed in page.prompts])
+        prompts = {prompt.task: prompt for prompt in read}
+        jobs = [describe_job(prompts[listed.task]) for listed in page.prompts if listed.task in prompts]
+        await exchange.answer_json(200, {"jobs": jobs, "pagination": page.pagination})
 
     async def _get_job(self, exchange: Exchange, visitor: Visitor, id: str) -> None:
         prompt = await self._workshop.find(visitor.owner, id)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+from pydantic_core import from_json
+
 from corral.errors import CorralError, Kind
 from corral.gateway.asgi import LARGEST_BODY, Exchange
 from corral.gateway.comfyui.asked import RefusedError, split_annotation
 from corral.gateway.comfyui.page import InstanceGoneError, Passer
-from corral.gateway.comfyui.shapes import as_object, find_output_name, read_folder
+from corral.gateway.comfyui.shapes import find_output_name, read_folder
 from corral.gateway.comfyui.validating import make_error
 from corral.gateway.comfyui.workshop import ENDED, OutputFile, StoredPrompt, Workshop
 from corral.gateway.doors import Visitor
 from corral.gateway.forms import Part, read_parts
 from corral.gateway.sending import send_file
-from corral.narrowing import as_text
+from corral.narrowing import as_object, as_text
 
 _FOLDERS = ("input", "temp", "output")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
@@ -69,7 +70,7 @@ class Files:
     async def _find_original(self, visitor: Visitor, text: str) -> OutputFile:
         """Return the file that a mask is for, by the form's `original_ref`. Raises: FileMissingError, RefusedError."""
         try:
-            ref = as_object(json.loads(text))
+            ref = as_object(from_json(text))
         except ValueError:
             ref = {}
         filename, folder = split_annotation(as_text(ref.get("filename")))

@@ -12,11 +12,11 @@ from urllib.parse import quote
 from corral import __version__
 from corral.gateway.asgi import Exchange
 from corral.gateway.comfyui.asked import find_ends
-from corral.gateway.comfyui.shapes import as_object
 from corral.gateway.comfyui.union import Nodes, add_choices, unite_lists, unite_nodes, unite_stats
 from corral.gateway.comfyui.validating import Describe, Verdict, judge, judge_shape, make_error
 from corral.gateway.comfyui.workshop import InstanceAnswer, Workshop
 from corral.gateway.doors import Visitor
+from corral.narrowing import as_object
 from corral.work import Json
 
 NOTE = "X-Corral-Note"

@@ -20,6 +20,7 @@ from yarl import URL
 from corral.errors import CorralError, Kind
 from corral.gateway.asgi import ClientGoneError, Exchange, Scope
 from corral.gateway.comfyui.workshop import Workshop
+from corral.gateway.relay import list_passed_headers
 
 _log = structlog.get_logger()
 
@@ -28,19 +29,8 @@ CONNECT_S = 5.0
 SILENCE_S = 120.0
 """Until an instance that sends nothing counts as gone; it holds its interpreter lock while it loads a model."""
 _CHUNK = 256 * 1024
-_OF_ONE_CONNECTION = frozenset(
-    {
-        *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te"),
-        *("trailer", "transfer-encoding", "upgrade"),
-    }
-)
-_KEPT_BACK = _OF_ONE_CONNECTION | {
-    *("host", "origin", "referer", "cookie", "authorization", "x-api-key", "content-length")
-}
+_KEPT_BACK = frozenset({"host", "origin", "referer", "cookie", "authorization", "x-api-key", "content-length"})
 """An instance refuses an Origin that is not its own, and a visitor's key and cookies are Corral's."""
-_OUR_OWN = _OF_ONE_CONNECTION | {"set-cookie"}
-
-
 _OF_ALL_OWNERS = ("/internal/logs", "/internal/files/output", "/internal/files/temp")
 """The work of everybody: the log of an instance, and the names of its files."""
 
@@ -142,11 +132,8 @@ class Passer:
         """Send a request on to an instance, and its answer back as it comes. Raises: InstanceGoneError."""
         try:
             async with await self._request(exchange, url, path, headers) as response:
-                pairs = [
-                    (name.lower(), value)
-                    for name, value in response.raw_headers
-                    if name.lower().decode("latin-1") not in _OUR_OWN
-                ]
+                passed = list_passed_headers(response.raw_headers)
+                pairs = [(name, value) for name, value in passed if name != b"set-cookie"]
                 if cookie is not None:
                     pairs.append((b"set-cookie", f"{COOKIE}={cookie}; Path=/; HttpOnly; SameSite=Strict".encode()))
                 await exchange.start(response.status, pairs)
@@ -162,7 +149,9 @@ class Passer:
         self, exchange: Exchange, url: str, path: str, headers: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
         query = exchange.scope["query_string"].decode("latin-1")
-        sent = {name: value for name, value in exchange.headers.items() if name not in _KEPT_BACK} | dict(headers)
+        passed = list_passed_headers(exchange.scope["headers"])
+        pairs = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in passed)
+        sent = {name: value for name, value in pairs if name not in _KEPT_BACK} | dict(headers)
         return await self._open_session().request(
             exchange.method,
             URL(f"{url.rstrip('/')}{path}{'?' if query else ''}{query}", encoded=True),

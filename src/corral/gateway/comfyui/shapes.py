@@ -9,24 +9,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from dataclasses import dataclass
 
-from corral.gateway.comfyui.workshop import Stage, StoredPrompt
+from corral.gateway.comfyui.workshop import ListedPrompt, Stage, StoredPrompt
+from corral.narrowing import as_list, as_object
 from corral.work import Json
 
 _PREVIEWS = ("images", "video", "gifs", "audio", "3d")
 """The lists of files that pages show; others are data (`MEDIA_TYPES` of `comfy_execution/jobs.py`)."""
 _FOLDER = re.compile(r"task-([0-9]{1,18})(?:/(.*))?", re.ASCII | re.DOTALL)
-
-
-def as_object(value: Json) -> dict[str, Json]:
-    """Return a JSON object, or an empty one."""
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
-def as_list(value: Json) -> list[Json]:
-    """Return a JSON array, or an empty one."""
-    return cast("list[Any]", value) if isinstance(value, list) else []
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -82,17 +73,9 @@ def describe_item(prompt: StoredPrompt) -> list[Json]:
     return [prompt.number, prompt.id, prompt.workflow, extra, list(prompt.outputs)]
 
 
-def describe_queue(prompts: Sequence[StoredPrompt]) -> dict[str, Json]:
-    """Return `/queue`."""
-    return {
-        "queue_running": [describe_item(prompt) for prompt in prompts if prompt.stage is Stage.RUNNING],
-        "queue_pending": [describe_item(prompt) for prompt in order_pending(prompts) if prompt.stage is Stage.PENDING],
-    }
-
-
-def order_pending(prompts: Sequence[StoredPrompt]) -> list[StoredPrompt]:
-    """Order prompts as ComfyUI does: a lower number first."""
-    return sorted(prompts, key=lambda prompt: prompt.number)
+def write_item(prompt: StoredPrompt) -> bytes:
+    """Return a prompt as an item of the queue, as JSON."""
+    return json.dumps(describe_item(prompt), separators=(",", ":")).encode()
 
 
 def describe_outputs(prompt: StoredPrompt) -> dict[str, Json]:
@@ -206,8 +189,16 @@ def find_workflow_id(prompt: StoredPrompt) -> str | None:
     return drawn["id"] if isinstance(drawn.get("id"), str) else None
 
 
-def page_jobs(prompts: Sequence[StoredPrompt], query: Mapping[str, str]) -> dict[str, Json] | str:
-    """Return `/api/jobs` for a query, or what is wrong with the query."""
+@dataclass(frozen=True, slots=True)
+class JobsPage:
+    """The jobs of one page, and where it is among all that were asked for."""
+
+    prompts: Sequence[ListedPrompt]
+    pagination: Mapping[str, Json]
+
+
+def page_jobs(prompts: Sequence[ListedPrompt], query: Mapping[str, str]) -> JobsPage | str:
+    """Return the page of `/api/jobs` for a query, or what is wrong with the query."""
     stages = [word.strip() for word in query.get("status", "").split(",") if word.strip()]
     unknown = [word for word in stages if word not in set(Stage)]
     if unknown:
@@ -219,29 +210,21 @@ def page_jobs(prompts: Sequence[StoredPrompt], query: Mapping[str, str]) -> dict
     chosen = [
         prompt
         for prompt in prompts
-        if (not stages or prompt.stage.value in stages)
-        and query.get("workflow_id") in (None, "", find_workflow_id(prompt))
+        if (not stages or prompt.stage.value in stages) and query.get("workflow_id") in (None, "", prompt.workflow_id)
     ]
     chosen.sort(key=_measure_run if sort_by == "execution_duration" else _find_creation, reverse=order == "desc")
     page = chosen[offset:] if limit is None else chosen[offset : offset + limit]
-    return {
-        "jobs": [describe_job(prompt) for prompt in page],
-        "pagination": {
-            "offset": offset,
-            "limit": limit,
-            "total": len(chosen),
-            "has_more": offset + len(page) < len(chosen),
-        },
-    }
+    has_more = offset + len(page) < len(chosen)
+    return JobsPage(page, {"offset": offset, "limit": limit, "total": len(chosen), "has_more": has_more})
 
 
 def _read_count(text: str | None) -> int | None:
     return int(text) if text is not None and text.isascii() and text.isdecimal() and len(text) < 10 else None
 
 
-def _measure_run(prompt: StoredPrompt) -> int:
+def _measure_run(prompt: ListedPrompt) -> int:
     return 0 if prompt.started_ms is None or prompt.ended_ms is None else prompt.ended_ms - prompt.started_ms
 
 
-def _find_creation(prompt: StoredPrompt) -> int:
-    return prompt.created_ms
+def _find_creation(prompt: ListedPrompt) -> tuple[int, int]:
+    return prompt.created_ms, prompt.task

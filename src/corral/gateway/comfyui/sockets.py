@@ -17,8 +17,9 @@ from uuid import uuid4
 import structlog
 from pydantic_core import from_json
 
-from corral.gateway.comfyui.shapes import as_object, describe_end, describe_outputs, place_files
+from corral.gateway.comfyui.shapes import describe_end, describe_outputs, place_files
 from corral.gateway.comfyui.workshop import ENDED, Event, Moved, News, Picture, Stage, StoredPrompt, Workshop
+from corral.narrowing import as_object
 from corral.work import Json
 
 WAITING_MESSAGES = 512

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from corral.gateway.comfyui.shapes import as_list, as_object
 from corral.gateway.comfyui.workshop import InstanceAnswer
+from corral.narrowing import as_list, as_object
 from corral.work import Json
 
 Nodes = Mapping[str, bytes]

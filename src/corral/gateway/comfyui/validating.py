@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from corral.gateway.comfyui.shapes import as_list, as_object
+from corral.narrowing import as_list, as_object
 from corral.work import Json
 
 Describe = Callable[[str], "Mapping[str, Json] | None"]

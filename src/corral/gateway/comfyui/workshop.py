@@ -101,6 +101,20 @@ class StoredPrompt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListedPrompt:
+    """A prompt in a list, without what is large; instants are milliseconds since 1970."""
+
+    id: str
+    task: int
+    stage: Stage
+    workflow_id: str | None = None
+    """Of the drawn workflow that it was made from; None where its client sent none along."""
+    created_ms: int
+    started_ms: int | None = None
+    ended_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OutputFile:
     """A stored file."""
 
@@ -176,16 +190,25 @@ class Workshop(Protocol):
         """Put a prompt into the queue; the same prompt under the same id is not queued again. Raises: CorralError."""
         ...
 
-    async def list_open(self, owner: str) -> Sequence[StoredPrompt]:
-        """Return an owner's prompts that have not ended, oldest first."""
+    async def list_open(self, owner: str) -> Sequence[ListedPrompt]:
+        """Return all of an owner's prompts that have not ended, in the order in which they go."""
         ...
 
     async def count_open(self, owner: str) -> int:
         """Count an owner's prompts that have not ended."""
         ...
 
-    async def list_ended(self, owner: str, limit: int) -> Sequence[int]:
-        """Return the tasks of an owner's newest prompts in its history, newest first."""
+    async def list_ended(self, owner: str, limit: int) -> Sequence[ListedPrompt]:
+        """Return an owner's newest prompts in its history, newest first."""
+        ...
+
+    async def list_page(
+        self, owner: str, *, stages: Collection[Stage], metadata: Mapping[str, str], before: int, limit: int
+    ) -> Sequence[StoredPrompt]:
+        """Return an owner's newest prompts of tasks below `before`, in any of the stages and with all of the metadata.
+
+        Newest first; those that were taken out of the history are not among them.
+        """
         ...
 
     async def read(self, tasks: Collection[int]) -> Sequence[StoredPrompt]:

@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from pydantic_core import from_json
+
+from corral.gateway.editing import LARGEST_EVENT
 from corral.gateway.usage import Tokens
 from corral.narrowing import as_list, as_number, as_object, as_text
 from corral.work import Json
 
-LARGEST_EVENT = 16 * 2**20
-"""Bytes of one event that are waited for; a reply's logprobs are the largest that is known."""
 _DATA = b"data:"
 _DONE_REASONS = {"length": "length"}
 """Ollama's own reasons are `stop`, `length`, `load` and `unload`: a call of a tool is a stop there."""
@@ -168,7 +169,7 @@ class StreamTranslator:
         if data == b"[DONE]":
             return b""
         try:
-            event = as_object(json.loads(data))
+            event = as_object(from_json(data))
         except ValueError:
             return self._fail("the server's answer is not JSON")
         if event.get("error"):
@@ -252,7 +253,7 @@ def translate_vectors(body: bytes, model: str, clock: ReplyClock, *, is_old: boo
 def write_call(number: int, id: str, name: str, arguments: str) -> dict[str, Json]:
     """Write a call of a tool; Ollama has its arguments as an object. Raises: UpstreamLineError."""
     try:
-        given: Json = json.loads(arguments) if arguments.strip() else {}
+        given: Json = from_json(arguments) if arguments.strip() else {}
     except ValueError as error:
         raise UpstreamLineError(f"the model calls {name!r} with arguments that are not JSON") from error
     if not isinstance(given, dict):
@@ -303,6 +304,6 @@ def _read_index(entry: Mapping[str, Json]) -> float:
 
 def _read_answer(body: bytes) -> dict[str, Json]:
     try:
-        return as_object(json.loads(body))
+        return as_object(from_json(body))
     except ValueError as error:
         raise UpstreamLineError("the server's answer is not JSON") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from pydantic_core import from_json
 
 from corral.errors import CorralError
 from corral.gateway.ollama.replies import read_error, write_line
@@ -39,7 +39,7 @@ def _describe(error: CorralError) -> dict[str, Json]:
 
 def _read_refusal(error: UpstreamRefusedError) -> str:
     try:
-        answer: Json = json.loads(error.body)
+        answer: Json = from_json(error.body)
     except ValueError:
         return error.body.decode(errors="replace").strip()[:500] or error.what
     return read_error(as_object(answer)) or error.what

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from typing import Literal
 
+from pydantic_core import from_json
+
 from corral.errors import CorralError
 from corral.gateway.passing import UpstreamRefusedError
 from corral.gateway.statuses import find_status
@@ -77,7 +79,7 @@ def _describe(error: CorralError) -> dict[str, Json]:
 def repair_error(status: int, body: bytes, *, otherwise: str) -> dict[str, Json]:
     """Return a server's error as OpenAI writes it; `otherwise` is the message where the body has none."""
     try:
-        answer: Json = json.loads(body)
+        answer: Json = from_json(body)
     except ValueError:
         answer = body.decode(errors="replace").strip()[:500]
     error = as_object(answer).get("error", answer)

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
+from corral.gateway.upstream import UpstreamError
 from corral.narrowing import as_list, as_number, as_object, as_text
 from corral.work import Json
 
@@ -97,17 +98,17 @@ class TranslatedResponse:
         self._error: Json = None
 
     def take_whole(self, body: bytes) -> bytes:
-        """Return the whole answer to a chat as a response."""
-        self._take(as_object(json.loads(body)), "message")
+        """Return the whole answer to a chat as a response. Raises: UpstreamError."""
+        self._take(_read(body), "message")
         self._open_message_if_empty()
         return to_json(self._describe(self._find_status()))
 
     def take_event(self, event: bytes) -> bytes:
-        """Return the events that follow from one of a chat."""
+        """Return the events that follow from one of a chat. Raises: UpstreamError."""
         data = event.strip().removeprefix(b"data:").strip()
         if not data.startswith(b"{"):
             return b""  # comments, and the mark of the end
-        chunk = as_object(json.loads(data))
+        chunk = _read(data)
         opened = b"" if self._is_open else self._open()
         if "error" in chunk:
             self._error = chunk["error"]
@@ -236,3 +237,11 @@ class TranslatedResponse:
         event = to_json({"type": name, "sequence_number": self._number, **facts})
         self._number += 1
         return b"event: " + name.encode() + b"\ndata: " + event + b"\n\n"
+
+
+def _read(text: bytes) -> dict[str, Json]:
+    """Return an object that a server sent. Raises: UpstreamError."""
+    try:
+        return as_object(from_json(text))
+    except ValueError as error:
+        raise UpstreamError("the server sent something that is not JSON") from error

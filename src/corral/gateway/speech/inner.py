@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
+
+from pydantic_core import from_json
 
 from corral.errors import CorralError, Kind
 from corral.gateway.asgi import CONNECTION, Message, Scope
@@ -96,7 +97,7 @@ async def _read_pieces(messages: asyncio.Queue[Message | None], path: str) -> As
 
 def _read_error(body: bytes, path: str) -> InnerRequestError:
     try:
-        answer: Any = json.loads(body)  # Any: JSON
+        answer: Any = from_json(body)  # Any: JSON
     except ValueError:
         answer = {}
     error = as_object(as_object(answer).get("error"))

@@ -43,13 +43,22 @@ def make_batch_submission(asked: BatchAsked, owner: str, idempotency_key: str | 
     return Submission(owner=owner, batch=select(asked, BatchFields), tasks=specs, idempotency_key=idempotency_key)
 
 
-async def accept(api: ApiState, caller: Caller, submission: Submission, *, size: int | None = None) -> Accepted:
+async def accept(
+    api: ApiState,
+    caller: Caller,
+    submission: Submission,
+    *,
+    size: int | None = None,
+    admitted: Collection[str | None] = (),
+) -> Accepted:
     """Check a submission and store it; `size` is that of the body it came in, where it came in one.
+
+    `admitted` has models that the caller's key was found to be for, by another name.
 
     Raises: KeyLimitError, KeyModelError, RoleError, SubmissionError with every problem, and what
     `corral.tasks.store.submitting.submit` raises.
     """
-    require_rights(caller, submission)
+    require_rights(caller, submission, admitted)
     with api.services.keys.enter(caller.key, caller.limits):
         return await _accept(api, replace(submission, key=caller.key), size)
 
@@ -71,10 +80,13 @@ async def _accept(api: ApiState, submission: Submission, size: int | None) -> Ac
         raise
 
 
-def require_rights(caller: Caller, submission: Submission) -> None:
-    """Return when the caller can submit tasks of these engines and models. Raises: KeyModelError, RoleError."""
+def require_rights(caller: Caller, submission: Submission, admitted: Collection[str | None] = ()) -> None:
+    """Return when the caller can submit tasks of these engines and models; `admitted` as in `accept`.
+
+    Raises: KeyModelError, RoleError.
+    """
     if caller.limits is not None:
-        for model in {task.model for task in submission.tasks}:
+        for model in {task.model for task in submission.tasks}.difference(admitted):
             require_model(caller.key, caller.limits, model)
     if caller.role is not Role.ADMIN and (engine := _find_admin_engine(submission)) is not None:
         raise RoleError(f"{caller.owner!r} cannot submit `{engine}` tasks", hint="ask an administrator")

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
+from itertools import islice
 from mimetypes import guess_type
 from uuid import uuid4
 
@@ -20,13 +21,14 @@ from corral.engines.inputs import find_model_name
 from corral.engines.surveying import RECENT_S, REMEMBERED_S
 from corral.gateway.comfy_api.assets import find_output, read_id, read_output_id
 from corral.gateway.comfy_api.jobs import ASSET
-from corral.gateway.comfyui.shapes import as_list, as_object, find_output_name, read_folder
+from corral.gateway.comfyui.shapes import find_output_name, read_folder
 from corral.gateway.comfyui.workshop import (
     Accepted,
     Course,
     Event,
     FileName,
     InstanceAnswer,
+    ListedPrompt,
     Moved,
     NewPrompt,
     News,
@@ -37,6 +39,7 @@ from corral.gateway.comfyui.workshop import (
     StoredPrompt,
 )
 from corral.gateway.doors import Visitor
+from corral.narrowing import as_list, as_object
 from corral.server.api.accepting import accept
 from corral.server.api.state import ApiState
 from corral.server.api.uploading import take_upload
@@ -67,6 +70,8 @@ KEY = "comfyui:"
 ASKED_S = 2.0
 """How old an answer of an instance can be that is given again, and how long an instance has to answer."""
 _WAITING_NEWS = 2048
+_CANCELLED_AT_ONCE = 200
+"""Tasks in one transaction, and in one line of the audit log."""
 _NODE = re.compile(r"\bnode (\S+) \(")
 _STAGES = {
     TaskState.WAITING: Stage.PENDING,
@@ -123,18 +128,28 @@ class ComfyUiWorkshop:
         task = accepted.tasks[0]
         return Accepted(task=task, number=find_number(facts, task), is_replay=accepted.replayed)
 
-    async def list_open(self, owner: str) -> Sequence[StoredPrompt]:
-        """Return an owner's prompts that have not ended, oldest first."""
-        listed = await store.list_open_prompts(self._services.pool, owner)
-        return [describe_prompt(prompt, self._services.artifacts) for prompt in listed]
+    async def list_open(self, owner: str) -> Sequence[ListedPrompt]:
+        """Return all of an owner's prompts that have not ended, in the order in which they go."""
+        return [_describe_line(line) for line in await store.list_open_prompts(self._services.pool, owner)]
 
     async def count_open(self, owner: str) -> int:
         """Count an owner's prompts that have not ended."""
         return await store.count_open_prompts(self._services.pool, owner)
 
-    async def list_ended(self, owner: str, limit: int) -> Sequence[int]:
-        """Return the tasks of an owner's newest prompts in its history, newest first."""
-        return await store.list_ended_prompts(self._services.pool, owner, limit=limit)
+    async def list_ended(self, owner: str, limit: int) -> Sequence[ListedPrompt]:
+        """Return an owner's newest prompts in its history, newest first."""
+        lines = await store.list_ended_prompts(self._services.pool, owner, limit=limit)
+        return [_describe_line(line) for line in lines]
+
+    async def list_page(
+        self, owner: str, *, stages: Collection[Stage], metadata: Mapping[str, str], before: int, limit: int
+    ) -> Sequence[StoredPrompt]:
+        """Return an owner's newest prompts of tasks below `before`, in any of the stages, with all of the metadata."""
+        states = [state for state, stage in _STAGES.items() if stage in stages]
+        prompts = await store.list_prompts(
+            self._services.pool, owner, states=states, metadata=metadata, before=before, limit=limit
+        )
+        return [describe_prompt(prompt, self._services.artifacts) for prompt in prompts]
 
     async def read(self, tasks: Collection[int]) -> Sequence[StoredPrompt]:
         """Return those of the tasks that are prompts, oldest first."""
@@ -157,17 +172,17 @@ class ComfyUiWorkshop:
 
     async def cancel(self, visitor: Visitor, tasks: Collection[int]) -> None:
         """Cancel prompts; one that has ended stays as it is."""
-        by = {"by": visitor.owner}
-        changes = [TaskChange(task=task, event=CancelRequested(), note=by) for task in tasks]
-        for change in changes:
+        left, by = iter(tasks), {"by": visitor.owner}
+        while some := [*islice(left, _CANCELLED_AT_ONCE)]:
             act = Act(
                 owner=visitor.owner,
                 origin=None,
                 action=Action.TASK_CANCELLED,
-                subject=str(change.task),
+                subject=", ".join(map(str, some)),
                 details={"owner": visitor.owner},
             )
-            await apply(self._services.pool, [change], act=act)
+            changes = [TaskChange(task=task, event=CancelRequested(), note=by) for task in some]
+            await apply(self._services.pool, changes, act=act)
 
     async def hide(self, owner: str, ids: Collection[str] | None) -> None:
         """Take ended prompts out of an owner's history."""
@@ -370,6 +385,18 @@ def describe_prompt(stored: store.PromptTask, artifacts: ArtifactStore) -> Store
         ended_ms=_to_ms(task.finished_at),
         end=end if task.state in TERMINAL else None,
         files={file.name: _locate(file, artifacts) for file in task.outputs},
+    )
+
+
+def _describe_line(line: store.PromptLine) -> ListedPrompt:
+    return ListedPrompt(
+        id=line.id,
+        task=line.task,
+        stage=_STAGES[line.state],
+        workflow_id=line.workflow_id,
+        created_ms=_to_ms(line.created_at) or 0,
+        started_ms=_to_ms(line.started_at),
+        ended_ms=_to_ms(line.finished_at),
     )
 
 

@@ -5,16 +5,15 @@ A name is its owner's: two owners can use the same. A prompt that its owner took
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
+from corral.tasks.lifecycle import TaskState
 from corral.tasks.store.pool import Connection, Pool, Queries, Row
 from corral.tasks.store.reading import get_tasks
 from corral.tasks.values import Prompt, Sha256, StoredFile, Task
 from corral.units import Bytes
-
-MAX_LISTED = 200
-"""Of one list: clients read all of a history every second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +23,25 @@ class PromptTask:
     prompt: Prompt
     task: Task
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptLine:
+    """A prompt in a list, without what is large."""
+
+    task: int
+    id: str
+    state: TaskState
+    workflow_id: str | None
+    """Of the drawn workflow that it was made from; None where its client sent none along."""
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+_LINES = """select p.task_id, p.id, t.state, t.created_at, t.started_at, t.finished_at,
+  t.inputs #>> '{extra_data,extra_pnginfo,workflow,id}' as workflow_id
+from prompts p join tasks t on t.id = p.task_id"""
+_IS_IN_HISTORY = "not p.hidden and t.finished_at is not null and (t.state <> 'cancelled' or t.started_at is not null)"
 
 NewPrompt = tuple[int, str, str, object]
 """Task, owner, name and facts."""
@@ -50,15 +68,10 @@ async def find_prompts_of_tasks(pool: Queries, tasks: Collection[int]) -> dict[i
     return {row["task_id"]: (row["owner"], Prompt(id=row["id"], facts=row["facts"])) for row in rows}
 
 
-async def list_open_prompts(pool: Queries, owner: str) -> tuple[PromptTask, ...]:
-    """Return an owner's prompts that have not ended, oldest first."""
-    rows = await pool.fetch(
-        "select p.task_id, p.id, p.facts from tasks t join prompts p on p.task_id = t.id"
-        " where t.finished_at is null and p.owner = $1 order by t.id limit $2",
-        owner,
-        MAX_LISTED,
-    )
-    return await _add_tasks(pool, rows)
+async def list_open_prompts(pool: Queries, owner: str) -> tuple[PromptLine, ...]:
+    """Return all of an owner's prompts that have not ended, oldest first."""
+    rows = await pool.fetch(f"{_LINES} where t.finished_at is null and p.owner = $1 order by t.id", owner)
+    return tuple(_read_line(row) for row in rows)
 
 
 async def count_open_prompts(pool: Queries, owner: str) -> int:
@@ -72,16 +85,41 @@ async def count_open_prompts(pool: Queries, owner: str) -> int:
     )
 
 
-async def list_ended_prompts(pool: Queries, owner: str, *, limit: int) -> tuple[int, ...]:
-    """Return the tasks of an owner's newest prompts that have ended and were started or failed, newest first."""
+async def list_ended_prompts(pool: Queries, owner: str, *, limit: int) -> tuple[PromptLine, ...]:
+    """Return an owner's newest prompts that have ended and were started or failed, newest first."""
     rows = await pool.fetch(
-        "select p.task_id from prompts p join tasks t on t.id = p.task_id"
-        " where p.owner = $1 and not p.hidden and t.finished_at is not null"
-        " and (t.state <> 'cancelled' or t.started_at is not null) order by p.task_id desc limit $2",
+        f"{_LINES} where p.owner = $1 and {_IS_IN_HISTORY} order by p.task_id desc limit $2", owner, limit
+    )
+    return tuple(_read_line(row) for row in rows)
+
+
+async def list_prompts(
+    pool: Queries,
+    owner: str,
+    *,
+    states: Collection[TaskState],
+    metadata: Mapping[str, str],
+    before: int,
+    limit: int,
+) -> tuple[PromptTask, ...]:
+    """Return an owner's prompts of tasks below `before`, in any of the states and with all of the metadata.
+
+    Newest first, open and ended ones alike; those that were taken out of the history are not among them.
+    """
+    rows = await pool.fetch(
+        """
+        select p.task_id, p.id, p.facts from prompts p join tasks t on t.id = p.task_id
+        where p.owner = $1 and p.task_id < $2 and t.state = any($3::task_state[])
+          and (t.finished_at is null or not p.hidden) and ($4::jsonb = '{}' or p.facts -> 'metadata' @> $4)
+        order by p.task_id desc limit $5
+        """,
         owner,
+        before,
+        [state.value for state in states],
+        dict(metadata),
         limit,
     )
-    return tuple(row["task_id"] for row in rows)
+    return (await _add_tasks(pool, rows))[::-1]
 
 
 async def read_prompts(pool: Queries, tasks: Collection[int]) -> tuple[PromptTask, ...]:
@@ -97,6 +135,18 @@ async def hide_prompts(pool: Queries, owner: str, ids: Collection[str] | None) -
         " and p.owner = $1 and not p.hidden and ($2::text[] is null or p.id = any($2))",
         owner,
         None if ids is None else list(ids),
+    )
+
+
+def _read_line(row: Row) -> PromptLine:
+    return PromptLine(
+        task=row["task_id"],
+        id=row["id"],
+        state=TaskState(row["state"]),
+        workflow_id=row["workflow_id"],
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
     )
 
 

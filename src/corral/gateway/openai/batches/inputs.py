@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from corral.engine_kinds import LLAMA, OLLAMA, OPENAI
 from corral.gateway.openai.batches.lines import LineError
@@ -247,7 +247,7 @@ def _make_ollama_message(message: Json, place: int, names: dict[str, str]) -> Js
 def _read_arguments(function: Mapping[str, Json], place: int) -> Json:
     given = function.get("arguments")
     try:
-        return as_object(json.loads(given) if isinstance(given, str) else given)
+        return as_object(from_json(given) if isinstance(given, str) else given)
     except ValueError:
         raise LineError("a call's `arguments` are not JSON", where=f"messages[{place}].tool_calls") from None
 
