@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from corral.cluster.fields import Duration, EnvironmentName, FilePath, Name, Port, Text, Url, wrong
 from corral.cluster.machine_shapes import Shape
@@ -42,7 +42,20 @@ class FrontendShape(Shape):
     """A port that is as the main one, but for `/api`."""
 
     port: Port = Field(description="The port; it is on the main port's address, and asks for keys as that does.")
-    api: Url = Field(description="The server that `/api/*` is passed to, unchanged: `http://backend:8000`.")
+    api: Url | None = Field(
+        None, description="The server that `/api/*` is passed to, unchanged: `http://backend:8000`."
+    )
+    api_from: EnvironmentName | None = Field(
+        None,
+        description="The environment variable with that address instead: `BACKEND_URL`, which a service that `calls` "
+        "the backend gets in each layout.",
+    )
+
+    @model_validator(mode="after")
+    def _check_api(self) -> Self:
+        if (self.api is None) == (self.api_from is None):
+            raise wrong("a frontend has one of `api` and `apiFrom`", "write the address, or the variable that has it")
+        return self
 
 
 class CloudModelShape(Shape):

@@ -38,8 +38,10 @@ class Frontend:
     """A port that is the main port's, but for `/api`, which is passed to a server behind it."""
 
     port: int
-    api: str
+    api: str | None = None
     """The URL of that server."""
+    api_from: str | None = None
+    """The environment variable that holds that URL; one of the two is set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

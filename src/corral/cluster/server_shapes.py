@@ -25,6 +25,17 @@ class ServerLimitsShape(Shape):
     per_owner: ServerOwnerLimitsShape | None = Field(None, description="For each owner: a token, or `local`.")
 
 
+class ConsoleShape(Shape):
+    """Rights of the console, beyond those of the person in front of it."""
+
+    may_apply: bool = Field(
+        False,
+        strict=True,
+        description="Whether the server on Kubernetes gets the rights to apply layouts and to switch between them. "
+        "Default: no; people do that with their own.",
+    )
+
+
 class ServerShape(Shape):
     """Settings of the server's door and its disk; they take effect with `corral reload`."""
 

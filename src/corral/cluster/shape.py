@@ -35,7 +35,7 @@ from corral.cluster.fields import (
 from corral.cluster.gateway_shapes import GatewayShape
 from corral.cluster.machine_shapes import HoursShape, NodeShape, Shape, WeekShape
 from corral.cluster.receiver_shapes import NotifyTargetShape, WebhooksShape
-from corral.cluster.server_shapes import ServerShape
+from corral.cluster.server_shapes import ConsoleShape, ServerShape
 from corral.cluster.values import GpuMode, LayoutKind, QueueOrder, ServiceKind, StorageKind
 from corral.engine_kinds import ENGINES, SERVICE_ENGINES
 
@@ -148,6 +148,12 @@ class ServiceShape(Shape):
         default_factory=dict, description="Environment variables whose values are in Kubernetes Secrets."
     )
     routes: tuple[RouteShape, ...] = Field((), description="For `kind: litellm`: models of providers elsewhere.")
+    direct: bool = Field(
+        False,
+        strict=True,
+        description="Whether others on Kubernetes reach an Ollama or a ComfyUI directly where a service of `kind: "
+        "corral` is in the layout. Default: no; they get the address of its doors.",
+    )
     lends: bool | None = Field(
         None,
         strict=True,
@@ -387,6 +393,7 @@ class ClusterShape(Shape):
     retention: RetentionShape | None = Field(None, description="How long finished things are kept.")
     scheduling: SchedulingShape | None = Field(None, description="Settings of the policy.")
     server: ServerShape | None = Field(None, description="Settings of the server's door and its disk.")
+    console: ConsoleShape | None = Field(None, description="Rights of the console.")
     gateway: GatewayShape | None = Field(None, description="Ports of their own for the clients of other programs.")
     kubernetes: KubernetesShape | None = Field(None, description="The Kubernetes that runs the services.")
     nodes: Annotated[tuple[NodeShape, ...], BeforeValidator(_check_nodes)] = Field(

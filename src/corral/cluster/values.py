@@ -362,6 +362,8 @@ class Service:
     """Environment variables whose values are secret."""
     routes: tuple[Route, ...] = ()
     """For LiteLLM."""
+    direct: bool = False
+    """Whether others reach an engine directly, and not through the doors of Corral's own server."""
     lends: bool | None = None
     """Whether Jobs of higher priority can have its GPUs; None is as `corral.rendering.lending` decides."""
 
@@ -458,6 +460,8 @@ class Cluster:
     retention: Retention = Retention()
     server: ServerRules = ServerRules()
     gateway: Gateway = field(default_factory=Gateway)
+    console_may_apply: bool = field(default=False, metadata=written_at("console.may_apply"))
+    """Whether the server on Kubernetes gets the rights to apply layouts and to switch between them."""
     time_zone: str | None = None
     """The zone of its hours; None is the machine's."""
     data_dir: str | None = None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from corral.cluster.values import ServiceKind
-from corral.rendering.installation import Deployed, Installation, list_addresses
+from corral.rendering.installation import Deployed, Installation, list_reached
 from corral.rendering.litellm import FILE as LITELLM_FILE
 from corral.rendering.litellm import Reach, render_router
 from corral.rendering.nginx import FILE as NGINX_FILE
@@ -36,7 +36,7 @@ def render_config_files(
     DNS server that nginx asks while it runs.
     """
     if reach is None:
-        reach = lambda target: list_addresses(target, caller=deployed)  # noqa: E731 a default
+        reach = lambda target: list_reached(installation, target, caller=deployed)  # noqa: E731 a default
     if deployed.service.kind is ServiceKind.LITELLM:
         return _render_litellm(installation, deployed, reach)
     if deployed.service.kind is ServiceKind.NGINX:

@@ -24,10 +24,10 @@ from corral.cluster.values import (
     Storage,
 )
 from corral.container_images import find_image
-from corral.engine_kinds import SERVICE_ENGINES
+from corral.engine_kinds import OLLAMA, SERVICE_ENGINES
 from corral.errors import CorralError, Kind
 from corral.hardware.makers import NVIDIA, find_maker, find_resource
-from corral.rendering import programs
+from corral.rendering import doors, programs
 from corral.rendering.gpu_modes import choose_gpu_mode, count_gpus, find_placement
 from corral.rendering.makers import ACCESS, IMAGES, list_makers, runs_macos
 from corral.rendering.names import add_suffix, dns_name
@@ -71,6 +71,8 @@ class Deployed:
     port: int | None
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     """Settings, addresses of what it calls included."""
+    through_doors: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The settings that are others on Kubernetes, where Corral's own server is in front of engines that it calls."""
     secrets: Mapping[str, SecretKey] = field(default_factory=dict[str, SecretKey])
     """Environment variables whose values are secret: those of the file, and what the program cannot do without."""
     has_addresses_of_replicas: bool = False
@@ -83,6 +85,8 @@ class Deployed:
     """The address of the machine that it runs on without a container; None for containers."""
     places: tuple[Place, ...] = ()
     """Those of its replicas in the plan; empty where nothing was planned."""
+    has_outside_database: bool = False
+    """Of Corral's own server: its database is elsewhere, so that several can stand by for each other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +195,7 @@ def _resolve_services(cluster: Cluster, layout: Layout | None, places: Places) -
             if service.kind is not ServiceKind.ADDON
         ]
     )
-    return tuple(_add_addresses(service, plain) for service in plain if service.replicas)
+    return tuple(_add_doors(cluster, service, plain) for service in plain if service.replicas)
 
 
 def label_prefix_of(cluster: Cluster) -> str:
@@ -357,6 +361,43 @@ def _add_addresses(deployed: Deployed, others: list[Deployed]) -> Deployed:
             variables[f"{name_address_variable(name)}S"] = ",".join(addresses)
     reached = [called[name] for name in deployed.service.calls if name in called]
     return _add_database(replace(deployed, env={**variables, **deployed.env}), reached)
+
+
+def _add_doors(cluster: Cluster, plain: Deployed, others: list[Deployed]) -> Deployed:
+    """Add all addresses, and those of doors in place of the engines behind them; what the file says itself stays."""
+    deployed = _add_addresses(plain, others)
+    if deployed.service.kind is ServiceKind.CORRAL:
+        has_own = programs.is_database(cluster, deployed.service, deployed.env)
+        return replace(deployed, has_outside_database=not has_own)
+    there = [other for other in others if other.replicas]
+    variables: dict[str, str] = {}
+    secrets: dict[str, SecretKey] = {}
+    is_router = deployed.service.kind is ServiceKind.LITELLM
+    for other in there:
+        is_called = is_router or other.service.name in deployed.service.calls
+        door = doors.find_door(cluster, there, other) if is_called else None
+        if door is None:
+            continue
+        address = write_door_address(door, caller=deployed)
+        variable = name_address_variable(other.service.name)
+        variables |= {variable: address, f"{variable}S": address}
+        variables |= programs.list_image_addresses(deployed.service, other.service, address)
+        if not door.is_keyless and is_router and OLLAMA.name == door.engine:
+            secrets[doors.KEY_VARIABLE] = SecretKey(secret=deployed.name, key=doors.KEY_VARIABLE)
+    changed = {name: value for name, value in variables.items() if name in deployed.env and name not in plain.env}
+    return replace(deployed, through_doors=changed, secrets={**secrets, **deployed.secrets})
+
+
+def write_door_address(door: doors.Door, *, caller: Deployed | None) -> str:
+    """Write the URL of a door, as `caller` reaches it."""
+    host = find_address(replace(door.server, port=door.port), caller=caller)
+    return f"{host}{door.path}"
+
+
+def list_reached(installation: Installation, target: Deployed, *, caller: Deployed | None) -> tuple[str, ...]:
+    """List the URLs at which a service on Kubernetes is reached: that of a door, else its own."""
+    door = doors.find_door(installation.cluster, installation.deployed, target)
+    return list_addresses(target, caller=caller) if door is None else (write_door_address(door, caller=caller),)
 
 
 def _add_database(deployed: Deployed, called: list[Deployed]) -> Deployed:

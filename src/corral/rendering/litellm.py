@@ -10,6 +10,10 @@ address rest whose failure it calls an APIConnectionError, as it does with all o
 1.85). So every address of a group has an id, which can be asked for like a model but is not offered as one, and the
 group falls back to each of its addresses in turn, before any provider.
 
+A model that is meant to run here never goes to a provider without a word: a route stands in for one that fails (LiteLLM
+says so in `x-litellm-attempted-fallbacks`), and not under the name of one that cannot run. Names that clients ask for,
+such as `deepseek-r1` for `deepseek-r1:32b`, are those of `gateway.models`.
+
 Without a service of kind litellm the file is rendered all the same where a layout runs Ollama: a LiteLLM that is
 started by hand needs the same routes.
 """
@@ -24,7 +28,8 @@ from dataclasses import dataclass
 from corral.cluster.values import Route, ServiceKind
 from corral.engine_kinds import OLLAMA
 from corral.rendering.documents import Json, write_document
-from corral.rendering.installation import Deployed, Installation, list_addresses
+from corral.rendering.doors import KEY_VARIABLE, Door, find_door
+from corral.rendering.installation import Deployed, Installation, list_reached, write_door_address
 from corral.rendering.model_pull import explain_misfit
 from corral.rendering.programs import MASTER_KEY
 
@@ -65,7 +70,9 @@ def render_router(installation: Installation, router: Deployed | None, reach: Re
 
     `reach` gives the addresses at which LiteLLM reaches a service; those of the cluster unless it is given.
     """
-    config = make_config(installation, router, reach or (lambda target: list_addresses(target, caller=router)))
+    config = make_config(
+        installation, router, reach or (lambda target: list_reached(installation, target, caller=router))
+    )
     if not config.value["model_list"]:
         return None
     return write_document(installation, config.value, *(() if router else _BY_HAND), *config.notes)
@@ -85,9 +92,10 @@ def make_config(installation: Installation, router: Deployed | None, reach: Reac
     local = [
         entry
         for ollama in _list_ollamas(installation, router)
-        for entry in _list_entries(installation, ollama, reach, notes)
+        for entry in _list_entries(installation, router, ollama, reach, notes)
     ]
-    routes = router.service.routes if router else ()
+    local = list({entry["model_info"]["id"]: entry for entry in local}.values())  # several can be behind one door
+    routes = _list_routes(installation, router, notes)
     groups = Counter(entry["model_name"] for entry in local)
     for entry in local:
         if groups[entry["model_name"]] == 1:
@@ -107,11 +115,18 @@ def make_config(installation: Installation, router: Deployed | None, reach: Reac
         fallbacks.setdefault(model, []).extend(names)
     if fallbacks:
         value["litellm_settings"]["fallbacks"] = [{model: names} for model, names in fallbacks.items()]
-    aliases = _list_replacements(routes, lambda model: model not in groups)
+    aliases = {alias: name for name in groups for alias in _list_aliases(installation, name) if alias not in groups}
     if aliases:
-        value["router_settings"]["model_group_alias"] = {model: names[0] for model, names in aliases.items()}
-        notes += [f"{model} cannot run here: {names[0]} answers instead." for model, names in aliases.items()]
+        value["router_settings"]["model_group_alias"] = aliases
+    for model, names in _list_replacements(routes, lambda model: model not in groups).items():
+        notes.append(f"{model} cannot run here, and is not offered: ask for {names[0]} by its own name.")
     return Config(value=value, notes=tuple(notes))
+
+
+def _list_aliases(installation: Installation, model: str) -> tuple[str, ...]:
+    """List the other names of a model here, as the doors of Corral know them."""
+    named = installation.cluster.gateway.models.get(model)
+    return () if named is None else named.aliases
 
 
 def _list_ollamas(installation: Installation, router: Deployed | None) -> list[Deployed]:
@@ -122,14 +137,23 @@ def _list_ollamas(installation: Installation, router: Deployed | None) -> list[D
     return called or ollamas
 
 
+def _find_door(
+    installation: Installation, ollama: Deployed, router: Deployed | None, addresses: tuple[str, ...]
+) -> Door | None:
+    """Find the door that these addresses lead to; None where they are the Ollama's own."""
+    door = find_door(installation.cluster, installation.deployed, ollama)
+    return door if door is not None and addresses == (write_door_address(door, caller=router),) else None
+
+
 def _list_entries(
-    installation: Installation, ollama: Deployed, reach: Reach, notes: list[str]
+    installation: Installation, router: Deployed | None, ollama: Deployed, reach: Reach, notes: list[str]
 ) -> list[dict[str, Json]]:
     models = ollama.service.models
-    if ollama.on_demand and models:
+    addresses = reach(ollama)
+    door = _find_door(installation, ollama, router, addresses)
+    if ollama.on_demand and models and door is None:
         notes.append(f"Not routed to {ollama.name}: it takes its turn on a GPU, and is not always there.")
         return []
-    addresses = reach(ollama)
     if not addresses and models:
         notes.append(f"Not routed to {ollama.name}: its address is not known.")
     entries: list[dict[str, Json]] = []
@@ -139,6 +163,9 @@ def _list_entries(
             notes.append(f"Not routed to {ollama.name}: {reason}.")
             continue
         entries += [_make_entry(model, address, ollama.env.get(_CONTEXT)) for address in addresses]
+    if door is not None and not door.is_keyless:
+        for entry in entries:
+            entry["litellm_params"]["api_key"] = f"os.environ/{KEY_VARIABLE}"
     return entries
 
 
@@ -155,6 +182,19 @@ def _make_entry(model: str, address: str, context: str | None) -> dict[str, Json
         "litellm_params": parameters,
         "model_info": {"id": f"{model}@{address.partition('://')[2]}", "mode": "embedding" if embeds else "chat"},
     }
+
+
+def _list_routes(installation: Installation, router: Deployed | None, notes: list[str]) -> tuple[Route, ...]:
+    """List the routes to providers, without those that have the name of a model that is meant to run here."""
+    models = {model for ollama in _list_ollamas(installation, router) for model in ollama.service.models}
+    names = {name for model in models for name in (model, *_list_aliases(installation, model))}
+    routes = router.service.routes if router else ()
+    notes += [
+        f"Not routed to {route.model}: {route.name} is a model that is meant to run here; give the route another name."
+        for route in routes
+        if route.name in names
+    ]
+    return tuple(route for route in routes if route.name not in names)
 
 
 def _list_addresses(local: Iterable[dict[str, Json]]) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from corral.cluster.values import ServiceKind
 from corral.rendering.documents import write_header
-from corral.rendering.installation import Deployed, Installation, list_addresses
+from corral.rendering.installation import Deployed, Installation, list_reached
 
 FILE = "nginx.conf"
 Reach = Callable[[Deployed], str | None]
@@ -111,7 +111,9 @@ def render_proxy(
     `resolver`, a DNS server, addresses are looked up while nginx runs, for networks in which they change.
     """
     if reach is None:
-        return render_proxy(installation, proxy, lambda target: _find_address(target, proxy), resolver=resolver)
+        return render_proxy(
+            installation, proxy, lambda target: _find_address(installation, target, proxy), resolver=resolver
+        )
     targets, notes = _list_targets(installation, proxy, reach)
     locations = "".join(
         _render_location(index, name, address, is_looked_up=resolver is not None)
@@ -127,8 +129,8 @@ def render_proxy(
     return write_header(installation, *notes) + text
 
 
-def _find_address(target: Deployed, caller: Deployed) -> str | None:
-    return next(iter(list_addresses(target, caller=caller)), None)
+def _find_address(installation: Installation, target: Deployed, caller: Deployed) -> str | None:
+    return next(iter(list_reached(installation, target, caller=caller)), None)
 
 
 def _list_targets(installation: Installation, proxy: Deployed, reach: Reach) -> tuple[list[tuple[str, str]], list[str]]:

@@ -40,6 +40,9 @@ class Program:
     """Answers 200 once it can serve; None: only its port is asked."""
     live_path: str | None = None
     """Answers 200 as long as it need not be started anew, even while what it depends on is away; None: as above."""
+    serving_path: str | None = None
+    """Answers 200 only while requests can go there: of several servers on one database, the one that leads; None:
+    wherever it is healthy."""
     ready_command: tuple[str, ...] = ()
     """Ends with 0 once it can serve, where it does not speak HTTP."""
     data_path: str = "/data"
@@ -92,7 +95,12 @@ _OF_KINDS = {
         image=QDRANT, health_path="/readyz", live_path="/livez", data_path="/qdrant/storage", keeps_state=True
     ),
     ServiceKind.CORRAL: Program(
-        image=CORRAL, health_path="/health/ready", live_path="/health/live", data_path="/var/lib/corral", user=1000
+        image=CORRAL,
+        health_path="/health/ready",
+        live_path="/health/live",
+        serving_path="/health/doors",
+        data_path="/var/lib/corral",
+        user=1000,
     ),
 }
 _VOICES = frozenset({WHISPER.name, PIPER.name, KOKORO.name})

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from corral.cluster.open_engines import list_open_engines
 from corral.cluster.values import Cluster, Instance
-from corral.engine_kinds import ENGINES, JOB
+from corral.engine_kinds import JOB
 from corral.errors import CorralError
 from corral.operations.cluster_file import ClusterText
 from corral.snapshot import ObjectKey
@@ -44,15 +45,6 @@ class _Followed:
     nodes: tuple[str, ...]
     queues: tuple[Instance, ...]
     """The LocalQueues that are on the cluster."""
-
-
-def list_open_engines(cluster: Cluster) -> tuple[str, ...]:
-    """List the engines whose instances the file leaves to the cluster: reached by URL, enabled, without instances."""
-    return tuple(
-        name
-        for name, settings in cluster.engines.items()
-        if settings.enabled and not settings.instances and ENGINES[name].remote
-    )
 
 
 def add_instances(cluster: Cluster, instances: Mapping[str, tuple[Instance, ...]]) -> Cluster:

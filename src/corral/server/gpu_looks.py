@@ -22,7 +22,7 @@ import structlog
 
 from corral.cluster.values import Cluster
 from corral.engines.servers.directory import Directory
-from corral.server.slots_here import find_this_node
+from corral.server.slots_here import find_here
 from corral.tasks.device_care import DeviceCare
 from corral.tasks.store.pool import CONNECTION_LOST, Pool
 from corral.telemetry.gpu_watch import GpuLook, GpuWatch
@@ -131,7 +131,7 @@ def describe_own(cluster: Cluster, logs: Path, directory: Directory, containers:
 
     An instance that Corral runs is not always below it: a unit of systemd is known by its port, a container by its id.
     """
-    here = find_this_node(cluster.nodes, socket.gethostname())
+    here = find_here(cluster)
     hosts = _LOOPBACK | {socket.gethostname()} | ({here.address} if here is not None and here.address else set[str]())
     urls = [
         urlsplit(url)

@@ -89,7 +89,7 @@ class Listeners:
                 address=self._find_address(place),
                 owner=place.owner if isinstance(place, Listener) else None,
                 allow=place.allow if isinstance(place, Listener) else (),
-                api=place.api if isinstance(place, Frontend) else None,
+                api=(place.api or f"${place.api_from}") if isinstance(place, Frontend) else None,
                 tls=self._has_certificate and (isinstance(place, Frontend) or place.tls),
             )
             for name, place in self.places.items()

@@ -61,7 +61,7 @@ from corral.server.slots_here import localize
 from corral.server.tls import follow_files
 from corral.slots.registry import Registry
 from corral.tasks.alarms import Alarms
-from corral.tasks.artifacts import ArtifactStore
+from corral.tasks.artifacts import LEFTOVER_GRACE_S, ArtifactStore
 from corral.tasks.backup.upgrades import upgrade_database
 from corral.tasks.board import Board
 from corral.tasks.deliveries.delivering import Deliverer
@@ -132,7 +132,8 @@ async def _serve(
     pool = await open_pool(url)
     dispatching_pool = await open_pool(url, size=DISPATCHER_CONNECTIONS)
     artifacts = ArtifactStore(data_dir / "artifacts")
-    artifacts.prepare()
+    # A volume of its own is shared with a server that stands by, or leads, and can be writing.
+    artifacts.prepare(older_than_s=LEFTOVER_GRACE_S if artifacts.root.is_mount() else 0.0)
     weights = Store(models_dir(data_dir))
     board = Board()
     directory = Directory()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,9 @@ from corral.telemetry.kernel_gpus import find_all_gpus
 from corral.telemetry.machine import describe
 from corral.work import Engine, HoldBook, SlotId
 
+IN_POD = "KUBERNETES_SERVICE_HOST"
+"""A variable that the kubelet sets in every container."""
+
 
 def localize(
     cluster: Cluster,
@@ -51,7 +55,7 @@ def localize(
     Raises: ProblemsError when options of engines are wrong.
     """
     _check_options(cluster)
-    here = find_this_node(cluster.nodes, socket.gethostname())
+    here = find_here(cluster)
     local: tuple[LocalDevice, ...] = ()
     problems: tuple[Problem, ...] = ()
     if here is not None:
@@ -95,6 +99,13 @@ def localize(
         devices=tuple(device for name, device in devices.items() if name in used), slots=tuple(_group_slots(slots))
     )
     return LocalCluster(cluster=cluster, wanted=wanted, problems=problems)
+
+
+def find_here(cluster: Cluster, environment: Mapping[str, str] = os.environ) -> Node | None:
+    """Return the node that this machine is; None in a pod of the file's Kubernetes, whose GPUs are those of others."""
+    if cluster.kubernetes is not None and IN_POD in environment:
+        return None
+    return find_this_node(cluster.nodes, socket.gethostname())
 
 
 def find_this_node(nodes: Sequence[Node], hostname: str) -> Node | None:

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
@@ -30,6 +31,8 @@ _CHUNK = 1024 * 1024
 _LOOK_EVERY = 16 * 1024 * 1024
 """Bytes of an upload between two looks at the free bytes."""
 _NAME = re.compile(r"[0-9a-f]{64}")
+LEFTOVER_GRACE_S = 600.0
+"""How long an unfinished file is kept in a folder that several servers share: nothing was written to it for so long."""
 SWEEP_GRACE_S = 3600.0
 """How long an unrecorded file is kept: far longer than any transaction, and longer than the longest database outage
 during which an attempt keeps its lease."""
@@ -119,11 +122,14 @@ class ArtifactStore:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
 
-    def prepare(self) -> None:
-        """Create the folders and remove what an interrupted write left."""
+    def prepare(self, *, older_than_s: float = 0.0) -> None:
+        """Create the folders and remove what an interrupted write left, if it was not written to for so long."""
         self._incoming.mkdir(parents=True, exist_ok=True)
+        limit = time.time() - older_than_s
         for leftover in self._incoming.iterdir():
-            leftover.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                if leftover.stat().st_mtime <= limit:
+                    leftover.unlink()
 
     def locate(self, sha256: Sha256) -> Path:
         """Return where the file lies. Raises: ArtifactMissingError."""
@@ -135,7 +141,7 @@ class ArtifactStore:
         return path
 
     def adopt(self, source: Path, *, go_on: Callable[[], None] = lambda: None) -> Content:
-        """Take a finished file into the store by renaming it; `source` is on the same file system and is gone after.
+        """Take a finished file into the store; `source` is gone after. On the same file system it is renamed.
 
         `go_on` is called before each MiB and before the rename; what it raises leaves the file where it is. A power cut
         can undo the rename until `settle` has returned. Raises: DiskFullError.
@@ -269,7 +275,25 @@ class ArtifactStore:
         target.parent.mkdir(exist_ok=True)
         os.utime(source)  # content that is taken again counts as new for `sweep`
         source.chmod(0o444)
-        source.replace(target)
+        try:
+            source.replace(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            self._copy(source, target)
+
+    def _copy(self, source: Path, target: Path) -> None:
+        """Move a file from another file system: servers that share a store have folders of their own for attempts."""
+        temporary = self._incoming / uuid4().hex
+        try:
+            shutil.copyfile(source, temporary)
+            temporary.chmod(0o444)
+            with temporary.open("rb") as file:
+                self._fsync(file.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        source.unlink()
 
     def _sync_folder(self, folder: Path) -> None:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

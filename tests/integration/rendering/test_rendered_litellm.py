@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +36,7 @@ name: routed
 nodes:
   - {name: first, gpus: [{model: RTX 4090, index: 0}]}
   - {name: second, gpus: [{model: RTX 4090, index: 0}]}
+gateway: {models: {"llama3:8b": {aliases: [llama3]}}}
 services:
   - {name: ollama-a, engines: [ollama], gpus: 1, node: first, models: [smol, 'llama3:8b', nomic-embed-text],
      env: {OLLAMA_CONTEXT_LENGTH: "8192"}}
@@ -90,10 +91,13 @@ class Proxy:
     second: OllamaDouble
     provider: ProviderDouble
     session: aiohttp.ClientSession = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of the last answer."""
 
     async def ask(self, model: str, words: str = "hello there", **more: Any) -> tuple[int, Any]:
         body = {"model": model, "messages": [{"role": "user", "content": words}], **more}
         async with self.session.post(f"{self.url}/v1/chat/completions", json=body) as response:
+            self.headers = response.headers
             return response.status, await response.json()
 
 
@@ -170,12 +174,13 @@ def test_the_proxy_of_the_tests_is_the_one_of_the_image() -> None:
 
 
 @in_one_loop
-async def test_models_that_fit_are_offered_and_others_only_by_their_stand_in(proxy: Proxy) -> None:
+async def test_models_that_fit_are_offered_and_nothing_answers_for_others(proxy: Proxy) -> None:
     async with proxy.session.get(f"{proxy.url}/v1/models") as response:
         offered = {model["id"] for model in (await response.json())["data"]}
-    assert offered == {"smol", "llama3:8b", "nomic-embed-text", "gpt-4", "deepseek-r1:70b"}
-    _, answer = await proxy.ask("deepseek-r1:70b")
-    assert answer["choices"][0]["message"]["content"] == "the provider's answer"
+    assert offered == {"smol", "llama3:8b", "nomic-embed-text", "gpt-4", "llama3"}
+    status, answer = await proxy.ask("deepseek-r1:70b")
+    assert status == 400, answer
+    assert not proxy.provider.keys
     assert all(body["model"] != "deepseek-r1:70b" for body in proxy.second.bodies)
 
 
@@ -185,6 +190,14 @@ async def test_a_request_is_answered_by_an_ollama_with_the_context_that_is_loade
     assert status == 200, answer
     assert answer["choices"][0]["message"]["content"] == "good morning"
     assert proxy.first.loads[-1] == ("llama3:8b", 8192)
+
+
+@in_one_loop
+async def test_a_model_is_known_by_the_other_names_that_the_file_gives_it(proxy: Proxy) -> None:
+    status, answer = await proxy.ask("llama3", "good evening")
+    assert status == 200, answer
+    assert answer["choices"][0]["message"]["content"] == "good evening"
+    assert proxy.headers["x-litellm-attempted-fallbacks"] == "0"
 
 
 @in_one_loop
@@ -231,6 +244,7 @@ async def test_the_provider_answers_when_no_ollama_does(proxy: Proxy) -> None:
     assert status == 200, answer
     assert answer["choices"][0]["message"]["content"] == "the provider's answer"
     assert proxy.provider.keys[-1] == "Bearer key-of-the-provider"
+    assert int(proxy.headers["x-litellm-attempted-fallbacks"]) > 0, "nothing says that a provider answered"
 
 
 @in_one_loop

@@ -38,7 +38,8 @@ def test_file_without_a_gateway_has_no_listener() -> None:
         ("comfyui: {port: 1, allow: []}", "gateway.comfyui.allow", "answers no client"),
         ("comfyui: {port: 1, allow: [home]}", "gateway.comfyui.allow[0]", "not a network: 'home'"),
         ("openai: {owner: family}", "gateway.openai", "`port` is missing"),
-        ("frontend: {port: 1}", "gateway.frontend", "`api` is missing"),
+        ("frontend: {port: 1}", "gateway.frontend", "a frontend has one of `api` and `apiFrom`"),
+        ("frontend: {port: 1, api: 'http://b', apiFrom: B}", "gateway.frontend", "a frontend has one of"),
         ("frontend: {port: 1, api: 'ftp://b'}", "gateway.frontend.api", "not an http or https URL"),
     ],
 )

@@ -120,7 +120,7 @@ def test_corrals_server_reads_the_cluster_file_and_finds_its_database_without_a_
     container = pod["containers"][0]
     assert container["command"][:4] == ["corral", "up", "--cluster", "/etc/corral/cluster.yaml"]
     assert container["livenessProbe"]["httpGet"]["path"] == "/health/live"
-    assert container["readinessProbe"]["httpGet"]["path"] == "/health/ready"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/health/doors"
     maps = objects("ConfigMap", services=services)
     assert maps["corral-config"]["data"]["CORRAL_DATABASE_URL"] == "postgresql://corral@database:5432/corral"
     assert "name: yard" in maps["corral-files"]["data"]["cluster.yaml"]

@@ -55,7 +55,7 @@ layouts: {edge: {services: {ollama: {node: one}}}}
     assert "# Not routed to small: it takes its turn" in text
 
 
-def test_a_route_stands_in_for_what_runs_and_answers_for_what_cannot() -> None:
+def test_a_route_stands_in_for_what_runs_and_never_under_the_name_of_what_cannot() -> None:
     body = """\
 services:
   - {name: ollama, engines: [ollama], gpus: 1, models: ["llama3:8b", "llama3:70b"]}
@@ -67,9 +67,22 @@ services:
 """
     config: dict[str, Any] = yaml.safe_load(text_of(body))
     assert config["litellm_settings"]["fallbacks"] == [{"llama3:8b": ["far", "further"]}]
-    assert config["router_settings"]["model_group_alias"] == {"llama3:70b": "far"}
+    assert "model_group_alias" not in config["router_settings"]
+    assert "# llama3:70b cannot run here, and is not offered: ask for far by its own name." in text_of(body)
     assert config["model_list"][1]["litellm_params"] == {"model": "openai/gpt-4", "api_key": "os.environ/KEY"}
     assert config["general_settings"] == {"master_key": "os.environ/LITELLM_MASTER_KEY"}
+
+
+def test_a_route_with_the_name_of_a_model_that_is_meant_to_run_here_is_a_note() -> None:
+    body = """\
+services:
+  - {name: ollama, engines: [ollama], gpus: 1, models: ["llama3:8b", "llama3:70b"]}
+  - name: router
+    kind: litellm
+    routes: [{name: "llama3:70b", model: openai/gpt-4}, {name: "llama3:8b", model: openai/x}]
+"""
+    assert [model for _, model, _ in routes_of(body)] == ["ollama_chat/llama3:8b"]
+    assert "# Not routed to openai/gpt-4: llama3:70b is a model that is meant to run here" in text_of(body)
 
 
 def test_a_router_that_names_ollamas_gets_those_alone() -> None:

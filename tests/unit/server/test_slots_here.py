@@ -10,7 +10,7 @@ from corral.cluster import Cluster, load
 from corral.cluster.values import Node
 from corral.errors import ProblemsError
 from corral.scheduling.values import Gate
-from corral.server.slots_here import find_this_node, localize, make_queues
+from corral.server.slots_here import find_here, find_this_node, localize, make_queues
 from corral.slots.registry import Registry
 from corral.slots.values import Wanted, compare
 from corral.work import SlotId
@@ -200,6 +200,14 @@ def test_pool_of_a_queue_is_slots(tmp_path: Path) -> None:
 def test_node_that_is_this_machine_is_found(nodes: list[Node], here: str | None) -> None:
     node = find_this_node(nodes, "host.example")
     assert (node.name if node else None) == here
+
+
+def test_a_pod_of_the_files_kubernetes_is_none_of_its_nodes() -> None:
+    in_pod = {"KUBERNETES_SERVICE_HOST": "10.43.0.1"}
+    alone, deployed = read(ALL_LOCAL), read(ALL_LOCAL + "kubernetes: {}\n")
+    assert find_here(deployed, in_pod) is None
+    assert find_here(deployed, {}) == deployed.nodes[0]
+    assert find_here(alone, in_pod) == alone.nodes[0]
 
 
 ALL_LOCAL = """

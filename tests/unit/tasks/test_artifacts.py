@@ -105,3 +105,25 @@ def test_interrupted_upload_is_removed_at_the_next_start(tmp_path: Path) -> None
     leftover = a_file(tmp_path / "artifacts" / "incoming", b"half")
     store.prepare()
     assert not leftover.exists()
+
+
+def test_a_file_from_another_disk_is_in_the_store_whole_and_gone_from_there(store: ArtifactStore) -> None:
+    elsewhere = Path("/dev/shm")
+    if not elsewhere.is_dir() or elsewhere.stat().st_dev == store.root.stat().st_dev:
+        pytest.fail("this test needs two file systems: /dev/shm and the folder of temporary files")
+    source = a_file(elsewhere, b"from elsewhere", f"corral-{os.getpid()}")
+    content = store.adopt(source)
+    assert store.locate(content.sha256).read_bytes() == b"from elsewhere"
+    assert store.locate(content.sha256).stat().st_mode & 0o777 == 0o444
+    assert not source.exists()
+    assert not list((store.root / "incoming").iterdir())
+
+
+def test_what_another_server_is_writing_stays_when_this_one_starts(store: ArtifactStore) -> None:
+    fresh, old = (a_file(store.root / "incoming", name=name) for name in ("fresh", "old"))
+    os.utime(old, (1, 1))
+    store.prepare(older_than_s=600)
+    assert fresh.exists()
+    assert not old.exists()
+    store.prepare()
+    assert not fresh.exists()

@@ -50,8 +50,9 @@ def choose_start_command(deployed: Deployed, files: ProgramFiles) -> StartComman
 
 
 def list_variables(deployed: Deployed) -> dict[str, str]:
-    """The settings of a service whose names an environment variable can have."""
-    return {name: value for name, value in deployed.env.items() if _VARIABLE.fullmatch(name)}
+    """The settings of a service whose names an environment variable can have; addresses lead to doors."""
+    settings = {**deployed.env, **deployed.through_doors}
+    return {name: value for name, value in settings.items() if _VARIABLE.fullmatch(name)}
 
 
 def name_settings(deployed: Deployed) -> str:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
-from corral.cluster.values import GpuMode, ServiceKind
+from corral.cluster.values import GpuMode, ServiceKind, StorageKind
 from corral.errors import Kind, Problem, ProblemsError
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import volumes
@@ -89,6 +89,8 @@ def _check_service(installation: Installation, deployed: Deployed) -> Iterator[P
     if kind in _ONE_WRITER and deployed.replicas > 1:
         what = f"{deployed.replicas} replicas of {_ONE_WRITER[kind]} would write to one volume"
         yield _build_problem(installation, (deployed,), what, "set `replicas: 1`")
+    if kind is ServiceKind.CORRAL and deployed.replicas > 1:
+        yield from _check_standby(installation, deployed)
     exposed = deployed.service.exposed
     last = (exposed.port if exposed else 0) + deployed.replicas - 1
     if deployed.has_addresses_of_replicas and last > _HIGHEST_PORT:
@@ -99,6 +101,18 @@ def _check_service(installation: Installation, deployed: Deployed) -> Iterator[P
         if count > 1:
             what = f"{count} volumes are mounted at {path}"
             yield _build_problem(installation, (deployed,), what, "give each its own path in `mounts`")
+
+
+def _check_standby(installation: Installation, deployed: Deployed) -> Iterator[Problem]:
+    """Servers that stand by for each other have one database and one folder of files."""
+    if not deployed.has_outside_database:
+        what = f"each of its {deployed.replicas} replicas would have a database of its own"
+        hint = "let it call a service of kind postgresql, or name `database.urlFrom`; else set `replicas: 1`"
+        yield _build_problem(installation, (deployed,), what, hint)
+    if not any(storage.kind is not StorageKind.EPHEMERAL for storage in deployed.storage):
+        what = f"its {deployed.replicas} replicas have no volume in common for the files of tasks"
+        hint = "give it a `storage` of kind nfs, which pods on several nodes can mount; else set `replicas: 1`"
+        yield _build_problem(installation, (deployed,), what, hint)
 
 
 def _check_node_names(installation: Installation, groups: Iterable[tuple[Deployed, ...]]) -> Iterator[Problem]:

@@ -22,7 +22,16 @@ from corral.rendering.documents import write_document
 from corral.rendering.gpu_modes import find_choices, is_mixed
 from corral.rendering.gpus import list_nvidia_gpus
 from corral.rendering.installation import Deployed, Installation
-from corral.rendering.kubernetes import config_maps, contradictions, gpus, networking, security, volumes, workloads
+from corral.rendering.kubernetes import (
+    access,
+    config_maps,
+    contradictions,
+    gpus,
+    networking,
+    security,
+    volumes,
+    workloads,
+)
 from corral.rendering.kubernetes.notes import list_notes
 from corral.rendering.kubernetes.objects import (
     BATCH,
@@ -162,6 +171,7 @@ def _build_workload(
     """All objects of one workload."""
     return [
         workloads.build_service_account(installation, members[0]),
+        *access.build_access(installation, members, _list_on_demand(installation, program_files)),
         *config_maps.build_config_maps(installation, members, program_files),
         *gpus.build_claim_templates(installation, members),
         *workloads.build_workloads(installation, members, program_files),
@@ -169,6 +179,17 @@ def _build_workload(
         *networking.build_ingresses(installation, members),
         *networking.build_workload_policies(installation, members),
         *workloads.build_disruption_budgets(installation, members),
+    ]
+
+
+def _list_on_demand(installation: Installation, program_files: config_maps.ProgramFiles) -> Objects:
+    """The workloads that Corral's own server starts when their turn comes."""
+    driven = {deployed.service.name for deployed in access.list_engine_services(installation)}
+    return [
+        workload
+        for members in workloads.group_by_pod(installation)
+        if workloads.count_replicas(members) == 0 and not driven.isdisjoint(member.service.name for member in members)
+        for workload in workloads.build_workloads(installation, members, program_files)
     ]
 
 

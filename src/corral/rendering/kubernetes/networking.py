@@ -26,6 +26,9 @@ from lightkube.models.networking_v1 import (
 from lightkube.resources.core_v1 import Service
 from lightkube.resources.networking_v1 import Ingress, NetworkPolicy
 
+from corral.cluster.values import ServiceKind
+from corral.engine_kinds import SERVICE_ENGINES
+from corral.rendering.doors import FRONTEND, Door, choose_page_port, find_door, find_server, list_door_ports
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes.objects import REPLICA, make_metadata, make_selector, name_port, name_workload
 from corral.rendering.kubernetes.workloads import is_lent, is_stateful, name_headless_service, name_replica
@@ -38,6 +41,7 @@ _NODE_PORTS = range(30_000, 32_768)
 _NAMESPACE_NAME = "kubernetes.io/metadata.name"
 TRAEFIK_PORTS = (80, 443)
 """The ports on every node of Traefik, which comes with K3s."""
+_ENGINES = frozenset(SERVICE_ENGINES)
 _OWN = "own-namespace"
 _MONITORING = "monitoring"
 """The namespace from which metrics are read."""
@@ -52,16 +56,32 @@ def build_services(installation: Installation, members: Sequence[Deployed]) -> l
         if member.port is not None:
             services += _build_inside_services(installation, member)
             services += _build_outside_services(installation, member)
+        if member.service.kind is ServiceKind.CORRAL:
+            services += _build_door_services(installation, member)
     return services
 
 
 def build_ingresses(installation: Installation, members: Sequence[Deployed]) -> list[Ingress]:
-    """The Ingresses of services that the cluster file exposes as such."""
-    return [
-        _build_ingress(installation, member)
+    """The Ingresses of services that the cluster file exposes as such; of engines behind doors, with their server."""
+    own = [
+        _build_ingress(installation, member, member, _name_page_port(installation, member))
         for member in members
         if has_ingress(member) and member.port and not member.has_addresses_of_replicas
+        if not leads_to_door(installation, member)
     ]
+    servers = [member for member in members if member.service.kind is ServiceKind.CORRAL]
+    behind = [(server, *part) for server in servers for part in _list_behind_doors(installation)]
+    return own + [
+        _build_ingress(installation, deployed, server, dns_name(door.engine))
+        for server, deployed, door in behind
+        if has_ingress(deployed)
+    ]
+
+
+def _name_page_port(installation: Installation, deployed: Deployed) -> str:
+    """Name the port that people open."""
+    is_server = deployed.service.kind is ServiceKind.CORRAL
+    return FRONTEND if is_server and FRONTEND in list_door_ports(installation.cluster) else "http"
 
 
 def has_ingress(deployed: Deployed) -> bool:
@@ -80,10 +100,11 @@ def find_node_port(deployed: Deployed, replica: int = 0) -> int | None:
 def build_workload_policies(installation: Installation, members: Sequence[Deployed]) -> list[NetworkPolicy]:
     """Admit a workload's own namespace, its callers and monitoring; every address if the service is exposed.
 
-    Empty for workloads without a port.
+    Callers of an engine are also Corral's own server, which drives it, and those of the engines behind a server's doors
+    are the server's. Empty for workloads without a port.
     """
     namespace = members[0].namespace
-    ports = {member.port for member in members if member.port is not None}
+    ports = {port for member in members for port in _list_open_ports(installation, member)}
     if not ports:
         return []
     others = sorted({_MONITORING, *_list_caller_namespaces(installation, members)} - {namespace})
@@ -92,7 +113,7 @@ def build_workload_policies(installation: Installation, members: Sequence[Deploy
         *(NetworkPolicyPeer(namespaceSelector=LabelSelector(matchLabels={_NAMESPACE_NAME: other})) for other in others),
     ]
     rules = [NetworkPolicyIngressRule(from_=peers, ports=_list_policy_ports(ports))]
-    open_to_all = {member.port for member in members if member.service.exposed and member.port}
+    open_to_all = {port for member in members for port in _list_exposed_ports(installation, member)}
     if open_to_all:
         rules.append(NetworkPolicyIngressRule(ports=_list_policy_ports(open_to_all)))
     name = name_workload(members[0])
@@ -106,6 +127,23 @@ def build_workload_policies(installation: Installation, members: Sequence[Deploy
             ),
         )
     ]
+
+
+def _list_open_ports(installation: Installation, deployed: Deployed) -> list[int]:
+    """List the ports of a service's pods, those of doors included."""
+    if deployed.port is None:
+        return []
+    is_server = deployed.service.kind is ServiceKind.CORRAL
+    return [deployed.port, *(list_door_ports(installation.cluster).values() if is_server else ())]
+
+
+def _list_exposed_ports(installation: Installation, deployed: Deployed) -> list[int]:
+    """List the ports of a service's pods that the cluster file exposes; those of engines are their doors' ports."""
+    if deployed.service.kind is not ServiceKind.CORRAL:
+        is_open = deployed.service.exposed is not None and not leads_to_door(installation, deployed)
+        return [deployed.port] if is_open and deployed.port else []
+    page = choose_page_port(installation.cluster, deployed) if deployed.service.exposed else None
+    return [*([page] if page else []), *(door.port for _, door in _list_behind_doors(installation))]
 
 
 def build_namespace_policies(installation: Installation, namespaces: Iterable[str]) -> list[NetworkPolicy]:
@@ -128,9 +166,26 @@ def _list_policy_ports(ports: Iterable[int]) -> list[NetworkPolicyPort]:
 
 
 def _list_caller_namespaces(installation: Installation, members: Sequence[Deployed]) -> set[str]:
-    """The namespaces of the services that call a member of a pod."""
+    """The namespaces of the services that call a member of a pod, be it through a door."""
     names = {member.service.name for member in members}
-    return {caller.namespace for caller in installation.deployed if not names.isdisjoint(caller.service.calls)}
+    reached = {target.service.name for member in members for target in _list_behind(installation, member)}
+    callers = {
+        caller.namespace
+        for caller in installation.deployed
+        if not (names | reached).isdisjoint(caller.service.calls)
+        or (reached and caller.service.kind is ServiceKind.LITELLM)
+    }
+    server = find_server(installation.deployed)
+    drives = any(not _ENGINES.isdisjoint(member.service.engines) for member in members)
+    return callers | ({server.namespace} if server is not None and drives else set())
+
+
+def _list_behind(installation: Installation, server: Deployed) -> list[Deployed]:
+    """List the engines that others reach through the doors of a server; empty for other services."""
+    if server.service.kind is not ServiceKind.CORRAL:
+        return []
+    services = installation.deployed
+    return [deployed for deployed in services if find_door(installation.cluster, services, deployed) is not None]
 
 
 def _build_headless_service(installation: Installation, members: Sequence[Deployed]) -> Service:
@@ -149,7 +204,12 @@ def _build_inside_services(installation: Installation, deployed: Deployed) -> It
     """One address with the service's name; with several replicas that keep state, one for each instead."""
     if not deployed.has_addresses_of_replicas:
         selector = make_selector(installation, name_workload(deployed))
-        yield _build_service(installation, deployed, deployed.name, selector, "ClusterIP", deployed.port)
+        service = _build_service(installation, deployed, deployed.name, selector, "ClusterIP", deployed.port)
+        if deployed.service.kind is ServiceKind.CORRAL and service.spec is not None:
+            doors = list_door_ports(installation.cluster).items()
+            ports = [ServicePort(name=dns_name(door), port=port, targetPort=port) for door, port in doors]
+            service.spec.ports = [*(service.spec.ports or ()), *ports]
+        yield service
         return
     for replica in range(deployed.replicas):
         name = add_suffix(deployed.name, str(replica))
@@ -160,14 +220,16 @@ def _build_inside_services(installation: Installation, deployed: Deployed) -> It
 def _build_outside_services(installation: Installation, deployed: Deployed) -> Iterator[Service]:
     """Addresses for people; replicas that keep state have a port each, since K3s gives a port to one Service only."""
     exposed = deployed.service.exposed
-    if exposed is None or exposed.kind not in _TYPES:
+    if exposed is None or exposed.kind not in _TYPES or leads_to_door(installation, deployed):
         return
     name = _name_outside(deployed)
     kind = _TYPES[exposed.kind]
     if not deployed.has_addresses_of_replicas:
         selector = make_selector(installation, name_workload(deployed))
+        is_server = deployed.service.kind is ServiceKind.CORRAL
+        port = choose_page_port(installation.cluster, deployed) if is_server else None
         yield _build_service(
-            installation, deployed, name, selector, kind, exposed.port, node_port=find_node_port(deployed)
+            installation, deployed, name, selector, kind, exposed.port, port, node_port=find_node_port(deployed)
         )
         return
     for replica in range(deployed.replicas):
@@ -180,6 +242,40 @@ def _build_outside_services(installation: Installation, deployed: Deployed) -> I
             exposed.port + replica,
             node_port=find_node_port(deployed, replica),
         )
+
+
+def leads_to_door(installation: Installation, deployed: Deployed) -> bool:
+    """Return whether an engine's address outside of the cluster is that of a door of Corral's own server."""
+    door = find_door(installation.cluster, installation.deployed, deployed)
+    return door is not None and door.is_listener and deployed.service.exposed is not None
+
+
+def _list_behind_doors(installation: Installation) -> list[tuple[Deployed, Door]]:
+    """List the engines whose addresses outside are those of doors, each name once."""
+    behind: dict[str, tuple[Deployed, Door]] = {}
+    for deployed in installation.deployed:
+        door = find_door(installation.cluster, installation.deployed, deployed)
+        if door is not None and leads_to_door(installation, deployed):
+            behind.setdefault(_name_outside(deployed), (deployed, door))
+    return list(behind.values())
+
+
+def _build_door_services(installation: Installation, server: Deployed) -> Iterator[Service]:
+    """The addresses outside of engines that Corral's own server is in front of, by their names and ports."""
+    selector = make_selector(installation, name_workload(server))
+    for deployed, door in _list_behind_doors(installation):
+        exposed = deployed.service.exposed
+        if exposed is not None and exposed.kind in _TYPES:
+            yield _build_service(
+                installation,
+                server,
+                _name_outside(deployed),
+                selector,
+                _TYPES[exposed.kind],
+                exposed.port,
+                door.port,
+                node_port=find_node_port(deployed),
+            )
 
 
 def _name_outside(deployed: Deployed) -> str:
@@ -197,10 +293,12 @@ def _build_service(
     selector: dict[str, str],
     kind: str,
     port: int | None,
+    target: int | None = None,
     *,
     node_port: int | None = None,
 ) -> Service:
-    ports = [ServicePort(name="http", port=port or 0, targetPort=deployed.port, nodePort=node_port)]
+    """`target` is the port of the pods, where that is not the service's own."""
+    ports = [ServicePort(name="http", port=port or 0, targetPort=target or deployed.port, nodePort=node_port)]
     return Service(
         metadata=make_metadata(installation, name, deployed.namespace),
         spec=ServiceSpec(type=kind, selector=selector, ports=ports),
@@ -213,10 +311,11 @@ def _select_replica(installation: Installation, deployed: Deployed, replica: int
     return {_POD: name_replica((deployed,), replica)}
 
 
-def _build_ingress(installation: Installation, deployed: Deployed) -> Ingress:
-    backend = IngressBackend(service=IngressServiceBackend(name=deployed.name, port=ServiceBackendPort(name="http")))
+def _build_ingress(installation: Installation, exposed: Deployed, target: Deployed, port: str) -> Ingress:
+    """`exposed` is the service of the cluster file, `target` the one that answers, at its port of this name."""
+    backend = IngressBackend(service=IngressServiceBackend(name=target.name, port=ServiceBackendPort(name=port)))
     path = HTTPIngressPath(path="/", pathType="Prefix", backend=backend)
     return Ingress(
-        metadata=make_metadata(installation, _name_outside(deployed), deployed.namespace),
+        metadata=make_metadata(installation, _name_outside(exposed), target.namespace),
         spec=IngressSpec(rules=[IngressRule(http=HTTPIngressRuleValue(paths=[path]))]),
     )

@@ -11,6 +11,7 @@ from corral.cluster.values import GpuMode, ServiceKind, StorageKind
 from corral.engine_kinds import OLLAMA
 from corral.hardware.makers import AMD, INTEL, find_resource
 from corral.rendering import programs
+from corral.rendering.doors import find_door
 from corral.rendering.gpu_modes import find_choices
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import gpus, networking, volumes, workloads
@@ -114,9 +115,12 @@ def _list_access_notes(installation: Installation, deployed: Deployed) -> Iterat
             f"--namespace {deployed.namespace} deploy/{deployed.name} -- "
             "corral tokens create NAME --data-dir /var/lib/corral"
         )
+    yield from _list_door_notes(installation, deployed)
     # One note at most for an exposed service: the first reason makes the others irrelevant.
     if exposed is not None and deployed.port is None:
         yield f"{deployed.name} cannot be reached from outside: the file names no port."
+    elif networking.leads_to_door(installation, deployed):
+        return
     elif networking.has_ingress(deployed) and deployed.has_addresses_of_replicas:
         yield f"{deployed.name} has no Ingress: its replicas keep state of their own and need an address each."
     elif _conflicts_with_traefik(installation, deployed):
@@ -126,6 +130,22 @@ def _list_access_notes(installation: Installation, deployed: Deployed) -> Iterat
         )
     elif exposed is not None and exposed.kind == "nodePort" and networking.find_node_port(deployed) is None:
         yield f"{deployed.name} gets any free port of the nodes: {exposed.port} is not between 30000 and 32767."
+
+
+def _list_door_notes(installation: Installation, deployed: Deployed) -> Iterator[str]:
+    """Engines behind a door that asks for a key, or whose address outside cannot lead to one."""
+    door = find_door(installation.cluster, installation.deployed, deployed)
+    if door is None:
+        return
+    setting = f"`gateway.{door.engine}` a port, an `owner` and `allow`"
+    callers = [other.name for other in installation.deployed if deployed.service.name in other.service.calls]
+    if not door.is_keyless and callers:
+        yield (
+            f"{', '.join(callers)} reaches {deployed.name} through {door.server.name}, which asks for a key: give "
+            f"{setting} for clients without one, or set `direct: true` for {deployed.service.name}."
+        )
+    if deployed.service.exposed is not None and not door.is_listener:
+        yield f"People reach {deployed.name} past the queue: give {setting} to lead them to {door.server.name}."
 
 
 def _conflicts_with_traefik(installation: Installation, deployed: Deployed) -> bool:

@@ -31,9 +31,10 @@ from lightkube.models.core_v1 import (
 )
 from lightkube.models.meta_v1 import LabelSelector, ObjectMeta
 
-from corral.cluster.values import StorageKind
+from corral.cluster.values import ServiceKind, StorageKind
 from corral.rendering import container_settings
 from corral.rendering.container_settings import calculate_memory_limit, list_placement_settings, needs_shared_memory
+from corral.rendering.doors import list_door_ports
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import config_maps, gpus, security, volumes
 from corral.rendering.kubernetes.objects import BATCH, SERVING, make_labels, make_selector, name_port, name_workload
@@ -83,7 +84,7 @@ def build_pod_spec(
     return PodSpec(
         runtimeClassName=gpus.RUNTIME_CLASS if gpus.needs_runtime(installation, members) else None,
         priorityClassName=SERVING if restart is None else BATCH,
-        automountServiceAccountToken=False,
+        automountServiceAccountToken=any(member.service.kind is ServiceKind.CORRAL for member in members),
         enableServiceLinks=False,
         serviceAccountName=name_workload(first),
         nodeSelector=_select_node(installation, node, is_queued=restart is not None or replica is not None)
@@ -143,6 +144,8 @@ def _spread_replicas(installation: Installation, deployed: Deployed) -> list[Top
 
 
 _PERIOD_S = 10
+_LEADING_PERIOD_S = 2
+"""For servers that stand by for each other: another one leads within a second or two."""
 _CPU_REQUEST = "100m"
 _MEMORY_REQUEST = "256Mi"
 """Small requests for services without any in the cluster file, so that a namespace with a quota admits the pod."""
@@ -174,7 +177,7 @@ def build_container(
         imagePullPolicy="IfNotPresent",
         command=list(container_settings.make_launch_command(installation, deployed) or start.command) or None,
         args=list(start.args) or None,
-        ports=[ContainerPort(name=port, containerPort=deployed.port)] if deployed.port else None,
+        ports=_list_ports(installation, deployed, port) or None,
         envFrom=settings if config_maps.list_variables(deployed) else None,
         env=[*_name_pod(mounts), *_list_secrets(deployed), *_list_own_settings(installation, members, deployed)]
         or None,
@@ -186,7 +189,13 @@ def build_container(
         startupProbe=_build_probe(
             deployed, port, period_s=_PERIOD_S, failures=-(-forecast_start_time(deployed) // _PERIOD_S)
         ),
-        readinessProbe=_build_probe(deployed, port, period_s=_PERIOD_S, failures=3),
+        readinessProbe=_build_probe(
+            deployed,
+            port,
+            period_s=_LEADING_PERIOD_S if deployed.has_outside_database else _PERIOD_S,
+            failures=3,
+            path=program_of(deployed.service).serving_path,
+        ),
         livenessProbe=_build_probe(
             deployed, port, period_s=30, failures=6, path=program_of(deployed.service).live_path
         ),
@@ -205,6 +214,17 @@ def _let_finish(installation: Installation) -> Lifecycle:
 
 def _count_finish_s(installation: Installation) -> int:
     return math.ceil(find_lending(installation.cluster).lent_finish.total_seconds())
+
+
+def _list_ports(installation: Installation, deployed: Deployed, name: str) -> list[ContainerPort]:
+    """The main port, and those of doors."""
+    if deployed.port is None:
+        return []
+    main = ContainerPort(name=name, containerPort=deployed.port)
+    if deployed.service.kind is not ServiceKind.CORRAL:
+        return [main]
+    doors = list_door_ports(installation.cluster).items()
+    return [main, *(ContainerPort(name=dns_name(door), containerPort=port) for door, port in doors)]
 
 
 def build_init_containers(

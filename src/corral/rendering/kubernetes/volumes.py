@@ -39,6 +39,8 @@ directory together with the claim, and weights take hours to fetch again."""
 _LOCAL_PATH_PROVISIONER = "rancher.io/local-path"
 """Comes with K3s; on other distributions it must be installed."""
 _HOME = "data"
+_SHARED_FOLDERS = ("artifacts", "backups")
+"""Of a data directory: the files that the database names, and the database as it was before upgrades."""
 _KEEPING = (ServiceKind.CORRAL, ServiceKind.POSTGRESQL, ServiceKind.REDIS, ServiceKind.QDRANT)
 POD_NAME = "POD_NAME"
 """The variable with the name of the pod, after which its folder in a volume is called."""
@@ -97,7 +99,7 @@ def build_pod_volumes(members: Sequence[Deployed], *, shared_memory: bool) -> li
     """The volumes of a pod, each once."""
     used = {storage.name: storage for member in members for storage in member.storage}
     volumes = [_build_volume(storage) for storage in used.values()]
-    if any(lacks_data_volume(member) for member in members):
+    if any(_has_home(member) for member in members):
         volumes.append(Volume(name=_HOME, emptyDir=EmptyDirVolumeSource()))
     if shared_memory:
         memory = EmptyDirVolumeSource(medium="Memory", sizeLimit=format_quantity(SHARED_MEMORY_BYTES))
@@ -112,12 +114,30 @@ def build_mounts(deployed: Deployed, *, shared_memory: bool, replica: int | None
     """
     own = list_own_volumes(deployed.service, [storage.name for storage in deployed.storage])
     paths = locate_mounts(deployed)
-    mounts = [_build_mount(deployed, name, path, replica, is_own=name in own) for name, path in paths.items()]
-    if lacks_data_volume(deployed):
-        mounts.append(VolumeMount(name=_HOME, mountPath=program_of(deployed.service).data_path))
+    mounts = [
+        mount
+        for name, path in paths.items()
+        for mount in (
+            _build_shared_mounts(name, path)
+            if deployed.has_outside_database
+            else [_build_mount(deployed, name, path, replica, is_own=name in own)]
+        )
+    ]
+    if _has_home(deployed):
+        mounts.insert(0, VolumeMount(name=_HOME, mountPath=program_of(deployed.service).data_path))
     if shared_memory:
         mounts.append(VolumeMount(name=_SHARED_MEMORY, mountPath="/dev/shm"))
     return mounts
+
+
+def _build_shared_mounts(name: str, path: str) -> list[VolumeMount]:
+    """The folders that servers on one database share; the rest of a server's data directory is its own.
+
+    Each of them holds its directory for itself, and removes what others left there when it starts.
+    """
+    return [
+        VolumeMount(name=dns_name(name), mountPath=f"{path}/{folder}", subPath=folder) for folder in _SHARED_FOLDERS
+    ]
 
 
 def _build_mount(deployed: Deployed, name: str, path: str, replica: int | None, *, is_own: bool) -> VolumeMount:
@@ -132,6 +152,11 @@ def _build_mount(deployed: Deployed, name: str, path: str, replica: int | None, 
 def lacks_data_volume(deployed: Deployed) -> bool:
     """Return whether a program that writes to its data directory has no volume there."""
     return not deployed.storage and deployed.service.kind in _KEEPING
+
+
+def _has_home(deployed: Deployed) -> bool:
+    """Return whether a program's data directory goes with its pod."""
+    return lacks_data_volume(deployed) or deployed.has_outside_database
 
 
 def find_node(members: Sequence[Deployed]) -> str | None:

@@ -24,7 +24,7 @@ from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import ServiceAccount
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 
-from corral.cluster.values import StorageKind
+from corral.cluster.values import ServiceKind, StorageKind
 from corral.rendering.container_settings import is_job
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import pods, volumes
@@ -49,6 +49,9 @@ from corral.rendering.programs import image_of, program_of
 
 _PULLED_S = 1_800
 """The time for pulling images: 12 GB over 100 Mbit/s take 16 minutes. Only then does a rollout count as stuck."""
+_NO_DEADLINE = 2**31 - 1
+"""For Deployments of which a pod that stands by is never ready: their update would count as stuck (`kubectl explain
+deployment.spec.progressDeadlineSeconds`; its largest value is none)."""
 _LONGEST_JOB_S = 24 * 3600
 _KEPT_AFTER_S = 7 * 24 * 3600
 
@@ -135,13 +138,19 @@ def build_workloads(
 def _make_deployment(
     members: Sequence[Deployed], replicas: int, selector: LabelSelector, template: PodTemplateSpec
 ) -> DeploymentSpec:
+    deadline = _PULLED_S + max(forecast_start_time(member) for member in members)
     return DeploymentSpec(
         replicas=replicas,
-        progressDeadlineSeconds=_PULLED_S + max(forecast_start_time(member) for member in members),
+        progressDeadlineSeconds=_NO_DEADLINE if _has_standby(members) else deadline,
         strategy=_choose_update_strategy(members, replicas),
         selector=selector,
         template=template,
     )
+
+
+def _has_standby(members: Sequence[Deployed]) -> bool:
+    """Return whether several of Corral's servers stand by for each other; the one that leads is the only ready one."""
+    return any(member.has_outside_database for member in members) and count_replicas(members) > 1
 
 
 def _build_lent(
@@ -201,9 +210,10 @@ def build_disruption_budgets(installation: Installation, members: Sequence[Deplo
 
     There is no budget for a single replica, which would block every drain (pitfall A24), and none for replicas that
     cannot start anywhere else, since their node or GPUs are fixed: the first to be evicted would hold back the rest.
+    Nor is there one for servers that stand by for each other: the only one that is ready could never be evicted.
     """
     is_bound = volumes.find_node(members) is not None or any(member.gpu_count for member in members)
-    if is_bound or max(member.replicas for member in members) < 2:
+    if is_bound or _has_standby(members) or max(member.replicas for member in members) < 2:
         return []
     name = name_workload(members[0])
     return [
@@ -225,6 +235,13 @@ def _choose_start_order(installation: Installation, members: Sequence[Deployed])
 
 
 def _choose_update_strategy(members: Sequence[Deployed], replicas: int) -> DeploymentStrategy:
+    if any(member.service.kind is ServiceKind.CORRAL and not member.has_outside_database for member in members):
+        return DeploymentStrategy(type="Recreate")  # its database has one server at a time
+    if _has_standby(members):
+        # The one that leads is the only ready one, and an update that keeps it would wait for another to be ready.
+        return DeploymentStrategy(
+            type="RollingUpdate", rollingUpdate=RollingUpdateDeployment(maxSurge=1, maxUnavailable="100%")
+        )
     has_local = any(storage.kind is StorageKind.LOCAL for member in members for storage in member.storage)
     has_gpu = any(member.gpu_count for member in members)
     if (has_gpu or has_local) and replicas < 2:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from starlette.types import ASGIApp, Receive, Send
@@ -11,7 +13,7 @@ from corral.engine_kinds import COMFYUI, OLLAMA, OPENAI
 from corral.errors import CorralError, Kind
 from corral.gateway.asgi import ClientGoneError, Scope
 from corral.gateway.ollama.root import ROOT, answer_root, wants_words
-from corral.gateway.relay import Relay
+from corral.gateway.relay import Relay, RelayError
 from corral.server.api.errors import answer
 from corral.server.doors.doorman import TokenDoorman
 from corral.server.services import Services
@@ -34,9 +36,10 @@ class NotHereError(CorralError):
 class Entrances:
     """ASGI middleware before all doors: it knows which listener a request came through."""
 
-    def __init__(self, app: ASGIApp, *, services: Services) -> None:
-        """`app` has the doors and Corral's own API."""
+    def __init__(self, app: ASGIApp, *, services: Services, environment: Mapping[str, str] = os.environ) -> None:
+        """`app` has the doors and Corral's own API; `environment` the variables that frontends name."""
         self._app = app
+        self._environment = environment
         self._services = services
         self._doorman = TokenDoorman(services)
         self._relay = Relay()
@@ -60,7 +63,7 @@ class Entrances:
         if entrance is None or frontend is not None:
             if frontend is not None and _is_below(scope["path"], _API):
                 await self._doorman.admit(scope)
-                await self._relay.pass_on(frontend.api, scope, receive, send)
+                await self._relay.pass_on(_find_api(frontend, self._environment), scope, receive, send)
             elif wants_words(scope):
                 await answer_root(scope, receive, send)
             else:
@@ -85,6 +88,15 @@ class Entrances:
             await self._app(scope, receive, send)
         finally:
             await self._relay.close()
+
+
+def _find_api(frontend: Frontend, environment: Mapping[str, str]) -> str:
+    """Find the address that a frontend passes `/api` to. Raises: RelayError when its variable is not set."""
+    address = frontend.api or environment.get(frontend.api_from or "")
+    if not address:
+        what = f"the environment variable {frontend.api_from} of gateway.frontend is not set"
+        raise RelayError(what, hint="set it to the backend's URL, and start the server again")
+    return address
 
 
 def _is_below(path: str, prefix: str) -> bool:
