@@ -7,7 +7,7 @@ from corral.engine_kinds import ENGINES
 
 
 def list_open_engines(cluster: Cluster) -> tuple[str, ...]:
-    """List the engines whose instances the file leaves to the cluster: reached by URL or queue, enabled, without instances."""
+    """List the engines whose instances the file leaves to the cluster: remote, enabled, without instances."""
     return tuple(
         name
         for name, settings in cluster.engines.items()

@@ -17,10 +17,12 @@ from lightkube.models.rbac_v1 import PolicyRule, RoleRef, Subject
 from lightkube.resources.rbac_authorization_v1 import ClusterRole, ClusterRoleBinding, Role, RoleBinding
 
 from corral.cluster.open_engines import list_open_engines
-from corral.cluster.values import Cluster, ServiceKind
+from corral.cluster.values import ServiceKind
 from corral.engine_kinds import JOB
 from corral.rendering.installation import Deployed, Installation
-from corral.rendering.kubernetes.objects import make_metadata, name_workload
+from corral.rendering.kubernetes.objects import BATCH, EMPTIED, make_metadata, name_workload
+from corral.rendering.kubernetes.workloads import group_by_pod, is_lent
+from corral.rendering.kueue import list_job_namespaces, list_pool
 from corral.rendering.names import add_suffix
 
 STATE = "corral-state"
@@ -69,6 +71,7 @@ def build_access(installation: Installation, members: Sequence[Deployed], worklo
     objects: list[Any] = []
     for namespace, rules in sorted(_list_work_rules(installation, workloads).items()):
         objects += _bind_role(installation, server, namespace, name_workload(server), rules)
+    objects += _build_work_of_cluster(installation, server)
     return objects + (_build_applying(installation, server) if installation.cluster.console_may_apply else [])
 
 
@@ -86,33 +89,62 @@ def _list_work_rules(installation: Installation, workloads: Iterable[Any]) -> Ma
     """List the rules to watch and run work, by namespace."""
     rules: dict[str, list[PolicyRule]] = {}
     engines = list_engine_services(installation)
-    if engines:
+    jobs = _list_job_namespaces(installation)
+    if list_open_engines(installation.cluster) and (engines or jobs):
         state = PolicyRule(apiGroups=[""], resources=["configmaps"], resourceNames=[STATE], verbs=["get"])
         rules.setdefault(installation.namespace, []).append(state)
     for namespace in sorted({deployed.namespace for deployed in engines}):
         rules.setdefault(namespace, []).append(_allow("discovery.k8s.io", ("endpointslices",), ("list", "watch")))
-    for namespace in _list_job_namespaces(installation.cluster):
+    for namespace in jobs:
         rules.setdefault(namespace, []).extend(_allow_jobs())
+    for namespace in _list_lent_namespaces(installation):
+        rules.setdefault(namespace, []).append(_allow("", ("pods",), ("delete", "get", "list", "patch")))
     for workload in workloads:
         rules.setdefault(workload.metadata.namespace, []).append(_allow_scaling(workload))
     return rules
 
 
-def _list_job_namespaces(cluster: Cluster) -> list[str]:
-    settings = cluster.engines.get(JOB.name)
-    instances = () if settings is None or not settings.enabled else settings.instances
-    return sorted({urlsplit(instance.url).hostname or "" for instance in instances if instance.url} - {""})
+def _list_job_namespaces(installation: Installation) -> list[str]:
+    """List the namespaces of Jobs: those of the file's instances, else those of its queues."""
+    settings = installation.cluster.engines.get(JOB.name)
+    if settings is None or not settings.enabled:
+        return []
+    if settings.instances:
+        return sorted({urlsplit(instance.url).hostname or "" for instance in settings.instances if instance.url} - {""})
+    has_queue = any(list_pool(installation.cluster, queue) for queue in installation.cluster.queues.values())
+    namespaces = list_job_namespaces(installation) if has_queue else []
+    return [installation.namespace if installation.namespace in namespaces else namespaces[0]] if namespaces else []
+
+
+def _list_lent_namespaces(installation: Installation) -> list[str]:
+    groups = group_by_pod(installation)
+    return sorted({members[0].namespace for members in groups if is_lent(installation, members)})
 
 
 def _allow_jobs() -> list[PolicyRule]:
     return [
         _allow("", ("pods",), ("list",)),
         _allow("", ("pods/log",), ("get",)),
-        _allow("", ("services",), ("create",)),
-        _allow("batch", ("jobs",), ("create", "delete", "get", "list")),
+        _allow("", ("secrets", "services"), ("create",)),
+        _allow("batch", ("jobs",), ("create", "delete", "get", "list", "patch")),
         _allow(_KUEUE, ("localqueues",), ("get",)),
         _allow(_KUEUE, ("workloads",), ("list",)),
     ]
+
+
+def _build_work_of_cluster(installation: Installation, server: Deployed) -> list[Any]:
+    """Build the rights to see what Jobs depend on and no namespace has: their nodes, queues and priorities."""
+    if not _list_job_namespaces(installation):
+        return []
+    rules = [_read("", "nodes", [node.name for node in installation.cluster.kubernetes_nodes])]
+    rules += [_read(_KUEUE, "workloadpriorityclasses", [BATCH, EMPTIED])]
+    if _list_lent_namespaces(installation):
+        rules.append(_allow(_KUEUE, ("clusterqueues",), ("get",)))
+    return _bind_cluster_role(installation, server, f"{server.namespace}-{name_workload(server)}", rules)
+
+
+def _read(group: str, resource: str, names: Sequence[str]) -> PolicyRule:
+    return PolicyRule(apiGroups=[group], resources=[resource], resourceNames=[*names], verbs=["get"])
 
 
 def _allow_scaling(workload: Any) -> PolicyRule:
@@ -128,15 +160,20 @@ def _build_applying(installation: Installation, server: Deployed) -> list[Any]:
     for namespace in namespaces:
         objects += _bind_role(installation, server, namespace, name, rules)
     whole = add_suffix(f"{server.namespace}-{name_workload(server)}", "apply")
-    reference = RoleRef(apiGroup=_RBAC, kind="ClusterRole", name=whole)
     return [
         *objects,
-        ClusterRole(
-            metadata=make_metadata(installation, whole), rules=[*_list_cluster_rules(installation, namespaces)]
-        ),
-        ClusterRoleBinding(
-            metadata=make_metadata(installation, whole), roleRef=reference, subjects=[_name_account(server)]
-        ),
+        *_bind_cluster_role(installation, server, whole, [*_list_cluster_rules(installation, namespaces)]),
+    ]
+
+
+def _bind_cluster_role(
+    installation: Installation, server: Deployed, name: str, rules: Sequence[PolicyRule]
+) -> list[Any]:
+    reference = RoleRef(apiGroup=_RBAC, kind="ClusterRole", name=name)
+    metadata = make_metadata(installation, name)
+    return [
+        ClusterRole(metadata=metadata, rules=[*rules]),
+        ClusterRoleBinding(metadata=metadata, roleRef=reference, subjects=[_name_account(server)]),
     ]
 
 
