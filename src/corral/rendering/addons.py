@@ -145,7 +145,7 @@ def _build_chart(name: str, chart: Chart, values: Mapping[str, Json]) -> dict[st
         spec["repo"] = chart.repository
     spec |= {"targetNamespace": chart.namespace, "createNamespace": True}
     if values:
-        spec["valuesContent"] = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
+        spec["valuesContent"] = yaml.dump(dict(values), Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True)
     return {
         "apiVersion": "helm.cattle.io/v1",
         "kind": "HelmChart",
@@ -178,7 +178,7 @@ def _list_notes(chart: Chart, name: str) -> list[str]:
 def _make_prometheus_values(installations: tuple[Installation, ...]) -> dict[str, Json]:
     """Prometheus with the rendered configuration and rules, at the places where the chart has them."""
     files = render_prometheus(installations)
-    settings: dict[str, Any] = yaml.safe_load(files["prometheus/prometheus.yml"])  # plain values of our own file
+    settings: dict[str, Any] = yaml.load(files["prometheus/prometheus.yml"], yaml.CSafeLoader)  # plain values of our own file
     settings["rule_files"] = [f"/etc/config/{name}" for name in _RULES]
     for job in settings["scrape_configs"]:
         credentials = job.get("authorization", {})
@@ -186,7 +186,7 @@ def _make_prometheus_values(installations: tuple[Installation, ...]) -> dict[str
             credentials["credentials_file"] = f"/etc/secrets/{credentials['credentials_file'].rpartition('/')[2]}"
         for listed in job.get("file_sd_configs", []):
             listed["files"] = [f"/etc/config/{path.rpartition('/')[2]}" for path in listed["files"]]
-    rules = {name: yaml.safe_load(files[path]) for name, path in _RULES.items() if path in files}
+    rules = {name: yaml.load(files[path], yaml.CSafeLoader) for name, path in _RULES.items() if path in files}
     disabled = ("alertmanager", "prometheus-pushgateway", "kube-state-metrics", "prometheus-node-exporter")
     mount = {"name": _TOKEN_SECRET, "secretName": _TOKEN_SECRET, "mountPath": "/etc/secrets", "readOnly": True}
     return {
