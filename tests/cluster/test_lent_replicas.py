@@ -117,9 +117,9 @@ async def submit_images(client: PatientClient, count: int) -> list[int]:
 async def wait_until(client: PatientClient, task: int, *states: str) -> dict[str, Any]:
     async with asyncio.timeout(120):
         while True:
-            found = await client.get(f"/corral/v1/tasks/{task}")
-            if found["state"] in states:
-                return found
+            answer = await client.get(f"/corral/v1/tasks/{task}")
+            if answer["state"] in states:
+                return answer
             await asyncio.sleep(0.2)
 
 

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from corral.cluster.gateway_values import Gateway
+from corral.cluster.keeping import OutputFolder, Retention
 from corral.cluster.power_windows import PowerWindow
 from corral.cluster.prices import Electricity
 from corral.cluster.receivers import NotifyTarget, Webhooks
@@ -195,23 +196,6 @@ class QueueSettings:
         if self.pool is None:
             return None
         return tuple(dict.fromkeys("/".join(selector.split("/")[:2]) for selector in self.pool))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputFolder:
-    """A folder below which outputs can be written by themselves."""
-
-    path: str
-    mounted: bool = False
-    """Whether it is a mount point, below which nothing is written while nothing is mounted."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retention:
-    """How long finished things are kept; None is for ever."""
-
-    tasks: timedelta | None = timedelta(days=30)
-    artifacts: timedelta | None = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -457,7 +441,7 @@ class Cluster:
     output_folders: tuple[OutputFolder, ...] = ()
     webhooks: Webhooks = field(default_factory=Webhooks)
     notify: tuple[NotifyTarget, ...] = ()
-    retention: Retention = Retention()
+    retention: Retention = field(default_factory=Retention)
     server: ServerRules = ServerRules()
     gateway: Gateway = field(default_factory=Gateway)
     console_may_apply: bool = field(default=False, metadata=written_at("console.may_apply"))

@@ -5,6 +5,6 @@ of each engine.
 Does not belong here: which task goes where, the queue, the database.
 May import: `corral.data_dir`, `corral.engine_facts`,
 `corral.engine_kinds`, `corral.cluster`, `corral.files`, `corral.kubernetes`, `corral.narrowing`,
-`corral.presets`, `corral.processes`, `corral.sentences`, `corral.snapshot`, `corral.work`,
+`corral.presets`, `corral.processes`, `corral.rendering`, `corral.sentences`, `corral.snapshot`, `corral.work`,
 `corral.units`, `corral.errors`.
 """

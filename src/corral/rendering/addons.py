@@ -178,7 +178,9 @@ def _list_notes(chart: Chart, name: str) -> list[str]:
 def _make_prometheus_values(installations: tuple[Installation, ...]) -> dict[str, Json]:
     """Prometheus with the rendered configuration and rules, at the places where the chart has them."""
     files = render_prometheus(installations)
-    settings: dict[str, Any] = yaml.load(files["prometheus/prometheus.yml"], yaml.CSafeLoader)  # plain values of our own file
+    settings: dict[str, Any] = yaml.load(
+        files["prometheus/prometheus.yml"], yaml.CSafeLoader
+    )  # plain values of our own file
     settings["rule_files"] = [f"/etc/config/{name}" for name in _RULES]
     for job in settings["scrape_configs"]:
         credentials = job.get("authorization", {})

@@ -10,7 +10,7 @@ address rest whose failure it calls an APIConnectionError, as it does with all o
 1.85). So every address of a group has an id, which can be asked for like a model but is not offered as one, and the
 group falls back to each of its addresses in turn, before any provider.
 
-A model that is meant to run here never goes to a provider without a word: a route stands in for one that fails (LiteLLM
+A model that is meant to run here never goes to a provider without a word: a route replaces one that fails (LiteLLM
 says so in `x-litellm-attempted-fallbacks`), and not under the name of one that cannot run. Names that clients ask for,
 such as `deepseek-r1` for `deepseek-r1:32b`, are those of `gateway.models`.
 

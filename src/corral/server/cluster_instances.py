@@ -179,20 +179,20 @@ class ClusterInstances:
                     is_changed = await _take(changes, slices, listed, left)
                     if is_changed and listed.issuperset(namespaces):
                         self.leaving = find_leaving(followed.services, slices.values())
-                        found = find_instances(followed.services, slices.values(), followed.nodes)
-                        await self._put({**found, **queues})
+                        by_engine = find_instances(followed.services, slices.values(), followed.nodes)
+                        await self._put({**by_engine, **queues})
         finally:
             for task in watches:
                 task.cancel()
             await asyncio.gather(*watches, return_exceptions=True)
 
-    async def _put(self, found: Mapping[str, tuple[Instance, ...]]) -> None:
-        self._found = found
+    async def _put(self, by_engine: Mapping[str, tuple[Instance, ...]]) -> None:
+        self._found = by_engine
         leaving = {name for _, name in self.leaving}
-        self._seen = (self._seen & leaving) | {instance.name for listed in found.values() for instance in listed}
+        self._seen = (self._seen & leaving) | {instance.name for listed in by_engine.values() for instance in listed}
         instances = {
             engine: tuple(instance for instance in listed if instance.name not in self._closed)
-            for engine, listed in found.items()
+            for engine, listed in by_engine.items()
         }
         if instances != self._instances:
             self._instances = instances

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import asyncpg
 import structlog
 
-from corral.cluster.values import Retention
+from corral.cluster.keeping import Retention
 from corral.tasks.alarms import Alarms
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.retention import collect

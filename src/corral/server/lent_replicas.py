@@ -28,11 +28,11 @@ if TYPE_CHECKING:  # loaded where there is a cluster
 Subject = TypeVar("Subject")
 _POD = Kind("", "Pod")
 _LOOK_S = 0.5
-"""Time between two looks at replicas that end or are to be empty: images take seconds."""
+"""Time between two looks at replicas that end or must be emptied: images take seconds."""
 _BALANCE_S = 5.0
 """Time between two looks at tasks that wait for lent GPUs, whose bound is minutes."""
 _END_S = 1
-"""What is left of the time of a replica that is empty; the kubelet gives each container 2 s at least."""
+"""The time that a replica which is empty keeps; the kubelet gives each container 2 s at least."""
 _QUIET = timedelta(seconds=60)
 """A replica that got its GPU back lends it again after so long without work: loading its models has a price."""
 

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from corral.cluster.values import Retention
+from corral.cluster.keeping import Retention
 from corral.tasks.artifacts import ArtifactMissingError, ArtifactStore
 from corral.tasks.store.audit import Act, append_act
 from corral.tasks.store.pool import Connection, Pool, Queries, Row

@@ -3,5 +3,5 @@
 Belongs here: checks of objects in a snapshot, questions to containers, the judgement of their answers.
 Does not belong here: talking to a cluster (`corral.kubernetes`), causes of trouble (`corral.diagnosis`), printing.
 May import: `corral.diagnosis`, `corral.deploying`, `corral.rendering`, `corral.cluster`, `corral.snapshot`,
-`corral.work`, `corral.errors`.
+`corral.work`.
 """

@@ -35,8 +35,8 @@ async def test_a_job_fetches_its_inputs_and_delivers_its_outputs_with_its_token(
     assert (fetched.status, fetched.body) == (200, b"a cat")
     assert [answer.status for answer in delivered] == [204, 204]
     outputs = folder / "outputs"
-    found = {str(path.relative_to(outputs)): path.read_bytes() for path in outputs.rglob("*") if path.is_file()}
-    assert found == {"lora.safetensors": CONTENT, "sample/1.png": CONTENT}
+    files = {str(path.relative_to(outputs)): path.read_bytes() for path in outputs.rglob("*") if path.is_file()}
+    assert files == {"lora.safetensors": CONTENT, "sample/1.png": CONTENT}
 
 
 async def test_no_other_token_opens_the_files_of_an_attempt(api: Serving, services: Services) -> None:

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from corral.cluster import load
-from corral.cluster.values import Retention
+from corral.cluster.keeping import Retention
 from corral.scheduling.values import Gate
 from corral.server.services import Services
 from corral.server.slots_here import localize

@@ -15,7 +15,7 @@ import numpy as np
 import openai
 import pytest
 
-from corral.cluster.values import Retention
+from corral.cluster.keeping import Retention
 from corral.engines.building import Device, build
 from corral.server.services import Services
 from corral.tasks.artifacts import SWEEP_GRACE_S

@@ -14,7 +14,7 @@ import pytest
 
 from builders import a_submission, a_task
 from corral.cluster.destinations import Destination
-from corral.cluster.values import OutputFolder, Retention
+from corral.cluster.keeping import OutputFolder, Retention
 from corral.tasks.alarms import Alarms
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.deliveries.delivering import ALARM, Deliverer, Waits

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from builders import a_submission, a_task
-from corral.cluster.values import Retention
+from corral.cluster.keeping import Retention
 from corral.tasks.artifacts import SWEEP_GRACE_S, ArtifactStore
 from corral.tasks.retention import Collected, collect
 from corral.tasks.store.pool import Pool

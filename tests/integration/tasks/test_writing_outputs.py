@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import pytest
 
-from corral.cluster.values import OutputFolder
+from corral.cluster.keeping import OutputFolder
 from corral.tasks.deliveries.writing import (
     DamagedCopyError,
     InTheWayError,

@@ -3,8 +3,8 @@
 The server has an account of its own. One Role lets it follow its engines and run the work that the file has: nothing is
 granted for an engine or a service that the file does not have. A second one lets it apply layouts and switch between
 them, and is rendered with `console.mayApply: true` alone; what belongs to no namespace takes a ClusterRole. Neither
-reads Secrets. The API server lets nobody grant rights that they do not have, so a newer version of Corral that needs
-more is applied by a person.
+reads Secrets. The API server lets no account grant rights that it does not have, so a newer version of Corral that
+needs more is applied by an administrator.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from typing import BinaryIO
 import asyncpg
 import structlog
 
-from corral.cluster.values import OutputFolder
+from corral.cluster.keeping import OutputFolder
 from corral.errors import CorralError, Problem
 from corral.tasks.alarms import Alarms
 from corral.tasks.artifacts import ArtifactMissingError, ArtifactStore

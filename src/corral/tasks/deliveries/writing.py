@@ -26,7 +26,7 @@ from typing import BinaryIO, ClassVar
 from uuid import uuid4
 
 from corral.cluster.destinations import check_name
-from corral.cluster.values import OutputFolder
+from corral.cluster.keeping import OutputFolder
 from corral.errors import CorralError, Kind
 from corral.tasks.values import Sha256, StoredFile
 
