@@ -370,8 +370,9 @@ def check_services(references: References) -> None:
 
 def _check_volume(volume: StorageShape, at: YamlPath, references: References) -> None:
     references.check_known(volume.node, references.nodes, "node", (*at, "node"))
-    if volume.kind is StorageKind.LOCAL and not references.is_written((*at, "node")):
-        references.report_conflict("a local volume is on a node, and none is named", at, "add `node`")
+    if volume.kind is StorageKind.LOCAL and volume.path and not references.is_written((*at, "node")):
+        what = "a local volume with a path is on a node, and none is named"
+        references.report_conflict(what, at, "add `node`, or remove `path`: each replica then has a volume of its own")
     if volume.kind is not StorageKind.NFS and volume.server is not None:
         what = f"only an nfs volume has a server; this one is {volume.kind}"
         references.report_conflict(what, (*at, "server"), "remove `server`")

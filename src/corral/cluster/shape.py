@@ -67,7 +67,11 @@ class StorageShape(Shape):
     kind: StorageKind = Field(
         description="`local`: a node's disk; `nfs`: exported over the network; `ephemeral`: empty at each start."
     )
-    node: Name | None = Field(None, description="The node whose disk it is (local), or that exports it (nfs).")
+    node: Name | None = Field(
+        None,
+        description="The node whose disk it is (local), or that exports it (nfs). A local volume without one is a "
+        "volume for each replica of a service, on the disk of the node that the replica is on.",
+    )
     server: Host | None = Field(None, description="For nfs: the host that exports it, when it is not one of the nodes.")
     path: AbsolutePath | None = Field(None, description="The directory on that node or server.")
     size: Size | None = Field(None, description="The space it offers.")

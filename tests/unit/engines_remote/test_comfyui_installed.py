@@ -95,3 +95,21 @@ def test_what_is_listed_of_an_instance_is_bounded_and_no_workflow_seems_complete
     missing_of_tasks = Installed({}).find_missing([name_types(task) for task in range(4)])
 
     assert [len(problems) for problems in missing_of_tasks] == [MAX_LACKS - 10, 10, 1, 1]
+
+
+def test_video_by_animatediff_is_a_workflow_whose_nodes_and_motion_models_are_listed() -> None:
+    """The nodes are those of ComfyUI-AnimateDiff-Evolved, whose models are in `models/animatediff_models`."""
+    motion = {"class_type": "ADE_LoadAnimateDiffModel", "inputs": {"model_name": "mm_sd_v15_v2.ckpt"}}
+    applied = {"class_type": "ADE_ApplyAnimateDiffModelSimple", "inputs": {"motion_model": ["20", 0]}}
+    needs = list_needs({"workflow": {**text_to_image(), "20": motion, "21": applied}})
+
+    (without_nodes,) = read_installed(described()).find_missing([needs])
+    names = [need.type for need in needs if need.type.startswith("ADE_") and need.file is None]
+    assert [problem.what for problem in without_nodes] == [f"the node type {name!r}" for name in names]
+
+    info = described()
+    info["ADE_LoadAnimateDiffModel"] = {"input": {"required": {"model_name": [["mm_sd_v14.ckpt"], {}]}}}
+    info["ADE_ApplyAnimateDiffModelSimple"] = {"input": {"required": {}}}
+    ((problem,),) = read_installed(info).find_missing([needs])
+    assert problem.what == "the model 'mm_sd_v15_v2.ckpt'"
+    assert "--as animatediff_models/mm_sd_v15_v2.ckpt" in (problem.hint or "")

@@ -179,3 +179,10 @@ def test_queues_and_flavours_of_two_installations_have_names_of_their_own() -> N
         first, second = (objects(kind, "kueue", queues=QUEUES, **name).keys() for name in names)
         assert first
         assert not first & second
+
+
+def test_a_namespace_has_room_for_replicas_that_wait_while_a_job_has_their_gpus() -> None:
+    for replicas in (1, 2):
+        parts: Json = {"nodes": CARDS, "services": [ART | {"replicas": replicas}, LORA]}
+        (limit,) = objects("ResourceQuota", **parts)["gpus"]["spec"]["hard"].values()
+        assert int(limit) == 2 + replicas  # a quota counts pods that Kueue holds back as well

@@ -45,6 +45,8 @@ _FOLDERS = {
 }
 """The models folder from which nodes of ComfyUI load an input (`nodes.py` and `folder_paths.py`)."""
 _FOLDERS_OF_TYPES = {
+    ("ADE_AnimateDiffLoaderGen1", "model_name"): "animatediff_models",
+    ("ADE_LoadAnimateDiffModel", "model_name"): "animatediff_models",
     ("CLIPVisionLoader", "clip_name"): "clip_vision",
     ("UpscaleModelLoader", "model_name"): "upscale_models",
 }
@@ -95,6 +97,8 @@ class Installed:
 
     def _judge(self, need: Need, suggestions: _Suggestions) -> Problem | None:
         inputs = self.types.get(need.type)
+        if inputs is None and need.file is not None:
+            return None  # its node's own need says that
         if inputs is None:
             return Problem(
                 code="comfyui.missing_node_type",

@@ -222,11 +222,26 @@ def _list_used_storage(installations: Sequence[Installation]) -> list[Storage]:
 
 
 def _build_claims(installation: Installation, users: Sequence[Deployed]) -> Objects:
-    """Claims of the volumes that a layout uses, each in the namespaces of its users."""
+    """Claims of the volumes that a layout uses, each in the namespaces of its users.
+
+    Of a volume for each replica, a StatefulSet makes the claims; a replica that is a workload of its own has one.
+    """
     claims: Objects = []
+    groups = {members[0].service.name: members for members in workloads.group_by_pod(installation)}
+    lent = [members[0] for members in groups.values() if workloads.is_lent(installation, members)]
+    own = {
+        member.service.name
+        for members in groups.values()
+        if workloads.is_stateful(installation, members) or workloads.is_lent(installation, members)
+        for member in members
+    }
     for storage in _list_used_storage((installation,)):
-        namespaces = sorted({user.namespace for user in users if storage in user.storage})
-        claims += volumes.build_claims(installation, storage, namespaces)
+        of_replicas = volumes.is_of_replicas(storage)
+        sharing = [user for user in users if storage in user.storage and not (of_replicas and user.service.name in own)]
+        claims += volumes.build_claims(installation, storage, sorted({user.namespace for user in sharing}))
+    for deployed in lent:
+        for replica in range(deployed.replicas):
+            claims += volumes.build_replica_claims(installation, deployed, replica)
     return claims
 
 
@@ -278,11 +293,17 @@ def _build_quotas(
 ) -> list[ResourceQuota]:
     """Limit each namespace to the GPUs of the cluster, and their slices; empty if the GPUs of a node are unknown.
 
-    Claims are counted by their class: `<class>.deviceclass.resource.k8s.io/devices` (Kubernetes, resource quotas).
+    A quota counts pods that wait, too: replicas that lend their GPUs count twice, since they wait while Jobs have them.
+    Kueue gives out each GPU once. Claims are counted by their class: `<class>.deviceclass.resource.k8s.io/devices`
+    (Kubernetes, resource quotas).
     """
     counts = _count_gpus(installation.cluster, sharing.count_slices(layouts, gpus.RESOURCE))
     if not counts:
         return []
+    waiting = [_count_lent_gpus(layout) for layout in layouts]
+    counts = {
+        resource: count + max((lent[resource] for lent in waiting), default=0) for resource, count in counts.items()
+    }
     by_claim = installation.gpu_mode is GpuMode.DRA
     hard = {
         f"{gpus.DEVICE_CLASS}.deviceclass.resource.k8s.io/devices"
@@ -294,6 +315,15 @@ def _build_quotas(
         ResourceQuota(metadata=make_metadata(installation, "gpus", namespace), spec=ResourceQuotaSpec(hard=hard))
         for namespace in namespaces
     ]
+
+
+def _count_lent_gpus(installation: Installation) -> Counter[str]:
+    """Count the GPUs that replicas of a layout lend, by resource."""
+    counts: Counter[str] = Counter()
+    for members in workloads.group_by_pod(installation):
+        if workloads.is_lent(installation, members):
+            counts[members[0].gpu_resource or gpus.RESOURCE] += members[0].gpu_count * members[0].replicas
+    return counts
 
 
 def _build_runtime_classes(installation: Installation) -> list[RuntimeClass]:

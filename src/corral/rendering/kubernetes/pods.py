@@ -54,10 +54,11 @@ def build_pod_template(
     files: config_maps.ProgramFiles,
     *,
     replica: int | None = None,
+    is_stateful: bool = False,
 ) -> PodTemplateSpec:
     """The template of a workload's pods: one service, or the services that share a pod.
 
-    `replica` is its number where each replica has a template of its own.
+    `replica` is its number where each replica has a template of its own; `is_stateful` whether it is a StatefulSet's.
     """
     digest = config_maps.compute_config_digest(members, files)
     return PodTemplateSpec(
@@ -65,7 +66,7 @@ def build_pod_template(
             labels=make_labels(installation, name_workload(members[0])),
             annotations={_CONFIG_DIGEST: digest} if digest else None,
         ),
-        spec=build_pod_spec(installation, members, files, replica=replica),
+        spec=build_pod_spec(installation, members, files, replica=replica, is_stateful=is_stateful),
     )
 
 
@@ -76,6 +77,7 @@ def build_pod_spec(
     *,
     restart: str | None = None,
     replica: int | None = None,
+    is_stateful: bool = False,
 ) -> PodSpec:
     """The pod of a workload; `restart` is the restart policy of a Job, None for services."""
     first = members[0]
@@ -100,7 +102,7 @@ def build_pod_spec(
         topologySpreadConstraints=_spread_replicas(installation, first) if replicas > 1 and node is None else None,
         initContainers=build_init_containers(installation, members, replica) or None,
         containers=[build_container(installation, members, member, files, replica) for member in members],
-        volumes=_list_volumes(members, files) or None,
+        volumes=_list_volumes(members, files, replica, is_stateful=is_stateful) or None,
     )
 
 
@@ -124,10 +126,12 @@ def _select_node(installation: Installation, name: str, *, is_queued: bool) -> d
     return selector | {key: labels[key] for key in (name_class_label(installation.cluster),) if key in labels}
 
 
-def _list_volumes(members: Sequence[Deployed], files: config_maps.ProgramFiles) -> list[Volume]:
+def _list_volumes(
+    members: Sequence[Deployed], files: config_maps.ProgramFiles, replica: int | None, *, is_stateful: bool
+) -> list[Volume]:
     shared_memory = any(needs_shared_memory(member) for member in members)
     return [
-        *volumes.build_pod_volumes(members, shared_memory=shared_memory),
+        *volumes.build_pod_volumes(members, shared_memory=shared_memory, replica=replica, is_stateful=is_stateful),
         *config_maps.build_file_volumes(members, files),
     ]
 

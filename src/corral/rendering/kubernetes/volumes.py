@@ -57,6 +57,35 @@ def build_claims(
     return [_build_claim(installation, storage, namespace) for namespace in namespaces]
 
 
+def is_of_replicas(storage: Storage) -> bool:
+    """Return whether each replica has a volume of its own: on a disk, and the file names no node for it."""
+    return storage.kind is StorageKind.LOCAL and storage.node is None
+
+
+def build_claim_templates(installation: Installation, members: Sequence[Deployed]) -> list[PersistentVolumeClaim]:
+    """The claims that a StatefulSet makes for each of its replicas."""
+    used = {storage.name: storage for member in members for storage in member.storage if is_of_replicas(storage)}
+    return [_build_claim(installation, storage, None) for storage in used.values()]
+
+
+def build_replica_claims(installation: Installation, deployed: Deployed, replica: int) -> list[PersistentVolumeClaim]:
+    """The claims of a replica that has a workload of its own."""
+    claims = [
+        _build_claim(installation, storage, deployed.namespace)
+        for storage in deployed.storage
+        if is_of_replicas(storage)
+    ]
+    for claim in claims:
+        assert claim.metadata is not None, "it was made above"
+        claim.metadata.name = _name_replica_claim(claim.metadata.name or "", deployed, replica)
+    return claims
+
+
+def _name_replica_claim(claim: str, deployed: Deployed, replica: int) -> str:
+    """Name it as a StatefulSet names the claims of its replicas."""
+    return dns_name(f"{claim}-{name_workload(deployed)}-{replica}")
+
+
 def build_persistent_volumes(installation: Installation, used: Iterable[Storage]) -> list[PersistentVolume]:
     """The volumes behind claims, for storage whose place is in the cluster file."""
     return [
@@ -95,10 +124,16 @@ def has_place(cluster: Cluster, storage: Storage) -> bool:
     )
 
 
-def build_pod_volumes(members: Sequence[Deployed], *, shared_memory: bool) -> list[Volume]:
-    """The volumes of a pod, each once."""
+def build_pod_volumes(
+    members: Sequence[Deployed], *, shared_memory: bool, replica: int | None = None, is_stateful: bool = False
+) -> list[Volume]:
+    """The volumes of a pod, each once; a StatefulSet has those of its replicas from its templates."""
     used = {storage.name: storage for member in members for storage in member.storage}
-    volumes = [_build_volume(storage) for storage in used.values()]
+    volumes = [
+        _build_volume(storage, members[0], replica)
+        for storage in used.values()
+        if not (is_stateful and is_of_replicas(storage))
+    ]
     if any(_has_home(member) for member in members):
         volumes.append(Volume(name=_HOME, emptyDir=EmptyDirVolumeSource()))
     if shared_memory:
@@ -194,15 +229,16 @@ def _name_volume(cluster: Cluster, storage: Storage, namespace: str) -> str:
     return dns_name(f"{storage.name}-{namespace}" if several else storage.name)
 
 
-def _build_volume(storage: Storage) -> Volume:
+def _build_volume(storage: Storage, deployed: Deployed, replica: int | None) -> Volume:
     name = dns_name(storage.name)
     if storage.kind is StorageKind.EPHEMERAL:
         limit = None if storage.size is None else format_quantity(storage.size)
         return Volume(name=name, emptyDir=EmptyDirVolumeSource(sizeLimit=limit))
-    return Volume(name=name, persistentVolumeClaim=PersistentVolumeClaimVolumeSource(claimName=name))
+    claim = _name_replica_claim(name, deployed, replica) if replica is not None and is_of_replicas(storage) else name
+    return Volume(name=name, persistentVolumeClaim=PersistentVolumeClaimVolumeSource(claimName=claim))
 
 
-def _build_claim(installation: Installation, storage: Storage, namespace: str) -> PersistentVolumeClaim:
+def _build_claim(installation: Installation, storage: Storage, namespace: str | None) -> PersistentVolumeClaim:
     by_name = storage.kind is StorageKind.NFS or has_place(installation.cluster, storage)
     return PersistentVolumeClaim(
         metadata=make_metadata(installation, dns_name(storage.name), namespace),
@@ -210,7 +246,7 @@ def _build_claim(installation: Installation, storage: Storage, namespace: str) -
             accessModes=[_choose_access_mode(storage)],
             # An empty class: the claim waits for the volume of this name, and no provisioner makes another one.
             storageClassName="" if by_name else _STORAGE_CLASS,
-            volumeName=_name_volume(installation.cluster, storage, namespace) if by_name else None,
+            volumeName=_name_volume(installation.cluster, storage, namespace) if by_name and namespace else None,
             resources=VolumeResourceRequirements(requests={"storage": _format_size(storage)}),
         ),
     )

@@ -122,16 +122,18 @@ def build_workloads(
     replicas = count_replicas(members)
     metadata = make_metadata(installation, name, first.namespace)
     selector = LabelSelector(matchLabels=make_selector(installation, name))
-    template = pods.build_pod_template(installation, members, files)
-    if is_stateful(installation, members):
-        stateful = StatefulSetSpec(
+    stateful = is_stateful(installation, members)
+    template = pods.build_pod_template(installation, members, files, is_stateful=stateful)
+    if stateful:
+        spec = StatefulSetSpec(
             serviceName=name_headless_service(members),
             replicas=replicas,
             podManagementPolicy=_choose_start_order(installation, members),
             selector=selector,
             template=template,
+            volumeClaimTemplates=volumes.build_claim_templates(installation, members) or None,
         )
-        return [StatefulSet(metadata=metadata, spec=stateful)]
+        return [StatefulSet(metadata=metadata, spec=spec)]
     return [Deployment(metadata=metadata, spec=_make_deployment(members, replicas, selector, template))]
 
 
