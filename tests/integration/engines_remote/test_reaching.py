@@ -82,6 +82,26 @@ async def test_several_attempts_share_a_server_and_a_cancel_stops_its_own_alone(
     assert [produced.values["text"].split() for produced in (first, third)] == [["number", "0"], ["number", "2"]]
 
 
+async def test_a_cancel_ends_the_request_also_in_the_moment_when_its_answer_begins(tmp_path: Path) -> None:
+    async with OpenAiDouble(loaded=[]) as server:
+        server.hold()
+        cancelled: list[BaseException] = []  # they keep what their attempts had, as a log does
+        for steps in range(12):  # of the event loop, one of which is the one in which the head of the answer arrives
+            engine = OpenAi(server.url)
+            work = a_work("openai", tmp_path, model="tts", prompt="on and on")
+            running = asyncio.create_task(engine.run(work, KeptReports()))
+            await server.until(lambda: server.writing == 1)
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError) as raised:
+                await running
+            cancelled.append(raised.value)
+
+            await server.until(lambda: server.writing == 0)
+            await engine.close()
+
+
 async def test_a_server_that_does_not_say_its_lanes_is_asked_once() -> None:
     async with OpenAiDouble() as server:
         engine = OpenAi(server.url)

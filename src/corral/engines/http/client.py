@@ -281,10 +281,9 @@ class ServerClient:
                     raise ServerUnreachableError("the answer arrives in broken pieces", where=self.url)
                 await self._prove_alive(waiting)
             return waiting.result()
-        finally:
-            if not waiting.done():
-                waiting.cancel()
-                await asyncio.wait({waiting})
+        except BaseException:
+            await _abandon(waiting)
+            raise
 
     async def _prove_alive(self, waiting: asyncio.Future[Answer]) -> None:
         """Return once the server has answered something. Raises: ServerUnreachableError."""
@@ -330,3 +329,15 @@ class ServerClient:
     def _describe_failure(self, path: str, error: Exception) -> ServerUnreachableError:
         what = f"{path} failed: {shorten(describe_failure(error))}"
         return ServerUnreachableError(what, where=self.url, hint=self._manners.start_hint)
+
+
+async def _abandon(waiting: asyncio.Future[Answer]) -> None:
+    """End what nothing waits for any more.
+
+    An answer that came in the very moment of a cancel belongs to nothing: it is closed here, else the server goes on.
+    """
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    answer = None if waiting.cancelled() or waiting.exception() is not None else waiting.result()
+    if isinstance(answer, aiohttp.ClientResponse):
+        answer.close()
