@@ -80,6 +80,11 @@ def _parse_seconds(text: str | float) -> float:
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
+def format_count(number: float) -> str:
+    """Write a number of parameters as model names have it: `135M`, `3.2B`."""
+    return f"{number / 1e9:.1f}B" if number >= 1e9 else f"{number / 1e6:.0f}M"
+
+
 def format_duration(seconds: float) -> str:
     """Print a duration for people with two units at most: `1h 05m`, `2m 03s`, `4.2s`, `12ms`."""
     if seconds < 1:

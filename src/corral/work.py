@@ -165,6 +165,12 @@ class HostedModel:
     """In the server's words: `3.2B`."""
     quantization: str | None = None
     """In the server's words: `Q4_K_M`."""
+    family: str | None = None
+    """Its architecture: `llama`."""
+    context: int | None = None
+    """Tokens of prompt and answer together that a request can have here."""
+    capabilities: frozenset[str] | None = None
+    """In Ollama's words: `completion`, `tools`, `vision`, `thinking`, `embedding`; None where they are unknown."""
     loaded: LoadedModel | None = None
 
 

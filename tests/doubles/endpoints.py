@@ -113,6 +113,11 @@ class NotedUsage:
     ended: list[str] = field(default_factory=list[str])
     served: list[Served] = field(default_factory=list[Served])
 
+    def check(self, visitor: Visitor) -> None:
+        del visitor
+        if self.error is not None:
+            raise self.error
+
     def begin(self, visitor: Visitor, model: str) -> None:
         del visitor
         if self.error is not None:

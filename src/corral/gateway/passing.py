@@ -32,7 +32,7 @@ from corral.gateway.upstream import (
     UpstreamError,
     Upstreams,
 )
-from corral.gateway.usage import NoAccounts, Served, Tokens, UsageSink
+from corral.gateway.usage import NoAccounts, Served, Tokens, UsageSink, count
 from corral.gateway.wait_lines import WaitLines
 from corral.slots.guests import Choice, GuestAsk, GuestDesk, GuestRefusedError, GuestTurn, GuestWait
 from corral.work import Endpoint, EngineError, FailureScope, HasEndpoint, SlotId, Use
@@ -191,14 +191,13 @@ class Passing:
 
         Raises: CorralError; where the answer has begun by then, the rest of it is missing. ClientGoneError.
         """
-        visitor = errand.visitor
-        model = errand.asked if errand.asked and visitor.can_use(errand.asked) else errand.offer.name
-        self.sink.begin(visitor, model)
-        try:
-            async with Leaving(exchange):
-                await _Passage(self, exchange, errand).go()
-        finally:
-            self.sink.end(visitor, model)
+        with count(self.sink, errand.visitor, errand.asked, errand.offer.name):
+            await self.serve(exchange, errand)
+
+    async def serve(self, exchange: Exchange, errand: Errand) -> None:
+        """Serve a request that is counted already, as `pass_on` does. Raises: CorralError, ClientGoneError."""
+        async with Leaving(exchange):
+            await _Passage(self, exchange, errand).go()
 
     async def close(self) -> None:
         """Close kept connections, and end what runs in the background; answers that are being sent go on."""

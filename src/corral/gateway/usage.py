@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,6 +49,13 @@ class UsageSink(Protocol):
         """Whether the tokens of requests are wanted; streams are read for them only then."""
         ...
 
+    def check(self, visitor: Visitor) -> None:
+        """Return when a request could begin now, for what is large and comes before its model is known.
+
+        Raises: CorralError of the kind NO_CAPACITY.
+        """
+        ...
+
     def begin(self, visitor: Visitor, model: str) -> None:
         """Let a request begin; `end` follows. Raises: CorralError of the kinds DENIED and NO_CAPACITY."""
         ...
@@ -65,6 +74,9 @@ class NoAccounts:
 
     counts_tokens = False
 
+    def check(self, visitor: Visitor) -> None:
+        """Return."""
+
     def begin(self, visitor: Visitor, model: str) -> None:
         """Let it begin."""
 
@@ -73,3 +85,17 @@ class NoAccounts:
 
     def record(self, served: Served) -> None:
         """Forget it."""
+
+
+@contextmanager
+def count(sink: UsageSink, visitor: Visitor, asked: str, name: str) -> Generator[None]:
+    """Count a request while it lasts; keys can be for the name that it asked for, or for the one that lists show.
+
+    Raises: CorralError of the kinds DENIED and NO_CAPACITY.
+    """
+    model = asked if asked and visitor.can_use(asked) else name
+    sink.begin(visitor, model)
+    try:
+        yield
+    finally:
+        sink.end(visitor, model)

@@ -55,7 +55,7 @@ async def api(
     slots = (make_slot(here, llama), make_slot(INSTANCE, Ollama(double.url)))
     dispatcher = yard.start(wanted=Wanted(devices=tuple(devices), slots=slots))
     engines = {
-        "llama": EngineSettings(name="llama"),
+        "llama": EngineSettings(name="llama", options=options),
         "ollama": EngineSettings(name="ollama", instances=(Instance(name="pc", url=double.url),)),
     }
     cluster = Cluster(
@@ -97,7 +97,11 @@ async def test_client_of_ollama_reaches_both_kinds_of_servers(client: AsyncClien
     assert (await client.ps()).models == []  # 2
     shown = await client.show("smol")  # 3
     assert (shown.modelinfo or {})["llama.context_length"] == 8192
-    assert (await client.show(LLAMA)).capabilities == ["completion"]  # 4
+    small = await client.show(LLAMA)  # 4: by the header of its file
+    assert small.capabilities == ["completion"]
+    assert (small.modelinfo or {})["llama.context_length"] == 1024, "the engine's, of 8,192 that it was trained for"
+    assert small.details is not None
+    assert (small.details.family, small.details.quantization_level) == ("llama", "Q4_1")
     await expect(404, "model 'smoll' not found.*smol", client.show("smoll"))  # 5
     assert double.loads == []
     await chat_with_llama(client)

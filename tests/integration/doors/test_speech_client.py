@@ -167,7 +167,8 @@ async def translate(client: openai.AsyncOpenAI, spanish: bytes, english: bytes) 
     subtitles = await create(model="whisper-1", file=("a.wav", spanish), response_format="srt")  # 24: the largest
     as_said = await client.audio.transcriptions.create(model=WHISPER_BASE, file=("a.wav", spanish))  # 25
 
-    assert {"good", "morning", "thank", "you"} <= set(short.text.lower().replace(".", " ").replace(",", " ").split())
+    words = set(short.text.lower().translate(str.maketrans(".,?!", "    ")).split())
+    assert {"good", "how", "are", "you"} <= words  # its word for "días" differs by processor
     assert (whole.text, whole.language) == (short.text, "es")
     assert whole.duration == pytest.approx(measure(spanish), abs=0.5)
     assert subtitles.startswith("1\n00:00:00,")

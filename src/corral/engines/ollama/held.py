@@ -123,8 +123,15 @@ def _describe(name: str, facts: dict[str, Json], loaded: Loaded | None) -> Hoste
         modified_at=_read_time(facts, "modified_at"),
         parameters=as_text(details.get("parameter_size")) or None,
         quantization=as_text(details.get("quantization_level")) or None,
+        family=as_text(details.get("family")) or None,
+        capabilities=_read_capabilities(facts),
         loaded=None if loaded is None else loaded.describe(),
     )
+
+
+def _read_capabilities(facts: dict[str, Json]) -> frozenset[str] | None:
+    """Read what a model can do; older servers list none."""
+    return frozenset(map(as_text, as_list(facts.get("capabilities")))) or None
 
 
 def _read_bytes(facts: dict[str, Json], name: str) -> Bytes | None:

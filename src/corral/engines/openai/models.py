@@ -12,17 +12,20 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from corral.engines.http.client import ServerClient
+from corral.engines.openai.abilities import read_capabilities, read_context
 from corral.engines.openai.errors import CallMissingError
 from corral.engines.openai.speech_dialects import SpeechDialect, find_dialect, list_dialects
 from corral.narrowing import as_list, as_number, as_object, as_text
-from corral.units import Bytes
+from corral.units import Bytes, format_count
 from corral.work import EngineError, HostedModel, Json, LoadedModel, Resident
 
 LIST = "/v1/models"
 _DESCRIPTION = "/openapi.json"
 """Where FastAPI describes a server's paths."""
 _LOADED = "/api/ps"
-_HOLD_ALL = frozenset({"llamacpp", "vllm", "sglang"})
+_PROPS = "/props"
+_LLAMA_SERVER = "llamacpp"
+_HOLD_ALL = frozenset({_LLAMA_SERVER, "vllm", "sglang"})
 """Servers that hold all that they list, as they name themselves in `owned_by` (llama-server b11434; vLLM
 `entrypoints/openai/models/serving.py`; SGLang `srt/entrypoints/http_server.py`)."""
 
@@ -36,6 +39,8 @@ class ServedModels:
         self._is_dialect_known = False
         self._has_list_of_loaded: bool | None = None
         """Whether the server has one in that form; None until it is known."""
+        self._props: tuple[str, dict[str, Json]] | None = None
+        """What `_PROPS` said, of which model."""
 
     @property
     def dialect(self) -> SpeechDialect | None:
@@ -52,9 +57,9 @@ class ServedModels:
     async def list_hosted(self) -> tuple[HostedModel, ...]:
         """List every model under each of its names, and which are known to be in memory. Raises: EngineError."""
         listed = await self._list()
-        loaded = await self._find_loaded(listed)
+        loaded, props = await self._find_loaded(listed), await self._find_props(listed)
         models = {
-            name: _describe(name, facts, is_loaded=as_text(facts.get("id")) in loaded)
+            name: _describe(name, facts, props, is_loaded=as_text(facts.get("id")) in loaded)
             for facts in listed
             for name in _list_names(facts)
         }
@@ -107,6 +112,20 @@ class ServedModels:
         says = any(_read_status(facts) or _is_held_for_ever(facts) for facts in listed)
         return known if says else {*known, *await self._ask_for_loaded()}
 
+    async def _find_props(self, listed: list[dict[str, Json]]) -> dict[str, Json]:
+        """Return how a llama-server describes its one model, which it is asked once; nothing of others."""
+        if len(listed) != 1 or listed[0].get("owned_by") != _LLAMA_SERVER:
+            return {}
+        model = as_text(listed[0].get("id"))
+        if self._props is None or self._props[0] != model:
+            try:
+                self._props = (model, await self._client.look(_PROPS))
+            except CallMissingError:
+                self._props = (model, {})
+            except EngineError:
+                return {}
+        return self._props[1]
+
     async def _ask_for_loaded(self) -> list[str]:
         """Ask for the models in memory as Speaches lists them; nothing where the server has no such list."""
         if self._has_list_of_loaded is False:
@@ -142,18 +161,16 @@ def _list_names(facts: dict[str, Json]) -> Iterator[str]:
     yield from filter(None, map(as_text, as_list(facts.get("aliases"))))
 
 
-def _describe(name: str, facts: dict[str, Json], *, is_loaded: bool) -> HostedModel:
+def _describe(name: str, facts: dict[str, Json], props: dict[str, Json], *, is_loaded: bool) -> HostedModel:
     meta = as_object(facts.get("meta"))
     size, parameters = as_number(meta.get("size")), as_number(meta.get("n_params"))
-    context = as_number(facts.get("max_model_len")) or as_number(meta.get("n_ctx"))
-    loaded = LoadedModel(context=None if context is None else int(context)) if is_loaded else None
+    context = read_context(facts)
     return HostedModel(
         name=name,
         size=None if size is None else Bytes(int(size)),
-        parameters=None if parameters is None else _write_count(parameters),
-        loaded=loaded,
+        parameters=None if parameters is None else format_count(parameters),
+        quantization=as_text(meta.get("ftype")) or None,
+        context=context,
+        capabilities=read_capabilities(facts, props),
+        loaded=LoadedModel(context=context) if is_loaded else None,
     )
-
-
-def _write_count(parameters: float) -> str:
-    return f"{parameters / 1e9:.1f}B" if parameters >= 1e9 else f"{parameters / 1e6:.0f}M"

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
+from corral.engine_kinds import OLLAMA
 from corral.gateway.catalogue import Offer
 from corral.work import HostedModel, Json
 
@@ -17,13 +18,16 @@ InMemory = tuple[str, str]
 Listed = tuple[str, HostedModel | None]
 
 _UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
+_UNKNOWN_FAMILY = "unknown"
+_CAPABILITIES = ("completion", "tools", "insert", "vision", "embedding", "thinking", "image", "audio")
+"""Ollama's words, in its order (`types/model/capability.go`)."""
 _NO_END = datetime(9999, 12, 31, tzinfo=UTC)
 """When a model leaves memory whose server sets no time: the policy decides. Clients print it as `Forever`."""
 
 
 def list_tags(offers: Iterable[tuple[str, Offer]]) -> dict[str, Json]:
     """Answer `/api/tags`; each offer with the name that lists show."""
-    return {"models": [_describe(name, _find_facts(offer)) for name, offer in offers]}
+    return {"models": [_describe(name, _find_facts(offer)) | _list_abilities(offer) for name, offer in offers]}
 
 
 def list_loaded(models: Iterable[InMemory], known: Mapping[InMemory, Listed]) -> dict[str, Json]:
@@ -62,8 +66,9 @@ def describe_shown(name: str, offer: Offer) -> dict[str, Json]:
         "parameters": "",
         "template": "",
         "details": _describe_details(facts),
-        "model_info": {"general.basename": name},
+        "model_info": _describe_info(name, facts),
         "capabilities": ["completion"],
+        **_list_abilities(offer),
         "modified_at": _write_time(None if facts is None else facts.modified_at),
     }
 
@@ -84,12 +89,30 @@ def _describe(name: str, facts: HostedModel | None) -> dict[str, Json]:
     }
 
 
+def _list_abilities(offer: Offer) -> dict[str, Json]:
+    """List what a model can do; nothing of an Ollama that does not say, and writing of other servers'."""
+    facts = _find_facts(offer)
+    if facts is not None and facts.capabilities is not None:
+        return {"capabilities": [word for word in _CAPABILITIES if word in facts.capabilities]}
+    is_of_ollama = any(model.engine == OLLAMA.name for model in offer.models)
+    return {} if is_of_ollama else {"capabilities": ["completion"]}
+
+
+def _describe_info(name: str, facts: HostedModel | None) -> dict[str, Json]:
+    """Describe a model's file; clients look for its context under the name of its architecture."""
+    family = (None if facts is None else facts.family) or _UNKNOWN_FAMILY
+    info: dict[str, Json] = {"general.basename": name, "general.architecture": family}
+    if facts is not None and facts.context is not None:
+        info[f"{family}.context_length"] = facts.context
+    return info
+
+
 def _describe_details(facts: HostedModel | None) -> dict[str, Json]:
     return {
         "parent_model": "",
         "format": "",
-        "family": "",
-        "families": None,
+        "family": "" if facts is None else facts.family or "",
+        "families": None if facts is None or facts.family is None else [facts.family],
         "parameter_size": "" if facts is None else facts.parameters or "",
         "quantization_level": "" if facts is None else facts.quantization or "",
     }

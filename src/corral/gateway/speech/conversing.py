@@ -7,7 +7,6 @@ written. The three steps are requests to the other doors, so that models, voices
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -22,8 +21,9 @@ from corral.errors import CorralError
 from corral.gateway.asgi import Scope
 from corral.gateway.doors import Door, Doorman
 from corral.gateway.speech.encoding import MEDIA_TYPES
-from corral.gateway.speech.hearing import write_form
+from corral.gateway.speech.history import History
 from corral.gateway.speech.inner import InnerRequestError, ask
+from corral.gateway.speech.recordings import write_form
 from corral.gateway.speech.requests import SpeechFormat, check
 from corral.narrowing import as_list, as_object, as_text
 from corral.sentences import SentenceCutter
@@ -33,8 +33,6 @@ LARGEST_RECORDING = 32 * 2**20
 """Bytes of what is said in one turn: half an hour as Opus, five minutes as WAV."""
 START_S = 20.0
 """How long a client has to say what it wants."""
-MOST_MESSAGES = 200
-"""Of a conversation's history that are sent to the model."""
 SHORT_SENTENCES = 80
 """Characters; after the first sentence, shorter ones are spoken together."""
 _WORD = re.compile(r"[^\W_]")
@@ -114,7 +112,7 @@ class _Conversation:
         self._scope: Scope = dict(scope)
         self._receive, self._send = receive, send
         self._recording = bytearray()
-        self._history: list[Json] = []
+        self._history = History()
         self._turn: asyncio.Task[None] | None = None
 
     async def serve(self) -> None:
@@ -143,7 +141,7 @@ class _Conversation:
             others = [pair for pair in self._scope["headers"] if pair[0] != b"authorization"]
             self._scope["headers"] = [*others, (b"authorization", f"Bearer {start.key}".encode())]
         await self._doorman.admit(self._scope)
-        self._history = list(start.messages)
+        self._history = History(start.messages)
         await self._say("ready")
         return start
 
@@ -191,7 +189,7 @@ class _Conversation:
             if not _WORD.search(said):
                 await self._say("done", text="", timings=timings.marks)
                 return
-            self._history.append({"role": "user", "content": said})
+            self._history.add("user", said)
             await self._write_and_speak(start, written, timings)
             timings.mark("whole_s")
             await self._say("done", text="".join(written), timings=timings.marks)
@@ -200,7 +198,7 @@ class _Conversation:
             await self._say_error(errors[0])
         finally:
             if written:  # also of an answer that was broken off: the model knows how far it came
-                self._history.append({"role": "assistant", "content": "".join(written)})
+                self._history.add("assistant", "".join(written))
 
     async def _hear(self, start: Start, recording: bytes) -> str:
         fields: dict[str, Json] = {"model": start.hear, "response_format": "json"}
@@ -208,7 +206,7 @@ class _Conversation:
             fields["language"] = start.language
         media_type, body = write_form(fields, "recording", recording)
         async with ask(self._speech, self._scope, "/v1/audio/transcriptions", media_type, body) as answer:
-            return as_text(as_object(json.loads(await answer.read())).get("text"))
+            return as_text(_parse(await answer.read(), "the transcription").get("text"))
 
     async def _write_and_speak(self, start: Start, written: list[str], timings: Timings) -> None:
         sentences: asyncio.Queue[str | None] = asyncio.Queue()
@@ -237,14 +235,14 @@ class _Conversation:
             group.create_task(speak())
 
     async def _chat_deltas(self, start: Start) -> AsyncIterator[str]:
-        fields = {**start.options, "model": start.chat, "messages": self._history[-MOST_MESSAGES:], "stream": True}
+        fields = {**start.options, "model": start.chat, "messages": self._history.list_messages(), "stream": True}
         path, body = "/v1/chat/completions", to_json(fields)
         async with ask(self._chat, self._scope, path, "application/json", body) as answer:
             rest = b""
             async for piece in answer.pieces:
                 *lines, rest = (rest + piece).split(b"\n")
                 for line in lines:
-                    if line.startswith(b"data: {") and (delta := _read_delta(from_json(line[6:]))):
+                    if line.startswith(b"data: {") and (delta := _read_delta(_parse(line[6:], "an event of the chat"))):
                         yield delta
 
     async def _speak(self, start: Start, number: int, sentence: str, timings: Timings) -> None:
@@ -286,6 +284,14 @@ class _Conversation:
 
     async def _close(self, code: int) -> None:
         await self._send({"type": "websocket.close", "code": code})
+
+
+def _parse(text: bytes, what: str) -> dict[str, Json]:
+    """Parse what a step answered. Raises: InnerRequestError, where it is not JSON."""
+    try:
+        return as_object(from_json(text))
+    except ValueError as error:
+        raise InnerRequestError(f"{what} is not JSON: {error}") from error
 
 
 def _read_delta(event: Mapping[str, Json]) -> str:

@@ -17,6 +17,8 @@ from corral.narrowing import as_object, as_text
 
 _HEADERS = frozenset({b"authorization", b"x-api-key", b"host", b"origin", b"forwarded", b"x-forwarded-for"})
 """Those by which a door knows a visitor."""
+_MOST_WAITING = 16
+"""Pieces of an answer that wait for a client that reads slowly; after those its door waits, as it does for a socket."""
 
 
 class InnerRequestError(CorralError):
@@ -40,7 +42,7 @@ class InnerAnswer:
 @asynccontextmanager
 async def ask(door: Door, scope: Scope, path: str, media_type: str, body: bytes) -> AsyncGenerator[InnerAnswer]:
     """Send a request to a door; leaving the context ends it there. Raises: InnerRequestError, also while it is read."""
-    messages: asyncio.Queue[Message | None] = asyncio.Queue()
+    messages: asyncio.Queue[Message | None] = asyncio.Queue(_MOST_WAITING)
     is_left = asyncio.Event()
     requests = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -54,7 +56,8 @@ async def ask(door: Door, scope: Scope, path: str, media_type: str, body: bytes)
         try:
             await door(_make_scope(scope, path, media_type, body), receive, messages.put)
         finally:
-            messages.put_nowait(None)
+            if not is_left.is_set():  # else nothing reads on
+                await messages.put(None)
 
     serving = asyncio.create_task(serve(), name=f"converse {path}")
     try:

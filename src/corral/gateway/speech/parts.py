@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from corral.gateway.openai.shape import OpenAiShape
 from corral.gateway.passing import Errand, Passing, Prepared
 from corral.gateway.speech.voices import VoiceBook
 from corral.gateway.speech.working import Done, Order, Show, Workshop
-from corral.gateway.usage import Served
+from corral.gateway.usage import Served, count
 from corral.slots.guests import Choice, GuestAsk
 from corral.work import Endpoint, Json
 
@@ -39,6 +40,10 @@ class SpeechParts:
     lists_are_public: Callable[[], bool] = field(default=lambda: False)
     """Whether the lists of voices and models are answered without a key."""
 
+    def count(self, visitor: Visitor, asked: str, offer: Offer) -> AbstractContextManager[None]:
+        """Count a request while it lasts. Entering raises: CorralError, where its key has had what it can have."""
+        return count(self.passing.sink, visitor, asked, offer.name)
+
     async def work(
         self,
         visitor: Visitor,
@@ -49,14 +54,9 @@ class SpeechParts:
         show: Show,
         has_begun: Callable[[], bool],
     ) -> Done:
-        """Do a guest's work on a local engine, and account for it. Raises: CorralError."""
-        sink = self.passing.sink
-        sink.begin(visitor, offer.name)
-        try:
-            ask = GuestAsk(owner=visitor.owner, choices=offer.choices, label=f"{label} {offer.name}")
-            done = await self.workshop.do(ask, orders, folder, show, has_begun)
-        finally:
-            sink.end(visitor, offer.name)
+        """Do the work of a guest whose request is counted, and account for it. Raises: CorralError."""
+        ask = GuestAsk(owner=visitor.owner, choices=offer.choices, label=f"{label} {offer.name}")
+        done = await self.workshop.do(ask, orders, folder, show, has_begun)
         served = Served(
             visitor=visitor,
             model=offer.name,
@@ -65,7 +65,7 @@ class SpeechParts:
             engine=done.engine,
             seconds=done.seconds,
         )
-        sink.record(served)
+        self.passing.sink.record(served)
         return done
 
     async def pass_on(
@@ -78,7 +78,7 @@ class SpeechParts:
         *,
         streams: bool = False,
     ) -> None:
-        """Let a server that has the route itself answer. Raises: CorralError."""
+        """Let a server that has the route itself answer a request that is counted. Raises: CorralError."""
         errand = Errand(
             visitor=visitor,
             offer=offer.keep(frozenset({OPENAI.name})),
@@ -88,7 +88,7 @@ class SpeechParts:
             prepare=prepare,
             streams=streams,
         )
-        await self.passing.pass_on(exchange, errand)
+        await self.passing.serve(exchange, errand)
 
 
 async def write_event(exchange: Exchange, event: Mapping[str, Json]) -> None:

@@ -24,6 +24,7 @@ from corral.gateway.speech.parts import SpeechParts, wait_for_queue, write_event
 from corral.gateway.speech.requests import SpeechBody, check
 from corral.gateway.speech.sound import read_wav
 from corral.gateway.speech.voices import prepare_speech
+from corral.gateway.speech.waiting import WaitingSound
 from corral.gateway.speech.working import Order
 from corral.narrowing import as_number, as_object
 from corral.slots.guests import Choice
@@ -54,6 +55,13 @@ class Speaking:
         fields = _read_object(await exchange.read_body(_LARGEST_BODY))
         body = check(SpeechBody, fields)
         offer = await find_offer(self._parts.passing.catalogue, body.model, SPEAKERS, visitor)
+        with self._parts.count(visitor, body.model, offer):
+            await self._speak_with(exchange, visitor, offer, body, fields)
+
+    async def _speak_with(
+        self, exchange: Exchange, visitor: Visitor, offer: Offer, body: SpeechBody, fields: Mapping[str, Json]
+    ) -> None:
+        """Let an engine here speak, or a server elsewhere."""
         here = offer.keep(LOCAL_SPEAKERS)
         if here.models:
             await self._speak_here(exchange, visitor, here, body)
@@ -79,25 +87,25 @@ class Speaking:
         answer = _Speech(exchange, body)
         encoder = Encoder(body.response_format, parts.python, answer.write)
         await encoder.require()
-        pieces: asyncio.Queue[bytes] = asyncio.Queue()
-
-        def show(media_type: str, data: bytes) -> None:
-            if media_type == "audio/wav":
-                pieces.put_nowait(data)
-            elif media_type == LINE_CHECK:
-                answer.note_check(as_object(parse(data)))
-
-        async def encode() -> None:
-            while True:
-                rate, samples = _read_piece(await pieces.get())
-                await encoder.feed(rate, samples)
-                pieces.task_done()
-
         async with Leaving(exchange), parts.workshop.lend_folder() as folder:
+            pieces = WaitingSound(folder)
+
+            def show(media_type: str, data: bytes) -> None:
+                if media_type == "audio/wav":
+                    pieces.put(data)
+                elif media_type == LINE_CHECK:
+                    answer.note_check(as_object(parse(data)))
+
+            async def encode() -> None:
+                while True:
+                    rate, samples = _read_piece(await pieces.get())
+                    await encoder.feed(rate, samples)
+                    pieces.queue.task_done()
+
             encoding = asyncio.create_task(encode())
             try:
                 await self._parts.work(visitor, offer, "speech", orders, folder, show, lambda: exchange.started)
-                await wait_for_queue(pieces, encoding)
+                await wait_for_queue(pieces.queue, encoding)
                 await encoder.finish()
                 await answer.finish()
             except CorralError as error:

@@ -43,10 +43,14 @@ class Done:
 class Workshop:
     """Where guests of local engines have their work done."""
 
-    def __init__(self, desk: GuestDesk, folder: Path) -> None:
-        """`folder` is where work is kept while it is done; it is made when it is needed."""
+    def __init__(self, desk: GuestDesk, folder: Path, *, reserve: Callable[[int], None] = lambda _: None) -> None:
+        """`folder` is where work is kept while it is done; it is made when it is needed.
+
+        `reserve` returns when the disk has room for so many bytes more, and raises a CorralError when it has not.
+        """
         self._desk = desk
         self._folder = folder
+        self.reserve = reserve
 
     @asynccontextmanager
     async def lend_folder(self) -> AsyncGenerator[Path]:

@@ -21,6 +21,11 @@ class Accounts:
         self._keys = keys
         self._count_cloud = count_cloud
 
+    def check(self, visitor: Visitor) -> None:
+        """Return when a request could begin now. Raises: KeyLimitError."""
+        if visitor.key is not None and visitor.limits is not None:
+            self._keys.meters.check(visitor.key, visitor.limits)
+
     def begin(self, visitor: Visitor, model: str) -> None:
         """Let a request begin. Raises: KeyLimitError, KeyModelError."""
         if visitor.key is not None and visitor.limits is not None:

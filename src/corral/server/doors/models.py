@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import structlog
 
 from corral.engine_kinds import CHATTERBOX, ENGINES, LLAMA
 from corral.engines.chatterbox.files import holds_weights
+from corral.engines.llama.inputs import LlamaOptions
 from corral.errors import CorralError
 from corral.gateway.catalogue import KnownModel
 from corral.operations.hosted_models import InstanceModels, list_hosted_models
 from corral.server.services import Services
+from corral.units import format_count
+from corral.weights.headers.abilities import Abilities, read_abilities
 from corral.weights.values import Model
 from corral.work import HostedModel, SlotId
 
@@ -26,6 +31,8 @@ class ModelsHere:
         self._services = services
         self._hosted: dict[str, tuple[HostedModel, ...]] = {}
         """What instances listed last, by slot: one that sleeps, or does not answer now, still has its models."""
+        self._abilities: dict[tuple[Path, int], Abilities | None] = {}
+        """What the headers of files say, by path and time of change: one with a large vocabulary takes a second."""
 
     async def list_models(self) -> Sequence[KnownModel]:
         """List them, of all instances at once."""
@@ -53,12 +60,39 @@ class ModelsHere:
                 engine=engine,
                 name=model.name,
                 aliases=aliases.get(model.name, ()),
-                facts=HostedModel(name=model.name, size=model.size, modified_at=model.pulled_at),
+                facts=self._describe(engine, model),
             )
             for model in models
             for engine in _list_engines(model)
             if engine in engines
         ]
+
+    def _describe(self, engine: str, model: Model) -> HostedModel:
+        """Describe a stored model as an engine here uses it."""
+        facts = HostedModel(name=model.name, size=model.size, modified_at=model.pulled_at)
+        abilities = self._read_abilities(model.path) if engine == LLAMA.name else None
+        if abilities is None:
+            return facts
+        settings = self._services.cluster.engines.get(engine)
+        given = LlamaOptions.model_validate(settings.options if settings else {}).context_size
+        return replace(
+            facts,
+            parameters=None if abilities.parameters is None else format_count(abilities.parameters),
+            quantization=abilities.quantization,
+            family=abilities.architecture,
+            context=min(given, abilities.context or given),
+            capabilities=abilities.capabilities,
+        )
+
+    def _read_abilities(self, path: Path) -> Abilities | None:
+        try:
+            key = (path, path.stat().st_mtime_ns)
+        except OSError:
+            return None
+        if key not in self._abilities:
+            self._abilities = {known: said for known, said in self._abilities.items() if known[0] != path}
+            self._abilities[key] = read_abilities(path)
+        return self._abilities[key]
 
     def _list_hosted(self, instance: InstanceModels) -> Iterator[KnownModel]:
         slots = frozenset({SlotId(instance.slot)})

@@ -40,10 +40,14 @@ class VoiceUselessError(CorralError):
 def make_speech_parts(services: Services, passing: Passing, doorman: Doorman) -> SpeechParts:
     """Return the parts of the door."""
     environments = Environments(services.data_dir / ENGINES_FOLDER)
+
+    def reserve(coming: int) -> None:
+        services.artifacts.refuse_below(services.cluster.server.disk_reserve, coming=coming)
+
     return SpeechParts(
         passing=passing,
         doorman=doorman,
-        workshop=Workshop(passing.desk, services.data_dir / "scratch" / "guests"),
+        workshop=Workshop(passing.desk, services.data_dir / "scratch" / "guests", reserve=reserve),
         voices=VoicesHere(services),
         python=lambda: find_encoding_python(environments),
         lists_are_public=lambda: services.cluster.gateway.public_lists,

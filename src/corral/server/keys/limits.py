@@ -108,11 +108,14 @@ class KeyMeters:
 
     def begin(self, key: str, limits: KeyFields) -> None:
         """Count a request of a key; `end` follows. Raises: KeyLimitError, which says which limit and until when."""
-        meter = self._meters.setdefault(key, _Meter())
-        now = self._monotonic()
-        self._refuse(key, meter, limits, now)
-        meter.requests.add(1, now)
+        self.check(key, limits)
+        meter = self._meters[key]
+        meter.requests.add(1, self._monotonic())
         meter.open += 1
+
+    def check(self, key: str, limits: KeyFields) -> None:
+        """Return when a request of a key could begin now. Raises: KeyLimitError."""
+        self._refuse(key, self._meters.setdefault(key, _Meter()), limits, self._monotonic())
 
     def end(self, key: str) -> None:
         """Note that a request that began has ended."""

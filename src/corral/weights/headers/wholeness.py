@@ -30,7 +30,7 @@ def find_gguf_damage(path: Path) -> str | None:
     if start != MAGIC:
         return f"{path.name} is not a GGUF file: it starts with {start!r}"
     try:
-        header = _read_header(path)
+        header = read_header(path)
     except HeaderError:
         return None
     if header is None:
@@ -48,8 +48,8 @@ def _find_end(header: GgufHeader) -> int:
     return data + max(ends, default=0)
 
 
-def _read_header(path: Path) -> GgufHeader | None:
-    """Read a header; None when the file ends before it does. Raises: HeaderError."""
+def read_header(path: Path) -> GgufHeader | None:
+    """Read the header of a file; None when the file ends before it does. Blocks. Raises: HeaderError, OSError."""
     length = _FIRST
     while True:
         with path.open("rb") as file:
