@@ -169,7 +169,7 @@ class HostedModel:
     """Its architecture: `llama`."""
     context: int | None = None
     """Tokens of prompt and answer together that a request can have here."""
-    capabilities: frozenset[str] | None = None
+    capabilities: tuple[str, ...] | None = None
     """In Ollama's words: `completion`, `tools`, `vision`, `thinking`, `embedding`; None where they are unknown."""
     loaded: LoadedModel | None = None
 

@@ -19,7 +19,7 @@ CODER = HostedModel(
     parameters="494M",
     quantization="Q4_K_M",
     context=4096,
-    capabilities=frozenset({"tools", "completion"}),
+    capabilities=("tools", "completion"),
 )
 
 

@@ -129,9 +129,9 @@ def _describe(name: str, facts: dict[str, Json], loaded: Loaded | None) -> Hoste
     )
 
 
-def _read_capabilities(facts: dict[str, Json]) -> frozenset[str] | None:
+def _read_capabilities(facts: dict[str, Json]) -> tuple[str, ...] | None:
     """Read what a model can do; older servers list none."""
-    return frozenset(map(as_text, as_list(facts.get("capabilities")))) or None
+    return tuple(map(as_text, as_list(facts.get("capabilities")))) or None
 
 
 def _read_bytes(facts: dict[str, Json], name: str) -> Bytes | None:

@@ -164,13 +164,13 @@ def _list_names(facts: dict[str, Json]) -> Iterator[str]:
 def _describe(name: str, facts: dict[str, Json], props: dict[str, Json], *, is_loaded: bool) -> HostedModel:
     meta = as_object(facts.get("meta"))
     size, parameters = as_number(meta.get("size")), as_number(meta.get("n_params"))
-    context = read_context(facts)
+    context, capabilities = read_context(facts), read_capabilities(facts, props)
     return HostedModel(
         name=name,
         size=None if size is None else Bytes(int(size)),
         parameters=None if parameters is None else format_count(parameters),
         quantization=as_text(meta.get("ftype")) or None,
         context=context,
-        capabilities=read_capabilities(facts, props),
+        capabilities=None if capabilities is None else tuple(sorted(capabilities)),
         loaded=LoadedModel(context=context) if is_loaded else None,
     )

@@ -81,7 +81,7 @@ class ModelsHere:
             quantization=abilities.quantization,
             family=abilities.architecture,
             context=min(given, abilities.context or given),
-            capabilities=abilities.capabilities,
+            capabilities=tuple(sorted(abilities.capabilities)),
         )
 
     def _read_abilities(self, path: Path) -> Abilities | None:
