@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from corral.deploying.lacking import Lack, MissingKey
+    from corral.deploying.readiness import Unready
     from corral.kubernetes.api import Api
     from corral.operations.deploying.stepping import Report, StepDone
 
@@ -26,6 +27,15 @@ LayoutName = Annotated[
     typer.Option("--layout", "-l", metavar="NAME", help="Choose the layout. Default: the one that is active there."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Take over fields that others have set to other values.")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Return once everything is applied, ready or not.")]
+Within = Annotated[
+    str | None,
+    typer.Option(
+        "--within",
+        metavar="DURATION",
+        help="Wait so long for services to be ready: 10m. Default: what they are expected to need, and a margin.",
+    ),
+]
 _SHOWN = frozenset({"created", "changed", "replaced", "deleted"})
 
 
@@ -51,6 +61,12 @@ def make_report(*, verbose: bool, dry_run: bool) -> Report:
             terminal.note(f"{done.number:>3} of {done.of}  {done.result:9}  {done.step.key}{would}")
 
     return report
+
+
+def report_unready(unready: Sequence[Unready]) -> None:
+    """Print the workloads that are not ready, each with its causes."""
+    for workload in unready:
+        terminal.note(f"waits    {workload}")
 
 
 def put_lacking(lacking: Sequence[Lack]) -> None:

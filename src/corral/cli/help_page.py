@@ -28,7 +28,7 @@ COMMANDS_BY_PURPOSE: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "gpus",
             "schema",
         ),
-        "Deploy": ("render", "apply", "diff", "delete", "logs", "lint", "checklist", "doctor", "service"),
+        "Deploy": ("render", "apply", "diff", "switch", "delete", "logs", "lint", "checklist", "doctor", "service"),
         "Manage": ("models", "engines", "uploads", "tokens", "usage", "notify", "audit", "reload", "gc"),
         "Keep": ("backup", "restore", "rollback", "version"),
     }

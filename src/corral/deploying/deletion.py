@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from corral.deploying.fields import list_managers_of
 from corral.deploying.order import (
     CLAIM,
     CONFIG_MAP,
@@ -19,12 +20,12 @@ from corral.deploying.order import (
     WORKLOADS,
     sort_for_deletion,
 )
-from corral.deploying.state import State, is_owned, list_owned
+from corral.deploying.state import CORRAL, State, is_owned, list_owned
 from corral.deploying.steps import SHARED_KINDS, Step, Verb
 from corral.snapshot import Kind, ObjectKey, Snapshot
 from corral.work import Json
 
-OBSERVED = (*WORKLOADS, CONFIG_MAP, SECRET, SERVICE, CLAIM, VOLUME, JOB, POD, NAMESPACE)
+OBSERVED = (*WORKLOADS, CONFIG_MAP, SECRET, SERVICE, CLAIM, VOLUME, JOB, POD, NAMESPACE, NODE)
 """Kinds that are looked at in addition to those of the state, to see whether others use a namespace."""
 _OF_EVERY_NAMESPACE = frozenset({("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")})
 
@@ -50,7 +51,8 @@ class Deletion:
 def plan_deletion(state: State, namespaces: Iterable[str], snapshot: Snapshot, *, has_others: bool) -> Deletion:
     """Plan the deletion of everything that an installation has applied; the state goes last.
 
-    `has_others`: whether another installation is on the cluster; it uses the classes that all share.
+    `has_others`: whether another installation is on the cluster; it uses the classes that all share, and labels of
+    nodes.
     """
     own = sorted({*namespaces, state.namespace})
     going: list[ObjectKey] = []
@@ -63,7 +65,9 @@ def plan_deletion(state: State, namespaces: Iterable[str], snapshot: Snapshot, *
             going.append(key)
     kept += _list_secrets(state, own, snapshot)
     ending = [*going, state.key] if state.key in snapshot.objects else going
-    steps = [Step(verb=Verb.DELETE, key=key) for key in (*sort_for_deletion(going), *ending[len(going) :])]
+    steps = [Step(verb=Verb.DELETE, key=key) for key in sort_for_deletion(going)]
+    steps += [] if has_others else _plan_labels(snapshot)
+    steps += [Step(verb=Verb.DELETE, key=key) for key in ending[len(going) :]]
     for name in own:
         namespace = snapshot.objects.get(ObjectKey(NAMESPACE, "", name))
         if namespace is None:
@@ -74,6 +78,22 @@ def plan_deletion(state: State, namespaces: Iterable[str], snapshot: Snapshot, *
         else:
             kept.append(Kept(object=f"Namespace {name}", reason=reason, command=None))
     return Deletion(steps=tuple(steps), kept=tuple(kept))
+
+
+def _plan_labels(snapshot: Snapshot) -> list[Step]:
+    """Plan the removal of the labels that Corral has put on nodes."""
+    steps: list[Step] = []
+    for node in snapshot.list(NODE.name):
+        metadata = node["metadata"]
+        labels = [
+            key
+            for key in metadata.get("labels") or ()
+            if CORRAL in list_managers_of(metadata, ("metadata", "labels", key))
+        ]
+        if labels:
+            change = {"metadata": {"labels": dict.fromkeys(sorted(labels))}}
+            steps.append(Step(verb=Verb.LABEL, key=ObjectKey.read(node), value=change))
+    return steps
 
 
 def _find_reason_to_stay(key: ObjectKey, *, has_others: bool) -> str | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from corral.cluster.values import Instance
 from corral.engine_kinds import JOB
@@ -66,6 +66,18 @@ def list_engine_services(installation: Installation, engines: Iterable[str]) -> 
         for deployed in installation.deployed
         for engine in deployed.service.engines
         if engine in wanted and deployed.port is not None
+    )
+
+
+def leave_out(services: Iterable[EngineService], closed: Iterable[str]) -> tuple[EngineService, ...]:
+    """Leave out the Services that a switch of layouts ends, written as `ai/ollama`: what runs there goes on."""
+    names = frozenset(closed)
+    return tuple(
+        replace(
+            service,
+            services=frozenset(name for name in service.services if f"{service.namespace}/{name}" not in names),
+        )
+        for service in services
     )
 
 

@@ -69,7 +69,7 @@ def _judge(wanted: LayoutObjects, snapshot: Snapshot, members: Sequence[Deployed
     pods = list_pods(wanted, snapshot, namespace, name)
     replicas = sum((there or value)["spec"].get("replicas", 1) for there, value in zip(live, applied, strict=True))
     ready = sum(_is_ready(pod) for pod in pods)
-    causes = [] if ready >= replicas else list(_find_causes(snapshot, live, pods))
+    causes = [] if ready >= replicas else list(find_causes(snapshot, live, pods))
     return ServiceHealth(
         services=tuple(member.service.name for member in members),
         workloads=tuple(map(str, keys)),
@@ -94,7 +94,18 @@ def _is_ready(pod: Json) -> bool:
     return _find_condition(pod, "Ready").get("status") == "True"
 
 
-def _find_causes(snapshot: Snapshot, live: Sequence[Json | None], pods: Sequence[Json]) -> Iterator[str]:
+def list_pods_of(workload: Json, snapshot: Snapshot) -> tuple[Json, ...]:
+    """List the pods that a Deployment or StatefulSet selects."""
+    labels: Mapping[str, str] = workload["spec"]["selector"]["matchLabels"]
+    return tuple(
+        pod
+        for pod in snapshot.list(POD.name, workload["metadata"]["namespace"])
+        if labels.items() <= (pod["metadata"].get("labels") or {}).items()
+    )
+
+
+def find_causes(snapshot: Snapshot, live: Sequence[Json | None], pods: Sequence[Json]) -> Iterator[str]:
+    """Find why pods of workloads are not ready; None is a workload that is not there."""
     for workload in live:
         if workload is None:
             yield "not applied: corral apply"

@@ -7,7 +7,7 @@ before the objects, and removed after them: an object is never there without its
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from corral.deploying.order import CONFIG_MAP
@@ -49,14 +49,21 @@ class State:
         """The name of the object that has it."""
         return name_state(self.namespace)
 
-    def write(self) -> Json:
-        """Write the object that has it."""
+    def keep(self, entry: str, text: str | None) -> State:
+        """Return the state with an entry of another use case; None removes it."""
+        others = {key: value for key, value in self.others.items() if key != entry}
+        return replace(self, others=others if text is None else {**others, entry: text})
+
+    def write(self, version: str | None = None) -> Json:
+        """Write the object that has it; `version` is that of the object that it replaces, if no other must be."""
         data = dict(self.others)
         if self.layout is not None:
             data[_LAYOUT] = self.layout
         data[_OBJECTS] = "".join(f"{_write_key(key)}\n" for key in sorted(self.objects))
         labels = {"app.kubernetes.io/name": STATE_NAME, PART_OF: self.cluster, MANAGED_BY: CORRAL}
-        metadata = {"name": STATE_NAME, "namespace": self.namespace, "labels": labels}
+        metadata: dict[str, Json] = {"name": STATE_NAME, "namespace": self.namespace, "labels": labels}
+        if version is not None:
+            metadata["resourceVersion"] = version
         return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(sorted(data.items()))}
 
 

@@ -25,6 +25,7 @@ from yaml import YAMLError
 
 from corral.errors import CorralError
 from corral.kubernetes.errors import (
+    ChangedMeanwhileError,
     FieldConflict,
     FieldConflictError,
     ForbiddenError,
@@ -419,6 +420,8 @@ def _read_refusal(answer: Any, what: str) -> CorralError:
     conflicts = tuple(_read_conflict(cause) for cause in causes if cause.get("reason") == "FieldManagerConflict")
     if conflicts:
         return FieldConflictError(message, conflicts)
+    if status.get("reason") == "Conflict":
+        return ChangedMeanwhileError(message, hint="run the command again")
     # A field that the schema does not have is answered as an error of the server's own, 500.
     is_typed = message.startswith("failed to create typed patch object")
     if answer.status_code == 429 or (answer.status_code >= 500 and not is_typed):

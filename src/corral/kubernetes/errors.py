@@ -36,6 +36,13 @@ class RefusedError(CorralError):
     kind: ClassVar[Kind] = Kind.INVALID
 
 
+class ChangedMeanwhileError(RefusedError):
+    """An object has another version than the one that was read."""
+
+    code: ClassVar[str] = "kubernetes.changed_meanwhile"
+    kind: ClassVar[Kind] = Kind.CONFLICT
+
+
 class UnknownKindError(CorralError):
     """The API server does not serve a kind: its CRD is not installed."""
 

@@ -26,8 +26,10 @@ if TYPE_CHECKING:  # what follows a cluster is loaded where there is one: a serv
     from corral.deploying.engines import EngineService
     from corral.kubernetes.api import Api, Change
 
-_STATE_S = 10.0
-"""Time between two looks at the active layout."""
+_STATE_S = 2.0
+"""Time between two looks at the active layout and at a switch of layouts, which waits for it."""
+_FILE_S = 10.0
+"""Time between two looks at the cluster file and at the queues of Jobs."""
 _SETTLE_S = 0.5
 """A Deployment changes several slices within this time; they are put into effect together."""
 _AGAIN_S = 15.0
@@ -37,10 +39,20 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """The facts that the services to follow depend on."""
+
+    layout: str | None
+    closed: tuple[str, ...]
+    """Services that a switch of layouts ends: their instances get nothing new."""
+    file: ClusterText
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Followed:
     """What instances are made from, of one layout."""
 
-    layout: str | None
+    source: _Source
     services: tuple[EngineService, ...]
     nodes: tuple[str, ...]
     queues: tuple[Instance, ...]
@@ -115,39 +127,49 @@ class ClusterInstances:
                     continue
                 async with open_api(kubeconfig=self._kubeconfig) as api:
                     reported = None
-                    await self._follow(api, await self._choose(api, checked))
+                    await self._follow(api, await self._choose(api, await self._look(api, checked)))
             except CorralError as error:
                 if error.what != reported:
                     log.warning("cluster_not_followed", what=error.what, hint=error.hint, again_in_s=_AGAIN_S)
                 reported = error.what
                 await asyncio.sleep(_AGAIN_S)
 
-    async def _choose(self, api: Api, checked: ClusterText) -> _Followed:
-        from corral.deploying.engines import list_engine_services, list_queue_instances  # see above
-        from corral.deploying.state import name_state, read_state
+    async def _look(self, api: Api, checked: ClusterText) -> _Source:
+        """Look at the state of the installation."""
+        from corral.deploying.state import name_state, read_state  # see above
+        from corral.deploying.switching import read_switch
         from corral.operations.deploying.applying import choose_layout
-        from corral.operations.placing import find_places
-        from corral.rendering.installation import namespace_of, resolve_installations
+        from corral.rendering.installation import namespace_of
 
+        key = name_state(namespace_of(checked.cluster))
+        state = read_state(await api.get(key), checked.cluster.name, key.namespace)
+        switch = read_switch(state)
+        return _Source(
+            layout=choose_layout(checked, state, None), closed=() if switch is None else switch.closed, file=checked
+        )
+
+    async def _choose(self, api: Api, source: _Source) -> _Followed:
+        from corral.deploying.engines import leave_out, list_engine_services, list_queue_instances  # see above
+        from corral.operations.placing import find_places
+        from corral.rendering.installation import resolve_installations
+
+        checked = source.file
         cluster = checked.cluster
-        key = name_state(namespace_of(cluster))
-        state = read_state(await api.get(key), cluster.name, key.namespace)
-        layout = choose_layout(checked, state, None)
         installations = await asyncio.to_thread(
             resolve_installations,
             cluster,
             source=checked.name,
             text=checked.text,
-            layouts=() if layout is None else (layout,),
+            layouts=() if source.layout is None else (source.layout,),
             find_places=find_places,
         )
-        services = list_engine_services(installations[0], list_open_engines(cluster))
+        services = leave_out(list_engine_services(installations[0], list_open_engines(cluster)), source.closed)
         queues = list_queue_instances(installations[0])
         if JOB.name not in list_open_engines(cluster):
             queues = dict[ObjectKey, Instance]()
         present = [instance for key, instance in queues.items() if await _is_there(api, key)]
         nodes = tuple(node.name for node in cluster.nodes)
-        return _Followed(layout=layout, services=services, nodes=nodes, queues=tuple(present))
+        return _Followed(source=source, services=services, nodes=nodes, queues=tuple(present))
 
     async def _follow(self, api: Api, followed: _Followed) -> None:
         """Follow the slices of a layout's services, until another layout is active or the file is another."""
@@ -166,11 +188,16 @@ class ClusterInstances:
             async for change in api.watch(ENDPOINT_SLICE, namespace):
                 changes.put_nowait((namespace, change))
 
+        checked, read_at = followed.source.file, asyncio.get_running_loop().time()
         watches = [asyncio.ensure_future(watch(namespace)) for namespace in namespaces]
         try:
             while True:
-                chosen = await self._choose(api, await asyncio.to_thread(self._read))
-                if chosen != followed:
+                now = asyncio.get_running_loop().time()
+                is_due = now >= read_at + _FILE_S
+                if is_due:
+                    checked, read_at = await asyncio.to_thread(self._read), now
+                source = await self._look(api, checked)
+                if source != followed.source or (is_due and await self._choose(api, source) != followed):
                     return
                 until = asyncio.get_running_loop().time() + _STATE_S
                 while (left := until - asyncio.get_running_loop().time()) > 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,12 +14,22 @@ from corral.cli.clusters import Context, LayoutName
 from corral.cli.listing import format_ago, format_clock
 from corral.cli.options import AsJson, DataDir, Url, Verbose, make_example
 from corral.client.connection import NoServerError, call_server
+from corral.errors import CorralError
 from corral.units import format_bytes
 from corral.work import Json
 
+if TYPE_CHECKING:
+    from corral.operations.deploying.looking import ServicesOnCluster
+
+USUAL_NAME = "cluster.yaml"
 ClusterWithServices = Annotated[
     Path | None,
-    typer.Option("--cluster", "-c", metavar="FILE", help="Print the services of this cluster file on its Kubernetes."),
+    typer.Option(
+        "--cluster",
+        "-c",
+        metavar="FILE",
+        help="Print the services of this file on its Kubernetes. Default: `cluster.yaml` here, if it has one.",
+    ),
 ]
 
 
@@ -60,14 +70,12 @@ def status(
 
     With a cluster file that has `kubernetes:`, it begins with the services there: wanted, there, ready, where, why not.
     """
-    services = None
-    if cluster is not None:
-        from corral.cli.services_on_cluster import look_at_services_of, put_services
+    services = _find_services(cluster, context, layout)
+    if services is not None and not as_json:
+        from corral.cli.services_on_cluster import put_services
 
-        services = look_at_services_of(cluster, context, layout)
-        if services is not None and not as_json:
-            put_services(services)
-            terminal.put("")
+        put_services(services)
+        terminal.put("")
     try:
         answer = call_server(url, data_dir, lambda api: api.get("/corral/v1/status"))
     except NoServerError as error:
@@ -83,6 +91,24 @@ def status(
         terminal.put_json({**(answer or {}), **there})
     elif answer is not None:
         _put_server(answer, verbose=verbose)
+
+
+def _find_services(path: Path | None, context: str | None, layout: str | None) -> ServicesOnCluster | None:
+    """Find the services of a cluster file that was named, or is here; None without one, or without Kubernetes.
+
+    Where no file was named, the queue is printed also when the cluster does not answer.
+    """
+    if path is None and not Path(USUAL_NAME).is_file():
+        return None
+    from corral.cli.services_on_cluster import look_at_services_of
+
+    if path is not None:
+        return look_at_services_of(path, context, layout)
+    try:
+        return look_at_services_of(Path(USUAL_NAME), context, layout)
+    except CorralError as error:
+        terminal.note(f"cluster: {error.what}")
+        return None
 
 
 def _put_server(answer: Json, *, verbose: bool) -> None:

@@ -6,17 +6,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from corral.deploying.lock import put_lock
 from corral.deploying.objects import LayoutObjects, make_layout_objects
-from corral.deploying.order import NAMESPACE, NODE
+from corral.deploying.order import NAMESPACE, NODE, VOLUME
 from corral.deploying.state import State, name_state, read_state
 from corral.deploying.steps import Deployment, Step, Verb, plan_deployment
-from corral.errors import CorralError
+from corral.deploying.storage_changes import find_storage_changes
+from corral.deploying.switching import check_no_switch
+from corral.errors import CorralError, Problem, ProblemsError
 from corral.errors import Kind as ErrorKind
 from corral.operations.cluster_file import ClusterText, FileText, check_cluster
+from corral.operations.deploying.locking import hold_installation
 from corral.operations.deploying.stepping import Objects, Report, StepDone, check_steps, run_steps
 from corral.operations.placing import find_places
 from corral.rendering.installation import namespace_of
 from corral.snapshot import ObjectKey, Snapshot
+
+
+class ChangedInstallationError(CorralError):
+    """Another program has changed the installation between the look at it and the first change."""
+
+    code: ClassVar[str] = "deploy.changed_installation"
+    kind: ClassVar[ErrorKind] = ErrorKind.CONFLICT
+
+
+class OtherStorageError(ProblemsError):
+    """The file changes the storage of a claim in a way that its services must end for."""
+
+    code: ClassVar[str] = "deploy.other_storage"
+    kind: ClassVar[ErrorKind] = ErrorKind.CONFLICT
 
 
 class NoLayoutError(CorralError):
@@ -102,7 +120,7 @@ def choose_layout(checked: ClusterText, state: State, named: str | None) -> str 
 
 async def observe_for(cluster: Objects, wanted: LayoutObjects, state: State) -> Snapshot:
     """Observe all that steps to a layout depend on: objects of its kinds, and nodes."""
-    kinds = {*(key.kind for key in state.objects), *wanted.kinds, NAMESPACE, NODE}
+    kinds = {*(key.kind for key in state.objects), *wanted.kinds, NAMESPACE, NODE, VOLUME}
     namespaces = {*wanted.namespaces, *(key.namespace for key in state.objects if key.namespace)}
     return await cluster.observe(sorted(kinds), sorted(namespaces))
 
@@ -120,11 +138,15 @@ async def apply_layout(
     `secrets` are steps that write Secrets; they come before what names these.
 
     Everything is checked first, and nothing is changed when a check fails. The state has the names of all objects
-    before they are applied, and loses those that were pruned afterwards.
+    before they are applied, and loses those that were pruned afterwards. Only one program changes an installation.
 
-    Raises: RefusedStepsError, HalfDoneError, UnreachableError.
+    Raises: OtherStorageError, UnfinishedSwitchError, RefusedStepsError, HalfDoneError, BusyInstallationError,
+    ChangedInstallationError, UnreachableError.
     """
     plan = target.plan
+    _check_storage(target)
+    if not dry_run:
+        check_no_switch(target.state)
     await check_steps(cluster, plan.steps, target.snapshot, force=force)
     if dry_run:
         done = await run_steps(cluster, plan.steps, target.snapshot, report=report, force=force, dry_run=True)
@@ -136,10 +158,42 @@ async def apply_layout(
     )
     first = [step for step in plan.steps if step.key.kind == NAMESPACE]
     others = [step for step in plan.steps if step.key.kind != NAMESPACE]
-    remember = Step(verb=Verb.APPLY, key=begun.key, value=begun.write(), forced=True)
-    done = await run_steps(cluster, [*first, remember, *secrets, *others], target.snapshot, report=report, force=force)
-    await cluster.apply(replace(begun, objects=list_remembered(target)).write(), force=True)
+    rest = [*secrets, *others]
+    done = await run_steps(cluster, first, target.snapshot, report=report, force=force, later=len(rest))
+    async with hold_installation(cluster, begun.cluster, begun.namespace, "corral apply") as keeper:
+        check_unchanged(keeper.state, target.state)
+        await keeper.write(begun)
+        done = await run_steps(cluster, rest, target.snapshot, report=report, force=force, before=done)
+        await keeper.write(replace(begun, objects=list_remembered(target)))
     return _conclude(target, done)
+
+
+def _check_storage(target: Target) -> None:
+    """Check that no claim must be made anew, since pods hold it. Raises: OtherStorageError."""
+    changes = find_storage_changes(
+        (step.value for step in target.plan.steps if step.verb is Verb.APPLY), target.snapshot
+    )
+    problems = [
+        Problem(
+            code=OtherStorageError.code,
+            what=f"the file changes the storage of {key}, which cannot be changed while services use it",
+            where=str(key),
+            hint=f"run `corral switch {target.wanted.layout}`: it stops them, makes it anew, and deletes no data",
+        )
+        for key in (*changes.claims, *changes.volumes)
+    ]
+    if problems:
+        raise OtherStorageError(problems)
+
+
+def check_unchanged(now: State, then: State) -> None:
+    """Check that an installation is as it was when its steps were planned. Raises: ChangedInstallationError."""
+    if put_lock(then, None) != now:
+        raise ChangedInstallationError(
+            f"another program has changed the installation {now.cluster} meanwhile",
+            where=str(now.key),
+            hint="run the command again",
+        )
 
 
 def list_remembered(target: Target) -> frozenset[ObjectKey]:

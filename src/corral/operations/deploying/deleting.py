@@ -8,6 +8,8 @@ from corral.deploying.deletion import OBSERVED, Deletion, plan_deletion
 from corral.deploying.order import CONFIG_MAP
 from corral.deploying.state import PART_OF, STATE_NAME, State, name_state, read_state
 from corral.operations.cluster_file import FileText, check_cluster
+from corral.operations.deploying.applying import check_unchanged
+from corral.operations.deploying.locking import hold_installation
 from corral.operations.deploying.stepping import Objects, Report, StepDone, run_steps
 from corral.rendering.installation import namespace_of
 from corral.snapshot import Snapshot
@@ -39,5 +41,16 @@ async def observe_removal(cluster: Objects, file: FileText) -> Removal:
 async def delete_installation(
     cluster: Objects, removal: Removal, *, report: Report = lambda _: None, dry_run: bool = False
 ) -> tuple[StepDone, ...]:
-    """Carry out a deletion; a run that was interrupted is finished by the next. Raises: HalfDoneError."""
-    return await run_steps(cluster, removal.plan.steps, removal.snapshot, report=report, dry_run=dry_run)
+    """Carry out a deletion; a run that was interrupted is finished by the next.
+
+    Raises: HalfDoneError, BusyInstallationError, ChangedInstallationError.
+    """
+    steps, state = removal.plan.steps, removal.state
+    if dry_run or state.key not in removal.snapshot.objects:
+        return await run_steps(cluster, steps, removal.snapshot, report=report, dry_run=dry_run)
+    place = next(place for place, step in enumerate(steps) if step.key == state.key)
+    last = steps[place:]  # without the lock, which is in the state
+    async with hold_installation(cluster, state.cluster, state.namespace, "corral delete") as keeper:
+        check_unchanged(keeper.state, state)
+        done = await run_steps(cluster, steps[:place], removal.snapshot, report=report, later=len(last))
+    return await run_steps(cluster, last, removal.snapshot, report=report, before=done)

@@ -50,6 +50,10 @@ class Objects(Protocol):
         """Apply an object server-side."""
         ...
 
+    async def create(self, value: Json) -> Json:
+        """Create an object. Raises: RefusedError when it is there."""
+        ...
+
     async def patch(self, key: ObjectKey, change: Json, *, part: str = "", dry_run: bool = False) -> Json:
         """Merge a change into an object."""
         ...
@@ -140,13 +144,18 @@ async def run_steps(
     report: Report = lambda _: None,
     force: bool = False,
     dry_run: bool = False,
+    before: Sequence[StepDone] = (),
+    later: int = 0,
 ) -> tuple[StepDone, ...]:
-    """Carry out steps in their order, and report each.
+    """Carry out steps in their order, and report each; gives them after those that were carried out `before`.
+
+    They are numbered with those, and with as many as follow `later`.
 
     A refused step keeps back those of later ranks, which can depend on it; the others of its rank are carried out.
     Raises: HalfDoneError.
     """
-    done: list[StepDone] = []
+    done = list(before)
+    of = len(before) + len(steps) + later
     refused: list[tuple[Step, Problem]] = []
     for place, step in enumerate(steps):
         if refused and step.rank != refused[0][0].rank:
@@ -159,7 +168,7 @@ async def run_steps(
             left = [*(failed for failed, _ in refused), *steps[place:]]
             raise HalfDoneError(done, left, [*(problem for _, problem in refused), *error.problems]) from error
         else:
-            done.append(StepDone(number=place + 1, of=len(steps), step=step, result=result))
+            done.append(StepDone(number=len(before) + place + 1, of=of, step=step, result=result))
             report(done[-1])
     if refused:
         carried_out = {id(part.step) for part in done}
