@@ -31,7 +31,10 @@ from corral.snapshot import ObjectKey
 
 Json = dict[str, Any]
 PORT = 8080
-KEEP = f"test -e /data/kept || date > /data/kept; exec python3 -m http.server {PORT} --directory /data"
+KEEP = (
+    "trap 'exit 0' TERM; test -e /data/kept || date > /data/kept; "
+    f"python3 -m http.server {PORT} --directory /data & wait"
+)
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ rm) curl --silent --fail --request DELETE "http://$client:$port/api/delete" --da
 esac
 """
 SERVER = """
-import http.server, json, os, socket, sys
+import http.server, json, os, signal, socket, sys
 
 class Answer(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -58,6 +58,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
         self.wfile.write(text)
     do_POST = do_PUT = do_DELETE = do_GET
 
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # the first process of a container has no default for it
 http.server.ThreadingHTTPServer(("0.0.0.0", int(sys.argv[1])), Answer).serve_forever()
 """
 

@@ -150,6 +150,7 @@ class Pod:
             await asyncio.wait({living})
             writing.cancel()
             await self._write_status()
+            self._host.release(self.value)  # as the kubelet: the object of a pod goes when its devices are free
             await self._delete()
         finally:
             writing.cancel()

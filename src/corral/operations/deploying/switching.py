@@ -54,7 +54,6 @@ from corral.operations.deploying.waiting import NotReadyError, wait_until_ready
 from corral.snapshot import ObjectKey, Snapshot
 from corral.units import format_duration
 
-
 _VERIFIED_WITHIN_S = 30.0
 """The time in which Services lead to pods that are ready: controllers need a second or two."""
 
