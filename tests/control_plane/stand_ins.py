@@ -10,7 +10,9 @@ The doubles say in their own docstrings what they were checked against.
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from control_plane.simulator.images import Image
@@ -92,3 +94,42 @@ def make_corral(pattern: str = "corral:*") -> Image:
     """The program of this checkout."""
     script = f'#!/bin/sh\nexec {Path(sys.executable).with_name("corral")} "$@"\n'
     return Image(pattern=pattern, argv=["/usr/local/bin/corral"], files={"/usr/local/bin/corral": script})
+
+
+PROMETHEUS = """
+import http.server, pathlib
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        text = pathlib.Path("/prometheus/targets.json").read_bytes() if self.path.startswith("/api/v1/targets") else b""
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+http.server.ThreadingHTTPServer(("0.0.0.0", 9090), Answer).serve_forever()
+"""
+
+
+def make_prometheus(pattern: str = "prom/prometheus:*") -> Image:
+    """A Prometheus whose targets are those of a file, in the words of Prometheus 3 (HTTP API, "Targets")."""
+    return Image(pattern=pattern, argv=[sys.executable, "-c", PROMETHEUS], ignores_command=True)
+
+
+def write_targets(disk: Path, nodes: Sequence[str], down: str | None = None) -> None:
+    """Write the targets of a node's Prometheus: exporters of `nodes`, of which that of the GPUs of `down` is down."""
+    listed = [("kube-state-metrics", "", 8080)]
+    for node in nodes:
+        listed += [("dcgm-exporter", node, 9400), ("node-exporter", node, 9100), ("kubelet", node, 10250)]
+    targets = [
+        {
+            "labels": {"job": job, "instance": f"10.0.0.1:{port}", **({"node": node} if node else {})},
+            "scrapeUrl": f"http://10.0.0.1:{port}/metrics",
+            "lastError": "connection refused" if (job, node) == ("dcgm-exporter", down) else "",
+            "health": "down" if (job, node) == ("dcgm-exporter", down) else "up",
+        }
+        for job, node, port in listed
+    ]
+    folder = disk / "prometheus"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "targets.json").write_text(json.dumps({"status": "success", "data": {"activeTargets": targets}}))

@@ -64,6 +64,7 @@ from corral.cli.commands import (
     upgrade,
     uploads,
     usage,
+    verify,
     version,
 )
 from corral.cli.help_page import CommandsByPurpose
@@ -98,6 +99,7 @@ for single in (
     render,
     apply,
     diff,
+    verify,
     switch,
     delete,
     logs,
