@@ -10,7 +10,7 @@ export UV_SYSTEM_CERTS ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast test-cluster control-plane lint types contracts check house chaos bench docs lock clean
+.PHONY: help setup run test test-fast test-cluster test-browser screenshots control-plane lint types contracts check house chaos bench docs lock clean
 
 help: ## List these verbs
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,13 +44,30 @@ PARALLEL := --maxprocesses 8 --dist worksteal
 
 # Tests of real processes share two cores with each other: up to five that fail beside others run once more alone, by
 # name and in sight, and what they do there counts.
+TOGETHER := not alone and not cluster and not browser
+NPM := tests/browser/node_modules/.package-lock.json
 test: setup ## Set up and run every test
 	@sh tests/packages.sh
-	$(BIN)/pytest -n auto $(PARALLEL) --maxfail 6 -m "not alone and not cluster" || \
-	  { test $$? = 1 && echo "Once more, alone:" && $(BIN)/pytest --last-failed --last-failed-no-failures none -m "not alone and not cluster"; }
+	$(BIN)/pytest -n auto $(PARALLEL) --maxfail 6 -m "$(TOGETHER)" || \
+	  { test $$? = 1 && echo "Once more, alone:" && $(BIN)/pytest --last-failed --last-failed-no-failures none -m "$(TOGETHER)"; }
 	$(BIN)/pytest -m alone
+	$(MAKE) --no-print-directory test-browser
 	@if [ -e $(CONTROL_PLANE)/versions ] && [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory test-cluster; else \
 	  echo "Left out: tests/cluster, on a real Kubernetes control plane. As root: make control-plane test-cluster"; fi
+
+# Programs from npm, pinned; the Node.js is a wheel's.
+$(NPM): tests/browser/package-lock.json | setup
+	$(BIN)/python tests/browser/checks.py install
+	@touch $@
+
+# One Chromium and one server for all of them.
+test-browser: setup $(NPM) ## Run the tests of the console in a real Chromium
+	@sh tests/packages.sh
+	$(BIN)/pytest tests/browser
+
+screenshots: setup ## Take the pictures of the console in the documentation anew
+	@sh tests/packages.sh
+	$(BIN)/python docs/generate/screenshots.py
 
 # One control plane for all of them; nodes are network namespaces of this machine, which only root can make.
 test-cluster: setup ## Run the tests on a real Kubernetes control plane (as root, after `make control-plane`)
@@ -70,8 +87,9 @@ lint: setup ## Check style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: setup ## Check types
+types: setup $(NPM) ## Check types, of the console's modules, too
 	$(BIN)/basedpyright
+	$(BIN)/python tests/browser/checks.py types
 
 contracts: setup ## Check that dependencies point inwards
 	$(BIN)/lint-imports

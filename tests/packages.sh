@@ -1,7 +1,7 @@
 #!/bin/sh
 # Sees that the Debian packages which tests need are here: a C compiler, for a small library that answers as NVIDIA's
-# driver does, the programs that read rendered configuration, and Mesa's Vulkan device. Root installs what is missing;
-# anybody else is told the one command that does. Nothing is skipped.
+# driver does, the programs that read rendered configuration, Mesa's Vulkan device, and a browser. Root installs what is
+# missing; anybody else is told the one command that does. Nothing is skipped.
 set -eu
 
 missing=""
@@ -16,6 +16,8 @@ command -v systemd-analyze >/dev/null 2>&1 || missing="$missing systemd"
 ls /usr/share/vulkan/icd.d/lvp_icd*.json >/dev/null 2>&1 || missing="$missing mesa-vulkan-drivers"
 # Reads text for Kokoro.
 command -v espeak-ng >/dev/null 2>&1 || missing="$missing espeak-ng"
+# Shows the console.
+command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
 # The control plane and the nodes of tests/cluster: its database, its certificates, addresses of pods and Services.
 command -v etcd >/dev/null 2>&1 || missing="$missing etcd-server"
 command -v openssl >/dev/null 2>&1 || missing="$missing openssl"

@@ -116,6 +116,7 @@ def story_kinds() -> str:
     rows.append((code("hold_ending"), "Its holder was asked to stop: its time is over, or it was asked back."))
     rows.append((code("hold_ended"), "It was given back, or taken back; `because` says why."))
     rows.append((code("forecast_missed"), "The batch cannot be done by its deadline any more. It belongs to no task."))
+    rows.append((code("priority_changed"), "A user gave the task another priority while it waited."))
     rows.append((code("gate_changed"), "A queue or a slot was paused, drained or resumed. It belongs to no task."))
     rows.append(
         (code("slot_yields"), "A GPU was given to programs outside of Corral; `to` names them. It belongs to no task.")

@@ -14,7 +14,20 @@ if TYPE_CHECKING:
 
 COMMANDS_BY_PURPOSE: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "Run work": ("up", "down", "run", "submit", "hold", "status", "tasks", "batches", "queues", "slots", "holds"),
+        "Run work": (
+            "up",
+            "down",
+            "console",
+            "run",
+            "submit",
+            "hold",
+            "status",
+            "tasks",
+            "batches",
+            "queues",
+            "slots",
+            "holds",
+        ),
         "Plan": (
             "init",
             "import",

@@ -25,6 +25,7 @@ from corral.cli.commands import (
     backup,
     batches,
     checklist,
+    console,
     delete,
     diff,
     doctor,
@@ -83,6 +84,7 @@ app = typer.Typer(
 for single in (
     up,
     down,
+    console,
     run,
     submit,
     hold,

@@ -236,20 +236,23 @@ class Judgement:
             snapshot = replace(snapshot, tasks=(*snapshot.tasks, queued))
         return explain(snapshot, task)
 
-    def explain_guests(
+    def explain_several(
         self,
-        guests: Collection[int],
+        waiting: Collection[int],
         backlog: Backlog,
         places: Collection[Place],
         queues: Mapping[str, Queue],
         now: datetime,
     ) -> dict[int, Explanation]:
-        """Explain why guests of the backlog wait, without their slots; those that would start now are left out."""
+        """Explain why tasks and guests of the backlog wait, at the cost of one.
+
+        Those that would start now are left out; `slots` is empty.
+        """
         snapshot = self._make_snapshot(backlog, places, queues, len(places), now)
         shown = {candidate.id for candidate in snapshot.tasks}
-        others = (backlog.get(guest) for guest in guests if guest not in shown)
-        tasks = (*snapshot.tasks, *(guest for guest in others if guest is not None))
-        return explain_waits(replace(snapshot, tasks=tasks), guests)
+        others = (backlog.get(task) for task in waiting if task not in shown)
+        tasks = (*snapshot.tasks, *(task for task in others if task is not None))
+        return explain_waits(replace(snapshot, tasks=tasks), waiting)
 
     def find_given_up(
         self, backlog: Backlog, places: PlaceTable, queues: Mapping[str, Queue], *, now: float

@@ -5,6 +5,8 @@ A token comes as `Authorization: Bearer`, or as `x-api-key`, which clients of An
 A browser on this machine can be made to send requests to a loopback port by any page it shows. So a request without a
 token is trusted only when its Host is a loopback name (a page that rebinds its own name to 127.0.0.1 keeps that name)
 and its Origin, where the browser names one, is this very server.
+
+The console's page sends its token in a cookie (`sessions`), which counts where loopback is not trusted.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import hmac
 import ipaddress
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from typing import ClassVar, NamedTuple
@@ -23,6 +25,7 @@ from corral.errors import CorralError, Kind
 from corral.requests import KeyFields
 from corral.server.keys.keeping import Keys
 from corral.server.proxies import PROXY_HEADERS
+from corral.server.sessions import ForgedRequestError, explain_forgery
 
 LOCAL_OWNER = "local"
 """The owner of what is submitted without a token; no token can have this name."""
@@ -57,6 +60,14 @@ class Caller:
     """Those of its token."""
 
 
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The token in the cookie of a request, and the method of the request."""
+
+    secret: str = field(repr=False)
+    method: str
+
+
 class NotAuthenticatedError(CorralError):
     """No usable token came with the request."""
 
@@ -72,16 +83,27 @@ class RoleError(CorralError):
 
 
 async def authenticate(
-    headers: Mapping[str, str], *, keys: Keys, local_token: str, loopback: bool, origin: str | None = None
+    headers: Mapping[str, str],
+    *,
+    keys: Keys,
+    local_token: str,
+    loopback: bool,
+    origin: str | None = None,
+    session: Session | None = None,
 ) -> Caller:
     """Return whom the request speaks for. `headers` has lower-case names, `origin` is the client's address.
 
-    Raises: FailedKeysError, NotAuthenticatedError.
+    Raises: FailedKeysError, ForgedRequestError, NotAuthenticatedError.
     """
     secret = _read_secret(headers)
     if secret is not None:
         return await _find_caller(secret, keys, local_token, origin)
     refusal = "this server trusts no address without one" if not loopback else explain_distrust(headers)
+    if refusal is not None and session is not None:
+        forged = explain_forgery(session.method, headers)
+        if forged is not None:
+            raise ForgedRequestError(f"the cookie of the console does not count: {forged}", hint="use a token")
+        return await _find_caller(session.secret, keys, local_token, origin)
     if refusal is not None:
         raise NotAuthenticatedError(
             f"a token is needed: {refusal}",

@@ -18,6 +18,9 @@ BACKLOG = 256
 """Connections that wait to be accepted."""
 
 
+_EVERY_ADDRESS = ("0.0.0.0", "::", "")
+
+
 class ListenError(CorralError):
     """The server cannot listen at its address."""
 
@@ -110,10 +113,17 @@ def format_address(listener: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def format_people_url(settings: ServerSettings, listener: socket.socket, link: str | None) -> str:
+    """Return the URL at which people reach a main port; `link` is the one that the cluster file gives."""
+    if link is not None:
+        return link
+    url = format_url(settings, listener)
+    return url.replace("127.0.0.1", socket.gethostname(), 1) if settings.host in _EVERY_ADDRESS else url
+
+
 def format_url(settings: ServerSettings, listener: socket.socket) -> str:
     """Return the URL at which programs on this machine reach a main port."""
     scheme = "http" if settings.tls is None else "https"
     port = listener.getsockname()[1]
-    any_address = settings.host in ("0.0.0.0", "::", "")
-    host = "127.0.0.1" if any_address else settings.host
+    host = "127.0.0.1" if settings.host in _EVERY_ADDRESS else settings.host
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -45,7 +45,7 @@ from corral.server.keys.keeping import make_keys
 from corral.server.lending import make_hold_book
 from corral.server.lent_replicas import LentReplicas
 from corral.server.listeners import Listeners
-from corral.server.listening import HttpServer, format_url, listen, listen_for_own
+from corral.server.listening import HttpServer, format_people_url, format_url, listen, listen_for_own
 from corral.server.process import (
     configure_logs,
     handle_signals,
@@ -83,7 +83,12 @@ WRITE_OUT_S = 15.0
 """How long a stopping server waits for a database that does not answer; what is not written then is run again."""
 
 
-async def serve(settings: ServerSettings, *, ready: Callable[[str], None] = lambda _: None) -> None:
+MakeLink = Callable[[], str]
+"""Makes a link to the console, with a code where one is needed."""
+Ready = Callable[[str, MakeLink], None]
+
+
+async def serve(settings: ServerSettings, *, ready: Ready = lambda _url, _make_link: None) -> None:
     """Run a server until a signal stops it; `ready` is called with its URL once it accepts requests.
 
     Raises: AlreadyRunningError, ClusterFileError, DatabaseNewerError, EmbeddedDatabaseError, ListenError,
@@ -119,7 +124,7 @@ async def _serve(
     url: str,
     ports: _Ports,
     context: ssl.SSLContext | None,
-    ready: Callable[[str], None],
+    ready: Ready,
     alarms: Alarms,
 ) -> None:
     data_dir = settings.data_dir
@@ -192,6 +197,7 @@ async def _serve(
         artifacts=artifacts,
         weights=weights,
         explain=dispatcher.explain,
+        explain_several=dispatcher.explain_several,
         estimate=dispatcher.estimate,
         find_delivery_problem=deliverer.find_problem,
         wake_holds=book.wake,
@@ -208,6 +214,7 @@ async def _serve(
         listeners=ports.listeners,
         directory=directory,
         surveyor=Surveyor(directory=directory),
+        console_url=format_people_url(settings, ports.main, cluster.server.link),
     )
     app = create_app(services)
     gc.collect()
@@ -235,7 +242,7 @@ async def _serve(
     renewing = asyncio.create_task(_renew(settings, context, alarms), name="certificate")
     try:
         with reload_on_hangup(in_effect):
-            listening = partial(_announce, data_dir, announced, manager, main_url, ready)
+            listening = partial(_announce, announced, manager, main_url, services, ready)
             await _run(dispatcher, app, ports, context, manager, listening)
     finally:
         watched.cancel()
@@ -258,11 +265,15 @@ async def _renew(settings: ServerSettings, context: ssl.SSLContext | None, alarm
         await supervise("certificate", partial(follow_files, tls, context), alarms)
 
 
-def _announce(data_dir: Path, here: Presence, manager: ServiceManager, url: str, ready: Callable[[str], None]) -> None:
+def _announce(here: Presence, manager: ServiceManager, url: str, services: Services, ready: Ready) -> None:
+    def make_link() -> str:
+        needs_code = not services.trusts_loopback
+        return services.link_codes.make_link(services.console_url, needs_code=needs_code)[0]
+
     keep_what_start_made()
-    presence.announce(data_dir, here)
+    presence.announce(services.data_dir, here)
     manager.report_ready(url)
-    ready(url)
+    ready(url, make_link)
 
 
 async def _run(

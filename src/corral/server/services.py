@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from corral.scheduling.values import Explanation
 from corral.server.job_files import JOB_FILES_FOLDER, JobFiles
 from corral.server.keys.keeping import Keys
 from corral.server.listeners import Listeners
+from corral.server.sessions import LinkCodes
 from corral.slots.guests import GuestDesk
 from corral.tasks.alarms import Alarms
 from corral.tasks.artifacts import ArtifactStore
@@ -57,6 +58,8 @@ class Services:
     weights: Store
     explain: Callable[[int], Explanation | None]
     """Why a queued task waits, from the dispatcher; None when it does not know the task (or stands by)."""
+    explain_several: Callable[[Collection[int]], Mapping[int, Explanation]] = lambda _: {}
+    """As `explain`, of several tasks at the cost of one, without their slots; what would start now is left out."""
     estimate: Estimator
     """When work would be done, from the dispatcher."""
     find_delivery_problem: Callable[[str], Problem | None] = lambda _: None
@@ -84,6 +87,10 @@ class Services:
     """Where requests of doors get their turns; None where the server gives none."""
     guest_counts: GuestCounts = field(default_factory=GuestCounts)
     """What became of such requests, for the metrics."""
+    console_url: str = ""
+    """Where people reach the console."""
+    link_codes: LinkCodes = field(default_factory=LinkCodes)
+    """Codes of links to the console that are not used yet."""
     surveyor: Surveyor = field(default_factory=Surveyor)
     """Remembers the models and parts of the instances of engines."""
 

@@ -47,6 +47,9 @@ class DeviceUse:
     """All others, by name; the largest first."""
     busy: float | None = None
     """The share of the time in which anything computed, 0 to 1."""
+    power_w: float | None = None
+    """Watts that it draws."""
+    temperature_c: int | None = None
     problem: str | None = None
     """Why the GPU cannot be used now: it is lost, say; None when it answers."""
     blind: str | None = None

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -137,6 +137,12 @@ class Dispatcher:
         """Explain why a task of the backlog waits; None when it is not in the backlog."""
         picture = self._picture
         return self._judgement.explain(task, picture.ready.backlog, picture.table, picture.queues, datetime.now(UTC))
+
+    def explain_several(self, tasks: Collection[int]) -> Mapping[int, Explanation]:
+        """Explain why tasks of the backlog wait, at the cost of one; others are left out."""
+        picture, now = self._picture, datetime.now(UTC)
+        known = [task for task in tasks if task in picture.ready.backlog]
+        return self._judgement.explain_several(known, picture.ready.backlog, picture.table, picture.queues, now)
 
     def estimate(self, waiting: Sequence[WaitingWork], *, by: datetime | None = None) -> Estimate:
         """Estimate when this work would be done, and how much of it by an instant; unknown while standing by."""

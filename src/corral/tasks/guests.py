@@ -227,7 +227,7 @@ class Guests:
         if not self._waiting or now_s < self._review_due:
             return
         picture = self._picture
-        explained = self._judgement.explain_guests(
+        explained = self._judgement.explain_several(
             self._waiting.keys(), picture.ready.backlog, picture.table, picture.queues, datetime.now(UTC)
         )
         for guest in dict.fromkeys(self._waiting.values()):

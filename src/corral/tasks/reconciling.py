@@ -37,7 +37,8 @@ _MOST_RANGES = 4
 """Ranges of tasks compared in one round; free slots do not wait for more."""
 LOOK_FOR_MODELS_S = 60.0
 """Between two looks for tasks whose model is nowhere; they can wait for a day."""
-_WATCHED = ("submitted", "cancel_requested", "gate_changed")
+_READ_ANEW = ("submitted", "priority_changed")
+_WATCHED = (*_READ_ANEW, "cancel_requested", "gate_changed")
 """Changes that others make; the dispatcher's own are known to it when they commit."""
 
 
@@ -153,7 +154,7 @@ class Reconciler:
                 self._picture.cancel(event.task)
         if any(event.kind == "gate_changed" for event in events):
             await self._read_gates()
-        await self.read([event.task for event in events if event.kind == "submitted" and event.task is not None])
+        await self.read([event.task for event in events if event.kind in _READ_ANEW and event.task is not None])
 
     def _sort_in(self, tasks: Iterable[dispatching.Ready]) -> None:
         waiting = [ready for ready in tasks if not self._picture.runs(ready.task.id)]

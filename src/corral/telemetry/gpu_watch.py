@@ -154,6 +154,8 @@ def _make_device_use(use: CardUse, users: _Users) -> DeviceUse:
         own=None if blind else Bytes(sum(process.memory or 0 for process, _ in ours)),
         programs=_group((process, known) for process, known in users.processes if known is None or not known.is_own),
         busy=use.busy,
+        power_w=use.power_w,
+        temperature_c=use.temperature_c,
         problem=use.problem,
         blind=blind,
         located=frozenset(known.port for _, known in ours if known.port is not None),

@@ -122,6 +122,9 @@ class CardUse:
     """By everyone, the driver's own share included."""
     busy: float | None = None
     """The share of the time in which anything computed, 0 to 1."""
+    power_w: float | None = None
+    """Watts that it draws."""
+    temperature_c: int | None = None
     processes: tuple[GpuProcess, ...] | None = None
     """None where the driver does not list them."""
 
@@ -199,7 +202,7 @@ class Sampler:
         )
 
     def read_use(self, gpu: int) -> CardUse:
-        """Look at the memory and the processes of a GPU; a fraction of the questions of `look`."""
+        """Look at the memory, the processes, power and heat of a GPU; a fraction of the questions of `look`."""
         nvml = self._nvml
         try:
             handle = nvml.nvmlDeviceGetHandleByIndex(gpu)
@@ -208,11 +211,14 @@ class Sampler:
             utilization = self._require(nvml.nvmlDeviceGetUtilizationRates, handle)
         except nvml.NVMLError as error:
             return self._describe_broken(gpu, error)
+        power = self._ask(nvml.nvmlDeviceGetPowerUsage, handle)
         return CardUse(
             identity=uuid,
             total=None if memory is None else Bytes(int(memory.total)),
             used=None if memory is None else Bytes(int(memory.used)),
             busy=None if utilization is None else utilization.gpu / 100,
+            power_w=None if power is None else power / 1000,
+            temperature_c=self._ask(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
             processes=self._list_processes(gpu, handle),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -43,6 +44,7 @@ def up(
     """
     import asyncio
     import os
+    import sys
 
     from corral.cli.launching import choose_server_data_dir
     from corral.server.process import open_loop
@@ -50,8 +52,12 @@ def up(
     from corral.server.settings import DEFAULT_PORT, ServerSettings
     from corral.server.tls import TlsFiles
 
-    def announce(url: str) -> None:
+    def announce(url: str, make_link: Callable[[], str]) -> None:
         terminal.note(f"corral listens on {url} (data directory {settings.data_dir}); Ctrl-C stops it")
+        if sys.stderr.isatty():  # a code that logs in does not belong in a log
+            terminal.note(f"console: {make_link()}")
+        else:
+            terminal.note("console: `corral console` prints a link to it")
 
     if (tls_cert is None) != (tls_key is None):
         raise typer.BadParameter("--tls-cert and --tls-key go together")

@@ -159,6 +159,10 @@ def _describe_device(place: PlaceView) -> DeviceOut:
     device, use, yielding = place.device, place.use or DeviceUse(), place.yielding
     return DeviceOut(
         own=use.own,
+        used=use.used,
+        busy=use.busy,
+        watts=use.power_w,
+        temperature=use.temperature_c,
         programs=[ProgramOut(name=program.name, user=program.user, memory=program.memory) for program in use.programs],
         blind=use.blind,
         yields=None if yielding is None else YieldOut(to=yielding.to, since=yielding.since, until=yielding.until),

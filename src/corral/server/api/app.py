@@ -36,13 +36,16 @@ from corral.server.api.routes import (
     planning,
     queues,
     server,
+    session,
     slots,
     tasks,
     tokens,
     uploads,
     usage,
+    waiting_list,
 )
 from corral.server.api.routing import serve_routes
+from corral.server.api.slot_changes import SlotChanges
 from corral.server.api.state import MAX_UPLOAD, ApiState
 from corral.server.api.streams import HEARTBEAT_S
 from corral.server.doors.entrances import Entrances
@@ -73,6 +76,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
             services.pool, alarms=services.alarms, others={KEYS_CHANNEL: lambda: services.keys.ring.wake()}
         ),
         metrics=Metrics(),
+        slot_changes=SlotChanges(lambda: slots.describe_slots(api)),
         max_upload=max_upload,
         heartbeat_s=heartbeat_s,
     )
@@ -108,8 +112,8 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
     entrances = Entrances(Doors(app.serve_routes, doors), services=services)
     context = RequestContext(entrances, metrics=api.metrics)
     app.front = TrustedProxies(context, networks=lambda: services.cluster.server.trusted_proxies)
-    of_the_queue = (tasks, batches, events, files, attempts, uploads, slots, holds, queues, engines)
-    administration = (tokens, usage, notifications, audit, backup, server)
+    of_the_queue = (tasks, waiting_list, batches, events, files, attempts, uploads, slots, holds, queues, engines)
+    administration = (session, tokens, usage, notifications, audit, backup, server)
     for part in (*of_the_queue, planning, machine, hosted_models, *administration):
         serve_routes(app, part.router)
     return app

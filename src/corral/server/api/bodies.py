@@ -29,15 +29,17 @@ class BodyTooLargeError(CorralError):
 class StrictRequest(Request):
     """A request whose body is bounded, and JSON in the strict sense."""
 
+    most_bytes: ClassVar[int] = MAX_JSON_BYTES
+
     async def body(self) -> bytes:
         """Return the whole body. Raises: Refused when it is too large."""
         if not hasattr(self, "_body"):
             declared = self.headers.get("content-length", "")
-            _refuse_above_bound(int(declared) if declared.isdecimal() else 0)
+            self._refuse_above_bound(int(declared) if declared.isdecimal() else 0)
             chunks = bytearray()
             async for chunk in self.stream():
                 chunks += chunk
-                _refuse_above_bound(len(chunks))
+                self._refuse_above_bound(len(chunks))
             self._body = bytes(chunks)
         return self._body
 
@@ -48,6 +50,34 @@ class StrictRequest(Request):
             return await read_json(await self.body(), api.large_bodies)
         except CorralError as error:
             raise Refused(error) from error
+
+    def _refuse_above_bound(self, size: int) -> None:
+        if size > self.most_bytes:
+            raise Refused(
+                BodyTooLargeError(
+                    f"the body has more than {self.most_bytes} bytes",
+                    hint="upload the tasks and name them in `POST /corral/v1/batches/uploaded`; `corral submit` does",
+                )
+            )
+
+
+class SmallRequest(StrictRequest):
+    """A request of anyone: its body is small."""
+
+    most_bytes: ClassVar[int] = 4096
+
+
+class StrangersRoute(APIRoute):
+    """A route that reads its body before it knows the caller, who is perhaps about to log in."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:  # FastAPI's own signature
+        """Wrap FastAPI's handler."""
+        handler = super().get_route_handler()
+
+        async def read_small(request: Request) -> Response:
+            return await handler(SmallRequest(request.scope, request.receive))
+
+        return read_small
 
 
 class StrictRoute(APIRoute):
@@ -64,13 +94,3 @@ class StrictRoute(APIRoute):
             return await handler(StrictRequest(request.scope, request.receive))
 
         return strict
-
-
-def _refuse_above_bound(size: int) -> None:
-    if size > MAX_JSON_BYTES:
-        raise Refused(
-            BodyTooLargeError(
-                f"the body has more than {MAX_JSON_BYTES} bytes",
-                hint="upload the tasks and name them in `POST /corral/v1/batches/uploaded`, as `corral submit` does",
-            )
-        )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from corral.cluster.fields import wrong
 from corral.engines.hold.inputs import DEFAULT_TTL_S, LONGEST_S
 from corral.requests import (
     BatchFields,
@@ -159,6 +160,25 @@ class TokenAsked(KeyFields):
 
     name: OwnerName = Field(description="also the owner of what it submits, where `owner` is left out")
     role: Role
+
+
+class LogInAsked(Asked):
+    """A token to keep in a cookie, or the code of a link to exchange for one."""
+
+    token: str | None = Field(default=None, min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")
+    code: str | None = Field(default=None, min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")
+
+    @model_validator(mode="after")
+    def _require_one(self) -> LogInAsked:
+        if (self.token is None) == (self.code is None):
+            raise wrong("either a token or a code is needed", "send `token` or `code`")
+        return self
+
+
+class PriorityAsked(Asked):
+    """The priority that a task is given."""
+
+    priority: PriorityWord
 
 
 class CollectAsked(Asked):

@@ -200,6 +200,20 @@ class ExplanationOut(Answer):
     ahead: int | None = Field(description="queued tasks that go first on its slots; null when unknown")
 
 
+class WaitingTask(Answer):
+    """A task that waits, and why."""
+
+    task: TaskOut
+    explanation: ExplanationOut
+
+
+class WaitingList(Answer):
+    """Tasks that have not started, those that are expected first in front."""
+
+    items: list[WaitingTask]
+    total: int = Field(description="of all that wait, those that are not listed included")
+
+
 class UploadOut(Answer):
     """A file that was taken."""
 
@@ -369,6 +383,22 @@ class TokenCreated(Answer):
     role: Role
     owner: str
     token: str
+
+
+class SessionOut(Answer):
+    """Whom a request speaks for; everything is null without a usable token."""
+
+    owner: str | None
+    role: Role | None
+    cluster: str | None = Field(description="the name in the cluster file")
+    has_cookie: bool = Field(description="whether a cookie of the console came with the request")
+
+
+class ConsoleLink(Answer):
+    """A link to the console."""
+
+    link: str = Field(description="with a code for one log-in, where a token is needed")
+    ends_at: datetime | None = Field(description="when the code ends; null where none is needed")
 
 
 class UsageLineOut(Answer):

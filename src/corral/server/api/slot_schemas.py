@@ -65,6 +65,10 @@ class DeviceOut(Answer):
     capacity: int | None = Field(description="bytes that tasks can use")
     foreign: int | None = Field(description="bytes that other programs hold; null when unknown")
     own: int | None = Field(description="bytes that Corral's own processes hold; null when unknown")
+    used: int | None = Field(description="bytes that everything on it holds; null when unknown")
+    busy: float | None = Field(description="share of the time in which it computed, 0 to 1; null when unknown")
+    watts: float | None = Field(description="power that it draws; null when unknown")
+    temperature: int | None = Field(description="degrees Celsius; null when unknown")
     programs: list[ProgramOut] = Field(description="programs outside of Corral that use it, the largest first")
     blind: str | None = Field(description="why Corral's own memory is unknown; null when it is not")
     yields: YieldOut | None = Field(description="who has it now; null when tasks can")
@@ -114,3 +118,14 @@ class Slots(Answer):
     devices: list[DeviceOut]
     items: list[SlotOut]
     guests: list[GuestOut] = Field(description="requests through the gateway, the oldest first")
+
+
+class SlotsChanged(Answer):
+    """What has changed of devices, slots and guests since the event before; a stream begins with all of them."""
+
+    whole: bool = Field(description="true where this is all there is, and not a change")
+    devices: list[DeviceOut]
+    items: list[SlotOut]
+    guests: list[GuestOut] | None = Field(description="all guests; null where they are as they were")
+    gone: list[str] = Field(description="slots that there are no more")
+    gone_devices: list[str] = Field(description="devices that there are no more")

@@ -11,12 +11,14 @@ from fastapi import Depends, Header, Request
 from corral.gateway.asgi import CONNECTION
 from corral.server.api.arriving import ArrivingBytes
 from corral.server.api.changes import Changes
+from corral.server.api.slot_changes import SlotChanges
 from corral.server.api.streams import HEARTBEAT_S, OpenStreams
-from corral.server.auth import Caller, NotAuthenticatedError, Role, authenticate, require
+from corral.server.auth import Caller, NotAuthenticatedError, Role, Session, authenticate, require
 from corral.server.connections import Connection, OwnerConnectionsError
 from corral.server.keys.failures import FailedKeysError
 from corral.server.metrics import Metrics
 from corral.server.services import Services
+from corral.server.sessions import ForgedRequestError, name_cookie
 from corral.tasks.store.intake import Intake
 from corral.units import Bytes
 
@@ -35,6 +37,8 @@ class ApiState:
     intake: Intake
     changes: Changes
     metrics: Metrics
+    slot_changes: SlotChanges
+    """Devices, slots and guests as streams show them."""
     streams: OpenStreams = field(default_factory=OpenStreams)
     max_upload: Bytes = MAX_UPLOAD
     heartbeat_s: float = HEARTBEAT_S
@@ -55,7 +59,7 @@ async def api_of(request: Request) -> ApiState:  # not for waiting: FastAPI give
 async def caller_of(request: Request, api: Annotated[ApiState, Depends(api_of)]) -> Caller:
     """Return whom the request speaks for; it is looked up once for each request.
 
-    Raises: FailedKeysError, NotAuthenticatedError, OwnerConnectionsError.
+    Raises: FailedKeysError, ForgedRequestError, NotAuthenticatedError, OwnerConnectionsError.
     """
     known: Caller | None = getattr(request.state, "caller", None)
     if known is not None:
@@ -69,14 +73,19 @@ async def caller_of(request: Request, api: Annotated[ApiState, Depends(api_of)])
 
 
 async def authenticate_request(request: Request, api: ApiState) -> Caller:
-    """Return whom the request speaks for now. Raises: FailedKeysError, NotAuthenticatedError."""
+    """Return whom the request speaks for now.
+
+    Raises: FailedKeysError, ForgedRequestError, NotAuthenticatedError.
+    """
     services = api.services
+    secret = request.cookies.get(name_cookie(services.cluster.name)) if "cookie" in request.headers else None
     return await authenticate(
         request.headers,
         keys=services.keys,
         local_token=services.local_token,
         loopback=services.trusts_loopback,
         origin=request.client.host if request.client else None,
+        session=Session(secret, request.method) if secret else None,
     )
 
 
@@ -97,7 +106,7 @@ async def _admin(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
 async def _visitor(request: Request, api: Annotated[ApiState, Depends(api_of)]) -> Caller | None:
     try:
         return await caller_of(request, api)
-    except (FailedKeysError, NotAuthenticatedError, OwnerConnectionsError):
+    except (FailedKeysError, ForgedRequestError, NotAuthenticatedError, OwnerConnectionsError):
         return None
 
 

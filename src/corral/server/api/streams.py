@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 from corral.errors import CorralError, Kind
 from corral.server.api.answers import describe_event
 from corral.server.api.changes import Changes, Subject
+from corral.server.api.slot_changes import SlotChanges
 from corral.tasks.board import Board, Preview, Progress, Relayed
 from corral.tasks.store.pool import CONNECTION_LOST
 from corral.tasks.values import StoryEvent
@@ -95,6 +96,8 @@ class Sources:
     most_of_owner: int = MAX_STREAMS
     streams: OpenStreams = field(default_factory=OpenStreams)
     heartbeat_s: float = HEARTBEAT_S
+    slots: SlotChanges | None = None
+    """None leaves devices, slots and guests out of the stream."""
     is_allowed: Callable[[], Awaitable[bool]] = _allow
     """Asked with each heartbeat: a stream ends when its token is revoked."""
 
@@ -122,11 +125,12 @@ class EventStream(Response):
         self._sources.streams.enter(self._sources.owner, most=self._sources.most_of_owner)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await write(f"retry: {_RETRY_MS}\n\n")
+            await write(f"retry: {_RETRY_MS}\n\n" + self._describe_begin())
             async with asyncio.TaskGroup() as group:
                 senders = (
                     self._send_story(write),
                     self._send_updates(write),
+                    self._send_slots(write),
                     self._beat(write),
                     _wait_for_end(receive),
                 )
@@ -137,6 +141,10 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._sources.streams.leave(self._sources.owner)
+
+    def _describe_begin(self) -> str:
+        """Give a reader that has not seen a line yet the id from which it goes on when it comes back."""
+        return "" if self._sources.slots is None else f"id: {self._after}\nevent: begun\ndata: {{}}\n\n"
 
     async def _send_story(self, write: Write) -> None:
         """Send every line once, in order, until the server stops or the database is lost."""
@@ -152,6 +160,15 @@ class EventStream(Response):
             async for update in feed:
                 if not isinstance(update, Relayed) and self._subject.concerns(update):
                     await write(_write_live(update))
+
+    async def _send_slots(self, write: Write) -> None:
+        """Send what changes of devices, slots and guests, for ever."""
+        if self._sources.slots is None:
+            await asyncio.Event().wait()
+            return
+        async with aclosing(self._sources.slots.follow()) as changes:
+            async for change in changes:
+                await write(f"event: slots\ndata: {change.model_dump_json()}\n\n")
 
     async def _beat(self, write: Write) -> None:
         while True:

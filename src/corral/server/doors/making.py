@@ -22,6 +22,7 @@ from corral.server.doors.batches.book import StoredBook
 from corral.server.doors.batches.steps import BatchSteps
 from corral.server.doors.comfy_assets import AssetsHere
 from corral.server.doors.comfyui import ComfyUiWorkshop
+from corral.server.doors.console import ConsoleDoor
 from corral.server.doors.doorman import TokenDoorman
 from corral.server.doors.images import ImageStudio
 from corral.server.doors.model_keeping import ModelsKept
@@ -42,13 +43,14 @@ def make_doors(api: ApiState) -> tuple[Door, ...]:
     steps = BatchSteps(api, catalogue)
     batches = BatchDoor(StoredBook(api, steps.wake), doorman, steps.run)
     if services.guests is None:
-        return (*comfy, batches)
+        return (*comfy, batches, ConsoleDoor())
     passing = _make_passing(api, services.guests, catalogue)
     speech = SpeechDoor(make_speech_parts(services, passing, doorman))
     chat = OpenAiDoor(passing, doorman, ImageStudio(api, workshop.cancel))
     anthropic = AnthropicDoor(passing, doorman)
     ollama = OllamaDoor(passing, doorman, ModelsKept(services))
-    return (*comfy, batches, chat, speech, ConverseDoor(chat, speech, doorman), ollama, anthropic)
+    conversing = ConverseDoor(chat, speech, doorman)
+    return (*comfy, batches, chat, speech, conversing, ollama, anthropic, ConsoleDoor())
 
 
 def _make_passing(api: ApiState, desk: GuestDesk, catalogue: Catalogue) -> Passing:

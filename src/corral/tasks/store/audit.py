@@ -36,6 +36,7 @@ class Action(StrEnum):
     DEVICE_HANDED_OVER = "device_handed_over"
     DEVICE_TAKEN_BACK = "device_taken_back"
     TASK_CANCELLED = "task_cancelled"
+    TASK_PRIORITY_SET = "task_priority_set"
     BATCH_CANCELLED = "batch_cancelled"
     HOLD_TAKEN = "hold_taken"
     HOLD_RELEASED = "hold_released"

@@ -15,7 +15,7 @@ from corral.slots.yielding import HandedOver
 from corral.tasks.store import story
 from corral.tasks.store.audit import Act, append_act
 from corral.tasks.store.pool import Pool, Queries
-from corral.work import SlotId
+from corral.work import Json, Priority, SlotId
 
 
 class Gated(StrEnum):
@@ -69,6 +69,25 @@ async def set_gates(
         data = [{"kind": kind.value, "name": name, "gate": gate.value} for name in changed]
         await story.append(writing, [story.Entry(kind="gate_changed", data=entry) for entry in data])
         return bool(changed)
+
+
+async def set_priority(pool: Pool, task: int, priority: Priority, *, act: Act) -> bool:
+    """Give a task another priority and return whether that changed it; one that has started or ended stays as it is."""
+    async with story.open_writing(pool) as writing:
+        row = await writing.connection.fetchrow(
+            """
+            update tasks set priority = $2
+            where id = $1 and state in ('waiting', 'queued') and priority <> $2 returning batch_id
+            """,
+            task,
+            priority.value,
+        )
+        if row is None:
+            return False
+        await append_act(writing.connection, act)
+        data: dict[str, Json] = {"priority": priority.name.lower(), "by": act.owner}
+        await story.append(writing, [story.Entry(kind="priority_changed", task=task, batch=row["batch_id"], data=data)])
+        return True
 
 
 async def find_handed_over(pool: Queries) -> dict[SlotId, HandedOver]:

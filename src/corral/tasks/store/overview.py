@@ -65,6 +65,28 @@ async def read_open_work(pool: Queries) -> tuple[OpenWork, ...]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Tasks that have not started."""
+
+    first: tuple[int, ...]
+    """Those that the policy takes first, by class and priority."""
+    total: int
+
+
+async def list_waiting(pool: Queries, limit: int) -> Waiting:
+    """Return at most `limit` tasks that have not started, and how many there are."""
+    rows = await pool.fetch(
+        """
+        select id, count(*) over () as total from tasks
+        where finished_at is null and state in ('waiting', 'queued')
+        order by state <> 'queued', class <> 'interactive', priority desc, queued_at, id limit $1
+        """,
+        limit,
+    )
+    return Waiting(tuple(row["id"] for row in rows), rows[0]["total"] if rows else 0)
+
+
 async def read_names(pool: Queries, tasks: Collection[int]) -> Mapping[int, TaskName]:
     """Return the names of those tasks that there are."""
     rows = await pool.fetch("select id, name, batch_id from tasks where id = any($1::bigint[])", list(tasks))

@@ -15,6 +15,7 @@ from corral.server.api.state import Here, Viewer, authenticate_request
 from corral.server.api.streams import EventStream, Sources
 from corral.server.auth import NotAuthenticatedError
 from corral.server.keys.failures import FailedKeysError
+from corral.server.sessions import ForgedRequestError
 from corral.tasks.store import reading, story
 
 router = make_router("events", prefix="/corral/v1/events")
@@ -36,9 +37,14 @@ async def follow_events(
     task: Annotated[Id | None, Query(description="only of this task")] = None,
     batch: Annotated[Id | None, Query(description="only of this batch")] = None,
     after: Annotated[EventId | None, Query(description="story after this line; from now on when left out")] = None,
+    slots: Annotated[bool, Query(description="also `slots`: devices, slots, guests, as they change")] = False,
     last_event_id: Annotated[EventId | None, Header(alias="Last-Event-ID", description="as `after`, first")] = None,
 ) -> Response:
-    """Stream the story (`id`, resumable) and, without ids, `progress` and `preview` of running tasks."""
+    """Stream the story (`id`, resumable) and, without ids, `progress` and `preview` of running tasks.
+
+    With `slots`, events of that name are `SlotsChanged`, everything at first, then changes; and `begun` comes first,
+    with the id of the line after which the story begins.
+    """
     most = api.services.cluster.server.streams_per_owner
     api.streams.refuse_when_full(caller.owner, most=most)  # before any query
     pool = api.services.pool
@@ -52,7 +58,7 @@ async def follow_events(
     async def is_allowed() -> bool:
         try:
             await authenticate_request(request, api)
-        except (FailedKeysError, NotAuthenticatedError):
+        except (FailedKeysError, ForgedRequestError, NotAuthenticatedError):
             return False
         return True
 
@@ -63,6 +69,7 @@ async def follow_events(
         most_of_owner=most,
         streams=api.streams,
         heartbeat_s=api.heartbeat_s,
+        slots=api.slot_changes if slots else None,
         is_allowed=is_allowed,
     )
     return EventStream(Subject(task=task, batch=batch), sources, after=start)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from fastapi import Query, Request, Response
 from pydantic import StringConstraints
 
+from corral.errors import CorralError, Kind
 from corral.server.api import answers
 from corral.server.api.accepting import accept, make_task_submission
 from corral.server.api.answers import explain
@@ -16,7 +17,7 @@ from corral.server.api.bodies import StrictRoute
 from corral.server.api.changes import Subject
 from corral.server.api.errors import declare_refusals, declare_replays
 from corral.server.api.fields import Cursor, EventId, Id, Limit, Word, id_of
-from corral.server.api.requests import TaskAsked
+from corral.server.api.requests import PriorityAsked, TaskAsked
 from corral.server.api.routing import make_router
 from corral.server.api.schemas import ExplanationOut, Story, TaskOut, TaskPage
 from corral.server.api.state import ApiState, Here, IdempotencyKey, Submitter, Viewer
@@ -26,6 +27,7 @@ from corral.server.auth import require_own
 from corral.tasks.lifecycle import TERMINAL, CancelRequested, TaskState
 from corral.tasks.store import reading, story
 from corral.tasks.store.audit import Action
+from corral.tasks.store.controls import set_priority
 from corral.tasks.store.deliveries import read_open
 from corral.tasks.store.retrying import prepare_task_retry
 from corral.tasks.store.transitions import TaskChange, apply
@@ -35,6 +37,13 @@ from corral.work import SlotId
 Label = Annotated[Word, StringConstraints(pattern="^[^=]+=")]
 
 router = make_router("tasks", prefix="/corral/v1/tasks", route_class=StrictRoute)
+
+
+class StartedError(CorralError):
+    """The task does not wait any more."""
+
+    code: ClassVar[str] = "task.started"
+    kind: ClassVar[Kind] = Kind.CONFLICT
 
 
 async def submit_task(
@@ -139,6 +148,19 @@ async def cancel_task(id: Id, api: Here, caller: Submitter) -> TaskOut:
         applied = await apply(api.services.pool, [change], act=act)
         for _, refusal in applied.refused:
             raise refusal
+    return await _show(api, id)
+
+
+@router.post("/{id}/priority", summary="Set a task's priority", responses=declare_refusals(400, 404, 409, 413))
+async def set_task_priority(id: Id, asked: PriorityAsked, api: Here, caller: Submitter) -> TaskOut:
+    """Give a task that waits another priority; it goes before those with a lower one in its class at once."""
+    task = await reading.get_task(api.services.pool, id)
+    require_own(caller, task.owner)
+    word = asked.priority.name.lower()
+    act = describe_act(caller, Action.TASK_PRIORITY_SET, str(id), owner=task.owner, priority=word)
+    changed = await set_priority(api.services.pool, id, asked.priority, act=act)
+    if not changed and task.priority is not asked.priority:
+        raise StartedError(f"task {id} does not wait any more", hint="only a task that waits has a priority to change")
     return await _show(api, id)
 
 

@@ -1,0 +1,26 @@
+// The API's shapes under short names, for the checker alone; they come from the server's OpenAPI description.
+
+/** @typedef {import("corral-api").components["schemas"]} Shapes */
+/** @typedef {Shapes["TaskOut"]} Task */
+/** @typedef {Shapes["BatchOut"]} Batch */
+/** @typedef {Shapes["DeviceOut"]} Device */
+/** @typedef {Shapes["SlotOut"]} Slot */
+/** @typedef {Shapes["RunningOut"]} Running */
+/** @typedef {Shapes["GuestOut"]} Guest */
+/** @typedef {Shapes["ProgressOut"]} Progress */
+/** @typedef {Shapes["OutputOut"]} Output */
+/** @typedef {Shapes["StoryEventOut"]} Line */
+/** @typedef {Shapes["ExplanationOut"]} Explanation */
+/** @typedef {Shapes["WaitingTask"]} WaitingTask */
+/** @typedef {Shapes["SessionOut"]} Session */
+/** @typedef {Shapes["ErrorBody"]} Refusal */
+/** @typedef {Task["state"]} TaskState */
+/** @typedef {Task["priority"]} Priority */
+
+/**
+ * What has changed of devices, slots and guests; the event `slots` of the stream.
+ * @typedef {{whole: boolean, devices: Device[], items: Slot[], guests: Guest[] | null, gone: string[],
+ *   gone_devices: string[]}} SlotsChanged
+ */
+
+export {};

@@ -1,0 +1,108 @@
+"""Sessions of the console: who asks, log in with a token or the code of a link, log out."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime, timedelta
+
+from fastapi import Request, Response
+
+from corral.requests import KeyFields
+from corral.server.api.auditing import describe_act
+from corral.server.api.bodies import StrangersRoute
+from corral.server.api.errors import declare_refusals
+from corral.server.api.requests import LogInAsked
+from corral.server.api.routing import make_router
+from corral.server.api.schemas import ConsoleLink, SessionOut
+from corral.server.api.state import Admin, ApiState, Here, Visitor
+from corral.server.auth import LOCAL_OWNER, Caller, Role, authenticate
+from corral.server.sessions import HEADER, LASTS, ForgedRequestError, name_cookie
+from corral.tasks.store.audit import Action
+from corral.tasks.store.tokens import create_token
+
+router = make_router("session", prefix="/corral/v1/session", route_class=StrangersRoute)
+
+
+@router.get("", summary="Who asks", responses=declare_refusals())
+async def get_session(request: Request, api: Here, visitor: Visitor) -> SessionOut:
+    """Return whom the request speaks for; without a usable token it is answered, too, and says so."""
+    return _describe(request, api, visitor)
+
+
+@router.post("", status_code=201, summary="Log in", responses=declare_refusals(400, 413))
+async def log_in(asked: LogInAsked, request: Request, response: Response, api: Here) -> SessionOut:
+    """Keep a token in a cookie that only this server reads; the code of a link is exchanged for a new token.
+
+    Needs the header `X-Corral-Console`, so that no other page can do it.
+    """
+    _require_console(request)
+    origin = request.client.host if request.client else None
+    secret = await _redeem(api, asked.code, origin) if asked.code is not None else asked.token or ""
+    caller = await authenticate(
+        {"authorization": f"Bearer {secret}"},
+        keys=api.services.keys,
+        local_token=api.services.local_token,
+        loopback=False,
+        origin=origin,
+    )
+    lasts = LASTS
+    if caller.limits is not None and caller.limits.expires_at is not None:
+        lasts = min(lasts, caller.limits.expires_at - datetime.now(UTC))
+    _set_cookie(request, response, api, secret, lasts)
+    return _describe(request, api, caller)
+
+
+@router.delete("", status_code=204, summary="Log out", responses=declare_refusals())
+async def log_out(request: Request, api: Here) -> Response:
+    """Have the browser forget its token; the token itself stays good until it is revoked."""
+    _require_console(request)
+    response = Response(status_code=204)
+    _set_cookie(request, response, api, "", timedelta())
+    return response
+
+
+@router.post("/link", status_code=201, summary="Make a link to the console", responses=declare_refusals())
+async def make_console_link(api: Here, caller: Admin) -> ConsoleLink:
+    """Make a link to the console. Where a token is needed, it logs one browser in as the local administrator, once."""
+    services = api.services
+    link, ends_at = services.link_codes.make_link(services.console_url, needs_code=not services.trusts_loopback)
+    return ConsoleLink(link=link, ends_at=ends_at)
+
+
+async def _redeem(api: ApiState, code: str, origin: str | None) -> str:
+    """Exchange a code for the secret of a new token. Raises: CodeError, FailedKeysError."""
+    now = datetime.now(UTC)
+    api.services.link_codes.redeem(code, now)
+    name = f"console-{secrets.token_hex(4)}"
+    local = Caller(owner=LOCAL_OWNER, role=Role.ADMIN, origin=origin)
+    fields = KeyFields(owner=LOCAL_OWNER, expires_at=now + LASTS)
+    act = describe_act(local, Action.TOKEN_CREATED, name, role=Role.ADMIN.value, by="link")
+    _, secret = await create_token(api.services.pool, name=name, role=Role.ADMIN.value, fields=fields, act=act)
+    return secret
+
+
+def _require_console(request: Request) -> None:
+    """Return when a request is the console's own. Raises: ForgedRequestError."""
+    if HEADER not in request.headers:
+        raise ForgedRequestError(f"the request has no header {HEADER}", hint="open the console at `/`")
+
+
+def _set_cookie(request: Request, response: Response, api: ApiState, secret: str, lasts: timedelta) -> None:
+    response.set_cookie(
+        name_cookie(api.services.cluster.name),
+        secret,
+        max_age=int(lasts.total_seconds()),
+        path="/",
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
+
+
+def _describe(request: Request, api: ApiState, caller: Caller | None) -> SessionOut:
+    if caller is None:
+        return SessionOut(owner=None, role=None, cluster=None, has_cookie=False)
+    name = api.services.cluster.name
+    return SessionOut(
+        owner=caller.owner, role=caller.role, cluster=name, has_cookie=name_cookie(name) in request.cookies
+    )

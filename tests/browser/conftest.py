@@ -1,0 +1,110 @@
+"""One Chromium and one server for all tests of the console; each test has a profile of its own.
+
+What every test holds of every page: no request leaves the server, nothing is refused by the content security policy,
+no script fails.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+
+from browser.serving import Barn, keep_barn
+from doubles.short_folders import lend_short_folder
+
+CHROMIUM = "chromium"
+"""Debian's, which `tests/packages.sh` installs."""
+WAIT_MS = 30_000
+_OFFLINE = "net::ERR_"
+"""How Chromium reports requests to a server that is away; tests that stop one expect them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run all of these tests in one event loop: that of their browser."""
+    for item in items:
+        if "browser" in item.path.parts:
+            item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    """The browser of the run."""
+    path = shutil.which(CHROMIUM)
+    assert path is not None, "install Chromium: `sh tests/packages.sh`"
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def running_barn() -> AsyncIterator[Barn]:
+    """A server on loopback without tokens, with twelve slots."""
+    with lend_short_folder("corral-console") as folder:
+        async with keep_barn(folder) as barn:
+            yield barn
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def barn(running_barn: Barn) -> AsyncIterator[Barn]:
+    """The server of the run; what a test leaves there is cancelled."""
+    yield running_barn
+    await running_barn.cancel_all()
+
+
+OpenPage = Callable[..., Awaitable[Page]]
+"""Opens an address of a server in a profile of its own; further arguments are those of a profile."""
+
+
+class Visits:
+    """Opens pages, and knows what went wrong in any of them."""
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._stack = AsyncExitStack()
+        self.problems: list[str] = []
+
+    async def open(self, url: str, path: str = "", **profile: Any) -> Page:  # playwright's own arguments
+        """Open a page of a server in a new profile."""
+        context = await self._browser.new_context(**profile)
+        self._stack.push_async_callback(context.close)
+        return await self.open_in(context, url, path)
+
+    async def open_in(self, context: BrowserContext, url: str, path: str = "") -> Page:
+        """Open one more page in a profile."""
+        context.set_default_timeout(WAIT_MS)
+        page = await context.new_page()
+        page.on("console", self._note_message)
+        page.on("pageerror", lambda error: self.problems.append(f"script: {error}"))
+        page.on("request", lambda request: self._note_request(request.url, url))
+        await page.goto(f"{url}/{path}")
+        return page
+
+    def _note_message(self, message: ConsoleMessage) -> None:
+        is_refusal = "status of 40" in message.text or _OFFLINE in message.text
+        if message.type == "error" and not is_refusal:
+            self.problems.append(f"console: {message.text}")
+
+    def _note_request(self, address: str, url: str) -> None:
+        if not address.startswith((f"{url}/", "data:", f"blob:{url}/")):
+            self.problems.append(f"a request left the server: {address}")
+
+    async def close(self) -> None:
+        """Close every profile."""
+        await self._stack.aclose()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def visits(chromium: Browser) -> AsyncIterator[Visits]:
+    """Pages of a test; it fails when something went wrong in one that the test did not ask for."""
+    visits = Visits(chromium)
+    yield visits
+    await visits.close()
+    assert visits.problems == []

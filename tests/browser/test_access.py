@@ -1,0 +1,137 @@
+"""Getting in: links with a code, tokens, roles, tokens that end; and a path of a reverse proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest_asyncio
+from playwright.async_api import Page, expect
+
+from browser.conftest import Visits
+from browser.serving import Barn, keep_barn
+from doubles.short_folders import lend_short_folder
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def guarded() -> AsyncIterator[Barn]:
+    """A server that asks for tokens on loopback, too."""
+    with lend_short_folder("corral-guarded") as folder:
+        async with keep_barn(folder, "--require-token") as barn:
+            yield barn
+
+
+async def make_token(barn: Barn, name: str, **fields: object) -> str:
+    return (await barn.post("/corral/v1/tokens", {"name": name, **fields}))["token"]
+
+
+async def log_in(visits: Visits, barn: Barn, token: str, path: str = "") -> Page:
+    page = await visits.open(barn.url, path)
+    await page.get_by_label("Token").fill(token)
+    await page.get_by_role("button", name="Log in").click()
+    return page
+
+
+async def test_a_link_lets_one_browser_in_and_its_code_is_gone(guarded: Barn, visits: Visits) -> None:
+    link = (await guarded.post("/corral/v1/session/link"))["link"]
+    path = link.removeprefix(f"{guarded.url}/")
+    page = await visits.open(guarded.url, path)
+    await expect(page.get_by_text("local (admin)")).to_be_visible()
+    assert "code" not in page.url
+    cookies = await page.context.cookies()
+    assert [(cookie["httpOnly"], cookie["sameSite"]) for cookie in cookies] == [(True, "Strict")]
+    assert await page.evaluate("document.cookie") == ""
+
+    second = await visits.open(guarded.url, path)
+    await expect(second.get_by_role("alert")).to_contain_text("unknown, used or too old")
+    await page.get_by_role("button", name="Log out").click()
+    await expect(page.get_by_role("heading", name="Log in to Corral")).to_be_visible()
+
+
+async def test_roles_hide_what_is_not_allowed(guarded: Barn, visits: Visits) -> None:
+    await guarded.submit(14, 60, "kept")
+    viewer = await log_in(visits, guarded, await make_token(guarded, "eye", role="viewer"))
+    await expect(viewer.get_by_role("row").filter(has_text="kept-14")).to_be_visible()
+    await expect(viewer.get_by_role("button", name=re.compile("Cancel"))).to_have_count(0)
+    await expect(viewer.get_by_label(re.compile("Priority of"))).to_have_count(0)
+
+    submitter = await log_in(visits, guarded, await make_token(guarded, "ada", role="submitter"), "#/tasks")
+    await expect(submitter.get_by_role("link", name="kept-14")).to_be_visible()
+    await expect(submitter.get_by_role("button", name=re.compile("Cancel"))).to_have_count(0)
+    await submitter.get_by_role("link", name="kept-14").click()
+    await expect(submitter.get_by_role("button", name="Clone with changes")).to_be_visible()
+    await expect(submitter.get_by_text("log of")).to_have_count(0)
+    await guarded.cancel_all()
+
+
+async def test_a_wrong_token_and_one_that_ends_lead_to_the_login(guarded: Barn, visits: Visits) -> None:
+    page = await log_in(visits, guarded, "corral_wrong")
+    await expect(page.get_by_role("alert")).to_contain_text("unknown, revoked or expired")
+    ends = datetime.now(UTC) + timedelta(seconds=6)
+    token = await make_token(guarded, "brief", role="admin", expires_at=ends.isoformat())
+    await page.get_by_label("Token").fill(token)
+    await page.get_by_role("button", name="Log in").click()
+    await expect(page.get_by_text("brief (admin)")).to_be_visible()
+    await asyncio.sleep(max(0.0, (ends - datetime.now(UTC)).total_seconds()))
+    await page.get_by_role("link", name="Tasks").click()
+    await expect(page.get_by_role("heading", name="Log in to Corral")).to_be_visible()
+    await expect(page.get_by_role("alert")).to_contain_text("Your session is over")
+
+
+def find_free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+@asynccontextmanager
+async def keep_proxy(folder: Path, barn: Barn) -> AsyncIterator[str]:
+    """Run nginx as the guide has it, and return the address of the path."""
+    port = find_free_port()
+    (folder / "nginx.conf").write_text(
+        f"""
+        daemon off; pid {folder}/nginx.pid; error_log stderr;
+        events {{}}
+        http {{
+          access_log off; client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
+          uwsgi_temp_path {folder}; scgi_temp_path {folder};
+          server {{
+            listen 127.0.0.1:{port};
+            location /corral/ {{
+              proxy_pass {barn.url}/;
+              proxy_http_version 1.1;
+              proxy_buffering off;
+              proxy_set_header Host $host;
+              proxy_set_header X-Forwarded-For $remote_addr;
+            }}
+          }}
+        }}
+        """
+    )
+    nginx = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin")
+    assert nginx is not None, "install nginx: `sh tests/packages.sh`"
+    process = await asyncio.create_subprocess_exec(nginx, "-p", str(folder), "-c", str(folder / "nginx.conf"))
+    try:
+        yield f"http://127.0.0.1:{port}/corral"
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def test_the_page_works_below_a_path_of_a_reverse_proxy(guarded: Barn, visits: Visits, tmp_path: Path) -> None:
+    token = await make_token(guarded, "far", role="admin")
+    async with keep_proxy(tmp_path, guarded) as address:
+        page = await visits.open(address)
+        await page.get_by_label("Token").fill(token)
+        await page.get_by_role("button", name="Log in").click()
+        await expect(page.get_by_text("Live", exact=True)).to_be_visible()
+        await guarded.submit(1, 0, "afar")
+        await expect(page.get_by_text("4 events since this page was opened")).to_be_visible()
+        await page.get_by_role("link", name="Tasks").click()
+        await expect(page.get_by_role("link", name="afar-1").first).to_be_visible()
