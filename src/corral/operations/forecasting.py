@@ -27,7 +27,6 @@ from corral.operations.forecast_requests import (
 from corral.operations.planning import PlanAsked, plan_layouts
 from corral.planning.forecast import Forecast, Scenario, WorkloadForecast, forecast_workload
 from corral.planning.forecast.batches import BatchFigures, BatchForecast, Job, forecast_batch
-from corral.planning.forecast.page import draw_run, make_page
 from corral.planning.forecast.replay import Ended, PlayFigures, Replay, replay
 from corral.planning.forecast.workload_slots import list_gpu_slots
 from corral.requests import find_deadline
@@ -255,6 +254,8 @@ def write_gantt(forecasts: Forecasts, path: Path) -> None:
 
     Raises: NothingToDrawError, UnwritableForecastError.
     """
+    from corral.planning.forecast.page import draw_run  # here: a server needs no charts at its start
+
     for workload in forecasts.changed or forecasts.plain:
         if workload.trace is not None and workload.run is not None and workload.outcome is not None:
             title = f"A night of {workload.workload} on {forecasts.cluster}"
@@ -268,6 +269,8 @@ def write_gantt(forecasts: Forecasts, path: Path) -> None:
 
 def write_batch(forecast: BatchForecast, name: str, path: Path) -> None:
     """Draw a batch from its first start to its end. Raises: NothingToDrawError, UnwritableForecastError."""
+    from corral.planning.forecast.page import draw_run  # as above
+
     if forecast.trace is None or forecast.run is None or forecast.makespan is None:
         raise NothingToDrawError(f"batch {name} cannot be played: {'; '.join(forecast.unknown)}")
     _write(path, draw_run(forecast.trace, forecast.run, title=f"Batch {name}", span_s=forecast.makespan.value))
@@ -275,6 +278,8 @@ def write_batch(forecast: BatchForecast, name: str, path: Path) -> None:
 
 def write_page(forecasts: Forecasts, asked: ForecastAsked, path: Path) -> None:
     """Write the forecast as one HTML page. Raises: UnwritableForecastError."""
+    from corral.planning.forecast.page import make_page  # as above
+
     _write(path, make_page(forecasts.cluster, forecasts.plain, forecasts.changed, describe_request(asked)))
 
 

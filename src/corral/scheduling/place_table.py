@@ -119,13 +119,17 @@ class PlaceTable(Collection[Place]):
         device = self.devices[place.device]
         device.places[name] = place
         device.held += _count_held(place) - _count_held(known)
-        went_on = {task.task for task in known.running} & {task.task for task in running}
-        for task in known.running:
-            if task.task not in went_on:
-                self._end(known, task)
-        for task in running:
-            if task.task not in went_on:
-                self._start(place, task)
+        before = len(known.running)
+        if running[:before] == known.running:  # the same objects mostly, which are compared at once
+            ended, begun = (), running[before:]
+        else:
+            went_on = {task.task for task in known.running} & {task.task for task in running}
+            ended = [task for task in known.running if task.task not in went_on]
+            begun = [task for task in running if task.task not in went_on]
+        for task in ended:
+            self._end(known, task)
+        for task in begun:
+            self._start(place, task)
         is_open = self._change_on_processor(known, place)
         if name in self.timed:
             self.timed[name] = place
@@ -214,12 +218,13 @@ class PlaceTable(Collection[Place]):
         processor = self.processors.setdefault(name, Processor())
         processor.places[place.id] = place
         processor.computing += is_computing(place)
-        if computes_alone(place):
+        is_alone = computes_alone(place)
+        if is_alone:
             processor.alone += 1
             for neighbour in processor.places:
                 if neighbour != place.id:
                     self._close(neighbour)
-        return processor.alone == computes_alone(place)
+        return processor.alone == is_alone
 
     def _part(self, place: Place, name: str) -> None:
         """Take a place away from its processor; what was kept from its neighbours by it alone is free again."""
@@ -339,9 +344,9 @@ def is_idle(place: Place) -> bool:
 
 def count_accounted(place: Place) -> int:
     """Bytes that a place accounts for: its residents, and what runs beyond the model that all of it runs on."""
-    own = others = 0
+    own, others, work = 0, 0, place.work
     for resident in place.resident:
-        if (resident.engine, resident.model) == place.work:
+        if (resident.engine, resident.model) == work:
             own += resident.memory or 0
         else:
             others += resident.memory or 0

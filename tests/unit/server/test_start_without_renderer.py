@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-LATE = ("lightkube", "grafana_foundation_sdk", "pygal", "markdown_it", "highspy")
+LATE = ("lightkube", "grafana_foundation_sdk", "pygal", "markdown_it", "highspy", "corral.charts")
 """Loaded by the first request that needs them: together they take longer to import than the rest of a server."""
 
 

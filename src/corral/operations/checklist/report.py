@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from corral.charts import draw_bars
 from corral.operations.checklist.running import status_of
 from corral.operations.checklist.state import Progress
 from corral.operations.checklist.values import SETTLED, Status
@@ -103,6 +102,8 @@ def write_markdown(standing: Standing, *, chart: str | None = None) -> str:
 
 def draw_chart(standing: Standing) -> str:
     """Draw how many items of each phase stand how, as SVG."""
+    from corral.charts import draw_bars  # here: a server needs no charts at its start
+
     groups = {
         phase.value: {
             status.value: float(sum(status_of(standing.progress, item) is status for item in items))
