@@ -58,7 +58,8 @@ class UsageBook:
     ) -> None:
         """Add what a request has used."""
         of = UsageOf(day=self._find_today(), key=key, owner=owner, model=model, cloud=cloud, engine=engine, door=door)
-        self._pending[of] = self._pending.get(of, Used()) + used
+        known = self._pending.get(of)
+        self._pending[of] = used if known is None else known + used
 
     def count_today(self, key: str) -> int:
         """Return the tokens of a key on this day (UTC), those of other servers and of tasks some seconds late."""
