@@ -76,3 +76,10 @@ class PatientClient:
                 return body
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return None
+
+
+async def wait_for_start(data_dir: Path, *, patience_s: float = 400.0) -> None:
+    """Wait until a server has started on a data directory: its first start on a busy machine takes minutes."""
+    async with asyncio.timeout(patience_s):
+        while find_server(data_dir) is None:  # noqa: ASYNC110 (another process starts it)
+            await asyncio.sleep(0.5)

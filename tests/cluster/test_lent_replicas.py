@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from chaos.client import PatientClient
+from chaos.client import PatientClient, wait_for_start
 from chaos.kept import Kept, corral_up, keeping
 from control_plane.cluster import AddedNode, Cluster
 from control_plane.machines import RTX_4090
@@ -24,6 +24,7 @@ from corral.operations.deploying.applying import apply_layout, observe_target
 from doubles.comfyui_workflows import text_to_image
 from doubles.short_folders import lend_short_folder
 
+pytestmark = pytest.mark.timeout(900)  # a server starts, and Jobs wait for it and for each other
 IMAGE_S = 6.0
 REPLICAS = "app.kubernetes.io/name=comfyui"
 TRAINING_S = 15
@@ -93,6 +94,7 @@ async def server(cluster: Cluster, node: AddedNode, short_folder: Path, lending:
 @pytest.fixture
 async def client(server: Kept, short_folder: Path) -> AsyncIterator[PatientClient]:
     async with PatientClient(short_folder / "data") as client:
+        await wait_for_start(short_folder / "data")
         await client.leading()
         await wait_for_slots(client, 2)
         yield client
@@ -100,7 +102,7 @@ async def client(server: Kept, short_folder: Path) -> AsyncIterator[PatientClien
 
 async def wait_for_slots(client: PatientClient, count: int) -> None:
     """Wait until so many replicas take tasks."""
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(180):
         while True:
             slots = [slot for slot in (await client.get("/corral/v1/slots"))["items"] if slot["engine"] == "comfyui"]
             if len(slots) == count and all(slot["gate"] == "open" for slot in slots):
@@ -115,7 +117,7 @@ async def submit_images(client: PatientClient, count: int) -> list[int]:
 
 
 async def wait_until(client: PatientClient, task: int, *states: str) -> dict[str, Any]:
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(240):
         while True:
             answer = await client.get(f"/corral/v1/tasks/{task}")
             if answer["state"] in states:
@@ -130,14 +132,14 @@ async def end_images(client: PatientClient, tasks: list[int]) -> list[dict[str, 
     return ended
 
 
-def make_job(cluster: Cluster) -> dict[str, Any]:
-    """A Job of somebody else for one GPU, in the rendered queue and with the priority of rendered Jobs."""
+def make_job(cluster: Cluster, *, gpus: int = 1, seconds: int = TRAINING_S) -> dict[str, Any]:
+    """A Job of somebody else, in the rendered queue and with the priority of rendered Jobs."""
     labels = {"kueue.x-k8s.io/queue-name": "pool", "kueue.x-k8s.io/priority-class": "corral-batch"}
     container = {
         "name": "work",
         "image": "busybox",
-        "command": ["sh", "-c", f"date +%s; sleep {TRAINING_S}; date +%s"],
-        "resources": {"limits": {"nvidia.com/gpu": "1"}, "requests": {"cpu": "1", "memory": "64Mi"}},
+        "command": ["sleep", str(seconds)],
+        "resources": {"limits": {"nvidia.com/gpu": str(gpus)}, "requests": {"cpu": "1", "memory": "64Mi"}},
     }
     pod = {"restartPolicy": "Never", "containers": [container]}
     spec = {"suspend": True, "backoffLimit": 0, "template": {"spec": pod}}
