@@ -152,6 +152,11 @@ class ServiceShape(Shape):
         default_factory=dict, description="Environment variables whose values are in Kubernetes Secrets."
     )
     routes: tuple[RouteShape, ...] = Field((), description="For `kind: litellm`: models of providers elsewhere.")
+    idle: Duration | None = Field(
+        None,
+        description="How long it stays without work where it runs on demand: where it wants a GPU and the layout does "
+        "not name it. Corral starts it for the first task, and stops it after this time. Default: 10m.",
+    )
     direct: bool = Field(
         False,
         strict=True,

@@ -17,6 +17,7 @@ from corral.cluster.power_windows import PowerWindow
 from corral.cluster.prices import Electricity
 from corral.cluster.receivers import NotifyTarget, Webhooks
 from corral.cluster.run_values import Run
+from corral.cluster.service_kinds import Route, SecretKey, ServiceKind
 from corral.cluster.yields import YieldTo
 from corral.hours import Hours
 from corral.units import Bytes
@@ -270,48 +271,6 @@ class Placement:
     env: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-class ServiceKind(StrEnum):
-    """A service's kind, for the renderer."""
-
-    SERVER = "server"
-    """Answers at a port, or just runs."""
-    JOB = "job"
-    """Runs to its end on demand: training, burn-in."""
-    LITELLM = "litellm"
-    """Routes language models to the Ollama services and to providers elsewhere."""
-    NGINX = "nginx"
-    """Forwards `/api/` to the services that it calls, and serves the rest itself."""
-    CORRAL = "corral"
-    """Corral's own server."""
-    POSTGRESQL = "postgresql"
-    REDIS = "redis"
-    QDRANT = "qdrant"
-    ADDON = "addon"
-    """A part of the cluster that a chart of its name brings (`render --only addons`)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SecretKey:
-    """A value that is in a Kubernetes Secret (or in the environment), never in the cluster file."""
-
-    secret: str
-    key: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """A language model that LiteLLM offers from a provider elsewhere."""
-
-    name: str
-    """The name that clients use: `gpt-4`."""
-    model: str
-    """LiteLLM's name: `openai/gpt-4`."""
-    key_from: str | None = None
-    """The environment variable that holds the provider's key."""
-    instead_of: tuple[str, ...] = ()
-    """Models of the layout that fall back to it."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """A long-running thing to deploy."""
@@ -346,6 +305,8 @@ class Service:
     """Environment variables whose values are secret."""
     routes: tuple[Route, ...] = ()
     """For LiteLLM."""
+    idle: timedelta = timedelta(minutes=10)
+    """How long a service on demand stays without work."""
     direct: bool = False
     """Whether others reach an engine directly, and not through the doors of Corral's own server."""
     lends: bool | None = None

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from corral.cluster.values import Instance
+from corral.deploying.order import DEPLOYMENT, STATEFUL_SET
 from corral.engine_kinds import JOB
-from corral.rendering.installation import Installation
-from corral.rendering.kubernetes.objects import name_local_queue
+from corral.rendering.installation import Deployed, Installation
+from corral.rendering.kubernetes.objects import name_local_queue, name_workload
+from corral.rendering.kubernetes.workloads import count_replicas, group_by_pod, is_lent, is_stateful, name_replica
 from corral.rendering.kueue import list_job_namespaces, list_pool
 from corral.rendering.names import add_suffix
 from corral.snapshot import Kind, ObjectKey
@@ -32,6 +35,14 @@ class EngineService:
     services: frozenset[str]
     """The names of its Services: one for all replicas, or one for each."""
     port: int
+    name: str
+    """The service's name in the file."""
+    models: frozenset[str]
+    """Its models by the file; empty where that names none."""
+    on_demand: tuple[ObjectKey, ...] = ()
+    """The workloads that are scaled up when it is its turn; empty where it runs all the time."""
+    idle: timedelta = timedelta()
+    """How long it then stays without work."""
 
 
 def list_queue_instances(installation: Installation) -> Mapping[ObjectKey, Instance]:
@@ -62,6 +73,10 @@ def list_engine_services(installation: Installation, engines: Iterable[str]) -> 
                 (deployed.name, *(add_suffix(deployed.name, str(number)) for number in range(deployed.replicas)))
             ),
             port=deployed.port,
+            name=deployed.service.name,
+            models=frozenset(deployed.service.models),
+            on_demand=_list_scaled(installation, deployed),
+            idle=deployed.service.idle,
         )
         for deployed in installation.deployed
         for engine in deployed.service.engines
@@ -79,6 +94,18 @@ def leave_out(services: Iterable[EngineService], closed: Iterable[str]) -> tuple
         )
         for service in services
     )
+
+
+def _list_scaled(installation: Installation, deployed: Deployed) -> tuple[ObjectKey, ...]:
+    """List the workloads of a service that runs on demand; empty for others."""
+    members = next((group for group in group_by_pod(installation) if deployed in group), ())
+    if not members or count_replicas(members):
+        return ()
+    kind = STATEFUL_SET if is_stateful(installation, members) else DEPLOYMENT
+    names = [name_workload(members[0])]
+    if is_lent(installation, members):
+        names = [name_replica(members, replica) for replica in range(deployed.replicas)]
+    return tuple(ObjectKey(kind, deployed.namespace, name) for name in names)
 
 
 def find_instances(

@@ -11,7 +11,7 @@ from corral.deploying.order import DEPLOYMENT, EVENT, POD, STATEFUL_SET
 from corral.deploying.state import PART_OF
 from corral.narrowing import as_object
 from corral.rendering.installation import Deployed
-from corral.rendering.kubernetes.objects import name_workload
+from corral.rendering.kubernetes.objects import READY_REPLICAS, name_workload
 from corral.rendering.kubernetes.workloads import group_by_pod
 from corral.snapshot import Kind, ObjectKey, Snapshot
 from corral.work import Json
@@ -36,14 +36,16 @@ class ServiceHealth:
     """Replicas; 0 where it runs on demand."""
     there: int
     ready: int
+    standing_by: int
+    """Replicas that are not ready since another one leads, which is how it is meant."""
     nodes: tuple[str, ...]
     causes: tuple[str, ...]
     """Why fewer are ready than wanted; empty where all are, or where nothing says why."""
 
     @property
     def is_well(self) -> bool:
-        """Whether as many replicas are ready as are wanted."""
-        return self.ready >= self.wanted
+        """Whether as many replicas are ready as are wanted, or stand by for one that is."""
+        return self.ready + self.standing_by >= self.wanted
 
 
 def judge_services(wanted: LayoutObjects, snapshot: Snapshot) -> tuple[ServiceHealth, ...]:
@@ -67,18 +69,28 @@ def _judge(wanted: LayoutObjects, snapshot: Snapshot, members: Sequence[Deployed
     keys = [ObjectKey.read(value) for value in applied]
     live = [snapshot.objects.get(key) for key in keys]
     pods = list_pods(wanted, snapshot, namespace, name)
-    replicas = sum((there or value)["spec"].get("replicas", 1) for there, value in zip(live, applied, strict=True))
+    newest = [there or value for there, value in zip(live, applied, strict=True)]
+    replicas = sum(value["spec"].get("replicas", 1) for value in newest)
+    needed = sum(map(count_ready_wanted, newest))
     ready = sum(_is_ready(pod) for pod in pods)
-    causes = [] if ready >= replicas else list(find_causes(snapshot, live, pods))
+    causes = [] if ready >= needed else list(find_causes(snapshot, live, pods))
     return ServiceHealth(
         services=tuple(member.service.name for member in members),
         workloads=tuple(map(str, keys)),
         wanted=replicas,
         there=len(pods),
         ready=ready,
+        standing_by=min(replicas - needed, len(pods) - ready) if ready >= needed else 0,
         nodes=tuple(dict.fromkeys(pod["spec"]["nodeName"] for pod in pods if pod["spec"].get("nodeName"))),
         causes=tuple(dict.fromkeys(causes)),
     )
+
+
+def count_ready_wanted(workload: Json) -> int:
+    """Count the replicas of a workload that are ready when all is well: of servers that stand by for each other one."""
+    replicas: int = workload["spec"].get("replicas", 1)
+    most: str | None = (workload["metadata"].get("annotations") or {}).get(READY_REPLICAS)
+    return replicas if most is None else min(replicas, int(most))
 
 
 def _makes_pods_of(value: Json, name: str, namespace: str) -> bool:

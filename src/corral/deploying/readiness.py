@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from corral.cluster.values import StorageKind
 from corral.container_images import split_reference
-from corral.deploying.health import find_causes, list_pods_of
+from corral.deploying.health import count_ready_wanted, find_causes, list_pods_of
 from corral.deploying.order import DEPLOYMENT, STATEFUL_SET
 from corral.hardware.fit.names import estimate_need
 from corral.narrowing import as_object
@@ -116,11 +116,11 @@ def is_settled(live: Json) -> bool:
     The rules are those of `kubectl rollout status`.
     """
     status = as_object(live.get("status"))
-    wanted = live["spec"].get("replicas", 1)
+    wanted, ready = live["spec"].get("replicas", 1), count_ready_wanted(live)
     if status.get("observedGeneration", 0) < live["metadata"].get("generation", 0):
         return False
-    if status.get("readyReplicas", 0) < wanted or status.get("replicas", 0) > wanted:
+    if status.get("readyReplicas", 0) < ready or status.get("replicas", 0) > wanted:
         return False
     if Kind.read(live) == STATEFUL_SET:
         return not wanted or status.get("currentRevision") == status.get("updateRevision")
-    return status.get("updatedReplicas", 0) >= wanted and status.get("availableReplicas", 0) >= wanted
+    return status.get("updatedReplicas", 0) >= wanted and status.get("availableReplicas", 0) >= ready

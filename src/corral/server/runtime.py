@@ -46,6 +46,7 @@ from corral.server.lending import make_hold_book
 from corral.server.lent_replicas import LentReplicas
 from corral.server.listeners import Listeners
 from corral.server.listening import HttpServer, format_people_url, format_url, listen, listen_for_own
+from corral.server.on_demand import OnDemandServices
 from corral.server.process import (
     configure_logs,
     handle_signals,
@@ -162,6 +163,7 @@ async def _serve(
     lent = LentReplicas(
         slots, on_cluster, lambda: board.leading, lambda engine: dispatcher.find_oldest(engine), find_bound
     )
+    on_demand = OnDemandServices(slots, on_cluster, lambda: board.leading, lambda: dispatcher.list_waiting())
     seams = ClusterSeams(lender=lent, shelf=JobFiles(data_dir / JOB_FILES_FOLDER, artifacts))
     make_local = partial(localize, data_dir=data_dir, locate=weights.path, holds=book, directory=directory, seams=seams)
     local = make_local(cluster)
@@ -198,6 +200,7 @@ async def _serve(
         weights=weights,
         explain=dispatcher.explain,
         explain_several=dispatcher.explain_several,
+        explain_start=on_demand.explain,
         estimate=dispatcher.estimate,
         find_delivery_problem=deliverer.find_problem,
         wake_holds=book.wake,
@@ -238,6 +241,7 @@ async def _serve(
     looking = asyncio.create_task(supervise("gpu_looks", looks.run, alarms), name="gpu-looks")
     following = asyncio.create_task(supervise("cluster", on_cluster.run, alarms), name="cluster")
     lending = asyncio.create_task(supervise("lent_replicas", lent.run, alarms), name="lent-replicas")
+    scaling = asyncio.create_task(supervise("on_demand", on_demand.run, alarms), name="on-demand")
     watched = asyncio.create_task(manager.keep_alive(), name="watchdog")
     renewing = asyncio.create_task(_renew(settings, context, alarms), name="certificate")
     try:
@@ -250,6 +254,7 @@ async def _serve(
         looking.cancel()
         following.cancel()
         lending.cancel()
+        scaling.cancel()
         housekeeping.cancel()
         delivering.cancel()
         keeping.cancel()

@@ -60,6 +60,8 @@ class Services:
     """Why a queued task waits, from the dispatcher; None when it does not know the task (or stands by)."""
     explain_several: Callable[[Collection[int]], Mapping[int, Explanation]] = lambda _: {}
     """As `explain`, of several tasks at the cost of one, without their slots; what would start now is left out."""
+    explain_start: Callable[[str, str | None], str | None] = lambda _engine, _model: None
+    """Why a task for an engine and a model waits for the start of a service; None where it does not."""
     estimate: Estimator
     """When work would be done, from the dispatcher."""
     find_delivery_problem: Callable[[str], Problem | None] = lambda _: None

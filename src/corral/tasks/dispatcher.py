@@ -130,6 +130,7 @@ class Dispatcher:
         self._epoch: int | None = None
         """Guards what is written while this server leads."""
         self.find_oldest = self._picture.find_oldest
+        self.list_waiting = self._picture.list_waiting
 
     # --- from outside ------------------------------------------------------------------------------------------------
 

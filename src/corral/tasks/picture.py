@@ -84,6 +84,13 @@ class Picture:
         lanes = self.ready.backlog.list_lanes()
         return min((task.queued_at for task, _ in lanes if task.engine == engine), default=None)
 
+    def list_waiting(self) -> dict[str, set[str | None]]:
+        """List the models of the tasks and guests that can start and wait, by engine; None for those without one."""
+        waiting: dict[str, set[str | None]] = {}
+        for task, _ in self.ready.backlog.list_lanes():
+            waiting.setdefault(task.engine, set()).add(task.model)
+        return waiting
+
     def find_memory(self, engine: str, model: str | None) -> Bytes | None:
         """Find the bytes that a model takes: as measured, or as an engine reports now; None when unknown."""
         measured = self.memory.get((engine, model))

@@ -147,6 +147,8 @@ def _check_pods(group: Group) -> Check:
         return make(Mark.OK, f"on demand, {len(group.ready)} ready now")
     if len(group.ready) >= group.replicas:
         return make(Mark.OK, facts)
+    if group.health.is_well and group.health.standing_by:
+        return make(Mark.OK, f"{facts}; {group.health.standing_by} stands by for the one that leads")
     if group.lent_to and len(group.ready) + sum(map(_is_gated, group.pods)) >= group.replicas:
         return make(Mark.OK, f"{facts}; the others' GPUs are lent to Job {group.lent_to}")
     if group.health.wanted < group.replicas and not group.health.causes:

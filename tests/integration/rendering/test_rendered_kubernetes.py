@@ -93,6 +93,6 @@ def test_every_file_of_harvis_own_documents_has_its_counterpart() -> None:
         if item["kind"] == "ConfigMap" and "OLLAMA_URL" in item["data"] and "backend" in item["metadata"]["name"]
     }
     assert urls == {
-        "harvis-ai-backend-config": "http://localhost:11434",
-        "harvis-ai-backend-workstation-config": "http://harvis-ai-ollama-workstation:11434",
+        "harvis-ai-backend-config": "http://frontend:11434",  # Corral's door, in front of both
+        "harvis-ai-backend-workstation-config": "http://frontend:11434",
     }

@@ -142,10 +142,11 @@ async def front(tmp_path: Path) -> AsyncIterator[tuple[str, Backend, aiohttp.Cli
 
 
 @pytest.mark.parametrize("layout", ["edge", "workstation"])
-async def test_nginx_accepts_what_is_rendered_for_harvis(layout: str, tmp_path: Path) -> None:
+async def test_nginx_accepts_what_is_rendered_for_harvis_with_a_page_of_its_own(layout: str, tmp_path: Path) -> None:
     opened = open_cluster(ROOT / HARVIS)
-    files = render_cluster(opened.cluster, source=HARVIS, text=opened.text).files
-    text = files[f"nginx/{layout}/frontend.conf"]
+    own = opened.text.replace("services:\n", "services:\n  - {name: page, kind: nginx, calls: [backend]}\n", 1)
+    files = render_cluster(read_cluster(own, name=HARVIS).cluster, source=HARVIS, text=own).files
+    text = files[f"nginx/{layout}/page.conf"]
     (address,) = re.findall(r"proxy_pass (\S+);", text)
     await _checked(_here(text, tmp_path, {address: "http://127.0.0.1:9"}, _free_port()))
 

@@ -39,6 +39,7 @@ def test_of_two_servers_the_one_that_leads_is_ready_and_an_update_waits_for_no_o
     assert deployment["spec"]["replicas"] == 2
     assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": "100%"}
     assert deployment["spec"]["progressDeadlineSeconds"] == 2**31 - 1
+    assert deployment["metadata"]["annotations"] == {"corral.dev/ready-replicas": "1"}
 
 
 def test_no_budget_keeps_the_only_ready_server_on_a_node_that_is_drained() -> None:

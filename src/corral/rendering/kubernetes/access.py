@@ -38,23 +38,25 @@ _KEPT = ("create", "list", "patch")
 _OF_NAMESPACES: Sequence[tuple[str, tuple[str, ...], tuple[str, ...]]] = (
     ("", ("configmaps", "services"), _WHOLE),
     ("", ("resourcequotas", "serviceaccounts"), _PRUNED),
-    ("", ("persistentvolumeclaims",), _KEPT),
+    ("", ("persistentvolumeclaims",), _WHOLE),
+    ("", ("events", "pods"), ("list",)),
+    ("apps", ("daemonsets", "replicasets"), ("list",)),
     ("apps", ("deployments",), _PRUNED),
     ("apps", ("statefulsets",), _WHOLE),
     (_KUEUE, ("localqueues",), _WHOLE),
     ("networking.k8s.io", ("ingresses", "networkpolicies"), _PRUNED),
     ("policy", ("poddisruptionbudgets",), _PRUNED),
-    (_RBAC, ("rolebindings", "roles"), _PRUNED),
     (_RESOURCES, ("resourceclaims",), _PRUNED),
     (_RESOURCES, ("resourceclaimtemplates",), _WHOLE),
 )
 """Groups, resources and verbs of applying the objects of namespaces."""
 _OF_THE_CLUSTER: Sequence[tuple[str, tuple[str, ...], tuple[str, ...]]] = (
     ("", ("persistentvolumes",), _KEPT),
+    ("", ("pods",), ("list",)),
     (_KUEUE, ("clusterqueues", "resourceflavors", "workloadpriorityclasses"), _PRUNED),
     ("node.k8s.io", ("runtimeclasses",), _WHOLE),
-    (_RBAC, ("clusterrolebindings", "clusterroles"), _PRUNED),
     (_RESOURCES, ("deviceclasses",), _PRUNED),
+    (_RESOURCES, ("resourceclaims", "resourceslices"), ("list",)),
     ("scheduling.k8s.io", ("priorityclasses",), _WHOLE),
     ("storage.k8s.io", ("storageclasses",), _WHOLE),
 )
@@ -155,14 +157,25 @@ def _allow_scaling(workload: Any) -> PolicyRule:
 def _build_applying(installation: Installation, server: Deployed) -> list[Any]:
     namespaces = sorted({installation.namespace, *(deployed.namespace for deployed in installation.deployed)})
     name = add_suffix(name_workload(server), "apply")
-    rules = [_allow(*row) for row in _OF_NAMESPACES]
+    own = (name_workload(server), name)
+    rules = [*(_allow(*row) for row in _OF_NAMESPACES), *_allow_own(("rolebindings", "roles"), own)]
     objects: list[Any] = []
     for namespace in namespaces:
         objects += _bind_role(installation, server, namespace, name, rules)
-    whole = add_suffix(f"{server.namespace}-{name_workload(server)}", "apply")
+    plain = f"{server.namespace}-{name_workload(server)}"
+    whole = add_suffix(plain, "apply")
+    rules = [
+        *_list_cluster_rules(installation, namespaces),
+        *_allow_own(("clusterrolebindings", "clusterroles"), (plain, whole)),
+    ]
+    return [*objects, *_bind_cluster_role(installation, server, whole, rules)]
+
+
+def _allow_own(resources: Sequence[str], names: Sequence[str]) -> list[PolicyRule]:
+    """Allow to apply these rights again as they are: the API server refuses more than the server has."""
     return [
-        *objects,
-        *_bind_cluster_role(installation, server, whole, [*_list_cluster_rules(installation, namespaces)]),
+        _allow(_RBAC, resources, ("list",)),
+        PolicyRule(apiGroups=[_RBAC], resources=[*resources], resourceNames=[*names], verbs=["patch"]),
     ]
 
 
@@ -179,7 +192,7 @@ def _bind_cluster_role(
 
 def _list_cluster_rules(installation: Installation, namespaces: Sequence[str]) -> Iterator[PolicyRule]:
     """List the rules for objects without a namespace; of nodes and namespaces only those of the file can be changed."""
-    yield _allow("", ("namespaces",), ("create", "list"))
+    yield _allow("", ("namespaces",), ("list",))
     yield PolicyRule(apiGroups=[""], resources=["namespaces"], resourceNames=[*namespaces], verbs=["patch"])
     yield _allow("", ("nodes",), ("list",))
     nodes = [node.name for node in installation.cluster.kubernetes_nodes]

@@ -23,6 +23,8 @@ INTERACTIVE = "corral-interactive"
 """The priority of their replicas that no Job gets."""
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
+READY_REPLICAS = "corral.dev/ready-replicas"
+"""The annotation of a workload with the number of its replicas that are ready when all is well, if not all are."""
 REPLICA = "corral.dev/replica"
 """The label with the number of a replica that has a Deployment of its own."""
 _FIRST = ("apiVersion", "kind", "metadata", "name", "namespace", "labels", "annotations", "image", "command", "type")

@@ -35,6 +35,7 @@ from corral.rendering.kubernetes.objects import (
     LENT,
     PRIORITY_LABEL,
     QUEUE_LABEL,
+    READY_REPLICAS,
     REPLICA,
     make_labels,
     make_metadata,
@@ -131,9 +132,11 @@ def build_workloads(
             podManagementPolicy=_choose_start_order(installation, members),
             selector=selector,
             template=template,
-            volumeClaimTemplates=volumes.build_claim_templates(installation, members) or None,
+            volumeClaimTemplates=[*volumes.build_claim_templates(installation, members)] or None,
         )
         return [StatefulSet(metadata=metadata, spec=spec)]
+    if _has_standby(members):
+        metadata.annotations = {READY_REPLICAS: "1"}
     return [Deployment(metadata=metadata, spec=_make_deployment(members, replicas, selector, template))]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Literal
 
@@ -9,6 +10,7 @@ from fastapi import Query, Request, Response
 from pydantic import StringConstraints
 
 from corral.errors import CorralError, Kind
+from corral.scheduling.explaining import NO_START
 from corral.server.api import answers
 from corral.server.api.accepting import accept, make_task_submission
 from corral.server.api.answers import explain
@@ -129,6 +131,9 @@ async def explain_task(id: Id, api: Here, caller: Viewer) -> ExplanationOut:
     task = await reading.get_task(api.services.pool, id)
     needs = await reading.get_tasks(api.services.pool, task.needs) if task.state is TaskState.WAITING else ()
     policy = api.services.explain(id) if task.state is TaskState.QUEUED else None
+    if policy is not None and policy.rule in NO_START:
+        start = api.services.explain_start(task.engine, task.model)
+        policy = policy if start is None else replace(policy, summary=start)
     because = await story.read_choice(api.services.pool, id) if task.slots else None
     delivery = await read_open(api.services.pool, id) if task.state is TaskState.SUCCEEDED else None
     if delivery is not None:
