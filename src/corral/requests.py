@@ -41,6 +41,8 @@ from corral.work import Json, Priority, TaskClass
 
 DEFAULT_TIMEOUT_S = 3600.0
 DEFAULT_MAX_ATTEMPTS = 3
+MOST_PRECEDENCE = 2**53
+"""Above and below 0; no JSON reader rounds it."""
 _JOINED = ("inputs", "files", "labels")
 """Fields of which a task and the defaults of its batch each give a part."""
 _FIRST_YEAR, _LAST_YEAR = 1970, 9998
@@ -235,6 +237,12 @@ class TaskFields(Fields):
     )
     priority: PriorityWord = Field(
         default=Priority.NORMAL, description="The order inside a class.", json_schema_extra={"default": "normal"}
+    )
+    precedence: Whole = Field(
+        default=0,
+        ge=-MOST_PRECEDENCE,
+        le=MOST_PRECEDENCE,
+        description="The order among its owner's tasks of equal class and priority: higher goes first.",
     )
     gpus: Whole = Field(default=1, ge=1, le=64, description="How many GPUs of one node it takes at once.")
     memory: Size | None = Field(

@@ -29,20 +29,6 @@ class Visitor:
         return self.limits is None or self.limits.allows(model)
 
 
-class RouteMissingError(CorralError):
-    """A door has no such route, or not with this method."""
-
-    code: ClassVar[str] = "request.no_route"
-    kind: ClassVar[Kind] = Kind.MISSING
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A route as the metrics of the server name it, under `route` of the scope."""
-
-    path: str
-
-
 class NotAllowedError(CorralError):
     """The visitor's key does not allow this."""
 

@@ -225,6 +225,7 @@ def _read_demand(task: Mapping[str, Json]) -> dict[str, Any]:  # of every field'
         "queue": task.get("queue") or "default",
         "task_class": TaskClass(task.get("class") or TaskClass.BATCH),
         "priority": Priority[(task.get("priority") or "normal").upper()],
+        "precedence": task.get("precedence") or 0,
         "gpus": task.get("gpus") or 1,
         "memory": None if memory is None else Bytes(memory),
         "node": task.get("node"),

@@ -8,8 +8,9 @@ of another place of the device that would have to be given up for it. A turn las
 for `PART_OF_WAIT` of what the task has waited already if that is longer, from the time at which the model was loaded. A
 task whose model is on a busy place that should be free in time waits for that place instead, but is passed only by
 tasks that came little later than itself, so that a model which needs a second place gets it. In either case what passes
-is of the same class and priority, and is expected to end within the bound from the first time the task was passed over.
-Tasks that need several GPUs are never passed over, and those that prefer another node pass nothing.
+is of the same class and priority, of no lower precedence where it is of the same owner, and is expected to end within
+the bound from the first time the task was passed over. Tasks that need several GPUs are never passed over, and those
+that prefer another node pass nothing.
 
 So no task starves. What takes a place when a turn is over is the first task in order. A turn serves its model's tasks
 in order too: tasks that came after a waiting one are served only when those of their model that came before are, and
@@ -29,7 +30,7 @@ from datetime import datetime, timedelta
 from corral.scheduling.choosing import Choosing
 from corral.scheduling.durations import Expectations
 from corral.scheduling.giving_up import is_resident
-from corral.scheduling.ordering import Line
+from corral.scheduling.ordering import Line, yields_to
 from corral.scheduling.place_table import Work
 from corral.scheduling.room import Room, is_preferred
 from corral.scheduling.values import Gate, Place, PolicyBounds, QueuedTask, Turn
@@ -104,6 +105,7 @@ class Affinity:
                 (task.engine, task.model) in models
                 and not is_elsewhere(place, task)
                 and task.queued_at <= latest
+                and not yields_to(task, head)
                 and expect_seconds(task) <= left_s
                 and not self._room.is_limited(task)
                 and self._choosing.can_have(task, place)

@@ -6,8 +6,9 @@ nothing hides behind a task that waits for another engine or for more memory: wi
 places + affinity window) a decision on the candidates is the decision on everything.
 
 Where there are more lanes than `limit`, a third of the candidates comes from lanes whose oldest task is past its bound,
-a third from those that are first by class and priority, a third from each owner's first lanes in turn, and the rest
-from the oldest; so neither promotion nor rank nor fair share is lost, though a lane in the middle can be seen later.
+a third from those that are first by class, priority and precedence, a third from each owner's first lanes in turn, and
+the rest from the oldest; so neither promotion nor rank nor fair share is lost, though a lane in the middle can be seen
+later.
 
 Adding and removing cost O(log n); showing costs O(limit + owners), whatever the number of tasks.
 """
@@ -27,7 +28,7 @@ from corral.scheduling.values import Owner, PolicyBounds, QueuedTask, TaskClass
 
 _Age = tuple[datetime, int]
 _Lane = tuple[object, ...]
-_Rank = tuple[bool, bool, int, datetime, int]
+_Rank = tuple[bool, bool, int, int, datetime, int]
 _Item = TypeVar("_Item", bound=tuple[object, ...])
 
 _number: Callable[[_Age | _Rank], int] = itemgetter(-1)
@@ -171,7 +172,13 @@ class Backlog:
 
     def _rank_head(self, head: _Age) -> tuple[QueuedTask, _Rank]:
         task = self._tasks[head[1]]
-        return task, (task.task_class is TaskClass.BATCH, task.deadline is None, -task.priority, *head)
+        return task, (
+            task.task_class is TaskClass.BATCH,
+            task.deadline is None,
+            -task.priority,
+            -task.precedence,
+            *head,
+        )
 
 
 def _take_in_turn(lines: Iterable[Iterable[_Item]], depth: int) -> Iterator[_Item]:

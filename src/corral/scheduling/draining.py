@@ -3,7 +3,8 @@
 While one lane after the other is filled again, a place is never empty: a task of another model, one that computes alone
 next to it, or one that needs its memory would wait for ever. So what goes on a shared place after such a task in order
 must be expected to end before what is there, which delays nothing, or pass it within the bounds of `affinity`: as long
-as the turn of the place's model lasts, and only what is of the same class and priority.
+as the turn of the place's model lasts, and only what is of the same class and priority, and of no lower precedence
+where it is of the same owner.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from corral.scheduling.affinity import Affinity
 from corral.scheduling.durations import Expectations
 from corral.scheduling.opening import Openings
 from corral.scheduling.room import Room
-from corral.scheduling.values import Gate, Place, Priority, QueuedTask, TaskClass
+from corral.scheduling.values import Gate, Owner, Place, Priority, QueuedTask, TaskClass
 from corral.work import SlotId
 
 
@@ -28,6 +29,8 @@ class _Claim:
     """How many of the tasks that wait were looked at."""
     tasks: list[int] = field(default_factory=list[int])
     ranks: set[tuple[TaskClass, Priority]] = field(default_factory=set[tuple[TaskClass, Priority]])
+    precedences: dict[Owner, int] = field(default_factory=dict[Owner, int])
+    """The highest of each owner's."""
     left: timedelta = timedelta.max
     latest: datetime | None = None
 
@@ -69,6 +72,7 @@ class Draining:
     def _passes(self, claim: _Claim, place: Place, task: QueuedTask) -> bool:
         return (
             claim.ranks == {(task.task_class, task.priority)}
+            and claim.precedences.get(task.owner, task.precedence) <= task.precedence
             and timedelta(seconds=self._expectations.of_place(task, place)) <= claim.left
             and (claim.latest is None or task.queued_at <= claim.latest)
         )
@@ -81,6 +85,8 @@ class Draining:
                 left, latest = self._affinity.find_limits(task, place)
                 claim.tasks.append(task.id)
                 claim.ranks.add((task.task_class, task.priority))
+                highest = claim.precedences.get(task.owner, task.precedence)
+                claim.precedences[task.owner] = max(highest, task.precedence)
                 claim.left = min(claim.left, left)
                 claim.latest = min(latest, claim.latest or latest)
         claim.looked_at = len(self._waiting)

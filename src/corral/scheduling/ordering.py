@@ -1,16 +1,17 @@
-"""The order of tasks: classes, then each queue's order, then age.
+"""The order of tasks: classes, then each queue's order, then what their owner put first, then age.
 
 Tasks of equal class and priority form a *rank*; inside a rank each owner (each queue, where the order is fifo) has a
-row by age. The owner with the lowest tag goes first (`fairness`). A fifo queue ranks as normal priority, whatever
-the priority of its tasks.
+row. The owner with the lowest tag goes first (`fairness`); in its row go first those that it gave the highest
+precedence, then the oldest: no precedence moves one owner before another. A fifo queue ranks as normal priority and
+goes by age, whatever the priority and the precedence of its tasks.
 
 Batch tasks whose deadline is near (`deadlines`) are promoted too, before all others of their row.
 
-Promotion lifts a task over priorities and makes its row share with the interactive ones, but not over other owners: a
-night's batch is past its bound for hours, and would keep everything else out. While promoted tasks wait, batch tasks
-are in one rank (*due*) where each owner is represented by their promoted tasks or else by those of their highest
-priority. Interactive tasks and due ones get equal shares of the time where both want it; what due ones got while
-nothing interactive waited counts, so a person waits for them only where interactive work took more than half.
+Promotion lifts a task over priorities and precedences, and makes its row share with the interactive ones, but not over
+other owners: a night's batch is past its bound for hours, and would keep everything else out. While promoted tasks
+wait, batch tasks are in one rank (*due*) where each owner is represented by their promoted tasks or else by those of
+their highest priority. Interactive tasks and due ones get equal shares of the time where both want it; what due ones
+got while nothing interactive waited counts, so a person waits for them only where interactive work took more than half.
 
 Rows and ranks are heaps that are put right when looked at, because one decision starts few of many tasks: building
 is O(tasks), each look O(log tasks).
@@ -30,13 +31,14 @@ from corral.scheduling.deadlines import DeadlineId
 from corral.scheduling.fairness import Account
 from corral.scheduling.values import PolicyBounds, Priority, Queue, QueuedTask, TaskClass
 
-Entry = tuple[datetime, int, QueuedTask]
+Entry = tuple[int, datetime, int, QueuedTask]
+"""A task after what orders its row: its precedence with the sign changed, then its age."""
 Head = tuple[float, datetime, int, "Row"]
 _Name = tuple[bool, str]
 """Of a row: whether it is a fifo queue's, and that queue, else the owner."""
-_Kind = tuple[TaskClass, Priority, str, str, DeadlineId | None]
+_Kind = tuple[TaskClass, Priority, int, str, str, DeadlineId | None]
 
-_kind: Callable[[QueuedTask], _Kind] = attrgetter("task_class", "priority", "queue", "owner", "deadline")
+_kind: Callable[[QueuedTask], _Kind] = attrgetter("task_class", "priority", "precedence", "queue", "owner", "deadline")
 """The properties that decide which row a task joins, except its age."""
 
 
@@ -49,8 +51,13 @@ def age(task: QueuedTask) -> tuple[datetime, int]:
     return task.queued_at, task.id
 
 
+def yields_to(task: QueuedTask, other: QueuedTask) -> bool:
+    """Whether the owner of both gave the other task the higher precedence: nothing lets this one pass it."""
+    return task.precedence < other.precedence and task.owner == other.owner
+
+
 class Row:
-    """One owner's tasks of a rank, or a fifo queue's, by age; several ranks can hold the same row.
+    """One owner's tasks of a rank by precedence and age, or a fifo queue's by age; several ranks can hold the same row.
 
     It is a heap until a decision looks behind its first task, which few decisions do; then it is sorted, once.
     """
@@ -65,30 +72,30 @@ class Row:
         heapify(entries)
 
     def find_first(self) -> Entry | None:
-        """The oldest entry that is not gone."""
+        """The first entry that is not gone."""
         entries, gone = self._entries, self._gone
         if self._is_sorted:
-            while self._first < len(entries) and entries[self._first][1] in gone:
+            while self._first < len(entries) and entries[self._first][2] in gone:
                 self._first += 1
             return entries[self._first] if self._first < len(entries) else None
-        while entries and entries[0][1] in gone:
+        while entries and entries[0][2] in gone:
             heappop(entries)
         return entries[0] if entries else None
 
     def __iter__(self) -> Iterator[Entry]:
-        """The entries that are not gone, by age."""
+        """The entries that are not gone, in order."""
         if not self._is_sorted:
             self._entries.sort()
             self._is_sorted = True
-        return (entry for entry in islice(self._entries, self._first, None) if entry[1] not in self._gone)
+        return (entry for entry in islice(self._entries, self._first, None) if entry[2] not in self._gone)
 
     def tasks(self) -> Iterator[QueuedTask]:
         """The tasks that were not gone when last looked at, in no order."""
-        return (task for _, _, task in self._entries)
+        return (task for *_, task in self._entries)
 
 
 class Rank:
-    """Tasks of equal class and priority, owners by their tags, each owner's tasks by age."""
+    """Tasks of equal class and priority, owners by their tags, each owner's tasks by precedence and age."""
 
     def __init__(self, account: Account, gone: Collection[int]) -> None:
         self.rows: dict[_Name, Row] = {}
@@ -121,9 +128,10 @@ class Rank:
             if first is None:
                 heappop(heads)
                 continue
-            current = self._account.tag(first[2].owner), first[0], first[1], row
+            _, at, number, task = first
+            current = self._account.tag(task.owner), at, number, row
             if current[:3] == head[:3]:
-                return first[2]
+                return task
             heapreplace(heads, current)
         return None
 
@@ -145,7 +153,8 @@ class Rank:
         for row in self.rows.values():
             first = row.find_first()
             if first is not None:  # another rank can have emptied a row
-                heads.append((self._account.tag(first[2].owner), first[0], first[1], row))
+                _, at, number, task = first
+                heads.append((self._account.tag(task.owner), at, number, row))
         heapify(heads)
         return heads
 
@@ -170,7 +179,7 @@ class Upcoming:
         self._heads: list[tuple[float, datetime, int, QueuedTask, Iterator[Entry]]] = []
         for row in rows.values():
             entries = iter(row)
-            for at, number, task in entries:
+            for _, at, number, task in entries:
                 self._heads.append((account.tag(task.owner), at, number, task, entries))
                 break
         heapify(self._heads)
@@ -179,7 +188,7 @@ class Upcoming:
         yield from self._merged
         while self._heads:
             start, _, _, task, entries = self._heads[0]
-            for at, number, later in entries:
+            for _, at, number, later in entries:
                 heapreplace(self._heads, (start + self._charge(task), at, number, later, entries))
                 break
             else:
@@ -241,21 +250,23 @@ class Line:
     def _sort_in(self, tasks: Iterable[QueuedTask], fifo: set[str], promoted_before: datetime) -> None:
         kinds: dict[_Kind, list[Entry]] = {}
         for task in tasks:
-            kinds.setdefault(_kind(task), []).append((task.queued_at, task.id, task))
-        for (task_class, priority, queue, owner, deadline), entries in kinds.items():
+            kinds.setdefault(_kind(task), []).append((-task.precedence, task.queued_at, task.id, task))
+        for (task_class, priority, precedence, queue, owner, deadline), entries in kinds.items():
             by_age = queue in fifo
             name = (by_age, queue if by_age else owner)
             rank = Priority.NORMAL if by_age else priority
+            if by_age and precedence:
+                entries[:] = _go_by_age(entries)
             if task_class is TaskClass.INTERACTIVE:
                 self._join(self._interactive, rank, name, entries)
             elif deadline is not None and deadline in self._urgent and not by_age:
                 first = self._urgent[deadline] - _BEFORE_ALL
-                self._promoted.join(name, [(first, number, task) for _, number, task in entries])
+                self._promoted.join(name, [(0, first, number, task) for _, _, number, task in entries])
             else:
-                promoted = [entry for entry in entries if entry[0] < promoted_before]
-                self._promoted.join(name, promoted)
+                promoted = [entry for entry in entries if entry[1] < promoted_before]
+                self._promoted.join(name, _go_by_age(promoted) if precedence else promoted)
                 if len(promoted) < len(entries):
-                    others = [entry for entry in entries if entry[0] >= promoted_before]
+                    others = [entry for entry in entries if entry[1] >= promoted_before]
                     self._join(self._batch, rank, name, others)
 
     def _join(self, ranks: dict[Priority, Rank], priority: Priority, name: _Name, entries: list[Entry]) -> None:
@@ -327,3 +338,8 @@ class Line:
                 return head, ranks[0]
             ranks.pop(0)
         return None
+
+
+def _go_by_age(entries: Iterable[Entry]) -> list[Entry]:
+    """Return entries without their precedence."""
+    return [(0, at, number, task) for _, at, number, task in entries]

@@ -41,6 +41,8 @@ class Demand:
     model: str | None = None
     task_class: TaskClass = TaskClass.BATCH
     priority: Priority = Priority.NORMAL
+    precedence: int = 0
+    """Among the tasks of its owner in the same rank: higher goes first."""
     gpus: int = 1
     """How many places of one node it takes."""
     memory: Bytes | None = None

@@ -90,6 +90,7 @@ class Affinity:
             if (
                 (task.engine, task.model) in models
                 and task.queued_at <= latest
+                and not (task.owner == head.owner and task.precedence < head.precedence)
                 and timedelta(seconds=self._seconds(task, place)) <= left
             ):
                 return task

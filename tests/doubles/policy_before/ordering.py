@@ -25,7 +25,7 @@ from corral.cluster.values import QueueOrder
 from corral.scheduling.fairness import Account
 from corral.scheduling.values import PolicyBounds, Priority, Queue, QueuedTask, TaskClass
 
-Entry = tuple[datetime, int, QueuedTask]
+Entry = tuple[int, datetime, int, QueuedTask]
 Head = tuple[float, datetime, int, list[Entry]]
 _Name = tuple[bool, str]
 """Of a line: whether it is a fifo queue's, and that queue, else the owner."""
@@ -64,14 +64,14 @@ class Rank:
         while heads:
             head = heads[0]
             line = head[3]
-            while line and line[0][1] in self._gone:
+            while line and line[0][2] in self._gone:
                 heappop(line)
             if not line:
                 heappop(heads)
                 continue
             current = self._head_of(line)
             if current[:3] == head[:3]:
-                return line[0][2]
+                return line[0][3]
             heapreplace(heads, current)
         return None
 
@@ -80,13 +80,13 @@ class Rank:
         return any(
             (task.engine, task.model) in models and number not in self._gone
             for line in self.lines.values()
-            for _, number, task in line
+            for _, _, number, task in line
         )
 
     def upcoming(self, count: int, expected_s: Callable[[QueuedTask], float]) -> Iterator[QueuedTask]:
         """The next tasks in the order in which they would go, if each were charged what it is expected to take."""
         lines = [
-            nsmallest(count + 1, (entry for entry in line if entry[1] not in self._gone))
+            nsmallest(count + 1, (entry for entry in line if entry[2] not in self._gone))
             for line in self.lines.values()
         ]
         heads = [self._head_of(line) for line in lines if line]
@@ -95,10 +95,10 @@ class Rank:
             if not heads:
                 return
             start, _, _, line = heads[0]
-            task = line.pop(0)[2]
+            task = line.pop(0)[3]
             yield task
             if line:
-                heapreplace(heads, (start + expected_s(task) * task.gpus, line[0][0], line[0][1], line))
+                heapreplace(heads, (start + expected_s(task) * task.gpus, line[0][1], line[0][2], line))
             else:
                 heappop(heads)
 
@@ -110,7 +110,7 @@ class Rank:
         return heads
 
     def _head_of(self, line: list[Entry]) -> Head:
-        at, number, task = line[0]
+        _, at, number, task = line[0]
         return self._account.tag(task.owner), at, number, line
 
 
@@ -149,18 +149,20 @@ class Line:
     def _sort_in(self, tasks: Iterable[QueuedTask], fifo: set[str], promoted_before: datetime) -> None:
         kinds: dict[_Kind, list[Entry]] = {}
         for task in tasks:
-            kinds.setdefault(_kind(task), []).append((task.queued_at, task.id, task))
+            kinds.setdefault(_kind(task), []).append((-task.precedence, task.queued_at, task.id, task))
         for (task_class, priority, queue, owner), entries in kinds.items():
             by_age = queue in fifo
             name = (by_age, queue if by_age else owner)
             rank = Priority.NORMAL if by_age else priority
+            if by_age:
+                entries = _go_by_age(entries)
             if task_class is TaskClass.INTERACTIVE:
                 self._join(self._interactive, rank, name, entries)
             else:
-                promoted = [entry for entry in entries if entry[0] < promoted_before]
+                promoted = _go_by_age([entry for entry in entries if entry[1] < promoted_before])
                 self._promoted.join(name, promoted)
                 if len(promoted) < len(entries):
-                    others = [entry for entry in entries if entry[0] >= promoted_before]
+                    others = [entry for entry in entries if entry[1] >= promoted_before]
                     self._join(self._batch, rank, name, others)
 
     def _join(self, ranks: dict[Priority, Rank], priority: Priority, name: _Name, entries: list[Entry]) -> None:
@@ -224,3 +226,7 @@ class Line:
                 return head, ranks[0]
             ranks.pop(0)
         return None
+
+
+def _go_by_age(entries: list[Entry]) -> list[Entry]:
+    return [(0, at, number, task) for _, at, number, task in entries]

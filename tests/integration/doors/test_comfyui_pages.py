@@ -11,7 +11,9 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
+from corral.cluster.gateway_values import Listener
 from corral.cluster.values import Cluster, EngineSettings, Instance, Node
+from corral.server.doors.comfyui_page import find_page
 from corral.tasks.store.tokens import create_token
 from doubles.serving import Serving
 from doubles.yard import Yard
@@ -142,3 +144,30 @@ async def test_submitter_reads_the_page_saves_its_work_and_uploads(house: House)
     for method, path in (("GET", "/"), ("POST", "/api/userdata/workflows%2Fa.json"), ("POST", "/vhs/uploadvideo")):
         answer = await house.api.call(method, f"/comfyui{path}", headers=house.submitter)
         assert answer.body == b"from the instance"
+
+
+async def test_page_is_apart_from_the_main_ports_own_api(house: House) -> None:
+    page = await house.api.get("/comfyui/", headers={"Accept": "text/html,*/*"})
+    assert page.status == 404
+    assert b"port of its own" in page.body
+    assert house.page.asked == []
+
+    script = await house.api.get("/comfyui/extensions/a_custom_node/index.html", headers={"Accept": "text/html"})
+    assert script.body == b"from the instance"
+    assert script.headers["content-security-policy"] == "sandbox"
+
+
+@pytest.mark.parametrize(
+    ("host", "listener", "address"),
+    [
+        ("127.0.0.1:7433", None, None),
+        ("127.0.0.1:7433", Listener(port=8288), "http://127.0.0.1:8288/"),
+        ("[::1]:7433", Listener(port=8288, tls=True), "https://[::1]:8288/"),
+        ("desk.lan:7433", Listener(port=8288), None),
+        ("desk.lan:7433", Listener(port=8288, owner="family", allow=("192.168.1.0/24",)), "http://desk.lan:8288/"),
+    ],
+)
+def test_browser_is_sent_to_the_page_where_it_can_open_it(
+    host: str, listener: Listener | None, address: str | None
+) -> None:
+    assert find_page(host, listener) == address

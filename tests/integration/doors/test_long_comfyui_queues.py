@@ -142,6 +142,35 @@ async def test_interrupt_reaches_prompts_behind_a_thousand_that_wait(yard: Yard,
         assert (await comfy.get("/prompt"))["exec_info"]["queue_remaining"] == MANY
 
 
+async def test_prompts_go_by_their_numbers_and_priorities(yard: Yard, open_house: Open) -> None:
+    async with ComfyDouble() as left:
+        left.hold()
+        yard.start(ComfyUi(left.url, timings=QUICK))
+        settings = EngineSettings(name="comfyui", instances=(Instance(name="instance-0", url=left.url),))
+        cluster = Cluster(name="test", nodes=CLUSTER.nodes, engines={"comfyui": settings}, queues=CLUSTER.queues)
+        async with open_house(cluster) as api:
+            comfy = ComfyCaller(api.session, f"{api.url}/comfyui")
+
+            async def add(**more: Json) -> str:
+                return (await comfy.post("/prompt", {"prompt": text_to_image(), **more}))["prompt_id"]
+
+            runs = await add()
+            await comfy.poll("/queue", lambda queue: len(queue["queue_running"]) == 1)
+            plain, later = await add(), await add(number=3)
+            job = (await api.post("/comfy/api/v2/jobs", {"workflow": text_to_image(), "priority": 5})).json["id"]
+            before, first = await add(front=True), await add(front=True, prompt_id="first")
+            assert await add(front=True, prompt_id="first") == first, "the same once more is the same task"
+
+            order = [first, before, job, plain, later]
+            queue = await comfy.get("/queue")
+            assert [item[1] for item in queue["queue_pending"]] == order
+            assert (await api.get(f"/comfy/api/v2/jobs/{job}")).json["queue_position"] == 2
+            await left.proceed()
+            await comfy.poll("/queue", lambda queue: not queue["queue_running"] and not queue["queue_pending"])
+            tasks = (await api.get("/corral/v1/tasks")).json["items"]
+            assert [task["name"] for task in sorted(tasks, key=lambda task: task["started_at"])] == [runs, *order]
+
+
 async def test_streams_are_bounded_for_each_owner(house: House, pool: Pool) -> None:
     _, ann = await create_token(pool, name="ann", role="submitter")
     await fill(pool, [make_prompt(0)])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from corral.cluster.values import QueueOrder
 from corral.scheduling.fairness import Account
 from corral.scheduling.ordering import Line
-from corral.scheduling.values import FairShare, PolicyBounds, Queue, QueuedTask
+from corral.scheduling.values import FairShare, PolicyBounds, Priority, Queue, QueuedTask
 from doubles.scheduling_values import NOW, a_queued, ago
 
 EXPECTED_S = {"a": 10.0, "b": 30.1, "c": 75.0}
@@ -22,6 +22,7 @@ TASKS = st.lists(
         model=st.sampled_from(tuple(EXPECTED_S)),
         queue=st.sampled_from(tuple(QUEUES)),
         queued_at=st.integers(0, 20).map(ago),
+        precedence=st.sampled_from((0, 0, 0, -2, 1, 7)),
     ),
     min_size=2,
     max_size=12,
@@ -54,3 +55,38 @@ def test_tasks_behind_the_head_are_in_the_order_that_a_new_line_has_whatever_sta
         line.start(starting, seconds)
         charged[starting.owner] = charged.get(starting.owner, 0.0) + seconds
         waiting.remove(starting)
+
+
+def list_order(tasks: list[QueuedTask]) -> list[int]:
+    """Start every task in turn, each for nothing, and return their numbers."""
+    line, order = a_line(tasks, {}), list[int]()
+    while (head := line.find_head()) is not None:
+        order.append(head.id)
+        line.remove(head)
+    return order
+
+
+def test_owners_tasks_go_by_precedence_and_then_by_age() -> None:
+    asked = [(0, 5), (3, 1), (-1, 9), (3, 2), (0, 7)]
+    tasks = [
+        a_queued(number, precedence=precedence, queued_at=ago(seconds))
+        for number, (precedence, seconds) in enumerate(asked)
+    ]
+
+    assert list_order(tasks) == [3, 1, 4, 0, 2]
+
+
+def test_precedence_moves_no_owner_before_another_and_no_task_over_a_priority() -> None:
+    bobs = a_queued(1, owner="bob", precedence=1000, queued_at=ago(5))
+    adas = a_queued(2, owner="ada", queued_at=ago(10))
+    urgent = a_queued(3, owner="ada", priority=Priority.HIGH, queued_at=ago(1))
+
+    assert list_order([bobs, adas, urgent]) == [3, 2, 1]
+
+
+def test_promoted_tasks_and_those_of_a_fifo_queue_go_by_age_alone() -> None:
+    old = [a_queued(number, precedence=number, queued_at=ago(5000 - number)) for number in (1, 2)]
+    fifo = [a_queued(number, queue="night", precedence=number, queued_at=ago(50 - number)) for number in (3, 4)]
+
+    assert list_order(old) == [1, 2]
+    assert list_order(fifo) == [3, 4]

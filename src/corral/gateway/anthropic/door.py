@@ -14,10 +14,11 @@ from corral.gateway.answering import answer_exchange
 from corral.gateway.anthropic.shape import AnthropicShape
 from corral.gateway.asgi import Exchange, Scope
 from corral.gateway.catalogue import Offer
-from corral.gateway.doors import Doorman, Route, RouteMissingError, Visitor, require_model, require_submitter
+from corral.gateway.doors import Doorman, Visitor, require_model, require_submitter
 from corral.gateway.editing import TokenReader
 from corral.gateway.parsing import parse
 from corral.gateway.passing import CallMissingError, Errand, Passing, Prepared
+from corral.gateway.routes import Route, RouteMissingError, name_route
 from corral.narrowing import as_list, as_object, as_text
 from corral.slots.guests import Choice
 from corral.work import Dialect, Endpoint, Json
@@ -56,7 +57,7 @@ class AnthropicDoor:
     async def _serve(self, exchange: Exchange) -> None:
         if exchange.method != "POST" or exchange.path not in (MESSAGES, COUNT):
             raise RouteMissingError(f"there is no {exchange.method} {exchange.path} here", hint=f"POST {MESSAGES}")
-        exchange.scope["route"] = Route(exchange.path)
+        name_route(exchange.scope, Route(exchange.path))
         await self._pass_on(exchange, await self._doorman.admit(exchange.scope))
 
     async def _pass_on(self, exchange: Exchange, visitor: Visitor) -> None:

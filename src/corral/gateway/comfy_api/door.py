@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import structlog
@@ -31,6 +31,7 @@ from corral.gateway.comfyui.submitting import submit
 from corral.gateway.comfyui.workshop import OutputFile, Stage, StoredPrompt, Workshop
 from corral.gateway.doors import Doorman, Visitor
 from corral.gateway.forms import read_parts
+from corral.gateway.routes import Route, Routes, name_route
 from corral.gateway.sending import choose_media_type
 from corral.gateway.statuses import RETRY_AFTER_S, find_status, list_headers
 from corral.narrowing import as_list, as_object
@@ -52,6 +53,7 @@ _CODES = {
 }
 _OF_BODIES = {400: 422}
 """This API has another status for a body that cannot be used."""
+_HEALTH = Route(f"{PREFIX}/health")
 log = structlog.get_logger()
 
 Handler = Callable[[Exchange, Visitor, str], Awaitable[None]]
@@ -66,23 +68,21 @@ class ComfyApiDoor:
         self._instances = instances
         self._assets = assets
         self._streams = Streams(workshop)
-        self._routes: Sequence[tuple[str, re.Pattern[str], Handler]] = tuple(
-            (method, re.compile(pattern), handler)
-            for method, pattern, handler in (
-                ("POST", r"/jobs", self._post_job),
-                ("GET", r"/jobs", self._list_jobs),
-                ("GET", r"/jobs/([^/]+)", self._get_job),
-                ("GET", r"/jobs/([^/]+)/workflow", self._get_workflow),
-                ("POST", r"/jobs/([^/]+)/cancel", self._cancel_job),
-                ("GET", r"/jobs/([^/]+)/events", self._stream_job),
-                ("POST", r"/assets", self._post_asset),
-                ("POST", r"/assets/from-hash", self._post_hash),
-                ("GET", r"/assets/by-hash/([^/]+)", self._find_hash),
-                ("GET", r"/assets/([^/]+)", self._get_asset),
-                ("GET", r"/assets/([^/]+)/content", self._get_content),
-                ("DELETE", r"/assets/([^/]+)", self._delete_asset),
-            )
-        )
+        routes: Mapping[tuple[str, str], Handler] = {
+            ("POST", "/jobs"): self._post_job,
+            ("GET", "/jobs"): self._list_jobs,
+            ("GET", "/jobs/{id}"): self._get_job,
+            ("GET", "/jobs/{id}/workflow"): self._get_workflow,
+            ("POST", "/jobs/{id}/cancel"): self._cancel_job,
+            ("GET", "/jobs/{id}/events"): self._stream_job,
+            ("POST", "/assets"): self._post_asset,
+            ("POST", "/assets/from-hash"): self._post_hash,
+            ("GET", "/assets/by-hash/{hash}"): self._find_hash,
+            ("GET", "/assets/{id}"): self._get_asset,
+            ("GET", "/assets/{id}/content"): self._get_content,
+            ("DELETE", "/assets/{id}"): self._delete_asset,
+        }
+        self._routes = Routes(routes, below=PREFIX)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -115,23 +115,20 @@ class ComfyApiDoor:
     async def _serve(self, exchange: Exchange) -> None:
         path, method = exchange.path.removeprefix(PREFIX), exchange.method
         if path == "/health":  # touches no instance and no database
+            name_route(exchange.scope, _HEALTH)
             await exchange.answer_json(200, {"status": "ok", "version": __version__})
             return
         visitor = await self._doorman.admit(exchange.scope)
-        is_known = False
-        for wanted, pattern, handler in self._routes:
-            match = pattern.fullmatch(path)
-            if match is None:
-                continue
-            is_known = True
-            if wanted == ("GET" if method == "HEAD" else method):
-                if wanted != "GET" and not visitor.can_submit:
-                    raise ApiError(403, "forbidden", f"{visitor.owner!r} can look and not submit")
-                await handler(exchange, visitor, match[1] if match.groups() else "")
-                return
+        route = self._routes.match(method, path)
+        if route is not None:
+            name_route(exchange.scope, route.route)
+            if method not in ("GET", "HEAD") and not visitor.can_submit:
+                raise ApiError(403, "forbidden", f"{visitor.owner!r} can look and not submit")
+            await route.serve(exchange, visitor, route.part)
+            return
         if path == "/assets/from-path":
             raise ApiError(501, "not_implemented", "files of the server's disk are not read for clients: upload it")
-        status, code = (405, "method_not_allowed") if is_known else (404, "not_found")
+        status, code = (405, "method_not_allowed") if self._routes.list_methods(path) else (404, "not_found")
         raise ApiError(status, code, f"there is no {method} {exchange.path}")
 
     # --- jobs ---------------------------------------------------------------------------------------------------------

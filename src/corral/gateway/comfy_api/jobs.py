@@ -72,7 +72,7 @@ def read_job(asked: Mapping[str, Json], owner: str, key: str | None) -> JobAsked
     # A key is good for one job: the job has its id of it.
     id = str(uuid5(NAMESPACE_URL, f"corral:{owner}\n{key}")) if key is not None else str(uuid4())
     extra = {name: value for name, value in as_object(asked.get("extra_data")).items() if name not in _SECRETS}
-    prompt = PromptAsked(id=id, client=None, workflow=graph, extra_data=extra, urgency=priority)
+    prompt = PromptAsked(id=id, client=None, workflow=graph, extra_data=extra, precedence=priority)
     return JobAsked(
         prompt=prompt, facts={"metadata": metadata, "priority": priority}, assets=tuple(_list_assets(graph))
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import floor
 from uuid import uuid4
 
 from corral.gateway.comfyui.validating import Describe, make_error
@@ -20,6 +21,8 @@ LONGEST_ID = 200
 """Characters of a prompt's id; ComfyUI's own are 36."""
 LARGEST_NUMBER = 1e15
 """Above and below 0; clients count milliseconds at most."""
+FRONT = -1.0
+"""The number of a prompt that goes before all that wait, as ComfyUI's page writes `front`."""
 LONGEST_NAME = 400
 """Characters of a text that can be the name of a file."""
 _SECRETS = frozenset({"api_key_comfy_org", "auth_token_comfy_org"})
@@ -44,8 +47,9 @@ class PromptAsked:
     workflow: Mapping[str, Json]
     extra_data: Mapping[str, Json]
     number: float | None = None
-    urgency: float = 0
-    """As `NewPrompt.urgency`."""
+    precedence: int = 0
+    is_first: bool = False
+    """As those of `NewPrompt`."""
     targets: tuple[str, ...] = ()
 
 
@@ -79,7 +83,8 @@ def read_prompt(body: bytes) -> PromptAsked:
         workflow=as_object(workflow),
         extra_data=extra,
         number=number,
-        urgency=1 if number is not None and number < 0 else 0,
+        precedence=0 if number is None or number == FRONT else -floor(number),
+        is_first=number == FRONT,
         targets=tuple(str(target) for target in as_list(asked.get("partial_execution_targets"))),
     )
 
@@ -106,7 +111,7 @@ def _read_number(asked: Mapping[str, Json]) -> float | None:
                 make_error("invalid_number", "Invalid number", f"{number!r:.40} is not a place in a queue")
             )
         return float(number)
-    return -1.0 if asked.get("front") else None
+    return FRONT if asked.get("front") else None
 
 
 def find_parts(workflow: Mapping[str, Json], outputs: Sequence[str]) -> dict[str, Json]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +24,7 @@ from corral.gateway.comfyui.submitting import submit
 from corral.gateway.comfyui.validating import make_error
 from corral.gateway.comfyui.workshop import ListedPrompt, Stage, Workshop
 from corral.gateway.doors import Doorman, NotAllowedError, Visitor, require_submitter
+from corral.gateway.routes import Route, Routes, name_route
 from corral.gateway.statuses import find_status, list_headers
 from corral.gateway.thirds import is_passed_on
 from corral.narrowing import as_list
@@ -33,6 +33,8 @@ from corral.work import PASSED_ON_MARK
 PREFIX = "/comfyui"
 LARGEST_PROMPT = 32 * 2**20
 """Bytes; some nodes take pictures as base64."""
+_REST = Route(f"{PREFIX}/{{page}}")
+"""All that is passed on."""
 log = structlog.get_logger()
 
 Handler = Callable[[Exchange, Visitor, str], Awaitable[None]]
@@ -50,33 +52,32 @@ class ComfyUiDoor:
         self._queue = Queue(workshop)
         self._history = History(workshop)
         self._files = Files(workshop, self._passer)
-        self._routes: Sequence[tuple[str, re.Pattern[str], Handler]] = tuple(
-            (method, re.compile(pattern), handler)
-            for method, pattern, handler in (
-                ("GET", r"/prompt", self._get_prompt),
-                ("POST", r"/prompt", self._post_prompt),
-                ("GET", r"/queue", self._get_queue),
-                ("POST", r"/queue", self._post_queue),
-                ("POST", r"/interrupt", self._interrupt),
-                ("POST", r"/free", self._free),
-                ("GET", r"/history", self._list_history),
-                ("GET", r"/history/([^/]+)", self._get_history),
-                ("POST", r"/history", self._post_history),
-                ("GET", r"/view", self._files.view),
-                ("POST", r"/upload/image", self._files.upload),
-                ("POST", r"/upload/mask", self._files.upload_mask),
-                ("GET", r"/object_info", self._instances.get_all_nodes),
-                ("GET", r"/object_info/(.+)", self._instances.get_node),
-                ("GET", r"/(models|embeddings)", self._instances.get_list),
-                ("GET", r"/(models/[^/]+)", self._instances.get_list),
-                ("GET", r"/system_stats", self._instances.get_stats),
-                ("GET", r"/features", self._get_features),
-                ("GET", r"/api/jobs", self._list_jobs),
-                ("POST", r"/api/jobs/cancel", self._cancel_jobs),
-                ("GET", r"/api/jobs/([^/]+)", self._get_job),
-                ("POST", r"/api/jobs/([^/]+)/cancel", self._cancel_job),
-            )
-        )
+        routes: Mapping[tuple[str, str], Handler] = {
+            ("GET", "/prompt"): self._get_prompt,
+            ("POST", "/prompt"): self._post_prompt,
+            ("GET", "/queue"): self._get_queue,
+            ("POST", "/queue"): self._post_queue,
+            ("POST", "/interrupt"): self._interrupt,
+            ("POST", "/free"): self._free,
+            ("GET", "/history"): self._list_history,
+            ("GET", "/history/{id}"): self._get_history,
+            ("POST", "/history"): self._post_history,
+            ("GET", "/view"): self._files.view,
+            ("POST", "/upload/image"): self._files.upload,
+            ("POST", "/upload/mask"): self._files.upload_mask,
+            ("GET", "/object_info"): self._instances.get_all_nodes,
+            ("GET", "/object_info/{node...}"): self._instances.get_node,
+            ("GET", "/models"): self._instances.get_folders,
+            ("GET", "/models/{folder}"): self._instances.get_models,
+            ("GET", "/embeddings"): self._instances.get_embeddings,
+            ("GET", "/system_stats"): self._instances.get_stats,
+            ("GET", "/features"): self._get_features,
+            ("GET", "/api/jobs"): self._list_jobs,
+            ("POST", "/api/jobs/cancel"): self._cancel_jobs,
+            ("GET", "/api/jobs/{id}"): self._get_job,
+            ("POST", "/api/jobs/{id}/cancel"): self._cancel_job,
+        }
+        self._routes = Routes(routes, below=PREFIX)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -112,15 +113,16 @@ class ComfyUiDoor:
             await exchange.answer(307, b"", "text/plain", {"Location": f"{PREFIX}/"})
             return
         visitor = await self._doorman.admit(exchange.scope)
-        method = "GET" if exchange.method == "HEAD" else exchange.method
+        method = exchange.method
         twin = path.removeprefix("/api") if path.startswith("/api/") else path
-        for wanted, pattern, handler in self._routes:
-            match = pattern.fullmatch(path) or pattern.fullmatch(twin)
-            if match is not None and method == wanted:
-                if method != "GET":
-                    require_submitter(visitor)
-                await handler(exchange, visitor, match[1] if match.groups() else "")
-                return
+        route = self._routes.match(method, path) or self._routes.match(method, twin)
+        if route is not None:
+            name_route(exchange.scope, route.route)
+            if method not in READS:
+                require_submitter(visitor)
+            await route.serve(exchange, visitor, route.part)
+            return
+        name_route(exchange.scope, _REST)
         if method not in READS:
             require_submitter(visitor)
         raw = find_raw_path(exchange.scope, PREFIX)

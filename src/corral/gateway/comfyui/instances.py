@@ -56,11 +56,23 @@ class Instances:
         body = b"{" + json.dumps(name).encode() + b":" + described + b"}"
         await exchange.answer(200, body, "application/json")
 
-    async def get_list(self, exchange: Exchange, visitor: Visitor, path: str) -> None:
-        """`/models`, `/models/{folder}` and `/embeddings`: what is in the list of any instance."""
-        answers = await self._workshop.ask(f"/{quote(path)}")
-        found_none = bool(answers) and all(answer.value is None for answer in answers)
-        await exchange.answer_json(404 if found_none and "/" in path else 200, unite_lists(answers), _note(answers))
+    async def get_folders(self, exchange: Exchange, visitor: Visitor, _: str) -> None:
+        """`/models`: the folders of any instance."""
+        await self._answer_list(exchange, "/models")
+
+    async def get_models(self, exchange: Exchange, visitor: Visitor, folder: str) -> None:
+        """`/models/{folder}`: what is in the folder of any instance; 404 where none has it."""
+        await self._answer_list(exchange, f"/models/{quote(folder)}", of_none=404)
+
+    async def get_embeddings(self, exchange: Exchange, visitor: Visitor, _: str) -> None:
+        """`/embeddings`: those of any instance."""
+        await self._answer_list(exchange, "/embeddings")
+
+    async def _answer_list(self, exchange: Exchange, path: str, *, of_none: int = 200) -> None:
+        """Answer with the list of all instances together; `of_none` is the status where none has it."""
+        answers = await self._workshop.ask(path)
+        is_lacking = bool(answers) and all(answer.value is None for answer in answers)
+        await exchange.answer_json(of_none if is_lacking else 200, unite_lists(answers), _note(answers))
 
     async def get_stats(self, exchange: Exchange, visitor: Visitor, _: str) -> None:
         """`/system_stats`: the devices of all instances."""

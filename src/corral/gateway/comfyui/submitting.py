@@ -38,7 +38,8 @@ async def submit(
         extra_data=asked.extra_data,
         names=[*names, *find_file_names(asked.workflow, describe)],
         number=asked.number,
-        urgency=asked.urgency,
+        precedence=asked.precedence,
+        is_first=asked.is_first,
         facts=facts or {},
     )
     try:

@@ -56,8 +56,10 @@ class NewPrompt:
     """Where it can name files that its owner uploaded, or that other prompts made."""
     number: float | None = None
     """Its place in the queue, as its client names it; None for the end of it."""
-    urgency: float = 0
-    """Above 0 it goes before other prompts of its owner, below 0 after them."""
+    precedence: int = 0
+    """Among its owner's prompts: higher goes first."""
+    is_first: bool = False
+    """Whether it goes before all of its owner's that wait, whatever their precedence."""
     facts: Mapping[str, Json] = field(default_factory=dict[str, Json])
     """What else is kept with it."""
 

@@ -12,13 +12,14 @@ from corral.errors import CorralError, Kind
 from corral.gateway.answering import answer_exchange
 from corral.gateway.asgi import Exchange, Scope
 from corral.gateway.catalogue import ModelUnknownError, Offer
-from corral.gateway.doors import Doorman, Route, RouteMissingError, Visitor, require_model, require_submitter
+from corral.gateway.doors import Doorman, Visitor, require_model, require_submitter
 from corral.gateway.ollama.asked import CALLS, LINES, Asked, Call, read_fields, read_model
 from corral.gateway.ollama.keeping import ModelKeeper
 from corral.gateway.ollama.listing import describe_shown, list_loaded, list_tags, name_models
 from corral.gateway.ollama.managing import Managing
 from corral.gateway.ollama.shape import OllamaShape
 from corral.gateway.passing import CallMissingError, Errand, Passing
+from corral.gateway.routes import Routes
 from corral.work import Use
 
 WRITERS = frozenset({LLAMA.name, OLLAMA.name, OPENAI.name})
@@ -49,7 +50,7 @@ class OllamaDoor:
         self._doorman = doorman
         self._keeper = keeper
         self._managing = managing = Managing(keeper, passing.upstreams, passing.catalogue)
-        self._routes: dict[tuple[str, str], Serve] = {
+        routes: dict[tuple[str, str], Serve] = {
             **{("POST", path): partial(self._compute, call) for path, call in CALLS.items()},
             ("GET", "/api/version"): self._answer_version,
             ("GET", "/api/tags"): self._list_tags,
@@ -60,6 +61,7 @@ class OllamaDoor:
             ("POST", "/api/create"): managing.create,
             ("POST", "/api/copy"): managing.copy,
         }
+        self._routes = Routes(routes, docs="docs/doors/ollama.md")
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:  # ASGI's callables, of any server
         """Serve one request."""
@@ -69,18 +71,8 @@ class OllamaDoor:
         """Return: everything it has open is shared."""
 
     async def _serve(self, exchange: Exchange) -> None:
-        serve = self._find_route(exchange)
-        await serve(exchange, await self._doorman.admit(exchange.scope))
-
-    def _find_route(self, exchange: Exchange) -> Serve:
-        path, method = exchange.path, "GET" if exchange.method == "HEAD" else exchange.method
-        serve = self._routes.get((method, path))
-        if serve is None:
-            methods = [known for known, at in self._routes if at == path]
-            hint = f"use {', '.join(methods)}" if methods else "see docs/doors/ollama.md"
-            raise RouteMissingError(f"there is no {method} {path} here", hint=hint)
-        exchange.scope["route"] = Route(path)
-        return serve
+        route = self._routes.find(exchange)
+        await route.serve(exchange, await self._doorman.admit(exchange.scope))
 
     # --- what computes -----------------------------------------------------------------------------------------------
 

@@ -14,12 +14,13 @@ from corral.engine_kinds import LLAMA, OLLAMA, OPENAI
 from corral.gateway.answering import answer_exchange
 from corral.gateway.asgi import Exchange, Scope
 from corral.gateway.catalogue import Offer
-from corral.gateway.doors import Doorman, Route, RouteMissingError, Visitor, require_model, require_submitter
+from corral.gateway.doors import Doorman, Visitor, require_model, require_submitter
 from corral.gateway.openai.images import Drawing, Studio, answer_images, make_drawing, read_edit
 from corral.gateway.openai.requests import Asked, list_served_engines
 from corral.gateway.openai.responses import AskedResponse
 from corral.gateway.openai.shape import OpenAiShape, WaitStyle
 from corral.gateway.passing import CallMissingError, Errand, Passing, Prepared
+from corral.gateway.routes import Routes
 from corral.gateway.thirds import is_passed_on
 from corral.narrowing import as_text
 from corral.work import Json, Use
@@ -47,8 +48,9 @@ class OpenAiDoor:
         self._passing = passing
         self._studio = studio
         self._doorman = doorman
-        self._routes: dict[tuple[str, str], Serve] = {
+        routes: dict[tuple[str, str], Serve] = {
             ("GET", "/v1/models"): self._list_models,
+            ("GET", f"{_MODELS}{{id...}}"): self._show_model,
             ("POST", "/v1/chat/completions"): partial(self._pass_on, "chat"),
             ("POST", "/v1/completions"): partial(self._pass_on, "text"),
             ("POST", "/v1/responses"): partial(self._pass_on, "response", prepare=_prepare_response),
@@ -56,6 +58,7 @@ class OpenAiDoor:
             ("POST", "/v1/images/edits"): self._edit,
             ("POST", "/v1/embeddings"): partial(self._pass_on, "vectors", use=Use.EMBEDDING),
         }
+        self._routes = Routes(routes, docs="docs/doors/openai.md")
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:  # ASGI's callables, of any server
         """Serve one request."""
@@ -66,21 +69,8 @@ class OpenAiDoor:
         await self._passing.close()
 
     async def _serve(self, exchange: Exchange) -> None:
-        serve = self._find_route(exchange)
-        await serve(exchange, await self._doorman.admit(exchange.scope))
-
-    def _find_route(self, exchange: Exchange) -> Serve:
-        path, method = exchange.path, "GET" if exchange.method == "HEAD" else exchange.method
-        serve = self._routes.get((method, path))
-        if serve is None and method == "GET" and path.startswith(_MODELS):
-            path, serve = f"{_MODELS}{{id}}", self._show_model
-        if serve is None:
-            methods = [known for known, at in self._routes if at == path]
-            if methods:
-                raise RouteMissingError(f"{path} does not know {method}", hint=f"use {', '.join(methods)}")
-            raise RouteMissingError(f"there is no {method} {path} here", hint="see docs/doors/openai.md")
-        exchange.scope["route"] = Route(path)
-        return serve
+        route = self._routes.find(exchange)
+        await route.serve(exchange, await self._doorman.admit(exchange.scope))
 
     async def _list_models(self, exchange: Exchange, visitor: Visitor) -> None:
         catalogue = self._passing.catalogue

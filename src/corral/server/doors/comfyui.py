@@ -21,6 +21,7 @@ from corral.engines.inputs import find_model_name
 from corral.engines.surveying import RECENT_S, REMEMBERED_S
 from corral.gateway.comfy_api.assets import find_output, read_id, read_output_id
 from corral.gateway.comfy_api.jobs import ASSET
+from corral.gateway.comfyui.asked import FRONT
 from corral.gateway.comfyui.shapes import find_output_name, read_folder
 from corral.gateway.comfyui.workshop import (
     Accepted,
@@ -63,7 +64,7 @@ from corral.tasks.values import (
     TaskSpec,
     UploadRef,
 )
-from corral.work import EngineError, Json, Priority, SlotId, TaskClass, device_of
+from corral.work import EngineError, Json, SlotId, TaskClass, device_of
 
 KEY = "comfyui:"
 """The beginning of the idempotency key of a prompt: its id follows, so that one id is one task."""
@@ -118,7 +119,7 @@ class ComfyUiWorkshop:
                 "inputs": {name: value for name, value in inputs.items() if value != {}},
                 "files": files,
                 "class": TaskClass.INTERACTIVE,
-                "priority": _find_priority(prompt.urgency),
+                "precedence": await self._find_precedence(visitor.owner, prompt),
                 "max_attempts": 1,  # as there: who waits for it sees the error of a node at once
                 "prompt": Prompt(id=prompt.id, facts=facts),
             }
@@ -127,6 +128,14 @@ class ComfyUiWorkshop:
         accepted = await accept(self._api, as_caller(visitor), submission)
         task = accepted.tasks[0]
         return Accepted(task=task, number=find_number(facts, task), is_replay=accepted.replayed)
+
+    async def _find_precedence(self, owner: str, prompt: NewPrompt) -> int:
+        if not prompt.is_first:
+            return prompt.precedence
+        before = await store.find_prompt(self._services.pool, owner, prompt.id)
+        if before is not None:  # it can be the same once more: then it is the same task
+            return before.task.precedence
+        return 1 + max(0, await store.find_highest_precedence(self._services.pool, owner))
 
     async def list_open(self, owner: str) -> Sequence[ListedPrompt]:
         """Return all of an owner's prompts that have not ended, in the order in which they go."""
@@ -400,14 +409,10 @@ def _describe_line(line: store.PromptLine) -> ListedPrompt:
     )
 
 
-def _find_priority(urgency: float) -> Priority:
-    return Priority.HIGH if urgency > 0 else Priority.LOW if urgency < 0 else Priority.NORMAL
-
-
 def find_number(facts: Mapping[str, Json], task: int) -> float:
     """Return the number by which clients order a prompt: the one that was asked for, else its task's."""
     number = facts.get("number")
-    return task if not isinstance(number, int | float) else -task if number == -1 else number
+    return task if not isinstance(number, int | float) else -task if number == FRONT else number
 
 
 def _to_ms(at: datetime | None) -> int | None:

@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 
 from starlette.types import ASGIApp, Receive, Send
 
-from corral.cluster.gateway_values import Frontend
+from corral.cluster.gateway_values import Frontend, Listener
 from corral.engine_kinds import COMFYUI, OLLAMA, OPENAI
 from corral.errors import CorralError, Kind
-from corral.gateway.asgi import ClientGoneError, Scope
+from corral.gateway.asgi import ClientGoneError, Exchange, Scope
 from corral.gateway.ollama.root import ROOT, answer_root, wants_words
 from corral.gateway.relay import Relay, RelayError
 from corral.server.api.errors import answer
+from corral.server.doors.comfyui_page import answer_page, sandbox, wants_page
 from corral.server.doors.doorman import TokenDoorman
 from corral.server.services import Services
 
@@ -66,13 +67,20 @@ class Entrances:
                 await self._relay.pass_on(_find_api(frontend, self._environment), scope, receive, send)
             elif wants_words(scope):
                 await answer_root(scope, receive, send)
+            elif scope["type"] == "http" and _is_below(scope["path"], _COMFYUI_PREFIX):
+                await self._serve_comfyui(scope, receive, send)
             else:
                 await self._app(scope, receive, send)
             return
         if place is None:
             raise NotHereError("this listener is closed", hint="connect again")
         if entrance.name == COMFYUI.name:
-            await self._app(_move_below(scope, _COMFYUI_PREFIX), receive, send)
+            moved = _move_below(scope, _COMFYUI_PREFIX)
+            try:
+                await self._app(moved, receive, send)
+            finally:
+                if "route" in moved:  # the metrics read it where they are: before the move
+                    scope["route"] = moved["route"]
         elif entrance.name == OLLAMA.name and scope["path"] == ROOT:
             await answer_root(scope, receive, send)
         elif scope["path"].startswith(_PATHS[entrance.name]):
@@ -82,6 +90,14 @@ class Entrances:
                 f"the listener gateway.{entrance.name} has no {scope['path']!r}",
                 hint=f"it has paths below {', '.join(_PATHS[entrance.name])}; the main port has the others",
             )
+
+    async def _serve_comfyui(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the door on the main port, where its answers are not the pages of this origin."""
+        if wants_page(scope):
+            place = self._services.listeners.places.get(COMFYUI.name)
+            await answer_page(Exchange(scope, receive, send), place if isinstance(place, Listener) else None)
+        else:
+            await self._app(scope, receive, sandbox(send))
 
     async def _serve_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

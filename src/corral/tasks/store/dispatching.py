@@ -83,7 +83,7 @@ class LostJob:
 
 
 _READY = """
-select t.id, t.owner, t.queue, t.engine, t.model, t.class, t.priority, t.gpus, t.state, t.avoid_slots,
+select t.id, t.owner, t.queue, t.engine, t.model, t.class, t.priority, t.precedence, t.gpus, t.state, t.avoid_slots,
   t.refused_slots, t.node, t.prefer_node, case when b.by is not null then b.id end as deadline,
   b."when" is not null as waits_for_cheap,
   coalesce(t.queued_at, now()) as queued_at,
@@ -152,6 +152,7 @@ def _read_ready(row: Row) -> Ready:
         model=row["model"],
         task_class=TaskClass(row["class"]),
         priority=Priority(row["priority"]),
+        precedence=row["precedence"],
         queued_at=row["queued_at"],
         gpus=row["gpus"],
         memory=row["memory"],

@@ -69,9 +69,22 @@ async def find_prompts_of_tasks(pool: Queries, tasks: Collection[int]) -> dict[i
 
 
 async def list_open_prompts(pool: Queries, owner: str) -> tuple[PromptLine, ...]:
-    """Return all of an owner's prompts that have not ended, oldest first."""
-    rows = await pool.fetch(f"{_LINES} where t.finished_at is null and p.owner = $1 order by t.id", owner)
+    """Return all of an owner's prompts that have not ended, in the order in which they go."""
+    rows = await pool.fetch(
+        f"{_LINES} where t.finished_at is null and p.owner = $1 order by t.precedence desc, t.id", owner
+    )
     return tuple(_read_line(row) for row in rows)
+
+
+async def find_highest_precedence(pool: Queries, owner: str) -> int:
+    """Return the highest precedence of an owner's prompts that have not ended; 0 where there are none."""
+    return int(
+        await pool.fetchval(
+            "select coalesce(max(t.precedence), 0) from tasks t join prompts p on p.task_id = t.id"
+            " where t.finished_at is null and p.owner = $1",
+            owner,
+        )
+    )
 
 
 async def count_open_prompts(pool: Queries, owner: str) -> int:

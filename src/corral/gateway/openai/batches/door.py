@@ -12,12 +12,13 @@ import structlog
 from corral.errors import CorralError, Kind
 from corral.gateway.answering import answer_exchange
 from corral.gateway.asgi import Exchange, Scope
-from corral.gateway.doors import Doorman, Route, RouteMissingError, Visitor, require_submitter
+from corral.gateway.doors import Doorman, Visitor, require_submitter
 from corral.gateway.forms import read_parts
 from corral.gateway.openai.batches.book import BatchAsked, BatchView, Book, FileView
 from corral.gateway.openai.batches.inputs import ENDPOINTS
 from corral.gateway.openai.shape import OpenAiShape
 from corral.gateway.parsing import parse_kept
+from corral.gateway.routes import Routes
 from corral.narrowing import as_object
 from corral.units import UnitError, parse_duration
 from corral.work import Json
@@ -53,7 +54,7 @@ class BatchDoor:
         self._book = book
         self._doorman = doorman
         self._work = work
-        self._routes: Mapping[tuple[str, str], Serve] = {
+        routes: Mapping[tuple[str, str], Serve] = {
             ("POST", "/v1/files"): self._receive_file,
             ("GET", "/v1/files"): self._list_files,
             ("GET", "/v1/files/{id}"): self._show_file,
@@ -64,6 +65,7 @@ class BatchDoor:
             ("GET", "/v1/batches/{id}"): self._show_batch,
             ("POST", "/v1/batches/{id}/cancel"): self._cancel_batch,
         }
+        self._routes = Routes(routes, docs="docs/doors/batches.md")
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:  # ASGI's callables, of any server
         """Serve one request."""
@@ -77,23 +79,8 @@ class BatchDoor:
         """Nothing is open between requests."""
 
     async def _serve(self, exchange: Exchange) -> None:
-        serve, id = self._find_route(exchange)
-        await serve(exchange, await self._doorman.admit(exchange.scope), id)
-
-    def _find_route(self, exchange: Exchange) -> tuple[Serve, str]:
-        """Return what serves a request, and the id in its path."""
-        parts = exchange.path.strip("/").split("/")
-        id = parts[2] if len(parts) > 2 else ""
-        path = "/" + "/".join([*parts[:2], *(["{id}"] if id else []), *parts[3:]])
-        method = "GET" if exchange.method == "HEAD" else exchange.method
-        serve = self._routes.get((method, path))
-        if serve is None:
-            methods = [known for known, at in self._routes if at == path]
-            if methods:
-                raise RouteMissingError(f"{exchange.path} does not know {method}", hint=f"use {', '.join(methods)}")
-            raise RouteMissingError(f"there is no {method} {exchange.path} here", hint="see docs/doors/batches.md")
-        exchange.scope["route"] = Route(path)
-        return serve, id
+        route = self._routes.find(exchange)
+        await route.serve(exchange, await self._doorman.admit(exchange.scope), route.part)
 
     # --- files
 
