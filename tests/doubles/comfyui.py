@@ -44,6 +44,7 @@ if __name__ == "__main__":  # as a program, the folder that tests import doubles
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from doubles import comfyui_files
+from doubles.comfyui_connections import ClientSocket, cut_connections, is_canonical
 from doubles.comfyui_nodes import CHECKPOINTS, MANY_LORAS, NODES, error, node_errors, object_info, refused_as_a_whole
 from doubles.comfyui_worker import ComfyWorker, Item
 
@@ -123,7 +124,7 @@ class ComfyDouble(ComfyWorker):
             return
         assert self._site is not None
         await self._site.stop()
-        _cut_connections(runner)
+        cut_connections(runner)
         worker.cancel()
         with suppress(asyncio.CancelledError):
             await worker
@@ -154,7 +155,7 @@ class ComfyDouble(ComfyWorker):
 
     def _clear(self) -> None:
         super()._clear()
-        self.sockets: dict[str, _Socket] = {}
+        self.sockets: dict[str, ClientSocket] = {}
         self._number = 0
 
     # ---- routes
@@ -239,7 +240,7 @@ class ComfyDouble(ComfyWorker):
         if "prompt" not in body:
             return {"error": error("no_prompt", "No prompt provided", "No prompt provided", {}), "node_errors": {}}, 400
         prompt, prompt_id = body["prompt"], str(body.get("prompt_id", uuid.uuid4()))
-        if self.jobs and not _is_canonical(prompt_id):
+        if self.jobs and not is_canonical(prompt_id):
             return {"error": error("invalid_prompt_id", "Invalid prompt id", prompt_id, {}), "node_errors": {}}, 400
         whole = refused_as_a_whole(prompt, modern=self.jobs, lacks=self.faults.lacks)
         if whole is not None:
@@ -425,7 +426,7 @@ class ComfyDouble(ComfyWorker):
         response = web.WebSocketResponse()
         await response.prepare(request)
         sid = request.query.get("clientId") or uuid.uuid4().hex
-        socket = _Socket(response, request.transport)
+        socket = ClientSocket(response, request.transport)
         self.sockets[sid] = socket
         self.opened_sockets[sid] += 1
         await self._notify()
@@ -440,7 +441,7 @@ class ComfyDouble(ComfyWorker):
             await self._notify()
         return response
 
-    async def _take_flags(self, sid: str, socket: _Socket, message: Json) -> None:
+    async def _take_flags(self, sid: str, socket: ClientSocket, message: Json) -> None:
         if message.get("type") == "feature_flags":
             socket.with_metadata = bool(message["data"].get("supports_preview_metadata"))
             await self._tell(sid, "feature_flags", self._features())
@@ -451,7 +452,7 @@ class ComfyDouble(ComfyWorker):
             with suppress(ConnectionError):
                 await socket.response.send_json({"type": event, "data": data})
 
-    def _addressed(self, sid: str | None) -> list[_Socket]:
+    def _addressed(self, sid: str | None) -> list[ClientSocket]:
         if sid is None:
             return list(self.sockets.values())
         return [self.sockets[sid]] if sid in self.sockets else []
@@ -466,26 +467,6 @@ class ComfyDouble(ComfyWorker):
                 await socket.response.send_bytes(frame + image)
                 # An event of the future: clients ignore it.
                 await socket.response.send_bytes(struct.pack(">I", 99) + b"???")
-
-
-class _Socket:
-    def __init__(self, response: web.WebSocketResponse, transport: asyncio.BaseTransport | None) -> None:
-        self.response = response
-        self.transport_ = transport if isinstance(transport, asyncio.Transport) else None
-        self.with_metadata = False
-
-
-def _cut_connections(runner: web.AppRunner) -> None:
-    for connection in list(runner.server.connections) if runner.server is not None else ():
-        if connection.transport is not None:
-            connection.transport.abort()
-
-
-def _is_canonical(prompt_id: str) -> bool:
-    try:
-        return str(uuid.UUID(prompt_id)) == prompt_id
-    except ValueError:
-        return False
 
 
 async def _serve(host: str, port: int, seconds_per_image: float, latency_s: float, *, jobs: bool) -> None:

@@ -20,9 +20,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import hashlib
 import json
-import math
 import re
 import sys
 from collections.abc import Callable
@@ -36,12 +34,21 @@ from aiohttp import web
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from doubles.ollama_answers import (
+    asks_to_unload,
+    embedding,
+    fail,
+    find_missing_capability,
+    list_words,
+    refuse_options,
+    write_line,
+    write_whole,
+)
 from doubles.ollama_models import (
     DEFAULT_CONTEXT,
     SIZE,
     HeldModel,
     find_wrong_format,
-    find_wrong_option,
     list_pull_lines,
     make_models,
     read_models,
@@ -233,14 +240,14 @@ class OllamaDouble:
     async def _show(self, request: web.Request) -> web.Response:
         asked = (await request.json())["model"]
         model = self.models.get(shorten_name(asked))
-        return _fail(404, f"model '{asked}' not found") if model is None else web.json_response(model.show())
+        return fail(404, f"model '{asked}' not found") if model is None else web.json_response(model.show())
 
     # --- models ------------------------------------------------------------------------------------------------------
 
     async def _pull(self, request: web.Request) -> web.StreamResponse:
         name = shorten_name((await request.json())["model"])
         if not re.fullmatch(r"[\w./-]+:[\w.-]+", name):
-            return _fail(400, "invalid model name")
+            return fail(400, "invalid model name")
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
         self.writing += 1
@@ -262,7 +269,7 @@ class OllamaDouble:
     async def _copy(self, request: web.Request) -> web.Response:
         body = await request.json()
         if shorten_name(body["source"]) not in self.models:
-            return _fail(404, f'model "{body["source"]}" not found')
+            return fail(404, f'model "{body["source"]}" not found')
         self.add_model(shorten_name(body["destination"]), like=shorten_name(body["source"]))
         self._keep_models()
         return web.Response()
@@ -270,7 +277,7 @@ class OllamaDouble:
     async def _create(self, request: web.Request) -> web.Response:
         body = await request.json()
         if shorten_name(body["from"]) not in self.models:
-            return _fail(400, "pull model manifest: file does not exist")
+            return fail(400, "pull model manifest: file does not exist")
         self.add_model(shorten_name(body["model"]), like=shorten_name(body["from"]), system=body.get("system", ""))
         self._keep_models()
         return web.json_response({"status": "success"})
@@ -278,7 +285,7 @@ class OllamaDouble:
     async def _delete(self, request: web.Request) -> web.Response:
         asked = (await request.json())["model"]
         if self.models.pop(shorten_name(asked), None) is None:
-            return _fail(404, f"model '{asked}' not found")
+            return fail(404, f"model '{asked}' not found")
         self.loaded.pop(shorten_name(asked), None)
         self._keep_models()
         return web.Response()
@@ -298,26 +305,26 @@ class OllamaDouble:
             return refusal
         model = shorten_name(body["model"])
         if not body.get("messages" if chat else "prompt"):
-            unloads = _unloads(body)
+            unloads = asks_to_unload(body)
             if not unloads:
                 self._load(model, body)
             elif not self.faults.keeps_models:
                 self.loaded.pop(self._find_loaded(model) or "", None)
             return web.json_response(
-                json.loads(_line(body, chat, done=True, done_reason="unload" if unloads else "load"))
+                json.loads(write_line(body, chat, done=True, done_reason="unload" if unloads else "load"))
             )
         self._load(model, body)
         wrong = find_wrong_format(body.get("format"))
         if wrong is not None:
-            return _fail(500, wrong)
-        words = _list_words(body, chat=chat)
+            return fail(500, wrong)
+        words = list_words(body, chat=chat)
         context = body.get("options", {}).get("num_ctx", DEFAULT_CONTEXT)
         if len(words) > context and body.get("truncate") is False:
-            return _fail(400, TOO_LONG)
+            return fail(400, TOO_LONG)
         async with self._lanes:
             await self._read()
             if body.get("stream") is False:
-                return web.json_response(_whole(body, words[-context:], chat=chat))
+                return web.json_response(write_whole(body, words[-context:], chat=chat))
             self.writing += 1
             await self._notify()
             try:
@@ -353,17 +360,17 @@ class OllamaDouble:
             if not response.prepared:
                 await response.prepare(request)
                 if body.get("think"):
-                    await response.write(_line(body, chat, thinking="hm"))
+                    await response.write(write_line(body, chat, thinking="hm"))
             if await self._fail_midway(request, response, number):
                 return response
-            await response.write(_line(body, chat, text=word + " "))
+            await response.write(write_line(body, chat, text=word + " "))
         counts: Json = {
             "prompt_eval_count": len(words),
             "eval_count": min(limit, len(words)),
             "eval_duration": 500_000_000,
         }
         reason = "length" if limit < len(words) else "stop"
-        await response.write(_line(body, chat, done=True, done_reason=reason, load_duration=250_000_000, **counts))
+        await response.write(write_line(body, chat, done=True, done_reason=reason, load_duration=250_000_000, **counts))
         return response
 
     async def _pause(self) -> None:
@@ -398,7 +405,7 @@ class OllamaDouble:
         texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
         context = body.get("options", {}).get("num_ctx", DEFAULT_CONTEXT)
         if body.get("truncate") is False and any(len(text.split()) > context for text in texts):
-            return _fail(400, TOO_LONG)
+            return fail(400, TOO_LONG)
         await self._read()
         tokens = sum(len(text.split()) for text in texts)
         embeddings = [embedding(text)[: body.get("dimensions")] for text in texts]
@@ -408,24 +415,24 @@ class OllamaDouble:
         """The answer to a request that is not done, in the server's order of checks."""
         keep_alive, think = body.get("keep_alive"), body.get("think")
         if isinstance(keep_alive, str) and not re.fullmatch(r"-?(\d+(\.\d+)?(ns|us|ms|s|m|h))+", keep_alive):
-            return _fail(400, f'time: missing unit in duration "{keep_alive}"')
+            return fail(400, f'time: missing unit in duration "{keep_alive}"')
         if isinstance(think, str) and think not in ("high", "medium", "low"):
-            return _fail(400, f'invalid think value: "{think}" (must be "high", "medium", "low", true, or false)')
+            return fail(400, f'invalid think value: "{think}" (must be "high", "medium", "low", true, or false)')
         if self.faults.page:
             return web.Response(status=self.faults.page[0], text=self.faults.page[1], content_type="text/html")
         if self.faults.refuse:
-            return _fail(*self.faults.refuse)
+            return fail(*self.faults.refuse)
         model = self.models.get(shorten_name(body["model"]))
         if model is None and call == "embed":
-            return _fail(404, f'model "{body["model"]}" not found, try pulling it first')
+            return fail(404, f'model "{body["model"]}" not found, try pulling it first')
         if model is None:
-            return _fail(404, f"model '{body['model']}' not found")
-        if call != "embed" and _unloads(body):  # it needs no capability
+            return fail(404, f"model '{body['model']}' not found")
+        if call != "embed" and asks_to_unload(body):  # it needs no capability
             return None
         if self.faults.busy:
             self.faults.busy -= 1
-            return _fail(503, "server busy, please try again.  maximum pending requests exceeded")
-        return _find_missing_capability(body, model, call) or _refuse_options(body)
+            return fail(503, "server busy, please try again.  maximum pending requests exceeded")
+        return find_missing_capability(body, model, call) or refuse_options(body)
 
     def _load(self, model: str, body: Json) -> None:
         context = body.get("options", {}).get("num_ctx", DEFAULT_CONTEXT)
@@ -438,60 +445,6 @@ class OllamaDouble:
         """The name under which the weights of a model are loaded."""
         weights = self.models[model].weights
         return next((name for name in self.loaded if self.models[name].weights == weights), None)
-
-
-def embedding(text: str) -> list[float]:
-    """The double's embedding of a text, of length 1."""
-    numbers = [byte / 255 for byte in hashlib.sha256(text.encode()).digest()[:4]]
-    return [number / math.hypot(*numbers) for number in numbers]
-
-
-def _unloads(body: Json) -> bool:
-    return body.get("keep_alive") == 0 and not body.get("prompt") and not body.get("messages")
-
-
-def _fail(status: int, message: str) -> web.Response:
-    return web.json_response({"error": message}, status=status)
-
-
-def _find_missing_capability(body: Json, model: HeldModel, call: str) -> web.Response | None:
-    has = model.capabilities
-    if call != "embed" and body.get("think") and "thinking" not in has:
-        return _fail(400, f'"{body["model"]}" does not support thinking')
-    if call != "embed" and "completion" not in has:
-        return _fail(400, f'"{body["model"]}" does not support {call}')
-    for field, capability in (("tools", "tools"), ("suffix", "insert")):
-        if body.get(field) and capability not in has:
-            return _fail(400, f"registry.ollama.ai/library/{model.name} does not support {capability}")
-    return None
-
-
-def _refuse_options(body: Json) -> web.Response | None:
-    wrong = find_wrong_option(body.get("options", {}))
-    return None if wrong is None else _fail(500, wrong)
-
-
-def _list_words(body: Json, *, chat: bool) -> list[str]:
-    return (body["messages"][-1]["content"] if chat else body["prompt"]).split()
-
-
-def _whole(body: Json, words: list[str], *, chat: bool) -> Json:
-    """What `stream: false` gives: the last line with all of the text in it."""
-    written = words[: body.get("options", {}).get("num_predict", len(words))]
-    reason = "length" if len(written) < len(words) else "stop"
-    counts: Json = {
-        "done": True,
-        "prompt_eval_count": len(words),
-        "eval_count": len(written),
-        "eval_duration": 500_000_000,
-    }
-    return json.loads(_line(body, chat, text=" ".join(written), done_reason=reason, **counts))
-
-
-def _line(body: Json, chat: bool, *, text: str = "", thinking: str = "", **rest: Json) -> bytes:
-    thought = {"thinking": thinking} if thinking else {}
-    said = {"message": {"role": "assistant", "content": text, **thought}} if chat else {"response": text, **thought}
-    return json.dumps({"model": body["model"], **said, "done": False, **rest}).encode() + b"\n"
 
 
 async def _serve(host: str, port: int, seconds_per_token: float, models: Path | None) -> None:
