@@ -153,6 +153,14 @@ def _find_claim_problems(scene: _Scene) -> Iterator[Problem]:
                 yield _describe_claim(new, key, "has lost its volume", "delete the claim: its data is not there")
             elif (volume := find_volume(key, snapshot)) is not None:
                 yield from _judge_bound_claim(scene, new, key, volume)
+    if VOLUME in snapshot.unread:
+        for key in scene.move.storage.claims:
+            yield Problem(
+                code="switch.claim",
+                what=f"claim {key.namespace}/{key.name} is made anew, and its volume cannot be read: its data might go",
+                where=str(key),
+                hint="use a context whose account can list and patch PersistentVolumes",
+            )
     for workload in _list_others(scene):
         if uses_claims(workload, scene.move.storage.claims):
             yield Problem(

@@ -192,8 +192,7 @@ class Switching:
             await keeper.write(put_switch(begin, self._make_switch(keeper.state)))
         switch = _require_switch(keeper.state)
         if way is Way.BACK:
-            why = switch.why or "it was asked for"
-            switched = await self._roll_back(keeper, why, begun)
+            switched = await self._roll_back(keeper, switch.why, begun)
             if switch.why and self.target.wanted.layout == switch.after and not self.options.back:
                 raise RolledBackError(switched)
             return switched
@@ -284,8 +283,8 @@ class Switching:
     # ---- back
 
     async def _roll_back(self, keeper: StateKeeper, why: str, begun: float) -> Switched:
-        """Apply again what was there before. Raises: RolledBackError when that does not get ready either."""
-        switch = replace(_require_switch(keeper.state), is_back=True, why=why if why != "it was asked for" else "")
+        """Apply again what was there before, whether it gets ready or not; `why` is empty where it was asked for."""
+        switch = replace(_require_switch(keeper.state), is_back=True, why=why)
         await keeper.write(put_switch(keeper.state, switch))
         move = await self._plan_back(keeper.state)
         left = await self._stop(keeper, move, is_back=True)
@@ -311,7 +310,7 @@ class Switching:
         await run_steps(self.cluster, move.pruned, self.target.snapshot)
         closed = await self._finish(keeper, replace(keeper.state, objects=frozenset(named | set(move.kept))))
         if trouble:
-            why = f"{why}; and {layout} is not ready again: {trouble}"
+            why = "; and ".join(filter(None, (why, f"{layout} is not ready again: {trouble}")))
         return Switched(
             before=switch.after,
             layout=layout,
