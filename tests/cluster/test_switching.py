@@ -17,6 +17,7 @@ import yaml
 from control_plane.cluster import AddedNode, Cluster
 from control_plane.machines import RTX_4090
 from control_plane.plane import Plane
+from control_plane.simulator.images import Image
 from control_plane.stand_ins import make_server
 from corral.deploying.order import CLAIM, DEPLOYMENT, VOLUME
 from corral.deploying.preflight import ObstaclesError
@@ -161,8 +162,6 @@ async def test_everything_that_is_in_the_way_is_listed_and_nothing_was_changed(
 async def test_layout_that_does_not_get_ready_is_rolled_back_with_the_reason(
     api: Api, cluster: Cluster, nodes: tuple[AddedNode, AddedNode]
 ) -> None:
-    layouts = yaml.safe_load(write_file(cluster, nodes).text)["layouts"]
-    layouts["night"]["services"]["voice"]["image"] = "registry.local/other:1"
     services = [
         {"name": "voice", "image": "registry.local/voice:1", "port": PORT, "gpus": 1, "gpuMemory": "8Gi"},
         {"name": "second", "image": "registry.local/absent:1", "port": PORT, "gpus": 1, "gpuMemory": "8Gi"},
@@ -260,18 +259,17 @@ def write_storage(cluster: Cluster, nodes: tuple[AddedNode, AddedNode], **storag
         "gpus": 1,
         "gpuMemory": "8Gi",
         "command": ["sh", "-c", KEEP],
-        "storage": [{"name": "models", "mountPath": "/data"}],
+        "storage": [f"{cluster.name}-models"],
+        "mounts": {f"{cluster.name}-models": "/data"},
     }
     layouts = {"day": {"kind": "edge", "services": {"voice": {"node": nodes[0].name, "gpus": [0]}}}}
-    listed = [{"name": "models", "size": "1Gi", **storage}]
+    listed = [{"name": f"{cluster.name}-models", "size": "1Gi", **storage}]
     return write_file(cluster, nodes, services=[voice], storage=listed, layouts=layouts)
 
 
 async def test_storage_is_changed_within_a_layout_and_no_data_is_deleted(
     api: Api, cluster: Cluster, nodes: tuple[AddedNode, AddedNode], tmp_path: Path
 ) -> None:
-    from control_plane.simulator.images import Image
-
     cluster.add_image(Image(pattern="registry.local/keeper:*", argv=["sh"]))
     exported = tmp_path / "export"
     exported.mkdir()
@@ -281,7 +279,7 @@ async def test_storage_is_changed_within_a_layout_and_no_data_is_deleted(
     nfs = write_storage(cluster, nodes, kind="nfs", server="nas.local", path="/models")
     ephemeral = write_storage(cluster, nodes, kind="ephemeral")
     await begin(api, local, "day")
-    claim = ObjectKey(CLAIM, cluster.namespace, "models")
+    claim = ObjectKey(CLAIM, cluster.namespace, f"{cluster.name}-models")
 
     async def read_volume() -> str:
         value = await api.get(claim)
@@ -294,7 +292,7 @@ async def test_storage_is_changed_within_a_layout_and_no_data_is_deleted(
     there, _ = await switch(api, nfs, None)
     assert [left.volume for left in there.left] == [first]
     assert (exported / "kept").exists()
-    assert await read_volume() == "models"
+    assert await read_volume() == claim.name
     assert await api.get(ObjectKey(VOLUME, "", first)) is not None
 
     # Back on the disk of the node, its data is there again: no second volume was made.

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from control_plane.cluster import AddedNode, Cluster
-from control_plane.machines import RTX_4090
+from control_plane.machines import RTX_3090_TI, RTX_4090
 from control_plane.plane import Plane
 from control_plane.stand_ins import make_ollama, make_server
 from corral.kubernetes.api import Api, open_api
@@ -53,8 +53,11 @@ def nodes(cluster: Cluster, tmp_path: Path) -> Iterator[tuple[AddedNode, AddedNo
     exported.mkdir()
     exported.chmod(0o777)
     cluster.export_folder("nas.local:/models", exported)
-    settings: Json = {"gpus": [RTX_4090], "gpu_mode": "dra", "images": ["harvis-backend:1.0"]}
-    yield cluster.add_node("pop-os", **settings), cluster.add_node("pop-os-343570d8", **settings)
+    settings: Json = {"gpu_mode": "dra", "images": ["harvis-backend:1.0"]}
+    yield (
+        cluster.add_node("pop-os", gpus=[RTX_4090], **settings),
+        cluster.add_node("pop-os-343570d8", gpus=[RTX_3090_TI], **settings),
+    )
     kueue = "/apis/kueue.x-k8s.io/v1beta2"
     for path in (f"{kueue}/resourceflavors", f"{kueue}/clusterqueues", "/api/v1/persistentvolumes"):
         cluster.plane.ask("DELETE", f"{path}?labelSelector=app.kubernetes.io/part-of={cluster.name}")

@@ -21,6 +21,9 @@ class SimulatedGpu:
 
 RTX_3060 = SimulatedGpu(product="NVIDIA GeForce RTX 3060", memory_mib=12288, capability="8.6", architecture="Ampere")
 RTX_3090 = SimulatedGpu(product="NVIDIA GeForce RTX 3090", memory_mib=24576, capability="8.6", architecture="Ampere")
+RTX_3090_TI = SimulatedGpu(
+    product="NVIDIA GeForce RTX 3090 Ti", memory_mib=24564, capability="8.6", architecture="Ampere"
+)
 RTX_4080 = SimulatedGpu(
     product="NVIDIA GeForce RTX 4080", memory_mib=16376, capability="8.9", architecture="Ada Lovelace"
 )
