@@ -18,7 +18,8 @@ cannot be read with the credentials, the pitfalls that need it are listed as not
 
 A letter from A to H is the rule of `corral lint` with the same cause; K is for what only a running cluster shows. A
 link in the last column is the report or the page that the message of a kubelet, a runtime or a program is quoted
-from; what has none is shown by Kubernetes and Kueue themselves."""
+from; "from memory" means that the words of the message were written down without the page having them. What has
+neither is shown by Kubernetes and Kueue themselves."""
 _COLUMNS = ("pitfall", "cause", "severity", "evidence", "quoted from")
 
 
@@ -49,6 +50,8 @@ def _list_rules() -> list[tuple[Pitfall, str]]:
 def _row(diagnosis: Diagnosis) -> tuple[str, str, str, str, str]:
     pitfall = diagnosis.pitfall
     source = f"[report]({diagnosis.source})" if diagnosis.source else ""
+    if diagnosis.is_recalled:
+        source = f"from memory, about [this]({diagnosis.source})"
     return _name(pitfall), pitfall.summary, pitfall.severity.value, diagnosis.evidence, source
 
 

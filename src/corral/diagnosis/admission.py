@@ -72,6 +72,7 @@ def find_refused_pods(case: Case) -> Iterator[Symptom]:
     make_pitfall("K28", "setting-missing", "a container whose Secret or ConfigMap is not there, or lacks a key"),
     evidence="Pod: waiting CreateContainerConfigError and its message",
     source="https://kubernetes.io/docs/concepts/configuration/secret/",
+    is_recalled=True,
 )
 def find_missing_settings(case: Case) -> Iterator[Symptom]:
     """Look for containers that wait for a Secret, a ConfigMap or a key of one."""

@@ -45,6 +45,7 @@ def _show_pull(case: Case, pod: Json, waiting: Json) -> tuple[str, tuple[Evidenc
     "B12",
     evidence="Pod: waiting ErrImagePull or ImagePullBackOff, imagePullPolicy, an image without a registry",
     source="https://kubernetes.io/docs/concepts/containers/images/",
+    is_recalled=True,
 )
 def find_local_images(case: Case) -> Iterator[Symptom]:
     """Look for images of this machine alone that a node tries to pull."""
@@ -65,6 +66,7 @@ def find_local_images(case: Case) -> Iterator[Symptom]:
     make_pitfall("K13", "image-not-pulled", "an image that a node cannot pull"),
     evidence="Pod: waiting ErrImagePull or ImagePullBackOff; event Failed",
     source="https://kubernetes.io/docs/concepts/containers/images/#imagepullbackoff",
+    is_recalled=True,
 )
 def find_failed_pulls(case: Case) -> Iterator[Symptom]:
     """Look for images that a registry does not give."""
@@ -92,7 +94,11 @@ def _judge_pull(message: str, image: str, workload: str) -> tuple[str, str]:
     return f"{image} cannot be pulled", "do what the event says"
 
 
-@diagnoses("A40", evidence="logs (exec format error); Pod: spec.nodeName; Node: status.nodeInfo.architecture")
+@diagnoses(
+    "A40",
+    evidence="logs (exec format error); Pod: spec.nodeName; Node: status.nodeInfo.architecture",
+    source="https://github.com/kubernetes/node-problem-detector/issues/797",
+)
 def find_other_architectures(case: Case) -> Iterator[Symptom]:
     """Look for programs that are made for another processor than their node's."""
     for pod, container, text in case.list_logs():

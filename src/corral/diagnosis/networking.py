@@ -363,6 +363,7 @@ def find_unmatched_namespaces(case: Case) -> Iterator[Symptom]:
     evidence="logs of containers that are not ready or were restarted",
     reads=("Pod",),
     source="https://kubernetes.io/docs/tasks/administer-cluster/dns-debugging-resolution/",
+    is_recalled=True,
 )
 def find_unresolved_names(case: Case) -> Iterator[Symptom]:
     """Look for containers whose log says that a name cannot be resolved."""

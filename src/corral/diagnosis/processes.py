@@ -332,6 +332,7 @@ def _get_end(status: Json) -> Json:
     make_pitfall("K16", "container-keeps-ending", "a container that ends again and again"),
     evidence="Pod: waiting CrashLoopBackOff, restartCount, exit code; end of its log",
     source="https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#container-restarts",
+    is_recalled=True,
 )
 def find_crash_loops(case: Case) -> Iterator[Symptom]:
     """Look for containers that a kubelet starts again and again."""

@@ -28,6 +28,8 @@ class Diagnosis:
     """Kinds without which it would be wrong: it is not made where one of them is forbidden."""
     source: str = ""
     """The report that a message of a kubelet, a runtime or a program is quoted from."""
+    is_recalled: bool = False
+    """Whether the words of that message are from memory: the source is about it, and was not seen to have them."""
 
     def run(self, case: Case) -> Iterator[Finding]:
         """Run the function, and yield what it finds as findings of the pitfall."""
@@ -42,11 +44,16 @@ class Diagnosis:
 
 
 def diagnoses(
-    pitfall: str | Pitfall, *, evidence: str, reads: tuple[str, ...] = ("Pod",), source: str = ""
+    pitfall: str | Pitfall,
+    *,
+    evidence: str,
+    reads: tuple[str, ...] = ("Pod",),
+    source: str = "",
+    is_recalled: bool = False,
 ) -> Callable[[DiagnosisFunction], Diagnosis]:
     """Make a diagnosis of a function: for the rule with an id, or for a pitfall that no rule has."""
     known = find_pitfall(pitfall) if isinstance(pitfall, str) else pitfall
-    return lambda function: Diagnosis(known, function, evidence, reads, source)
+    return lambda function: Diagnosis(known, function, evidence, reads, source, is_recalled)
 
 
 def find_pitfall(rule: str) -> Pitfall:

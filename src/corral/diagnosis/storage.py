@@ -225,6 +225,7 @@ def _is_default(value: Json) -> bool:
     "E05",
     evidence="Pod: status.reason Evicted and its message; emptyDir volumes of its specification",
     source="https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/",
+    is_recalled=True,
 )
 def find_evicted_caches(case: Case) -> Iterator[Symptom]:
     """Look for pods that were evicted because their emptyDir grew over its limit."""

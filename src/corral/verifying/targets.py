@@ -32,6 +32,11 @@ def judge_targets(text: str, asked: str, wanted: LayoutObjects) -> tuple[Check, 
     return tuple(_make(Mark.BAD, what, (asked, *evidence), fix) for what, evidence, fix in problems)
 
 
+def list_watching_namespaces(wanted: LayoutObjects) -> tuple[str, ...]:
+    """List the namespaces in which a Prometheus can watch a layout: others are kept away by its network policies."""
+    return tuple(dict.fromkeys((*wanted.namespaces, find_targets((wanted.installation,)).namespace)))
+
+
 def judge_absence(wanted: LayoutObjects) -> Check | None:
     """Judge a cluster without a Prometheus: bad where the file has one, and no check where it has none."""
     if PROMETHEUS not in wanted.installation.cluster.services:

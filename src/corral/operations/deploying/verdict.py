@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from corral.deploying.differences import join_snapshots
 from corral.deploying.health import shorten
 from corral.deploying.objects import LayoutObjects
 from corral.deploying.order import JOB, POD
@@ -29,7 +28,7 @@ from corral.verifying.judging import judge_answer, judge_hanging, judge_silence
 from corral.verifying.objects import OBSERVED, check_objects, list_groups
 from corral.verifying.questions import Question, list_questions, list_watchers
 from corral.verifying.scripts import Reply, read_reply
-from corral.verifying.targets import judge_absence
+from corral.verifying.targets import judge_absence, list_watching_namespaces
 from corral.verifying.values import Check, Mark, Subject, conclude
 from corral.work import Json
 
@@ -72,7 +71,7 @@ async def verify_layout(api: Api, file: FileText, layout: str | None, *, report:
     report(f"reading the objects of layout {wanted.layout}")
     snapshot = await api.observe(OBSERVED, wanted.namespaces)
     checks = [*check_objects(wanted, snapshot)]
-    watchers = list_watchers(join_snapshots(snapshot, await api.observe((POD,))))
+    watchers = list_watchers(await api.observe((POD,), list_watching_namespaces(wanted)))
     questions = list_questions(wanted, list_groups(wanted, snapshot), watchers)
     inside = _Inside(api=api, wanted=wanted, snapshot=snapshot, report=report)
     checks += await inside.ask_all(questions)
