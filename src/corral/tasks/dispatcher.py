@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -129,8 +130,7 @@ class Dispatcher:
         self._deaf = False
         self._epoch: int | None = None
         """Guards what is written while this server leads."""
-        self.find_oldest = self._picture.find_oldest
-        self.list_waiting = self._picture.list_waiting
+        self.find_oldest, self.list_waiting = self._picture.find_oldest, self._picture.list_waiting
 
     # --- from outside ------------------------------------------------------------------------------------------------
 
@@ -208,23 +208,16 @@ class Dispatcher:
         """Lead whenever this server can, until `stop`; then let the running attempts end and write their outcomes."""
         try:
             async with asyncio.TaskGroup() as beside:
-                helpers = [
-                    beside.create_task(supervise("leases", self._keeper.run, self._alarms)),
-                    beside.create_task(supervise("slots", self._watch_slots, self._alarms)),
-                    beside.create_task(supervise("disk_watch", self._watch_disk, self._alarms)),
-                ]
+                watch_slots = partial(self._slots.watch, self._note_change, self._monotonic)
+                watch_disk = partial(self._disk.watch, self._note_disk)
+                rounds = {"leases": self._keeper.run, "slots": watch_slots, "disk_watch": watch_disk}
+                helpers = [beside.create_task(supervise(name, run, self._alarms)) for name, run in rounds.items()]
                 async with self._tasks:
                     await self._lead_until_stopped()
                 for helper in helpers:
                     helper.cancel()
         finally:
             await self._slots.close()
-
-    async def _watch_slots(self) -> None:
-        await self._slots.watch(self._note_change, self._monotonic)
-
-    async def _watch_disk(self) -> None:
-        await self._disk.watch(self._note_disk)
 
     def _note_disk(self) -> None:
         problem = self._disk.problem
