@@ -89,7 +89,8 @@ def _judge(wanted: LayoutObjects, snapshot: Snapshot, members: Sequence[Deployed
 def count_ready_wanted(workload: Json) -> int:
     """Count the replicas of a workload that are ready when all is well: of servers that stand by for each other one."""
     replicas: int = workload["spec"].get("replicas", 1)
-    most: str | None = (workload["metadata"].get("annotations") or {}).get(READY_REPLICAS)
+    annotations: dict[str, str] = workload["metadata"].get("annotations") or {}
+    most = annotations.get(READY_REPLICAS)
     return replicas if most is None else min(replicas, int(most))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from corral.console.files import ASK_AGAIN, FOLDER, ConsoleFiles, PageFile, read_console
 from corral.gateway.asgi import Exchange, Scope
-from corral.gateway.doors import Route, RouteMissingError
+from corral.gateway.routes import Route, RouteMissingError, name_route
 from corral.server.api.errors import answer
 
 _READING = ("GET", "HEAD")
@@ -28,7 +28,7 @@ class ConsoleDoor:
             return
         exchange, console = Exchange(scope, receive, send), read_console()
         is_page = scope["path"] == "/"
-        scope["route"] = Route("/" if is_page else f"/{FOLDER}/{{file}}")
+        name_route(scope, Route("/" if is_page else f"/{FOLDER}/{{file}}"))
         file = console.html if is_page else console.files.get(scope["path"][1:])
         if exchange.method not in _READING or file is None:
             refusal = RouteMissingError(
