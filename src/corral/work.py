@@ -112,15 +112,12 @@ class Reporter(Protocol):
 
     def progress(self, fraction: float | None, note: str = "") -> None:
         """Report how far the attempt is, 0 to 1, or None where the engine cannot know; `note` is a few words."""
-        ...
 
     def preview(self, media_type: str, data: bytes) -> None:
         """Show an intermediate result: an image while it is sampled, a piece of text or of speech (a whole WAV)."""
-        ...
 
     def relay(self, event: str, data: Mapping[str, Json]) -> None:
         """Pass on what the engine's program says of this attempt, in its own words, to clients that speak them."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,19 +197,15 @@ class ModelHost(ListsModels, Protocol):
 
     async def pull_model(self, model: str, report: Callable[[PullStep], None]) -> None:
         """Let the server fetch a model; cancelling stops it, the next one goes on. Raises: EngineError."""
-        ...
 
     async def delete_model(self, model: str) -> None:
         """Delete a model from the server. Raises: EngineError."""
-        ...
 
     async def load_model(self, model: str, keep: float | str | None) -> None:
         """Load a model; `keep` is how long it stays in seconds or as `30m`, negative for ever. Raises: EngineError."""
-        ...
 
     async def unload_model(self, model: str) -> None:
         """Unload a model, once the server has done what it does with it. Raises: EngineError."""
-        ...
 
 
 class FailureScope(StrEnum):
@@ -300,19 +293,15 @@ class Engine(Protocol):
 
     async def check(self) -> None:
         """Return when the engine could run a task now (without loading a model). Raises: EngineUnavailableError."""
-        ...
 
     async def release(self) -> None:
         """Give up the memory that resident models take, as far as the engine can; the next run loads again."""
-        ...
 
     async def kill(self) -> None:
         """End the engine at once, whatever it does; the next run starts it anew. For an engine that hangs."""
-        ...
 
     async def close(self) -> None:
         """Stop for good and leave nothing running."""
-        ...
 
 
 @runtime_checkable
@@ -360,7 +349,6 @@ class StartsServer(Protocol):
 
     def forgive(self) -> None:
         """Forget that starts failed: the next work starts it at once."""
-        ...
 
     def take_waited(self, attempt: UUID) -> float:
         """Return the seconds that an attempt waited for a start, and forget them; 0 where the server ran."""
@@ -445,7 +433,6 @@ class KeepsJobs(Protocol):
 
     def abandon(self, attempt: UUID, task: int) -> None:
         """End the job of a lost attempt as soon as its server answers: nothing waits for it any more."""
-        ...
 
 
 class HoldEnd(StrEnum):
@@ -479,7 +466,6 @@ class HoldBook(Protocol):
 
         Nothing is waited for where they were handed over before: the holder uses them. Raises: EngineError.
         """
-        ...
 
     async def wait_for_end(self, task: int) -> HoldEnd:
         """Return once the hold has ended."""
@@ -491,7 +477,6 @@ class HoldBook(Protocol):
 
     def ask_back(self, task: int, because: HoldEnd) -> None:
         """Ask the holder to stop: the hold ends a little later."""
-        ...
 
 
 @runtime_checkable
