@@ -67,13 +67,13 @@ async def test_lock_of_a_program_that_died_here_is_taken_at_once_and_one_elsewhe
     ended = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
     await ended.wait()
     async with hold_installation(api, "yard", namespace, "corral apply"):
-        mine = await read(api, namespace)
-    assert mine is not None
-    await put(api, namespace, replace(mine, process=ended.pid))
+        lock = await read(api, namespace)
+    assert lock is not None
+    await put(api, namespace, replace(lock, process=ended.pid))
     async with asyncio.timeout(5):
         async with hold_installation(api, "yard", namespace, "corral apply"):
             pass
-    await put(api, namespace, replace(mine, machine="another", token="another"))
+    await put(api, namespace, replace(lock, machine="another", token="another"))
     async with asyncio.timeout(20):
         async with hold_installation(api, "yard", namespace, "corral apply", stale_s=2):
             pass

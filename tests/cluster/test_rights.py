@@ -175,10 +175,10 @@ async def test_a_server_that_watches_uses_every_right_of_its_role_and_needs_no_o
     cluster: Cluster, recorder: Recorder, tmp_path: Path
 ) -> None:
     checked = check_cluster(write_file(cluster, whole=False))
-    found = asyncio.Event()
+    listed = asyncio.Event()
 
     async def take() -> None:
-        found.set()
+        listed.set()
 
     instances = ClusterInstances(
         lambda: checked.cluster, lambda: checked, take, kubeconfig=recorder.write_kubeconfig(tmp_path)

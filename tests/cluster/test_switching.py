@@ -148,9 +148,9 @@ async def test_everything_that_is_in_the_way_is_listed_and_nothing_was_changed(
     cluster.create("configmaps", address)
     quota = {"kind": "ResourceQuota", "metadata": {"name": "few"}, "spec": {"hard": {"pods": "2"}}}
     cluster.create("resourcequotas", quota)
-    with pytest.raises(ObstaclesError) as found:
+    with pytest.raises(ObstaclesError) as refusal:
         await switch(api, file, "night")
-    words = "\n".join(problem.what for problem in found.value.problems)
+    words = "\n".join(problem.what for problem in refusal.value.problems)
     assert f"no node can run voice-at-night: {nodes[1].name} has 0 nvidia.com/gpu free of 1 that it needs" in words
     assert "ConfigMap" in words
     assert "calls voice-by-day, which the layout does not have" in words

@@ -1,7 +1,8 @@
 """The objects of an installation as Corral applied them, taken from the cluster, so that they can be applied again.
 
-The API server remembers for each field which manager has set it; the fields of Corral's own `Apply` are its last
-configuration, in whatever form the cluster file had then (as `ExtractInto` of client-go's apply configurations).
+The API server remembers for each field which manager has set it; the fields that Corral's own
+apply has set are its last configuration, in whatever form the cluster file had then (as client-go extracts apply
+configurations).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Claims and volumes that must be made anew, since the file changes what cannot be changed: their class, their place.
 
-No data is deleted: the volume behind a claim stays with its data when the claim goes (`Retain`), and the object of a
-volume with a path is only its description.
+No data is deleted: the volume behind a claim stays with its data when the claim goes (policy "Retain"), and the object
+of a volume with a path is only its description.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import ClassVar
 from corral.errors import CorralError, Kind
 
 HEADER = "x-corral-console"
-"""What the console adds to each of its requests."""
+"""The header that the console adds to each of its requests."""
 LASTS = timedelta(days=30)
 """How long a session lasts, where its token does not end before."""
 CODE_LASTS = timedelta(minutes=15)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from corral.deploying.objects import LayoutObjects
 from corral.deploying.state import CORRAL, MANAGED_BY, PART_OF
 from corral.diagnosis.case import is_ready
+from corral.engine_kinds import COMFYUI
 from corral.snapshot import Snapshot
 from corral.verifying.questions import Question
 from corral.work import Json
@@ -18,7 +19,7 @@ NAME = "corral-verify"
 LONGEST_S = 60
 """Starting a pod from an image that is there takes seconds; a mount over NFS that hangs is given up after 30."""
 _KEPT_S = 120
-_WITH_SHELL = ("corral:", "ollama/ollama", "busybox", "alpine", "comfyui", "python", "prom/prometheus", "nginx")
+_WITH_SHELL = ("corral:", "ollama/ollama", "busybox", "alpine", COMFYUI.name, "python", "prom/prometheus", "nginx")
 """Parts of the names of images that have a program for a question, for where none has answered yet."""
 _FOLDER = "/corral-verify"
 

@@ -29,7 +29,7 @@ def judge_answer(question: Question, reply: Reply, asked: str, wanted: LayoutObj
 
 
 def judge_silence(question: Question, why: str) -> Check:
-    """Judge a question that nobody could be asked."""
+    """Judge a question that no container could be asked."""
     return Check(
         subject=question.subject,
         name=question.name,

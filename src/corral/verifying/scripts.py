@@ -1,7 +1,7 @@
 """The scripts with which containers are asked, and the reading of what they print.
 
 A container has what its image has: a script is for `sh`, takes the first program that can do the work, and prints which
-one it was. Lines of the script begin with a mark, so that they are told from what a program prints by itself.
+one it was. Lines of the script begin with a mark, so that they differ from the lines that a program prints by itself.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ TEXTS = {"index.html": b"{{base}} {{imports}} {{preloads}}", "main.js": b"1", "s
 
 def test_vendored_files_are_those_of_the_pinned_packages_with_their_licences() -> None:
     folder = PAGE / "vendor"
-    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.mjs")}
-    assert found == VENDORED
+    hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.mjs")}
+    assert hashes == VENDORED
     licences = (folder / "LICENSES").read_text(encoding="utf-8")
     assert all(name in licences for name in VENDORED)
 

@@ -1,8 +1,7 @@
-"""What a server says of a model's abilities and of its context, each server in words of its own; pure.
+"""The abilities and the context of a model by its server, each server in words of its own; pure.
 
-Sources: llama-server (`tools/server/README.md`; b11434 was run), vLLM (`max_model_len` of `ModelCard`), OpenRouter
-(`architecture`, `supported_parameters`, `context_length`), Mistral (`capabilities`, `max_context_length`), LM Studio
-(`type`, `capabilities`, `max_context_length`), Groq (`context_window`).
+Sources: llama-server's `tools/server/README.md` (b11434 was run), the class of a model in vLLM's list, the references
+of the APIs of OpenRouter, Mistral, LM Studio and Groq. The names of fields are below, server by server.
 """
 
 from __future__ import annotations

@@ -48,9 +48,9 @@ class Hearing:
 
             async def find(fields: Fields) -> Offer:
                 form = check(TranscriptionForm, fields)
-                found = await find_offer(parts.passing.catalogue, form.model, HEARERS, visitor)
-                counted.enter_context(parts.count(visitor, form.model, found))
-                return found
+                choice = await find_offer(parts.passing.catalogue, form.model, HEARERS, visitor)
+                counted.enter_context(parts.count(visitor, form.model, choice))
+                return choice
 
             async def admit(fields: Fields) -> int:
                 nonlocal offer

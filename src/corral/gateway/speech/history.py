@@ -1,4 +1,4 @@
-"""What was said in a conversation, as far as it is sent to the model; pure.
+"""The messages of a conversation, as far as they are sent to the model; pure.
 
 Instructions at its beginning stay; of the rest, the oldest goes first.
 """

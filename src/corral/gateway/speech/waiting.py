@@ -1,4 +1,4 @@
-"""What an engine has shown and a client has not read yet: bounded in memory, however slowly the client reads."""
+"""Sound that an engine has made and a client has not read yet: bounded in memory, however slowly the client reads."""
 
 from __future__ import annotations
 

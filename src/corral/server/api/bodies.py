@@ -62,7 +62,7 @@ class StrictRequest(Request):
 
 
 class SmallRequest(StrictRequest):
-    """A request of anyone: its body is small."""
+    """A request without a token: its body is small."""
 
     most_bytes: ClassVar[int] = 4096
 

@@ -121,7 +121,7 @@ class Slots(Answer):
 
 
 class SlotsChanged(Answer):
-    """What has changed of devices, slots and guests since the event before; a stream begins with all of them."""
+    """Devices, slots and guests that have changed since the event before; a stream begins with all of them."""
 
     whole: bool = Field(description="true where this is all there is, and not a change")
     devices: list[DeviceOut]

@@ -30,9 +30,9 @@ class ModelsHere:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._hosted: dict[str, tuple[HostedModel, ...]] = {}
-        """What instances listed last, by slot: one that sleeps, or does not answer now, still has its models."""
+        """Models that instances listed last, by slot: one that sleeps, or does not answer now, still has its models."""
         self._abilities: dict[tuple[Path, int], Abilities | None] = {}
-        """What the headers of files say, by path and time of change: one with a large vocabulary takes a second."""
+        """Abilities by the headers of files, by path and time of change: one with a large vocabulary takes a second."""
 
     async def list_models(self) -> Sequence[KnownModel]:
         """List them, of all instances at once."""

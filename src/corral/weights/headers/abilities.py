@@ -1,4 +1,4 @@
-"""What a model in a GGUF file can do, by its header: write or embed, call tools, think; and for how many tokens.
+"""The abilities of a model in a GGUF file, by its header: writing, vectors, tools, thinking; and for how many tokens.
 
 As Ollama decides it (`server/images.go`, Capabilities): a file with a way of pooling embeds, others write; those whose
 chat template has a place for tools call them. Images need a projector, a file of its own, so none is looked at here.
