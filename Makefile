@@ -63,7 +63,8 @@ $(NPM): tests/browser/package-lock.json | setup
 # One Chromium and one server for all of them.
 test-browser: setup $(NPM) ## Run the tests of the console in a real Chromium
 	@sh tests/packages.sh
-	$(BIN)/pytest tests/browser
+	$(BIN)/pytest tests/browser || \
+	  { test $$? = 1 && echo "Once more:" && $(BIN)/pytest --last-failed --last-failed-no-failures none tests/browser; }
 
 screenshots: setup ## Take the pictures of the console in the documentation anew
 	@sh tests/packages.sh
@@ -72,7 +73,8 @@ screenshots: setup ## Take the pictures of the console in the documentation anew
 # One control plane for all of them; nodes are network namespaces of this machine, which only root can make.
 test-cluster: setup ## Run the tests on a real Kubernetes control plane (as root, after `make control-plane`)
 	@sh tests/packages.sh
-	$(BIN)/pytest -n 2 tests/cluster
+	$(BIN)/pytest -n 2 --maxfail 6 tests/cluster || \
+	  { test $$? = 1 && echo "Once more, alone:" && $(BIN)/pytest --last-failed --last-failed-no-failures none tests/cluster; }
 
 CONTROL_PLANE := .cache/control-plane
 $(CONTROL_PLANE)/versions: $(wildcard tests/control_plane/build/*) | setup

@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 import yaml
@@ -67,6 +68,8 @@ def rename(path: Path, name: str) -> FileText:
     volumes = [storage["name"] for storage in value["storage"]]
     for word in volumes:
         text = re.sub(rf"(?<![\w-]){word}(?![\w-])", f"{name}-{word}", text)
+    port = 30100 + crc32(name.encode()) % 2600  # tests beside this one use the example, too
+    text = re.sub(r"(kind: nodePort, port:) \d+", rf"\1 {port}", text)
     text = text.replace(f"name: {value['name']}\n", f"name: {name}\n", 1)
     return FileText(text=text.replace(f"namespace: {value['kubernetes']['namespace']}", f"namespace: {name}", 1))
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 import yaml
@@ -40,7 +41,7 @@ async def api(plane: Plane) -> AsyncIterator[Api]:
 
 @pytest.fixture
 def nodes(cluster: Cluster, tmp_path: Path) -> Iterator[tuple[AddedNode, AddedNode]]:
-    """The two machines, an export for models of speech, and the images; the backend is on both nodes already."""
+    """The two machines, an export for models of speech, and the images; those of our own are on both nodes already."""
     for image in (
         make_ollama(),
         make_server("harvis-backend:*", 8000),
@@ -53,7 +54,7 @@ def nodes(cluster: Cluster, tmp_path: Path) -> Iterator[tuple[AddedNode, AddedNo
     exported.mkdir()
     exported.chmod(0o777)
     cluster.export_folder("nas.local:/models", exported)
-    settings: Json = {"gpu_mode": "dra", "images": ["harvis-backend:1.0"]}
+    settings: Json = {"gpu_mode": "dra", "images": ["harvis-backend:1.0", "corral:0.1.0"]}
     yield (
         cluster.add_node("pop-os", gpus=[RTX_4090], **settings),
         cluster.add_node("pop-os-343570d8", gpus=[RTX_3090_TI], **settings),
@@ -65,7 +66,9 @@ def nodes(cluster: Cluster, tmp_path: Path) -> Iterator[tuple[AddedNode, AddedNo
 
 def write_file(cluster: Cluster, nodes: tuple[AddedNode, AddedNode]) -> FileText:
     """The example, with names of the test's own, and the place of the export that the documents leave open."""
-    text = re.sub(r"pop-os(?!-343570d8)\b", nodes[0].name, EXAMPLE.read_text().replace("pop-os-343570d8", "SECOND"))
+    port = 30100 + crc32(cluster.name.encode()) % 2600  # tests beside this one use the example, too
+    text = re.sub(r"(kind: nodePort, port:) \d+", rf"\1 {port}", EXAMPLE.read_text())
+    text = re.sub(r"pop-os(?!-343570d8)\b", nodes[0].name, text.replace("pop-os-343570d8", "SECOND"))
     value = yaml.safe_load(text.replace("SECOND", nodes[1].name))
     value["name"] = cluster.name
     value["kubernetes"]["namespace"] = cluster.namespace

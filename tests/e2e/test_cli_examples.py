@@ -57,6 +57,8 @@ EXPECTED = {
     "corral apply --layout edge --dry-run": NO_SUCH_THING,
     "corral diff --layout edge": NO_SUCH_THING,
     "corral delete --dry-run": NO_SUCH_THING,
+    "corral switch workstation --dry-run": NO_SUCH_THING,
+    "corral verify --layout edge": NO_SUCH_THING,
     "corral logs ollama --follow": NO_SUCH_THING,
     "corral models load llama3.2 --on ollama --keep 30m": NO_SUCH_THING,
     "corral models unload llama3.2 --on ollama": NO_SUCH_THING,

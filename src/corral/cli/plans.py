@@ -116,9 +116,12 @@ def _describe_workload(tenant: str, plan: Plan) -> str:
 
 def _list_without_gpu(plan: Plan) -> Iterator[str]:
     resting = sorted((placed for placed in plan.placed if not placed.gpus), key=lambda placed: placed.node or "")
-    for node, members in groupby(resting, key=lambda placed: placed.node):
-        names = ", ".join(dict.fromkeys(placed.demand for placed in members))
-        yield f"without a GPU, on {node or 'any node'}: {names}"
+    groups = [
+        f"{', '.join(dict.fromkeys(placed.demand for placed in members))} on {node or 'any node'}"
+        for node, members in groupby(resting, key=lambda placed: placed.node)
+    ]
+    if groups:
+        yield f"without a GPU: {'; '.join(groups)}"
 
 
 def _list_unplaced(plan: Plan, *, verbose: bool) -> Iterator[str]:

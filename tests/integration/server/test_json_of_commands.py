@@ -202,6 +202,7 @@ MANY = {"tasks cancel", "tasks retry", "tasks wait"}
 """Take several tasks: `items` has the route's answer for each."""
 OTHERWISE = {
     "apply": "changes a Kubernetes cluster, which no route of a server does",
+    "console": "makes a link with another code each time; `test_console` compares it",
     "delete": "changes a Kubernetes cluster, which no route of a server does",
     "diff": "looks at a Kubernetes cluster, which no route of a server does",
     "import": "reads files here and writes one, which no server knows",
@@ -225,6 +226,8 @@ OTHERWISE = {
     "models place": "writes files for instances; `test_hosted_models` compares it",
     "models unload": "asks an Ollama server; `test_hosted_models` compares it",
     "models rm": "of an Ollama server is compared in `test_hosted_models`; the store's has no route",
+    "switch": "changes a Kubernetes cluster, which no route of a server does",
+    "verify": "asks containers of a Kubernetes cluster, which no route of a server does",
     "version": "is of the program that is called; that of a server is in `GET /status`",
 }
 """Commands whose `--json` cannot be compared with a second call, and why; the test below them compares what can be."""

@@ -15,7 +15,7 @@ from integration.server.test_tls_and_proxies import make_certificate
 
 
 async def test_server_whose_starter_is_gone_stops_instead_of_hanging(database_url: str, tmp_path: Path) -> None:
-    def gone(_: str) -> None:
+    def gone(_: str, _make_link: object) -> None:
         raise BrokenPipeError
 
     settings = ServerSettings(data_dir=tmp_path / "data", port=0, database_url=database_url)
@@ -32,7 +32,7 @@ async def test_url_that_is_printed_is_the_encrypted_one_and_commands_here_find_t
 ) -> None:
     data_dir, urls = tmp_path / "data", list[str]()
 
-    def note(url: str) -> None:
+    def note(url: str, _make_link: object) -> None:
         server = find_server(data_dir)
         assert server is not None
         urls.extend((url, server.url))

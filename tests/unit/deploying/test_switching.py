@@ -386,15 +386,18 @@ def test_everything_that_is_in_the_way_is_listed_at_once() -> None:
 @pytest.mark.parametrize(
     ("before", "words"),
     [
-        ({"kind": "ephemeral"}, "which is not there"),
-        ({"kind": "local", "node": "one", "path": "/srv"}, "which is /srv on one and not ReadWriteMany"),
+        ({"kind": "ephemeral"}, "is not there, and the layout does not make it"),
+        (
+            {"kind": "local", "node": "one", "path": "/srv"},
+            "waits for the PersistentVolume models, which is /srv on one and not ReadWriteMany",
+        ),
     ],
 )
 def test_volume_that_nothing_makes_is_an_obstacle(before: Json, words: str) -> None:
     edge = make_layout("edge", storage=[{"name": "models", **before}])
     workstation = make_layout("workstation", storage=[{"name": "models", "kind": "nfs"}])
     (problem,) = find_words(workstation, observe(edge, make_node("one"), make_node("two")))
-    assert problem == f"claim ai/models of voice-alone waits for the PersistentVolume models, {words}"
+    assert problem == f"claim ai/models of voice-alone {words}"
 
 
 @pytest.mark.parametrize(
@@ -471,6 +474,8 @@ def test_deletion_takes_the_labels_that_corral_put_on_nodes_unless_others_use_th
 
 
 def test_queue_loses_the_services_that_a_switch_closes() -> None:
-    service = EngineService(engine="ollama", namespace="ai", services=frozenset({"a", "b"}), port=1)
+    service = EngineService(
+        engine="ollama", namespace="ai", services=frozenset({"a", "b"}), port=1, name="a", models=frozenset()
+    )
     (left,) = leave_out([service], ["ai/a", "others/b"])
     assert left.services == {"b"}
