@@ -42,9 +42,10 @@ async def test_a_job_fetches_its_inputs_and_delivers_its_outputs_with_its_token(
 async def test_no_other_token_opens_the_files_of_an_attempt(api: Serving, services: Services) -> None:
     attempt, other = uuid4(), uuid4()
     token, strange = services.job_files.open(attempt), services.job_files.open(other)
-    for wrong in (with_token(strange), with_token("corral_local"), {}):
+    for wrong in (with_token(strange), with_token("corral_local")):
         answer = await api.call("PUT", name_file(attempt, "outputs"), data=CONTENT, headers=wrong)
         assert (answer.status, answer.json["error"]["code"]) == (403, "job.token")
+    assert (await api.call("PUT", name_file(attempt, "outputs"), data=CONTENT, headers={})).status == 401
     assert (await api.call("GET", "/corral/v1/tasks", headers=with_token(token))).status == 401
     services.job_files.close(attempt)
     ended = await api.call("PUT", name_file(attempt, "outputs"), data=CONTENT, headers=with_token(token))

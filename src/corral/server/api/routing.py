@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter, FastAPI
+from fastapi.params import Depends
 from fastapi.routing import APIRoute
 
 
-def make_router(tag: str, *, prefix: str = "", route_class: type[APIRoute] = APIRoute) -> APIRouter:
+def make_router(
+    tag: str, *, prefix: str = "", route_class: type[APIRoute] = APIRoute, dependencies: Sequence[Depends] = ()
+) -> APIRouter:
     """Return a router for one part of the API, whose operations are named as their functions."""
     return APIRouter(
-        prefix=prefix, tags=[tag], route_class=route_class, generate_unique_id_function=lambda route: route.name
+        prefix=prefix,
+        tags=[tag],
+        route_class=route_class,
+        dependencies=list(dependencies),
+        generate_unique_id_function=lambda route: route.name,
     )
 
 

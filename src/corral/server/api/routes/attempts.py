@@ -6,15 +6,28 @@ import mimetypes
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Query, Request
+from fastapi import Depends, Query, Request
 from starlette.responses import FileResponse, Response
 
 from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import LongWord
 from corral.server.api.routing import make_router
 from corral.server.api.state import Here
+from corral.server.auth import NotAuthenticatedError
 
-router = make_router("attempts", prefix="/corral/v1/attempts/{attempt}")
+
+def _require_token(request: Request) -> None:
+    """Refuse a request without a token before anything of it is read. Raises: NotAuthenticatedError."""
+    if not _read_token(request):
+        raise NotAuthenticatedError("files of a job take its token", hint="send `Authorization: Bearer TOKEN`")
+
+
+def _read_token(request: Request) -> str | None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+router = make_router("attempts", prefix="/corral/v1/attempts/{attempt}", dependencies=[Depends(_require_token)])
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _BODY: dict[str, Any] = {  # OpenAPI, as FastAPI takes it
@@ -26,8 +39,7 @@ Name = Annotated[LongWord, Query(description="the file's path below the folder o
 
 def _check_token(request: Request, api: Here, attempt: UUID) -> None:
     """Return when the request has the attempt's own token; no other token counts here. Raises: JobTokenError."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    api.services.job_files.check(attempt, token.strip() if scheme.lower() == "bearer" else None)
+    api.services.job_files.check(attempt, _read_token(request))
 
 
 @router.get(
