@@ -28,7 +28,7 @@ async def test_axe_finds_nothing_and_nothing_is_wider_than_the_screen(
     page = await visits.open(barn.url, color_scheme=scheme, **profile)
     pages = {
         "#/": page.locator(".running progress[value]").nth(11),
-        f"#/tasks/{made}": page.locator("[data-output] pre"),
+        f"#/tasks/{made}": page.locator("[data-output] pre").first,
         "#/tasks": page.locator("tbody tr").nth(14),
         "#/batches": page.locator("tbody tr").first,
         f"#/batches/{batch}": page.locator("tbody tr").nth(13),

@@ -26,7 +26,7 @@ router = make_router("session", prefix="/corral/v1/session", route_class=Strange
 @router.get("", summary="Who asks", responses=declare_refusals())
 async def get_session(request: Request, api: Here, visitor: Visitor) -> SessionOut:
     """Return whom the request speaks for; without a usable token it is answered, too, and says so."""
-    return _describe(request, api, visitor)
+    return _describe(api, visitor, has_cookie=name_cookie(api.services.cluster.name) in request.cookies)
 
 
 @router.post("", status_code=201, summary="Log in", responses=declare_refusals(400, 413))
@@ -49,7 +49,7 @@ async def log_in(asked: LogInAsked, request: Request, response: Response, api: H
     if caller.limits is not None and caller.limits.expires_at is not None:
         lasts = min(lasts, caller.limits.expires_at - datetime.now(UTC))
     _set_cookie(request, response, api, secret, lasts)
-    return _describe(request, api, caller)
+    return _describe(api, caller, has_cookie=True)  # the one that this answer sets
 
 
 @router.delete("", status_code=204, summary="Log out", responses=declare_refusals())
@@ -99,10 +99,7 @@ def _set_cookie(request: Request, response: Response, api: ApiState, secret: str
     )
 
 
-def _describe(request: Request, api: ApiState, caller: Caller | None) -> SessionOut:
+def _describe(api: ApiState, caller: Caller | None, *, has_cookie: bool) -> SessionOut:
     if caller is None:
         return SessionOut(owner=None, role=None, cluster=None, has_cookie=False)
-    name = api.services.cluster.name
-    return SessionOut(
-        owner=caller.owner, role=caller.role, cluster=name, has_cookie=name_cookie(name) in request.cookies
-    )
+    return SessionOut(owner=caller.owner, role=caller.role, cluster=api.services.cluster.name, has_cookie=has_cookie)
