@@ -391,7 +391,7 @@ class SessionOut(Answer):
     owner: str | None
     role: Role | None
     cluster: str | None = Field(description="the name in the cluster file")
-    has_cookie: bool = Field(description="whether a cookie of the console came with the request, or is set by its answer")
+    has_cookie: bool = Field(description="whether the browser has a cookie of the console")
 
 
 class ConsoleLink(Answer):
