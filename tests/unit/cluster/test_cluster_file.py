@@ -175,7 +175,6 @@ def test_text_that_is_no_cluster_file_is_refused_at_its_place(
         ("engines: {ollama: {instances: [{name: i, url: 'http://u:secret@h'}]}}", "bad_value", "6:47", "user", "`@`"),
         ("engines: {ollama: {instances: [{name: i, url: 'http://h:99999'}]}}", "bad_value", "6:47", "URL", "port"),
         ("engines: {ollama: {instances: [{name: i, url: 'http://h', gpu: 0}]}}", "conflict", "6:64", "GPU", "`node`"),
-        ("storage: [{name: v, kind: local}]", "conflict", "6:11 storage[0]", "on a node", "add `node`"),
         ("storage: [{name: v, kind: nfs, node: one, server: h}]", "conflict", "6:51", "both", "keep one"),
         ("storage: [{name: v, kind: ephemeral, node: one}]", "conflict", "6:11", "ephemeral", "remove"),
         ("storage: [{name: v, kind: local, node: one, server: h}]", "conflict", "6:53", "server", "remove"),
