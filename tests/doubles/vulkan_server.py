@@ -22,10 +22,11 @@ def find_vulkan_server() -> Path:
 
 
 def skip_where_it_cannot_compute() -> None:
-    """Skip a test that lets the program compute on the processor, where that lacks AVX-VNNI.
+    """Skip a test that lets the program compute, where the processor lacks AVX-VNNI.
 
     The wheel is built for processors that have it; on others the program is killed by SIGILL (`vpdpbusd` in
-    `ggml_vec_dot_q4_1_q8_1`) once it computes.
+    `ggml_vec_dot_q4_1_q8_1`) once it computes a part on the processor, and on some already while it fits a model to the
+    memory of its device.
     """
     flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("flags")[2].partition("\n")[0].split()
     if "avx_vnni" not in flags:

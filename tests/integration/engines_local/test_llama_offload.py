@@ -34,6 +34,7 @@ LAYERS = "Vulkan0 (llvmpipe"
 
 
 async def test_gpu_slot_computes_on_its_device_and_slots_list_proves_it(models: Store, tmp_path: Path) -> None:
+    skip_where_it_cannot_compute()
     models.path(LLAMA)
     with a_home(models=REPOSITORY / ".cache" / "models") as home:
         (home / "cluster.yaml").write_text(CLUSTER.format(binary=find_vulkan_server()))
@@ -63,6 +64,7 @@ async def wait_until_ended(client: PatientClient, id: int) -> Any:  # JSON
 
 async def test_slot_names_its_own_gpu_to_a_build_for_vulkan(models: Store, tmp_path: Path) -> None:
     """Mesa's device stands for the slot's GPU, so it is taken although it is a program; its neighbours would not be."""
+    skip_where_it_cannot_compute()
     (device,) = list_devices(os.environ)
     engine = build(
         "llama",

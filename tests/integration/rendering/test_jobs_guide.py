@@ -19,7 +19,7 @@ from doubles.kubernetes_schemas import NEWEST, OLDEST, objects_in, refusals
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "guides" / "training-and-burn-in.md").read_text(encoding="utf-8")
 SHOWN = re.findall(r"^```yaml\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
-CLUSTER_FILE, JOB, TWO_LAYOUTS = SHOWN
+CLUSTER_FILE, JOB, _BURN_IN, _LENDING, TWO_LAYOUTS = SHOWN
 
 Json = Any  # Kubernetes objects, and parts of them
 
@@ -114,7 +114,7 @@ def test_a_layout_without_the_services_gives_their_cards_to_the_queue() -> None:
 
 
 def _cards(files: dict[str, str], layout: str) -> int:
-    queue = kinds(files, "ClusterQueue", f"kueue/{layout}/")["training"]
+    queue = kinds(files, "ClusterQueue", f"kueue/{layout}/")["home-training"]
     flavors = [flavor for group in queue["spec"]["resourceGroups"] for flavor in group["flavors"]]
     quotas = [quota for flavor in flavors for quota in flavor["resources"] if quota["name"] == "nvidia.com/gpu"]
     return sum(int(quota["nominalQuota"]) for quota in quotas)
