@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,9 +12,10 @@ import pytest
 import yaml
 
 from chaos.client import PatientClient, wait_for_start
-from chaos.kept import Kept, corral_up, keeping
+from chaos.kept import Kept
 from control_plane.cluster import AddedNode, Cluster
 from control_plane.machines import RTX_4090
+from control_plane.serving import keep_server
 from control_plane.stand_ins import make_comfyui, make_shell
 from corral.kubernetes.api import open_api
 from corral.operations.cluster_file import FileText
@@ -82,13 +81,8 @@ async def server(cluster: Cluster, node: AddedNode, short_folder: Path, lending:
     async with open_api(kubeconfig=cluster.plane.kubeconfig) as api:
         await apply_layout(api, await observe_target(api, file, None))
     cluster.wait_for_pods(REPLICAS, 2)
-    path = short_folder / "cluster.yaml"
-    path.write_text(file.text)
-    environment = {**os.environ, "KUBECONFIG": str(cluster.plane.kubeconfig), "NO_COLOR": "1"}
-    kept = corral_up(short_folder / "data", path, short_folder / "log", env=environment)
-    async with keeping(kept):
+    async with keep_server(cluster, file, short_folder) as kept:
         yield kept
-    sys.stdout.write((short_folder / "log").read_text())  # shown where the test fails
 
 
 @pytest.fixture

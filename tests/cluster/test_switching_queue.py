@@ -14,9 +14,10 @@ import pytest
 import yaml
 
 from chaos.client import PatientClient
-from chaos.kept import Kept, corral_up, keeping
+from chaos.kept import Kept
 from control_plane.cluster import AddedNode, Cluster
 from control_plane.machines import RTX_4090
+from control_plane.serving import keep_server
 from control_plane.stand_ins import make_ollama
 from corral.kubernetes.api import open_api
 from corral.operations.cluster_file import FileText
@@ -65,13 +66,8 @@ async def server(cluster: Cluster, nodes: tuple[AddedNode, AddedNode], short_fol
         target = await observe_target(api, file, "day")
         await apply_layout(api, target)
         await wait_until_ready(api, target.wanted.objects, within_s=90)
-    path = short_folder / "cluster.yaml"
-    path.write_text(file.text)
-    environment = {**os.environ, "KUBECONFIG": str(cluster.plane.kubeconfig), "NO_COLOR": "1"}
-    kept = corral_up(short_folder / "data", path, short_folder / "log", env=environment)
-    async with keeping(kept):
+    async with keep_server(cluster, file, short_folder) as kept:
         yield kept
-    sys.stdout.write((short_folder / "log").read_text())  # shown where the test fails
 
 
 @pytest.fixture

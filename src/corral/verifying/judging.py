@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from corral.deploying.objects import LayoutObjects
 from corral.verifying.questions import Question
@@ -75,12 +76,10 @@ def _judge_call(question: Question, reply: Reply, asked: str) -> Check:
     planned = hide_password(question.address).rstrip("/")
     if reply.url is None or reply.url.startswith(planned):
         return base
-    return Check(
-        subject=base.subject,
-        name=base.name,
+    return replace(
+        base,
         mark=Mark.BAD,
         what=f"{question.variable} leads to {reply.url}, and the layout says {planned}: {base.what}",
-        evidence=base.evidence,
         fix="corral apply --force; a pod that was not started anew keeps its environment: kubectl rollout restart",
     )
 
@@ -89,25 +88,16 @@ def _request_check(question: Question, reply: Reply, asked: str) -> Check:
     check = _judge_request(question, reply, asked)
     if check.mark is not Mark.OK:
         return check
-    return Check(
-        subject=check.subject,
-        name=check.name,
-        mark=check.mark,
-        what=f"{check.what}, asked from inside",
-        evidence=check.evidence,
-    )
+    return replace(check, what=f"{check.what}, asked from inside")
 
 
 def _judge_engine(question: Question, reply: Reply, asked: str) -> Check:
     check = _judge_request(question, reply, asked)
     if check.mark is Mark.OK or question.instance is None:
         return check
-    return Check(
-        subject=check.subject,
-        name=check.name,
-        mark=check.mark,
+    return replace(
+        check,
         what=f"{hide_password(question.address)}: {check.what}",
-        evidence=check.evidence,
         fix="leave `instances` out of the cluster file: they follow the layout then",
     )
 
