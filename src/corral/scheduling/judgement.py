@@ -111,6 +111,11 @@ class Judgement:
         self._note_use(guest, place, now)
         return Assignment(task=guest.id, places=(place.id,), expected_s=seconds, because=because)
 
+    def has_measured(self, place: Place) -> bool:
+        """Whether the like of all tasks on a place was measured, so that their ends are known; guests have ends of theirs."""
+        keys = (DurationKey(task.engine, task.model, place.device_model) for task in place.running if task.task > 0)
+        return all(durations.find_measured(self._history.expected, key) is not None for key in keys)
+
     def begin(self, task: int, processors: Iterable[str | None], at: float) -> None:
         """Note that a task computes on processors (`Place.processor`); `at` is in seconds of a monotonic clock."""
         self._processor_time.begin(task, processors, at)

@@ -424,9 +424,16 @@ class Guests:
             guest.note(wait)
         if self._must_preempt(guest, waited_s, expected_s):
             self._preempt(guest, now)
-        if not guest.has_preempted and expected_s is not None and waited_s + expected_s > guest.within_s:
+        left_s = None if guest.has_preempted else expected_s
+        if left_s is not None and waited_s + left_s > guest.within_s and self._is_measured(guest):
             self.counts.note_refusal(GuestLateError.code)
-            self._end_wait(guest, self._make_late(guest, f"it would wait {format_duration(expected_s)} more"))
+            self._end_wait(guest, self._make_late(guest, f"it would wait {format_duration(left_s)} more"))
+
+    def _is_measured(self, guest: _Guest) -> bool:
+        """Whether it is known how long the tasks take that a guest waits for: a guess refuses no guest."""
+        table, queue = self._picture.table, self._picture.queues.get(QUEUE)
+        eligible = (table.eligible(queue and queue.pool, task.engine, task.model) for task, _ in guest.choices.values())
+        return all(self._judgement.has_measured(place) for some in eligible for place in some.members.values())
 
     def _must_preempt(self, guest: _Guest, waited_s: float, expected_s: float | None) -> bool:
         """Whether a guest would wait for so long that a batch task is interrupted for it; it is once."""
