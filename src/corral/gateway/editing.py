@@ -7,16 +7,45 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from typing import ClassVar, Protocol
 
+from corral.errors import CorralError, Kind
+from corral.gateway.asgi import LARGEST_BODY
 from corral.gateway.upstream import UpstreamError
 from corral.gateway.usage import Tokens
 
 LARGEST_EVENT = 16 * 2**20
 """Bytes of one event that are waited for; a reply's logprobs, and a picture, are the largest that are known."""
+LARGEST_ANSWER = LARGEST_BODY
+"""Bytes of an answer that has to be whole to be changed: as many as of a request, which can ask for many vectors."""
 _WINDOW = 4096
 """Bytes at the beginning and the end of an answer in which counts are looked for."""
 _PROMPT = re.compile(rb'"(?:prompt_tokens|input_tokens|prompt_eval_count)"\s*:\s*(\d{1,12})')
 _COMPLETION = re.compile(rb'"(?:completion_tokens|output_tokens|eval_count)"\s*:\s*(\d{1,12})')
+
+
+class AnswerTooLargeError(CorralError):
+    """An answer that has to be whole to be changed has more bytes than are held for it."""
+
+    code: ClassVar[str] = "gateway.answer_too_large"
+    kind: ClassVar[Kind] = Kind.INVALID
+
+
+class PieceEditor(Protocol):
+    """Sees an answer that is passed on, and changes what its protocol needs changed."""
+
+    def edit(self, piece: bytes) -> bytes:
+        """Take the next piece as it arrived, and return what to send now; it can be nothing."""
+        ...
+
+    def finish(self) -> bytes:
+        """Return what is left to send after the last piece."""
+        ...
+
+    @property
+    def tokens(self) -> Tokens:
+        """The tokens that the answer counts, once it is whole."""
+        ...
 
 
 class TokenReader:
@@ -94,11 +123,16 @@ class WholeEditor:
     def __init__(self, change: Callable[[bytes], bytes]) -> None:
         self._change = change
         self._pieces: list[bytes] = []
+        self._size = 0
         self._reader = TokenReader()
 
     def edit(self, piece: bytes) -> bytes:
-        """Keep a piece; nothing is sent before the end."""
+        """Keep a piece; nothing is sent before the end. Raises: AnswerTooLargeError."""
         self._reader.edit(piece)
+        self._size += len(piece)
+        if self._size > LARGEST_ANSWER:
+            what = f"the server's answer has more than {LARGEST_ANSWER} bytes"
+            raise AnswerTooLargeError(what, hint="ask for less at once, or for a stream")
         self._pieces.append(piece)
         return b""
 
@@ -110,6 +144,29 @@ class WholeEditor:
     def tokens(self) -> Tokens:
         """The tokens that the answer counts, before it was changed."""
         return self._reader.tokens
+
+
+class Successive:
+    """Two editors: the second gets what the first sends."""
+
+    def __init__(self, first: PieceEditor, second: PieceEditor) -> None:
+        self._first = first
+        self._second = second
+
+    def edit(self, piece: bytes) -> bytes:
+        """Return what the second sends now. Raises: what they raise."""
+        edited = self._first.edit(piece)
+        return self._second.edit(edited) if edited else b""
+
+    def finish(self) -> bytes:
+        """Return what both have left."""
+        last = self._first.finish()
+        return (self._second.edit(last) if last else b"") + self._second.finish()
+
+    @property
+    def tokens(self) -> Tokens:
+        """The tokens that the answer counts, before it was changed."""
+        return self._first.tokens
 
 
 def chain(changes: Sequence[Callable[[bytes], bytes]]) -> Callable[[bytes], bytes]:

@@ -22,7 +22,7 @@ from corral.gateway.asgi import Exchange
 from corral.gateway.breakers import Breakers
 from corral.gateway.catalogue import Catalogue, Offer
 from corral.gateway.doors import Visitor
-from corral.gateway.editing import TokenReader
+from corral.gateway.editing import PieceEditor, TokenReader
 from corral.gateway.leaving import Leaving
 from corral.gateway.thirds import ThirdCorralError, check_third
 from corral.gateway.upstream import (
@@ -75,23 +75,6 @@ class CallMissingError(CorralError):
 
     code: ClassVar[str] = "gateway.call_missing"
     kind: ClassVar[Kind] = Kind.MISSING
-
-
-class PieceEditor(Protocol):
-    """Sees an answer that is passed on, and changes what its protocol needs changed."""
-
-    def edit(self, piece: bytes) -> bytes:
-        """Take the next piece as it arrived, and return what to send now; it can be nothing."""
-        ...
-
-    def finish(self) -> bytes:
-        """Return what is left to send after the last piece."""
-        ...
-
-    @property
-    def tokens(self) -> Tokens:
-        """The tokens that the answer counts, once it is whole."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -367,15 +350,8 @@ class _Passage:
         piece = await answer.read_piece()
         if notes is not None:
             await notes.stop()
-        self._has_sent = True
-        if not exchange.started:
-            passed = _PASSED if editor is None or isinstance(editor, TokenReader) else _NOT_EDITED
-            headers = [pair for pair in answer.headers if pair[0] in passed]
-            if prepared.media_type is not None:
-                headers = [(b"content-type", prepared.media_type)]
-            headers.append(mark)
-            await exchange.start(prepared.status or answer.status, headers)
         if editor is None:
+            await self._begin(answer, prepared, mark)
             while piece and not answer.is_read:
                 await exchange.write(piece)
                 piece = await answer.read_piece()
@@ -383,10 +359,26 @@ class _Passage:
             return
         while piece and not answer.is_read:
             if edited := editor.edit(piece):
+                await self._begin(answer, prepared, mark)
                 await exchange.write(edited)
             piece = await answer.read_piece()
-        last = editor.edit(piece) if piece else b""
-        await exchange.end(last + editor.finish())
+        last = (editor.edit(piece) if piece else b"") + editor.finish()
+        await self._begin(answer, prepared, mark)
+        await exchange.end(last)
+
+    async def _begin(self, answer: Answer, prepared: Prepared, mark: tuple[bytes, bytes]) -> None:
+        """Begin the answer to the client, once there is something to send."""
+        if self._has_sent:
+            return
+        self._has_sent = True
+        if self._exchange.started:  # by lines about its wait
+            return
+        passed = _PASSED if prepared.editor is None or isinstance(prepared.editor, TokenReader) else _NOT_EDITED
+        headers = [pair for pair in answer.headers if pair[0] in passed]
+        if prepared.media_type is not None:
+            headers = [(b"content-type", prepared.media_type)]
+        headers.append(mark)
+        await self._exchange.start(prepared.status or answer.status, headers)
 
     async def _end_late(self, error: CorralError, notes: WaitLines | None) -> None:
         """End a stream that has begun with an error; an answer of a known length can only be cut off."""

@@ -112,7 +112,7 @@ class Judgement:
         return Assignment(task=guest.id, places=(place.id,), expected_s=seconds, because=because)
 
     def has_measured(self, place: Place) -> bool:
-        """Whether the like of all tasks on a place was measured, so that their ends are known; guests have ends of theirs."""
+        """Whether the like of all tasks on a place was measured, so that it is known when it is free; guests apart."""
         keys = (DurationKey(task.engine, task.model, place.device_model) for task in place.running if task.task > 0)
         return all(durations.find_measured(self._history.expected, key) is not None for key in keys)
 

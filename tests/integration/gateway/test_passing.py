@@ -188,6 +188,15 @@ async def test_answer_of_a_known_length_that_breaks_is_cut_off(gateway: Gateway)
         await gateway.chat()
 
 
+async def test_answer_that_has_to_be_whole_and_breaks_is_asked_of_the_next_server(gateway: Gateway) -> None:
+    gateway.first.answer = stream(EVENT, breaks=True)
+    tools = [{"type": "function", "function": {"name": "look"}}]
+
+    status, answer = await gateway.chat(tools=tools)
+
+    assert (status, answer["by"], len(gateway.first.asked)) == (200, "upstream", 1), "nothing of it was sent"
+
+
 async def test_silence_is_a_failure(gateway: Gateway) -> None:
     async def say_nothing(_: web.Request) -> web.StreamResponse:
         await asyncio.Event().wait()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from corral.gateway.editing import LARGEST_EVENT, EventEditor
+from corral.gateway.editing import LARGEST_ANSWER, LARGEST_EVENT, AnswerTooLargeError, EventEditor, WholeEditor
 from corral.gateway.upstream import UpstreamError
 
 _STREAM = b"data: one\r\n\r\ndata: two\r\n\r\ndata: [DONE]\r\n\r\n"
@@ -26,3 +26,12 @@ def test_event_without_an_end_is_waited_for_up_to_a_bound() -> None:
     assert editor.edit(b"data: " + piece) == b""
     with pytest.raises(UpstreamError, match="more than 16777216 bytes"):
         editor.edit(piece)
+
+
+def test_answer_that_has_to_be_whole_is_held_up_to_a_bound() -> None:
+    editor = WholeEditor(lambda answer: answer)
+    half = b"x" * (LARGEST_ANSWER // 2)
+
+    assert editor.edit(half) + editor.edit(half) == b""
+    with pytest.raises(AnswerTooLargeError, match="more than 67108864 bytes"):
+        editor.edit(b"x")

@@ -31,6 +31,7 @@ from corral.gateway.ollama.requests import (
 )
 from corral.gateway.parsing import parse
 from corral.gateway.passing import CallMissingError, Prepared
+from corral.gateway.tool_calls import repair_before
 from corral.narrowing import as_list, as_object, as_text
 from corral.slots.guests import Choice
 from corral.work import Dialect, Endpoint, Json
@@ -121,10 +122,14 @@ class Asked:
             return self._prepare_load()
         translated = self._translate(endpoint.model or choice.model or self.model)
         body = to_json(translated.body)
-        if self.streams:
-            editor = StreamTranslator(self._words, self.clock)
-            return Prepared(path=translated.path, body=body, editor=editor, media_type=LINES)
-        return Prepared(path=translated.path, body=body, editor=WholeEditor(self._translate_answer), media_type=WHOLE)
+        streams = self.streams
+        editor = StreamTranslator(self._words, self.clock) if streams else WholeEditor(self._translate_answer)
+        return Prepared(
+            path=translated.path,
+            body=body,
+            editor=repair_before(editor, translated.body),
+            media_type=LINES if streams else WHOLE,
+        )
 
     @property
     def _words(self) -> Words:

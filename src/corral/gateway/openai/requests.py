@@ -18,10 +18,10 @@ from pydantic_core import to_json
 from corral.engine_kinds import OLLAMA
 from corral.errors import CorralError, Kind
 from corral.gateway.catalogue import Offer
-from corral.gateway.editing import EventEditor, TokenReader, WholeEditor, chain
-from corral.gateway.openai.tool_calls import StreamRepair, list_tools, repair_whole
+from corral.gateway.editing import EventEditor, PieceEditor, TokenReader, WholeEditor, chain
 from corral.gateway.parsing import parse
-from corral.gateway.passing import CallMissingError, PieceEditor, Prepared
+from corral.gateway.passing import CallMissingError, Prepared
+from corral.gateway.tool_calls import StreamRepair, list_tools, repair_whole
 from corral.narrowing import as_list, as_object, as_text
 from corral.slots.guests import Choice
 from corral.work import Dialect, Endpoint, Json

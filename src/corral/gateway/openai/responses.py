@@ -13,11 +13,13 @@ from typing import ClassVar
 
 from pydantic_core import to_json
 
+from corral.engine_kinds import LLAMA
 from corral.errors import CorralError, Kind
-from corral.gateway.editing import EventEditor, WholeEditor
+from corral.gateway.editing import EventEditor, PieceEditor, WholeEditor
 from corral.gateway.openai.requests import Asked, RequestBodyError, require_dialect
 from corral.gateway.openai.translated_responses import TranslatedResponse, make_text
-from corral.gateway.passing import PieceEditor, Prepared
+from corral.gateway.passing import Prepared
+from corral.gateway.tool_calls import repair_before
 from corral.narrowing import as_list, as_object, as_text
 from corral.slots.guests import Choice
 from corral.work import Endpoint, Json
@@ -52,21 +54,19 @@ class AskedResponse:
         require_dialect(endpoint, choice)
         fields = {**self._asked.fields, "store": False, "model": endpoint.model or choice.model or self._asked.model}
         passed = Asked(self._asked.path, to_json({**fields, "input": spell_out(fields.get("input"))}))
+        chat = self._translate(fields)
+        if chat is not None and choice.engine == LLAMA.name and fields.get("tools"):
+            return chat  # its server makes a chat of it too, and leaves calls that a small model writes as text
         prepared = passed.prepare(endpoint, choice, counts_tokens=counts_tokens)
-        return Prepared(
-            path=prepared.path,
-            body=prepared.body,
-            editor=prepared.editor,
-            otherwise=self._translate(fields),
-        )
+        return Prepared(path=prepared.path, body=prepared.body, editor=prepared.editor, otherwise=chat)
 
     def _translate(self, fields: Mapping[str, Json]) -> Prepared | None:
         """Make the chat; None where it would lose a part of the request."""
         try:
-            body = to_json(make_chat(fields))
+            chat = make_chat(fields)
         except TranslationError:
             return None
-        return Prepared(path=CHAT, body=body, editor=_make_editor(fields))
+        return Prepared(path=CHAT, body=to_json(chat), editor=repair_before(_make_editor(fields), chat))
 
 
 def spell_out(given: Json) -> Json:

@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from corral.gateway.openai.tool_calls import StreamRepair, find_calls, list_tools, repair_whole
+from corral.engine_kinds import LLAMA
+from corral.gateway.ollama.asked import Asked as AskedOllama
+from corral.gateway.ollama.asked import Call
+from corral.gateway.openai.requests import Asked as AskedOpenAi
+from corral.gateway.openai.responses import AskedResponse
+from corral.gateway.passing import Prepared
+from corral.gateway.tool_calls import StreamRepair, find_calls, list_tools, repair_whole
+from corral.slots.guests import Choice
+from corral.work import Dialect, Endpoint
 
 Json = Any
 TOOLS = frozenset({"look"})
@@ -111,3 +119,40 @@ def test_stream_that_breaks_off_loses_nothing() -> None:
     repair = StreamRepair(TOOLS)
     events = stream(CALL)[:5]
     assert b"".join([*map(repair.take_event, events), repair.end()]) == b"".join(events)
+
+
+SERVER = Endpoint(url="http://llama", dialects=frozenset({Dialect.OPENAI}))
+LOCAL = Choice(LLAMA.name, "small")
+LOOK = {"name": "look", "parameters": {"type": "object"}}
+
+
+def answer_with_call(prepared: Prepared, *, streams: bool) -> str:
+    """Return what a door sends where the server's answer to a chat is a call as text."""
+    assert prepared.path == "/v1/chat/completions"
+    assert prepared.editor is not None
+    message = {"role": "assistant", "content": CALL}
+    whole = json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}).encode()
+    sent = b"".join(map(prepared.editor.edit, stream(CALL) if streams else [whole[:20], whole[20:]]))
+    return (sent + prepared.editor.finish()).decode()
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_ollamas_door_has_the_call_too(streams: bool) -> None:
+    turn = {"role": "user", "content": "Look"}
+    body = {"model": "small", "messages": [turn], "tools": [{"type": "function", "function": LOOK}], "stream": streams}
+    asked = AskedOllama(Call.CHAT, json.dumps(body).encode())
+    lines = answer_with_call(asked.prepare(SERVER, LOCAL, counts_tokens=True), streams=streams).splitlines()
+    messages = [json.loads(line)["message"] for line in lines]
+    (call,) = [call["function"] for message in messages for call in message.get("tool_calls", [])]
+    assert (call["name"], call["arguments"]) == ("look", {"city": "Paris"})
+    assert "".join(message["content"] for message in messages) == ""
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_response_of_a_local_model_has_the_call_too(streams: bool) -> None:
+    body = {"model": "small", "input": "Look", "tools": [{"type": "function", **LOOK}], "stream": streams}
+    asked = AskedResponse(AskedOpenAi("/v1/responses", json.dumps(body).encode()))
+    sent = answer_with_call(asked.prepare(SERVER, LOCAL, counts_tokens=True), streams=streams)
+    response = json.loads(sent.rpartition("data: ")[2])["response"] if streams else json.loads(sent)
+    (item,) = response["output"]
+    assert (item["type"], item["name"], json.loads(item["arguments"])) == ("function_call", "look", {"city": "Paris"})

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 from uuid import uuid4
 
 from pydantic_core import from_json, to_json
 
+from corral.gateway.editing import EventEditor, PieceEditor, Successive, WholeEditor
 from corral.narrowing import as_list, as_object, as_text
 from corral.work import Json
 
@@ -73,6 +75,17 @@ def repair_whole(body: bytes, tools: frozenset[str]) -> bytes:
         return body
     said = {**message, "content": None, "tool_calls": _write_calls(calls)}
     return to_json({**answer, "choices": [{**choices[0], "message": said, "finish_reason": "tool_calls"}]})
+
+
+def repair_before(translation: PieceEditor, chat: Mapping[str, Json]) -> PieceEditor:
+    """Return an editor that repairs the answer to a chat first; `translation` makes another protocol's of that."""
+    tools = list_tools(chat)
+    if not tools:
+        return translation
+    if chat.get("stream") is not True:
+        return Successive(WholeEditor(partial(repair_whole, tools=tools)), translation)
+    repair = StreamRepair(tools)
+    return Successive(EventEditor(repair.take_event, end=repair.end), translation)
 
 
 class StreamRepair:
