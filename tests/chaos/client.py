@@ -52,10 +52,14 @@ class PatientClient:
             while (await self.get("/health/ready"))["dispatcher"] != "leading":  # noqa: ASYNC110 (it is remote)
                 await asyncio.sleep(RETRY_S)
 
+    def find_server(self) -> Presence | None:
+        """Find the server that runs now; None while there is none."""
+        return find_server(self._data_dir)
+
     async def _ask(self, method: str, path: str, *, json: Any = None, key: str | None = None, token: str | None = None):
         async with asyncio.timeout(PATIENCE_S):
             while True:
-                server = find_server(self._data_dir)
+                server = self.find_server()
                 if server is not None:
                     headers = {"Authorization": f"Bearer {token or server.token}"}
                     headers |= {"Idempotency-Key": key} if key else {}

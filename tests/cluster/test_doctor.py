@@ -35,10 +35,12 @@ async def test_healthy_pods_have_no_findings_and_a_lost_gpu_and_a_failing_progra
     for name, smi in (("engine", _LISTED), ("lost", _LOST)):
         files = {"/usr/local/bin/nvidia-smi": smi}
         cluster.add_image(Image(pattern=f"example.org/{name}:*", argv=["sh"], files=files))
-    cluster.add_node("alpha", gpus=[RTX_5090, RTX_5090], gpu_mode="device-plugin")
+    cluster.add_node("alpha", gpus=[RTX_5090, RTX_5090, RTX_5090], gpu_mode="device-plugin")
     _create_engine(cluster, "ollama", "example.org/engine:1")
     service = {"selector": {"app": "ollama"}, "ports": [{"port": 11434}]}
     cluster.create("services", {"metadata": {"name": "ollama"}, "spec": service})
+    cluster.add_image(Image(pattern="example.org/plain:*", argv=["sh"]))  # without nvidia-smi, as many images
+    _create_engine(cluster, "backend", "example.org/plain:1")
     assert [(item.id, item.object, item.cause) for item in await _examine(cluster)] == []
     _create_engine(cluster, "comfyui", "example.org/lost:1")
     failing = {"name": "main", "image": "example.org/engine:1", "args": ["-c", "echo 'no such model: llama9'; exit 3"]}

@@ -341,8 +341,7 @@ def find_invisible_gpus(case: Case) -> Iterator[Symptom]:
     """Look for containers in which nvidia-smi runs and lists no GPU."""
     for container, printed in case.answers.gpus.items():
         pod = case.snapshot.find("Pod", container.pod, container.namespace)
-        has_tool = not re.search(r"executable file not found|no such file or directory", printed.text)
-        if pod is None or not uses_gpu(pod["spec"]) or find_line(printed.text, *_LOST) or not has_tool:
+        if pod is None or not uses_gpu(pod["spec"]) or find_line(printed.text, *_LOST) or printed.is_unstarted:
             continue
         if printed.exit_code or "GPU 0" not in printed.text:
             lines = [line for line in printed.text.splitlines() if line.strip()] or ["no GPU is listed"]

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from corral.linting.values import Severity
 from corral.snapshot import ObjectKey
 
+UNSTARTED = (126, 127)
+"""Exit codes of a program that cannot be started, and of one that is not there (POSIX, Exit Status for Commands)."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class ContainerKey:
@@ -28,6 +31,11 @@ class Printed:
     exit_code: int
     text: str
     """The text of both of its outputs."""
+
+    @property
+    def is_unstarted(self) -> bool:
+        """Whether the program did not run, since the container does not have it or cannot start it."""
+        return self.exit_code in UNSTARTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

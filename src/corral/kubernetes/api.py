@@ -19,7 +19,7 @@ from lightkube import AsyncClient, KubeConfig
 from lightkube.config.client_adapter import AsyncClient as open_connection
 from lightkube.config.client_adapter import ConnectionParams
 from lightkube.config.kubeconfig import SingleConfig
-from lightkube.core.exceptions import ConfigError
+from lightkube.core.exceptions import ApiError, ConfigError
 from lightkube.types import ExecResponse
 from yaml import YAMLError
 
@@ -46,6 +46,10 @@ _MERGE = "application/merge-patch+json"
 _DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 _AT_ONCE = 8
 """Lists asked for at the same time."""
+_NOT_THERE = re.compile(r'exec: "[^"]*": .*(executable file not found|no such file or directory)')
+"""How containerd and runc refuse a program that the image does not have (NVIDIA/k8s-device-plugin#346)."""
+_NOT_THERE_CODE = 127
+"""The exit code of a shell for such a program, which other runtimes answer with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +240,10 @@ class Api:
     async def run_inside(
         self, namespace: str, pod: str, container: str, argv: Iterable[str], *, deadline_s: float = 30.0
     ) -> ExecResponse:
-        """Run a program inside of a container, to its end; the answer has `stdout`, `stderr` and `exit_code`."""
+        """Run a program inside of a container, to its end; the answer has `stdout`, `stderr` and `exit_code`.
+
+        A program that the container does not have answers 127, as a shell does. Raises: UnreachableError.
+        """
         client = AsyncClient(config=self._config)
         try:
             return await client.exec(
@@ -248,6 +255,10 @@ class Api:
                 stderr=True,
                 timeout=deadline_s,
             )
+        except ApiError as error:
+            if _NOT_THERE.search(str(error)):
+                return ExecResponse(stdout=b"", stderr=str(error).encode(), exit_code=_NOT_THERE_CODE)
+            raise UnreachableError(f"nothing can be run inside of pod {namespace}/{pod}: {error}") from error
         except Exception as error:  # lightkube's, httpx's and those of the WebSocket below have no common base
             raise UnreachableError(f"nothing can be run inside of pod {namespace}/{pod}: {error}") from error
         finally:

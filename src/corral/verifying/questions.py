@@ -17,7 +17,7 @@ from corral.diagnosis.objects import get_text
 from corral.diagnosis.values import ContainerKey
 from corral.engine_kinds import OLLAMA, SERVICE_ENGINES
 from corral.rendering.container_settings import find_nfs_server
-from corral.rendering.installation import Deployed, list_addresses, name_address_variable
+from corral.rendering.installation import Deployed, Installation, list_reached, name_address_variable
 from corral.rendering.kubernetes.security import locate_mounts
 from corral.rendering.model_pull import list_fitting_models
 from corral.rendering.names import dns_name
@@ -112,18 +112,19 @@ def _ask_for_calls(wanted: LayoutObjects, groups: Sequence[Group]) -> Iterator[Q
                 target = _find_group(groups, name)
                 if called is None or called.service.kind in _WITHOUT_HTTP or (target and not target.replicas):
                     continue
-                yield from _ask_caller(caller, called, group)
+                yield from _ask_caller(wanted.installation, caller, called, group)
 
 
-def _ask_caller(caller: Deployed, called: Deployed, group: Group) -> Iterator[Question]:
-    addresses = list_addresses(called, caller=caller)
+def _ask_caller(installation: Installation, caller: Deployed, called: Deployed, group: Group) -> Iterator[Question]:
+    """Ask a caller at each address that the layout gives it: that of a door where the engine is behind one."""
+    addresses = list_reached(installation, called, caller=caller)
     variable = name_address_variable(called.service.name)
     path = find_health_path(called)
     for pod in group.ready:
         several = f" ({pod['metadata']['name']})" if len(group.ready) > 1 else ""
         for number, address in enumerate(addresses):
             own = variable if number == 0 else ""
-            planned = caller.env.get(own, address)
+            planned = {**caller.env, **caller.through_doors}.get(own, address)
             yield Question(
                 subject=Subject.CALLS,
                 name=f"{caller.service.name} -> {called.service.name}{f' {number}' if number else ''}{several}",

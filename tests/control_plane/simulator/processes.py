@@ -210,6 +210,12 @@ class Container:
         """Give the container's standard input, when its pod asks for one."""
         return self._launcher.stdin
 
+    def has(self, program: str) -> bool:
+        """Whether the container has a program, which is a path or on its own path."""
+        folders = [""] if "/" in program else self._launch.environment.get("PATH", os.defpath).split(":")
+        root = Path(f"/proc/{self.process_id}/root")
+        return any(os.path.lexists(root / folder.lstrip("/") / program.lstrip("/")) for folder in folders)
+
     def enter(self, argv: Sequence[str], *, environment: Mapping[str, str] | None = None) -> list[str]:
         """Make the command that runs another one inside, as `kubectl exec` does."""
         variables = {**self._launch.environment, **(environment or {})}

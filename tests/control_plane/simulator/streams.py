@@ -24,6 +24,12 @@ from control_plane.simulator.processes import Container, Sandbox
 
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 TUNNEL = "SPDY/3.1+portforward.k8s.io"
+REFUSAL = (
+    "failed to exec in container: failed to start exec: OCI runtime exec failed: exec failed: unable to start "
+    'container process: exec: "{program}": executable file not found in $PATH: unknown'
+)
+"""containerd's words (NVIDIA/k8s-device-plugin#346)."""
+_NOT_THERE = 127
 INPUT, OUTPUT, ERRORS, RESULT, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
 
 
@@ -38,10 +44,18 @@ class Channels:
         with suppress(ConnectionError):
             await self._socket.send_bytes(bytes([channel]) + data)
 
-    async def finish(self, code: int) -> None:
-        """Send the exit code, and close."""
-        if code == 0:
-            status: dict[str, object] = {"metadata": {}, "status": "Success"}
+    async def finish(self, code: int, refusal: str = "") -> None:
+        """Send the exit code, or the runtime's reason why nothing ran, and close."""
+        if refusal:
+            status: dict[str, object] = {
+                "metadata": {},
+                "status": "Failure",
+                "reason": "InternalError",
+                "message": f"Internal error occurred: error executing command in container: {refusal}",
+                "code": 500,
+            }
+        elif code == 0:
+            status = {"metadata": {}, "status": "Success"}
         else:
             status = {
                 "metadata": {},
@@ -85,12 +99,13 @@ async def run_command(request: web.Request, container: Container) -> web.StreamR
     query = request.query
     argv = query.getall("command", [])
     socket, channels = await open_channels(request)
-    if query.get("tty") in ("1", "true"):
-        code = await _run_on_terminal(channels, container, argv)
+    if not container.has(argv[0]):
+        await channels.finish(_NOT_THERE, REFUSAL.format(program=argv[0]))
+    elif query.get("tty") in ("1", "true"):
+        await channels.finish(await _run_on_terminal(channels, container, argv))
     else:
         has_input = query.get("input") in ("1", "true")
-        code = await _run_on_pipes(channels, container, argv, has_input=has_input)
-    await channels.finish(code)
+        await channels.finish(await _run_on_pipes(channels, container, argv, has_input=has_input))
     return socket
 
 

@@ -6,6 +6,7 @@ The plane's own symptoms (scheduler, controllers, Kueue) are made for real in `t
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from corral.cluster import load
 from corral.diagnosis.case import Case
 from corral.diagnosis.diagnosing import DIAGNOSES, diagnose, list_pitfalls
-from corral.diagnosis.values import Answers, Finding
+from corral.diagnosis.values import Answers, Finding, Printed
 from corral.snapshot import Snapshot
 from doubles import gpu_symptoms, node_symptoms
 from doubles.symptoms import KEY, Symptom
@@ -37,6 +38,22 @@ def _diagnose(symptom: Symptom) -> tuple[Finding, ...]:
     )
     cluster = load(symptom.cluster, filename="cluster.yaml") if symptom.cluster else None
     return diagnose(Case(snapshot=Snapshot.make(symptom.objects), answers=answers, cluster=cluster)).findings
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        # https://github.com/NVIDIA/k8s-device-plugin/issues/346
+        Printed(exit_code=127, text='exec: "nvidia-smi": executable file not found in $PATH: unknown'),
+        Printed(exit_code=127, text="sh: 1: nvidia-smi: not found\n"),  # dash
+        Printed(exit_code=127, text="env: 'nvidia-smi': No such file or directory\n"),  # GNU env
+        Printed(exit_code=126, text="sh: 1: nvidia-smi: Permission denied\n"),
+        Printed(exit_code=0, text="GPU 0: NVIDIA GeForce RTX 4090 (UUID: GPU-1)\n"),
+    ],
+)
+def test_container_whose_image_has_no_nvidia_smi_or_whose_gpu_is_listed_has_no_finding(printed: Printed) -> None:
+    (invisible,) = (entry for entry in SYMPTOMS if entry.pitfall == "K20")
+    assert _diagnose(replace(invisible, smi=printed)) == ()
 
 
 def test_every_pitfall_of_the_table_has_a_test() -> None:

@@ -140,6 +140,8 @@ def make_pod(wanted: LayoutObjects, name: str, node: str, *, image: str = "voice
 
 _OLLAMA: Json = {"name": "ollama", "engines": ["ollama"], "gpus": 1, "models": ["llama3", "llama3.2:3b"]}
 _BACKEND: Json = {"name": "backend", "image": "backend:1", "port": 80, "calls": ["ollama"], "storage": ["share"]}
+_SERVER: Json = {"name": "corral", "kind": "corral", "storage": ["data"]}
+_DATA: Json = {"name": "data", "kind": "local", "node": "one"}
 _SHARE: Json = {"name": "share", "kind": "nfs", "server": "10.0.0.9", "path": "/srv"}
 
 
@@ -161,6 +163,15 @@ def test_questions_are_asked_where_the_answer_counts() -> None:
     assert questions[Subject.EXPORTS].name == "NFS share (10.0.0.9:/srv)"
     assert questions[Subject.EXPORTS].candidates == (ContainerKey("ai", "backend-x", "backend"),)
     assert questions[Subject.TARGETS].candidates[0].namespace == "monitoring"
+
+
+@pytest.mark.parametrize(
+    ("direct", "address"), [(False, "http://corral:11435"), (True, "http://ollama:11434")], ids=["door", "direct"]
+)
+def test_engine_behind_a_door_of_the_layouts_server_is_asked_for_at_the_door(direct: bool, address: str) -> None:
+    gateway: Json = {"ollama": {"port": 11435, "owner": "house", "allow": ["10.42.0.0/16"]}}
+    wanted = make_layout(_OLLAMA | {"direct": direct}, _BACKEND, _SERVER, storage=[_SHARE, _DATA], gateway=gateway)
+    assert ask(wanted)[Subject.CALLS].address == address
 
 
 def judge(question: Question, reply: Reply) -> Check:
