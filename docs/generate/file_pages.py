@@ -5,8 +5,8 @@ from __future__ import annotations
 from pieces import anchor, page, sentence
 from shapes import Schema, fields, names_used, plain_name
 
-from corral.client.batchfile.shape import FILE_SHAPES
-from corral.client.batchfile.shape import json_schema as batch_schema
+from corral.batchfile.shape import FILE_SHAPES
+from corral.batchfile.shape import json_schema as batch_schema
 from corral.cluster.schema import make_json_schema as cluster_schema
 
 _WRITING = """Sizes are a number with `Ki`, `Mi`, `Gi` or `Ti` (or `k`, `M`, `G`, `T`), such as `16Gi`. Durations are a

@@ -16,8 +16,8 @@ import pytest
 from typer.exceptions import TyperException
 from typer.main import get_command
 
+from corral.batchfile.reading import read_batch
 from corral.cli.main import app
-from corral.client.batchfile.reading import read_batch
 from corral.cluster import load
 from corral.engines.inputs import check_inputs
 from corral.hardware.catalogue import find_gpu

@@ -20,8 +20,8 @@ import pytest
 from typer.main import get_command
 
 import corral
+from corral.batchfile.shape import json_schema as batch_schema
 from corral.cli.main import app
-from corral.client.batchfile.shape import json_schema as batch_schema
 from corral.cluster.schema import make_json_schema as cluster_schema
 from corral.engine_kinds import ENGINES
 from corral.engines.inputs import load_inputs, load_options

@@ -88,7 +88,7 @@ class Visits:
         return page
 
     def _note_message(self, message: ConsoleMessage) -> None:
-        is_refusal = "status of 40" in message.text or _OFFLINE in message.text
+        is_refusal = "status of 4" in message.text or _OFFLINE in message.text
         if message.type == "error" and not is_refusal:
             self.problems.append(f"console: {message.text}")
 

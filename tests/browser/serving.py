@@ -84,6 +84,11 @@ class Barn:
             assert response.status < 400, answer
             return answer
 
+    async def change_cluster(self, text: str) -> None:
+        """Put another cluster file into effect."""
+        (self.folder / "cluster.yaml").write_text(text)
+        await self.post("/corral/v1/reload")
+
     async def submit(self, count: int, seconds: float, name: str = "nap") -> int:
         """Submit a batch of tasks that sleep, and return its number."""
         tasks = [

@@ -12,7 +12,7 @@ from corral.units import format_bytes, format_duration
 from corral.work import Json
 
 if TYPE_CHECKING:
-    from corral.client.batchfile.values import BatchFile
+    from corral.batchfile.values import BatchFile
     from corral.client.fetching import Fetched
 
 
@@ -279,7 +279,7 @@ def put_fetched(folders: Sequence[Fetched], *, as_json: bool) -> None:
 def put_batch_file(batch: BatchFile, *, key: str | None = None, as_json: bool) -> None:
     """Print what would be submitted; in JSON, what the HTTP API would get, with paths where uploads would be."""
     if as_json:
-        from corral.client.batchfile.drawing import draw, make_key
+        from corral.batchfile.drawing import draw, make_key
 
         request = batch.request({path: str(path) for path in batch.local_files})
         terminal.put_json(draw(request, batch.wildcards, key or make_key()))

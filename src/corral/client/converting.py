@@ -6,12 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+from corral.batchfile.sources import Convert
 from corral.client.api import Api
 from corral.client.connection import call_server
 from corral.work import Json
-
-Convert = Callable[[str, Mapping[str, Json]], dict[str, Json]]
-"""Takes an engine's name and a workflow of its editor, and returns it as tasks take it. Raises: CorralError."""
 
 
 async def request_conversion(

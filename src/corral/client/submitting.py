@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from corral.batchfile.drawing import draw, make_key
+from corral.batchfile.reading import Read
+from corral.batchfile.values import BatchFile, digest_content
 from corral.client.api import Api
-from corral.client.batchfile.drawing import draw, make_key
-from corral.client.batchfile.reading import Read
-from corral.client.batchfile.values import BatchFile, digest_content
 from corral.client.large_batches import is_large, submit_large
 from corral.client.remote_errors import RemoteInvalidError
 from corral.work import Json

@@ -27,6 +27,7 @@ class Document:
     """The values of a file, their places, and what is wrong with it as YAML."""
 
     filename: str
+    """Empty where the values came without a text; problems then have their paths alone."""
     value: Any = None  # plain YAML: dict, list, str, int, float, bool or None
     problems: list[tuple[Position, Problem]] = field(default_factory=list[tuple[Position, Problem]])
     keys: dict[YamlPath, Position] = field(default_factory=dict[YamlPath, Position])
@@ -50,7 +51,8 @@ class Document:
         self, code: str, what: str, *, position: Position, at: YamlPath = (), hint: str | None = None
     ) -> None:
         """Add a problem at a position of the text."""
-        where = f"{self.filename}:{position.line}:{position.column} {spell(at)}".rstrip()
+        place = f"{self.filename}:{position.line}:{position.column} " if self.filename else ""
+        where = f"{place}{spell(at)}".rstrip()
         self.problems.append((position, Problem(code=code, what=what, where=where, hint=hint)))
 
     def sort_problems(self) -> tuple[Problem, ...]:

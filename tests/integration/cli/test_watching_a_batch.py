@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from corral.batchfile.reading import Read, read_batch
 from corral.cli.running.view import PlainView, describe_slot, format_overall
 from corral.cli.running.watching import Choice, Interrupts, Watch
 from corral.client.api import Api
-from corral.client.batchfile.reading import Read, read_batch
 from corral.client.collecting import Collector, OutputsIncompleteError
 from corral.client.following import Follower
 from corral.client.output_folder import Heading

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+from corral.batchfile.reading import open_batch_file
 from corral.cli.main import app, run_command
-from corral.client.batchfile.reading import open_batch_file
 from corral.server.services import Services
 from corral.weights.store import Store
 from doubles import queue_life

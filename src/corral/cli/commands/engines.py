@@ -111,7 +111,7 @@ def place(workflow: Workflow, url: Url = None, data_dir: DataDir = None, as_json
 
 def _ask_about(workflow: Path, verb: str, url: str | None, data_dir: Path | None) -> Json:
     """Have the server look at a workflow, converted where its editor saved it."""
-    from corral.client.batchfile.objects import read_object
+    from corral.batchfile.objects import read_object
     from corral.client.connection import call_server
     from corral.client.converting import request_conversion
     from corral.engine_kinds import COMFYUI
@@ -165,7 +165,7 @@ def convert(
     """
     import json
 
-    from corral.client.batchfile.objects import read_object
+    from corral.batchfile.objects import read_object
     from corral.client.connection import call_server
     from corral.client.converting import format_note, request_conversion
     from corral.engine_kinds import COMFYUI

@@ -14,7 +14,7 @@ from corral.cli import terminal
 from corral.cli.options import AsJson, ClusterArgument, DataDir, Url, make_example
 
 if TYPE_CHECKING:
-    from corral.client.converting import Convert
+    from corral.batchfile.sources import Convert
     from corral.operations.forecast_requests import ForecastAsked
     from corral.operations.forecasting import Forecasts
     from corral.work import Json
@@ -156,8 +156,8 @@ def _read_finished(since: datetime, url: str | None, data_dir: Path | None) -> S
 
 
 def _forecast_batch(cluster: Path | None, batch: Path, gantt: Path | None, convert: Convert, *, as_json: bool) -> None:
+    from corral.batchfile.reading import open_batch_file
     from corral.cli.forecasts import put_batch
-    from corral.client.batchfile.reading import open_batch_file
     from corral.operations.cluster_file import read_cluster_file
     from corral.operations.forecast_requests import BatchForecastAsked
     from corral.operations.forecasting import play_batch, write_batch

@@ -31,11 +31,11 @@ def run(
     """
     import asyncio
 
+    from corral.batchfile.reading import open_batch_file
     from corral.cli import terminal
     from corral.cli.launching import choose_server_data_dir
     from corral.cli.listing import put_batch_file
     from corral.cli.running.session import Run
-    from corral.client.batchfile.reading import open_batch_file
     from corral.client.connection import locate
     from corral.client.converting import make_converter
 

@@ -20,7 +20,7 @@ def schema(
 ) -> None:
     """Print the JSON Schema of the cluster file, for editors."""
     if batch:
-        from corral.client.batchfile.shape import json_schema as make_schema
+        from corral.batchfile.shape import json_schema as make_schema
     else:
         from corral.cluster.schema import make_json_schema as make_schema
     terminal.put_json(make_schema())

@@ -83,8 +83,8 @@ def submit(
     dry_run: DryRun = False,
 ) -> None:
     """Submit a batch to a running server: all of it or nothing."""
+    from corral.batchfile.reading import open_batch_file
     from corral.cli.listing import describe_deadline, put_batch_file, put_caution
-    from corral.client.batchfile.reading import open_batch_file
     from corral.client.connection import call_server
     from corral.client.converting import make_converter
     from corral.client.following import wait_for_batch

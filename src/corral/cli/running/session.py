@@ -12,13 +12,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from corral.batchfile.reading import Read, open_batch_file
 from corral.cli import exits, launching, terminal
 from corral.cli.listing import put_caution
 from corral.cli.pulling import pull
 from corral.cli.running.view import choose_view, format_failures, format_summary
 from corral.cli.running.watching import Choice, Interrupts, Watch, ask_choice
 from corral.client.api import Api
-from corral.client.batchfile.reading import Read, open_batch_file
 from corral.client.collecting import Collector, find_folder
 from corral.client.connection import Server
 from corral.client.converting import make_converter

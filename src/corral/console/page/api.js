@@ -1,6 +1,7 @@
 // Calls of Corral's own API, relative to the page, so that it works below any path of a reverse proxy.
 
 /** @typedef {import("./types.js").Refusal} Refusal */
+/** @typedef {import("./types.js").Upload} Upload */
 
 export const ROOT = new URL("corral/v1/", document.baseURI);
 /** Every request says that it is the console's: no page of another origin can add a header. */
@@ -42,15 +43,16 @@ export function noteDenied() {
  * @param {string} method
  * @param {string} path below `/corral/v1/`
  * @param {unknown} [body]
+ * @param {Record<string, string>} [more] headers
  * @returns {Promise<any>} whatever the route answers; callers name its shape
  */
-export async function call(method, path, body) {
+export async function call(method, path, body, more = {}) {
   /** @type {Response} */
   let response;
   try {
     response = await fetch(new URL(path, ROOT), {
       method,
-      headers: body === undefined ? HEADERS : { ...HEADERS, "Content-Type": "application/json" },
+      headers: { ...HEADERS, ...more, ...(body === undefined ? {} : { "Content-Type": "application/json" }) },
       body: body === undefined ? null : JSON.stringify(body),
       credentials: "same-origin",
     });
@@ -72,9 +74,24 @@ export function get(path) {
 /**
  * @param {string} path
  * @param {unknown} [body]
+ * @param {Record<string, string>} [headers]
  */
-export function post(path, body = {}) {
-  return call("POST", path, body);
+export function post(path, body = {}, headers = {}) {
+  return call("POST", path, body, headers);
+}
+
+/** Upload a file of this machine; the answer has its SHA-256. @param {File} file @returns {Promise<Upload>} */
+export async function upload(file) {
+  const path = `uploads?name=${encodeURIComponent(file.name)}`;
+  /** @type {Response} */
+  let response;
+  try {
+    response = await fetch(new URL(path, ROOT), { method: "POST", headers: HEADERS, body: file, credentials: "same-origin" });
+  } catch {
+    throw new ApiError(0, "the server cannot be reached");
+  }
+  if (!response.ok) throw await readError(response);
+  return response.json();
 }
 
 /**

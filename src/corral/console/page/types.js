@@ -14,6 +14,12 @@
 /** @typedef {Shapes["WaitingTask"]} WaitingTask */
 /** @typedef {Shapes["SessionOut"]} Session */
 /** @typedef {Shapes["ErrorBody"]} Refusal */
+/** @typedef {Shapes["ProblemOut"]} Problem */
+/** @typedef {Shapes["EngineOut"]} Engine */
+/** @typedef {Shapes["BatchFileForecast"]} BatchForecast */
+/** @typedef {Shapes["UploadOut"]} Upload */
+/** @typedef {Shapes["ListedModel"]} StoredModel */
+/** @typedef {Shapes["InstanceModels"]} InstanceModels */
 /** @typedef {Task["state"]} TaskState */
 /** @typedef {Task["priority"]} Priority */
 

@@ -64,20 +64,28 @@ async def accept(
 
 
 async def _accept(api: ApiState, submission: Submission, size: int | None) -> Accepted:
-    cluster = api.services.cluster
-    # Listing slots for each submission would cost.
-    rules = make_rules(api, list_nodes(api) if _names_node(submission) else set())
     try:
-        if size is not None and size <= LOOP_BYTES:
-            submission = prepare(submission, rules, cluster)
-        else:  # a batch of 10,000 takes some 300 ms
-            submission = await asyncio.to_thread(prepare, submission, rules, cluster)
-        await require_instances(api.services, submission)
-        return await api.intake.submit(submission)
+        return await api.intake.submit(await check_submission(api, submission, size=size))
     except SubmissionError as error:
         if submission.batch is None:
             raise _of_single(error, submission.tasks[0].name) from error
         raise
+
+
+async def check_submission(api: ApiState, submission: Submission, *, size: int | None = None) -> Submission:
+    """Check a submission against the cluster file and the instances; return it as it is stored.
+
+    `size` as in `accept`. Raises: SubmissionError with every problem.
+    """
+    cluster = api.services.cluster
+    # Listing slots for each submission would cost.
+    rules = make_rules(api, list_nodes(api) if _names_node(submission) else set())
+    if size is not None and size <= LOOP_BYTES:
+        submission = prepare(submission, rules, cluster)
+    else:  # a batch of 10,000 takes some 300 ms
+        submission = await asyncio.to_thread(prepare, submission, rules, cluster)
+    await require_instances(api.services, submission)
+    return submission
 
 
 def require_rights(caller: Caller, submission: Submission, admitted: Collection[str | None] = ()) -> None:

@@ -29,7 +29,7 @@ async def find_deadlines(services: Services, batches: Sequence[Batch]) -> Mappin
         work = list_waiting(await read_open_work(services.pool))
         after_all = services.estimate(work).ends_at
         counts = {batch.id: batch.task_count for batch in timed}
-        answers |= {id: _describe_open(services, left, after_all, counts[id]) for id, left in opened.items()}
+        answers |= {id: describe_open(services, left, after_all, counts[id]) for id, left in opened.items()}
     return answers
 
 
@@ -46,7 +46,8 @@ def _describe_end(batch: Batch, ended_at: datetime | None, zone: str) -> Deadlin
     )
 
 
-def _describe_open(services: Services, left: OpenDeadline, after_all: datetime | None, tasks: int) -> DeadlineOut:
+def describe_open(services: Services, left: OpenDeadline, after_all: datetime | None, tasks: int) -> DeadlineOut:
+    """Judge whether what is left of a batch of so many tasks meets its deadline; `after_all` is when all is done."""
     now = datetime.now(UTC)
     deadline, done_slots = estimate_open(services, left, now)
     done = None

@@ -84,6 +84,14 @@ class UploadedBatchAsked(BatchFields):
     )
 
 
+class BatchFileAsked(Asked):
+    """A batch file, as JSON."""
+
+    file: dict[str, Json] = Field(
+        description="the whole file, `apiVersion` to `tasks`; files that it names are contents or uploads, no paths"
+    )
+
+
 class HoldAsked(Fields):
     """GPUs for a program that the caller runs itself."""
 
@@ -193,6 +201,7 @@ KNOWN_NAMES = (
         for model in (
             BatchAsked,
             UploadedBatchAsked,
+            BatchFileAsked,
             TaskAsked,
             HoldAsked,
             TokenAsked,

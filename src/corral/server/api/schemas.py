@@ -161,6 +161,28 @@ class BatchAccepted(Answer):
     caution: ProblemOut | None = Field(description="what keeps all of it from starting; null where nothing is known to")
 
 
+class DrawnTask(Answer):
+    """A task that a batch file stands for."""
+
+    name: str
+    engine: str
+    model: str | None
+    inputs: dict[str, JsonValue] = Field(description="without those that the batch's defaults give")
+
+
+class BatchFileForecast(Answer):
+    """The tasks of a batch file, and when they would be done; durations are those that were measured here."""
+
+    name: str
+    task_count: int
+    tasks: list[DrawnTask] = Field(description="the first of them; seeds and wildcards are drawn anew when it is sent")
+    ready_at: datetime | None = Field(description="when it is done at the earliest, if its tasks go first")
+    ready_after_all: datetime | None = Field(description="when all that waits now is done, too")
+    unknown: str | None = Field(description="why that is not known; null where it is")
+    deadline: DeadlineOut | None = Field(description="null without `by`")
+    caution: ProblemOut | None = Field(description="what keeps all of it from starting; null where nothing is known to")
+
+
 class UploadedBatchAccepted(Answer):
     """A submitted batch whose tasks were uploaded; `GET /tasks?batch=` lists them."""
 
@@ -293,47 +315,6 @@ class DeviceHolds(Answer):
     """Holds that have not ended."""
 
     items: list[DeviceHold]
-
-
-class EngineOut(Answer):
-    """An engine, where it runs, and what it takes."""
-
-    name: str
-    summary: str
-    enabled: bool
-    slots: list[str]
-    problems: dict[str, str] = Field(description="slots where it should run and cannot, with the reason")
-    inputs: dict[str, JsonValue] = Field(description="JSON Schema of a task's inputs")
-
-
-class Engines(Answer):
-    """Every engine that Corral knows."""
-
-    items: list[EngineOut]
-
-
-class InstanceCheck(Answer):
-    """Parts and models that one instance lacks for a task."""
-
-    instance: str
-    url: str | None = Field(description="where it answers; null while Corral does not run its server")
-    missing: list[ProblemOut] = Field(description="the first 100 things that it lacks; `what` is a noun phrase")
-    left_out: int = Field(description="how many more it lacks, counted up to 10,000")
-    away: ProblemOut | None = Field(description="why it could not be asked; null when it answered")
-
-
-class InstanceChecks(Answer):
-    """Every instance of an engine."""
-
-    items: list[InstanceCheck]
-
-
-class WorkflowOut(Answer):
-    """A converted workflow."""
-
-    instance: str = Field(description="the instance that was asked what its nodes take")
-    workflow: dict[str, JsonValue] = Field(description="as tasks take it")
-    notes: list[ProblemOut] = Field(description="what the editor's page would have resolved, left as it is")
 
 
 class QueueLimits(Answer):

@@ -7,16 +7,19 @@ import { BatchPage } from "../pages/batch.js";
 import { BatchesPage } from "../pages/batches.js";
 import { LogInPage } from "../pages/log_in.js";
 import { NowPage } from "../pages/now.js";
+import { SubmitPage } from "../pages/submit.js";
 import { TaskPage } from "../pages/task.js";
 import { TasksPage } from "../pages/tasks.js";
 import { route } from "../router.js";
-import { isKnown, logOut, reason, session } from "../stores/session.js";
+import { canSubmit, isKnown, logOut, reason, session } from "../stores/session.js";
 import { connection } from "../stores/stream.js";
 
+/** Pages in the order of their links; one that is not allowed has none. */
 const PAGES = [
-  { path: "", title: "Now", view: NowPage, detail: null },
-  { path: "tasks", title: "Tasks", view: TasksPage, detail: TaskPage },
-  { path: "batches", title: "Batches", view: BatchesPage, detail: BatchPage },
+  { path: "", title: "Now", view: NowPage, detail: null, isAllowed: null },
+  { path: "tasks", title: "Tasks", view: TasksPage, detail: TaskPage, isAllowed: null },
+  { path: "batches", title: "Batches", view: BatchesPage, detail: BatchPage, isAllowed: null },
+  { path: "submit", title: "Submit", view: SubmitPage, detail: null, isAllowed: canSubmit },
 ];
 const CONNECTION = { opening: "Connecting", live: "Live", lost: "Reconnecting" };
 
@@ -51,7 +54,7 @@ function Head({ current }) {
     <header class="head">
       <p class="name">${session.value?.cluster}</p>
       <nav aria-label="Pages">
-        ${PAGES.map(
+        ${PAGES.filter((page) => page.isAllowed?.value ?? true).map(
           (page) =>
             html`<a href=${`#/${page.path}`} aria-current=${page.path === current ? "page" : null}>${page.title}</a>`,
         )}

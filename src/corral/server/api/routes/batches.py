@@ -10,14 +10,22 @@ from corral.scheduling.explaining import NO_SLOT
 from corral.server.api import answers
 from corral.server.api.accepting import accept, make_batch_submission
 from corral.server.api.auditing import describe_act
+from corral.server.api.batch_files import forecast_file, submit_file
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.changes import Subject
 from corral.server.api.deadlines import find_deadlines
 from corral.server.api.errors import declare_refusals, declare_replays
 from corral.server.api.fields import Cursor, Id, Limit, find_next, id_of
-from corral.server.api.requests import BatchAsked, UploadedBatchAsked
+from corral.server.api.requests import BatchAsked, BatchFileAsked, UploadedBatchAsked
 from corral.server.api.routing import make_router
-from corral.server.api.schemas import BatchAccepted, BatchOut, BatchPage, NamedTask, UploadedBatchAccepted
+from corral.server.api.schemas import (
+    BatchAccepted,
+    BatchFileForecast,
+    BatchOut,
+    BatchPage,
+    NamedTask,
+    UploadedBatchAccepted,
+)
 from corral.server.api.state import ApiState, Here, IdempotencyKey, Submitter, Viewer
 from corral.server.api.submitting_route import SubmittingRoute
 from corral.server.api.uploaded_batches import accept_uploaded
@@ -29,7 +37,7 @@ from corral.tasks.store.audit import Action
 from corral.tasks.store.reading import list_open_tasks
 from corral.tasks.store.retrying import prepare_batch_retry
 from corral.tasks.store.transitions import TaskChange, apply
-from corral.tasks.values import Batch, Submission
+from corral.tasks.values import Accepted, Batch, Submission
 
 router = make_router("batches", prefix="/corral/v1/batches", route_class=StrictRoute)
 
@@ -77,6 +85,29 @@ async def submit_uploaded_batch(
         response.status_code = 200
     batch = await reading.get_batch(api.services.pool, accepted.batch or 0)
     return UploadedBatchAccepted(batch=await _describe(api, batch), replayed=accepted.replayed)
+
+
+@router.post(
+    "/file",
+    status_code=201,
+    summary="Submit a batch file",
+    responses={**declare_refusals(400, 404, 409, 413, 429), **declare_replays(BatchAccepted)},
+)
+async def submit_batch_file(
+    asked: BatchFileAsked, response: Response, api: Here, caller: Submitter, idempotency_key: IdempotencyKey = None
+) -> BatchAccepted:
+    """Take all tasks that a batch file stands for or none, as `corral submit` does; problems have places in the file.
+
+    Prompts, matrices, counts, seeds and wildcards are worked out here. A workflow is in API format.
+    """
+    submission, accepted = await submit_file(api, caller, asked.file, idempotency_key)
+    return await _describe_accepted(api, submission, accepted, response)
+
+
+@router.post("/file/forecast", summary="Forecast a batch file", responses=declare_refusals(400, 404, 413, 429))
+async def forecast_batch_file(asked: BatchFileAsked, api: Here, caller: Submitter) -> BatchFileForecast:
+    """Check a batch file as its submission would, and say what it stands for and when it would be done."""
+    return await forecast_file(api, caller, asked.file)
 
 
 @router.get("", summary="List batches", responses=declare_refusals())
@@ -147,7 +178,12 @@ def _open_count(batch: Batch) -> int:
 async def _accept(
     api: ApiState, caller: Caller, submission: Submission, response: Response, *, size: int | None = None
 ) -> BatchAccepted:
-    accepted = await accept(api, caller, submission, size=size)
+    return await _describe_accepted(api, submission, await accept(api, caller, submission, size=size), response)
+
+
+async def _describe_accepted(
+    api: ApiState, submission: Submission, accepted: Accepted, response: Response
+) -> BatchAccepted:
     if accepted.replayed:
         response.status_code = 200
     batch = await reading.get_batch(api.services.pool, accepted.batch or 0)

@@ -17,11 +17,19 @@ from corral.operations.placing_models import PlacedNeeds, UnplacedFile, place_ne
 from corral.server.api.accepting import is_enabled
 from corral.server.api.auditing import record
 from corral.server.api.bodies import StrictRoute
+from corral.server.api.engine_schemas import (
+    EngineOut,
+    Engines,
+    FileRuleOut,
+    InstanceCheck,
+    InstanceChecks,
+    WorkflowOut,
+)
 from corral.server.api.errors import declare_refusals
 from corral.server.api.instances import find_lacking_files, survey
 from corral.server.api.requests import CheckAsked, ConvertAsked
 from corral.server.api.routing import make_router
-from corral.server.api.schemas import EngineOut, Engines, InstanceCheck, InstanceChecks, ProblemOut, WorkflowOut
+from corral.server.api.schemas import ProblemOut
 from corral.server.api.state import Admin, ApiState, Here, Submitter, Viewer
 from corral.server.api.strict_json import MAX_PROBLEMS
 from corral.server.api.wired import answer, describe_answers
@@ -121,4 +129,10 @@ def _describe_engine(kind: EngineKind, api: ApiState) -> EngineOut:
         slots=[slot.spec.id for slot in slots if slot.problem is None],
         problems={slot.spec.id: slot.problem for slot in slots if slot.problem is not None},
         inputs=load_inputs(kind).model_json_schema(),
+        needs_model=kind.needs_model,
+        admin_only=kind.admin_only,
+        text_input=kind.text_input,
+        seed_input=kind.seed_input,
+        object_inputs=list(kind.object_inputs),
+        files=FileRuleOut(minimum=kind.files.minimum, maximum=kind.files.maximum, summary=kind.files.summary),
     )

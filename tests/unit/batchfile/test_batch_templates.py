@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from corral.client.batchfile.drawing import draw
-from corral.client.batchfile.reading import BatchFileError, Read, read_batch
+from corral.batchfile.drawing import draw
+from corral.batchfile.reading import BatchFileError, Read, read_batch
 from corral.errors import Problem
 from doubles.comfyui_workflows import text_to_image
 

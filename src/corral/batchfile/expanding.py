@@ -11,8 +11,8 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from corral.client.batchfile.drawing import RANDOM, has_seed
-from corral.client.batchfile.shape import MAX_TASKS, BatchShape, OutputShape, TaskShape
+from corral.batchfile.drawing import RANDOM, has_seed
+from corral.batchfile.shape import MAX_TASKS, BatchShape, OutputShape, TaskShape
 from corral.cluster.document import Document, YamlPath
 from corral.engine_facts import EngineKind
 from corral.engine_kinds import ENGINES

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,12 +16,11 @@ from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
-from corral.client.batchfile.checks import check
-from corral.client.batchfile.expanding import Expanded, expand
-from corral.client.batchfile.shape import BatchShape, DefaultsShape, OutputShape, PathShape, TaskShape, UploadShape
-from corral.client.batchfile.sources import Sources
-from corral.client.batchfile.values import BatchFile
-from corral.client.converting import Convert
+from corral.batchfile.checks import check
+from corral.batchfile.expanding import Expanded, expand
+from corral.batchfile.shape import BatchShape, DefaultsShape, OutputShape, PathShape, TaskShape, UploadShape
+from corral.batchfile.sources import Convert, Sources
+from corral.batchfile.values import BatchFile
 from corral.cluster import explain
 from corral.cluster.document import Document, YamlPath
 from corral.cluster.machine_shapes import Shape
@@ -81,7 +80,18 @@ def open_batch_file(path: Path, convert: Convert | None = None) -> Read:
 
 def read_batch(text: str, *, filename: str, folder: Path, convert: Convert | None = None) -> Read:
     """Read the text of a batch file; relative paths in it start at `folder`. Raises: BatchFileError."""
-    document = read(text, filename=filename)
+    return _read_document(read(text, filename=filename), folder, convert)
+
+
+def read_batch_value(value: Mapping[str, Json]) -> Read:
+    """Read a batch file that came as JSON from another machine: it can name no files of this one.
+
+    Problems have their paths in it as places. Raises: BatchFileError.
+    """
+    return _read_document(Document("", value), None, None)
+
+
+def _read_document(document: Document, folder: Path | None, convert: Convert | None) -> Read:
     if isinstance(document.value, dict):
         shape = _validate_shape(document)
         if shape is not None:
@@ -148,7 +158,7 @@ def _to_batchfile_problem(problem: Problem) -> Problem:
 
 def _parse_path(where: str | None, origins: Sequence[int]) -> YamlPath:
     """Find the path that the server wrote: `tasks[3] (say-1).inputs.text`, `defaults.max_attempts`."""
-    if where in ("outputs", "webhook", "notify"):
+    if where in ("outputs", "webhook", "notify", "by", "when"):
         return (where,)
     match = _PART.fullmatch(where or "")
     if match is None:
@@ -161,7 +171,7 @@ def _parse_path(where: str | None, origins: Sequence[int]) -> YamlPath:
     return ("tasks", origins[index] if index < len(origins) else index, *rest)
 
 
-def resolve(tasks: Sequence[Expanded], shape: BatchShape, *, folder: Path, document: Document) -> BatchFile:
+def resolve(tasks: Sequence[Expanded], shape: BatchShape, *, folder: Path | None, document: Document) -> BatchFile:
     """Make the batch; report files of this machine that are not there."""
     body = request_of(shape, BatchFields)
     if shape.defaults is not None:
@@ -173,21 +183,24 @@ def resolve(tasks: Sequence[Expanded], shape: BatchShape, *, folder: Path, docum
     return BatchFile(body, wildcards, tuple(expanded.index for expanded in tasks))
 
 
-def _make_body(shape: DefaultsShape, folder: Path, document: Document, at: YamlPath) -> dict[str, Json]:
+def _make_body(shape: DefaultsShape, folder: Path | None, document: Document, at: YamlPath) -> dict[str, Json]:
     body = request_of(shape, TaskFields)
     if shape.engine is not None:
         body["engine"] = shape.engine
     if shape.files:
-        body["files"] = {name: _make_reference(file, folder) for name, file in shape.files.items()}
-        _check_paths(body["files"], document, (*at, "files"))
+        body["files"] = {name: _make_reference(file, folder or Path()) for name, file in shape.files.items()}
+        _check_paths(body["files"], document, (*at, "files"), can_read=folder is not None)
     if shape.needs:
         body["needs"] = list(shape.needs)
     return body
 
 
-def _check_paths(files: dict[str, dict[str, Json]], document: Document, at: YamlPath) -> None:
+def _check_paths(files: dict[str, dict[str, Json]], document: Document, at: YamlPath, *, can_read: bool) -> None:
     for name, file in files.items():
-        if "path" in file and not Path(file["path"]).is_file():
+        if "path" in file and not can_read:
+            what = "the server reads no files that a batch file names"
+            document.report("batchfile.no_file", what, at=(*at, name), hint="upload it, and write `upload: SHA-256`")
+        elif "path" in file and not Path(file["path"]).is_file():
             document.report(
                 "batchfile.no_file", f"there is no file {file['path']}", at=(*at, name), hint="check the path"
             )

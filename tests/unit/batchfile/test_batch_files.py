@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
-from corral.client.batchfile.reading import BatchFileError, Read, open_batch_file, read_batch
-from corral.client.batchfile.shape import json_schema
-from corral.client.batchfile.values import digest_content
+from corral.batchfile.reading import BatchFileError, Read, open_batch_file, read_batch
+from corral.batchfile.shape import json_schema
+from corral.batchfile.values import digest_content
 from corral.errors import Problem
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "first-batch.yaml"
@@ -149,7 +149,7 @@ def test_every_wrong_reference_and_input_is_reported_at_its_line() -> None:
 
     assert problems(text) == [
         ("input.unknown", "b.yaml:5:66 tasks[0].inputs.speeker"),
-        ("batchfile.missing_key", "b.yaml:6:3 tasks[1]"),
+        ("batchfile.missing_key", "b.yaml:6:3 tasks[1].model"),
         ("batchfile.unknown_output", "b.yaml:6:45 tasks[1].files.audio"),
         ("batchfile.duplicate_name", "b.yaml:7:10 tasks[2].name"),
         ("input.no_engine", "b.yaml:7:21 tasks[2].engine"),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from corral.client.batchfile.drawing import Wildcards
+from corral.batchfile.drawing import Wildcards
 from corral.requests import fill_in
 from corral.work import Json
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from corral.client.batchfile.drawing import draw_inputs, list_wildcards
-from corral.client.batchfile.expanding import Expanded
-from corral.client.batchfile.shape import BatchShape, OutputShape, TaskShape
+from corral.batchfile.drawing import draw_inputs, list_wildcards
+from corral.batchfile.expanding import Expanded
+from corral.batchfile.shape import BatchShape, OutputShape, TaskShape
 from corral.cluster.document import Document, YamlPath
 from corral.engine_kinds import ENGINES
 from corral.engines.inputs import check_inputs
@@ -93,7 +93,8 @@ def _check_engine(expanded: Expanded, shape: BatchShape, document: Document) -> 
         return
     if kind.needs_model and not (task.model or (shape.defaults and shape.defaults.model)):
         what = f"the engine {engine} needs a model"
-        document.report("batchfile.missing_key", what, at=at, hint="add `model`: a name of `corral models list`")
+        hint = "add `model`: a name of `corral models list`"
+        document.report("batchfile.missing_key", what, at=(*at, "model"), hint=hint)
     count = len(task.files) + sum(name not in task.files for name in (shape.defaults.files if shape.defaults else ()))
     if count < kind.files.minimum or (kind.files.maximum is not None and count > kind.files.maximum):
         what = f"the engine {engine} takes {kind.files.summary}; here are {count}"

@@ -5,20 +5,21 @@ They are read where the batch file is; a relative path starts at its folder, and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from corral.client.batchfile.objects import SourceError, read_object, read_text
-from corral.client.batchfile.shape import BatchShape, DefaultsShape, PathShape, TaskShape, is_path
-from corral.client.converting import Convert
+from corral.batchfile.objects import SourceError, read_object, read_text
+from corral.batchfile.shape import BatchShape, DefaultsShape, PathShape, TaskShape, is_path
 from corral.cluster.document import Document, YamlPath
 from corral.engine_kinds import ENGINES
 from corral.engines.converting import is_of_editor
 from corral.errors import CorralError
 from corral.work import Json
 
+Convert = Callable[[str, Mapping[str, Json]], dict[str, Json]]
+"""Takes an engine's name and a workflow of its editor, and returns it as tasks take it. Raises: CorralError."""
 ShapeT = TypeVar("ShapeT", bound=DefaultsShape)
 
 _UNREAD = ("unread",)
@@ -30,7 +31,8 @@ ContentT = TypeVar("ContentT")
 class Sources:
     """The files that one batch file takes in; what is wrong with them is reported in its document."""
 
-    folder: Path
+    folder: Path | None
+    """Where relative paths start; None where a batch file can name no files: it is from another machine."""
     document: Document
     convert: Convert | None = None
     """Converts workflows as an engine's editor saves them; None leaves them as they are."""
@@ -101,13 +103,17 @@ class Sources:
         return listed or _UNREAD
 
     def _read_object(self, name: str, at: YamlPath) -> dict[str, Json] | None:
-        path = self._locate(name)
+        path = self._locate(name, at)
+        if path is None:
+            return None
         if path not in self._objects:
             self._objects[path] = self._report_failure(read_object, path, at)
         return self._objects[path]
 
     def _read_text(self, name: str, at: YamlPath) -> str | None:
-        path = self._locate(name)
+        path = self._locate(name, at)
+        if path is None:
+            return None
         if path not in self._texts:
             self._texts[path] = self._report_failure(read_text, path, at)
         return self._texts[path]
@@ -119,7 +125,11 @@ class Sources:
             self.document.report("batchfile.no_file", f"{error.where}: {error.what}", at=at, hint=error.hint)
             return None
 
-    def _locate(self, name: str) -> Path:
+    def _locate(self, name: str, at: YamlPath) -> Path | None:
+        if self.folder is None:
+            what = f"the server reads no files that a batch file names: {name[:60]}"
+            self.document.report("batchfile.no_file", what, at=at, hint="write the file's content in its place")
+            return None
         path = Path(name).expanduser() if is_path(name) else Path(name)
         return path if path.is_absolute() else self.folder / path
 
