@@ -112,6 +112,8 @@ class NotedUsage:
     began: list[str] = field(default_factory=list[str])
     ended: list[str] = field(default_factory=list[str])
     served: list[Served] = field(default_factory=list[Served])
+    joules: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
+    """Energy of requests, by model."""
 
     def check(self, visitor: Visitor) -> None:
         del visitor
@@ -130,6 +132,9 @@ class NotedUsage:
 
     def record(self, served: Served) -> None:
         self.served.append(served)
+
+    def record_energy(self, served: Served, joules: float) -> None:
+        self.joules.append((served.model, joules))
 
 
 async def _answer_nothing(scope: Scope, receive: object, send: object) -> None:

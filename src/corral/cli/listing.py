@@ -54,6 +54,7 @@ def put_task(task: Json, story: Sequence[Json], *, as_json: bool) -> None:
         ("slots", ", ".join(task["slots"])),
         ("created", format_ago(task["created_at"])),
         ("ran", format_span(task["started_at"], task["finished_at"])),
+        ("energy", f"{joules / 3600:.3g} Wh of GPUs" if (joules := task.get("joules")) else ""),
         ("retry of", task.get("retry_of")),
         ("needs", ", ".join(str(need) for need in task["needs"])),
         ("labels", ", ".join(f"{key}={value}" for key, value in task["labels"].items())),

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import ClassVar, NamedTuple, Protocol, cast
 
 import structlog
@@ -391,19 +391,20 @@ class _Passage:
     def _record(
         self, prepared: Prepared, *, is_whole: bool, turn: GuestTurn | None = None, cloud: str | None = None
     ) -> None:
-        self._passing.sink.record(
-            Served(
-                visitor=self._errand.visitor,
-                model=self._errand.offer.name,
-                door=self._errand.door,
-                slot=None if turn is None else turn.slot,
-                engine=None if turn is None else turn.choice.engine,
-                seconds=0.0 if turn is None else time.monotonic() - self._taken_at,
-                cloud=cloud,
-                tokens=Tokens() if prepared.editor is None else prepared.editor.tokens,
-                is_whole=is_whole,
-            )
+        served = Served(
+            visitor=self._errand.visitor,
+            model=self._errand.offer.name,
+            door=self._errand.door,
+            slot=None if turn is None else turn.slot,
+            engine=None if turn is None else turn.choice.engine,
+            seconds=0.0 if turn is None else time.monotonic() - self._taken_at,
+            cloud=cloud,
+            tokens=Tokens() if prepared.editor is None else prepared.editor.tokens,
+            is_whole=is_whole,
         )
+        self._passing.sink.record(served)
+        if turn is not None:
+            turn.when_measured(partial(self._passing.sink.record_energy, served))
 
 
 def _is_of_request(error: CorralError) -> bool:

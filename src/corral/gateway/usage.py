@@ -68,6 +68,10 @@ class UsageSink(Protocol):
         """Note what a request has used."""
         ...
 
+    def record_energy(self, served: Served, joules: float) -> None:
+        """Note the energy of a request that was recorded before, of GPUs, as measured."""
+        ...
+
 
 class NoAccounts:
     """Lets everybody do everything, and keeps nothing."""
@@ -84,6 +88,9 @@ class NoAccounts:
         """Forget it."""
 
     def record(self, served: Served) -> None:
+        """Forget it."""
+
+    def record_energy(self, served: Served, joules: float) -> None:
         """Forget it."""
 
 

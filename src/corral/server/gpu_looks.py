@@ -77,6 +77,7 @@ class GpuLooks:
                 self._care.note_without_look()
             with suppress(*CONNECTION_LOST, asyncpg.PostgresError):  # the next look writes it
                 await self._care.write_story(self._pool)
+                await self._care.energy.write(self._pool)
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY_S):
                     await self._care.look_asked.wait()

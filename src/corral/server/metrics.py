@@ -26,6 +26,20 @@ _WAIT_BUCKETS_S = (0.001, 0.01, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
 
+class _Total:
+    """A counter of the library that follows totals which others count."""
+
+    def __init__(self, counter: Rising) -> None:
+        self._counter = counter
+        self._known: dict[str, float] = {}
+
+    def raise_to(self, total: float, label: str) -> None:
+        """Raise it to a total; one below what is known is that of a new beginning."""
+        known = self._known.get(label, 0.0)
+        self._counter.labels(label).inc(total - known if total >= known else total)
+        self._known[label] = total
+
+
 class Metrics:
     """The metrics of one server, in a registry of its own."""
 
@@ -33,7 +47,22 @@ class Metrics:
         registry = CollectorRegistry()
         self._registry = registry
         self._tasks = Gauge("corral_tasks_open", "Tasks that have not ended.", ["queue", "state"], registry=registry)
-        self._ended = Rising("corral_tasks_ended", "Tasks that ended.", ["engine", "outcome"], registry=registry)
+        self._ended = Rising(
+            "corral_tasks_ended", "Tasks that ended.", ["engine", "class", "outcome"], registry=registry
+        )
+        self._waits = Histogram(
+            "corral_task_wait_seconds",
+            "From when a task could start to the start of its last attempt, of tasks that ended.",
+            ["class"],
+            buckets=_BUCKETS_S,
+            registry=registry,
+        )
+        self._lost = Rising(
+            "corral_attempts_lost",
+            "Attempts of ended tasks that ended without an answer: a server was killed, a slot was taken away.",
+            ["engine"],
+            registry=registry,
+        )
         self._durations = Histogram(
             "corral_task_duration_seconds",
             "From the start of the last attempt to the end, of tasks that succeeded.",
@@ -43,6 +72,36 @@ class Metrics:
         )
         self._busy = Gauge(
             "corral_slot_busy", "1 while a task or a guest has the slot.", ["slot", "device"], registry=registry
+        )
+        self._lanes = Gauge(
+            "corral_slot_lanes", "How many tasks of one model a slot does at a time.", ["slot"], registry=registry
+        )
+        self._lanes_busy = Gauge(
+            "corral_slot_lanes_busy", "How many lanes of a slot tasks and guests have.", ["slot"], registry=registry
+        )
+        self._loads = _Total(
+            Rising(
+                "corral_model_loads",
+                "Models that a slot was asked for and did not have in memory.",
+                ["slot"],
+                registry=registry,
+            )
+        )
+        self._evictions = _Total(
+            Rising(
+                "corral_model_evictions",
+                "How often a slot gave up the memory of its models.",
+                ["slot"],
+                registry=registry,
+            )
+        )
+        self._joules = _Total(
+            Rising(
+                "corral_gpu_energy_joules",
+                "The energy that a GPU of this machine drew, where it was measured.",
+                ["device"],
+                registry=registry,
+            )
         )
         self._guests = Gauge("corral_guests", "Requests of doors, by what they do now.", ["state"], registry=registry)
         self._guest_waits = Histogram(
@@ -112,12 +171,9 @@ class Metrics:
             self._alarms.clear()
             for alarm in services.alarms.raised:
                 self._alarms.labels(alarm.name).set(1)
-            self._busy.clear()
-            for place in services.board.places:
-                running = place.facts.running
-                for slot in place.slots:
-                    is_busy = any(work.engine == slot.spec.engine for work in running)
-                    self._busy.labels(slot.spec.id, slot.spec.device).set(is_busy)
+            self._show_slots(services)
+            for device, joules in services.joules.items():
+                self._joules.raise_to(joules, device)
             self._limits.clear()
             now = datetime.now(UTC)
             for node in services.cluster.nodes:
@@ -126,6 +182,18 @@ class Metrics:
                     if limit_w is not None:
                         self._limits.labels(node.name, str(gpu.index)).set(limit_w)
             return generate_latest(self._registry)
+
+    def _show_slots(self, services: Services) -> None:
+        for gauge in (self._busy, self._lanes, self._lanes_busy):
+            gauge.clear()
+        for place in services.board.places:
+            for slot in place.slots:
+                busy = sum(work.engine == slot.spec.engine for work in place.facts.running)
+                self._busy.labels(slot.spec.id, slot.spec.device).set(busy > 0)
+                self._lanes.labels(slot.spec.id).set(slot.lanes)
+                self._lanes_busy.labels(slot.spec.id).set(busy)
+                self._loads.raise_to(slot.loads, slot.spec.id)
+                self._evictions.raise_to(slot.evictions, slot.spec.id)
 
     def _count_requests(self) -> None:
         self._in_progress.set(self._open_requests)
@@ -156,6 +224,9 @@ class Metrics:
             return
         for ending in await list_endings(services.pool, self._counted_to):
             self._counted_to = ending.event
-            self._ended.labels(ending.engine, ending.outcome).inc()
+            self._ended.labels(ending.engine, ending.task_class, ending.outcome).inc()
+            self._lost.labels(ending.engine).inc(ending.losses)
+            if ending.waited_s is not None:
+                self._waits.labels(ending.task_class).observe(max(0.0, ending.waited_s))
             if ending.duration_s is not None:
                 self._durations.labels(ending.engine).observe(ending.duration_s)

@@ -206,6 +206,7 @@ async def _serve(
         wake_holds=book.wake,
         guests=dispatcher.guests,
         guest_counts=dispatcher.guests.counts,
+        joules=dispatcher.energy.joules,
         data_dir=data_dir,
         cluster_file=settings.cluster_path,
         database_url=url,

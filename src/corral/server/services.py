@@ -26,6 +26,7 @@ from corral.tasks.board import Board
 from corral.tasks.guest_counts import GuestCounts
 from corral.tasks.store.pool import Pool
 from corral.weights.store import Store
+from corral.work import SlotId
 
 
 class ReloadableCluster(Protocol):
@@ -89,6 +90,8 @@ class Services:
     """Where requests of doors get their turns; None where the server gives none."""
     guest_counts: GuestCounts = field(default_factory=GuestCounts)
     """What became of such requests, for the metrics."""
+    joules: Mapping[SlotId, float] = field(default_factory=dict[SlotId, float])
+    """The energy that each GPU of this machine drew since the server started, as far as it was measured."""
     console_url: str = ""
     """Where people reach the console."""
     link_codes: LinkCodes = field(default_factory=LinkCodes)

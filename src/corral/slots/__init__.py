@@ -5,5 +5,6 @@ can be printed; `Registry.apply` adds, changes and removes slots, and nothing th
 
 Belongs here: devices, slots, holds, health, models in memory.
 Does not belong here: what a task is stored as, which task goes where (`corral.scheduling`), reading a cluster file.
-May import: `corral.cluster`, `corral.scheduling`, `corral.hours`, `corral.work`, `corral.units`, `corral.errors`.
+May import: `corral.cluster`, `corral.hardware`, `corral.scheduling`, `corral.hours`, `corral.work`, `corral.units`,
+`corral.errors`.
 """

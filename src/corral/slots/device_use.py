@@ -49,6 +49,8 @@ class DeviceUse:
     """The share of the time in which anything computed, 0 to 1."""
     power_w: float | None = None
     """Watts that it draws."""
+    energy_j: float | None = None
+    """Joules that it drew since its driver was loaded."""
     temperature_c: int | None = None
     problem: str | None = None
     """Why the GPU cannot be used now: it is lost, say; None when it answers."""

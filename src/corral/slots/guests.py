@@ -78,6 +78,10 @@ class GuestTurn(Protocol):
         """Why this slot, in a few words: `model resident`."""
         ...
 
+    def when_measured(self, note: Callable[[float], None]) -> None:
+        """Have `note` called with the joules of the turn, some seconds after its end; never where they are unknown."""
+        ...
+
     def fail(self, what: str, scope: FailureScope) -> None:
         """Note that the slot failed the guest; one that is unable to work is checked before anything else uses it."""
         ...

@@ -345,6 +345,8 @@ class PlaceState:
                     lanes=state.lanes,
                     computes_on=state.computes_on,
                     caution=state.caution,
+                    loads=state.loads,
+                    evictions=state.evictions,
                 )
                 for name, state in self._states.items()
             ),
@@ -375,6 +377,12 @@ class PlaceState:
         if not gates or Gate.OPEN in gates:
             return Gate.OPEN, ""
         return (Gate.PAUSED if Gate.PAUSED in gates else Gate.DRAINING), ""
+
+    def count_load(self, engine: str, model: str | None) -> None:
+        """Note that an engine is asked for a model now, and count it where it is not in memory."""
+        state = self._states.get(engine)
+        if state is not None and model is not None and all(held.model != model for held in state.resident):
+            state.loads += 1
 
     def note_use(self, engine: str, model: str | None) -> bool:
         """Note that an engine has just used a model, until `refresh` asks what it really holds.
@@ -455,6 +463,7 @@ class PlaceState:
             try:
                 async with asyncio.timeout(RELEASE_DEADLINE_S):
                     await state.engine.release()
+                state.evictions += bool(state.resident)
                 state.resident, state.computes_on, state.caution = (), None, None
                 state.note_start()
             except Exception as error:  # noqa: BLE001 (as in `check`)

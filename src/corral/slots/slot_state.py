@@ -28,6 +28,10 @@ class SlotState:
     failures: int = 0
     check_due: float = 0.0
     resident: tuple[ResidentModel, ...] = ()
+    loads: int = 0
+    """Models that it was asked for and did not have in memory, since the server started."""
+    evictions: int = 0
+    """How often it gave up the memory of its models, since the server started."""
     models: frozenset[str] | None = None
     """The only models that the engine can use; None where it can use any, or has not been asked."""
     computes_on: str | None = None

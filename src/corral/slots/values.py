@@ -295,6 +295,10 @@ class SlotView:
     """The devices that hold its models, in the words of its engine; None where it reports none."""
     caution: str | None
     """Why that is not the slot's device, and what to do; None when it is."""
+    loads: int = 0
+    """Models that it was asked for and did not have in memory, since the server started."""
+    evictions: int = 0
+    """How often it gave up the memory of its models, since the server started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

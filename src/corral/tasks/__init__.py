@@ -2,6 +2,6 @@
 
 Belongs here: lifecycle (pure), store, dispatcher, artifacts, retention, outputs that are written to folders.
 Does not belong here: how an engine works, HTTP, the command line.
-May import: `corral.slots`, `corral.scheduling`, `corral.cluster`, `corral.requests`, `corral.files`, `corral.hours`,
-`corral.engine_kinds`, `corral.wire`, `corral.work`, `corral.units`, `corral.errors`.
+May import: `corral.slots`, `corral.scheduling`, `corral.hardware`, `corral.cluster`, `corral.requests`, `corral.files`,
+`corral.hours`, `corral.engine_kinds`, `corral.wire`, `corral.work`, `corral.units`, `corral.errors`.
 """

@@ -22,6 +22,7 @@ from corral.slots.yielding import Yielding, YieldState, decide
 from corral.tasks.alarms import Alarms
 from corral.tasks.attempt_run import StopReason
 from corral.tasks.device_room import DeviceRoom
+from corral.tasks.energy import EnergyBook
 from corral.tasks.guest_turns import Reason
 from corral.tasks.picture import Picture
 from corral.tasks.store import story
@@ -48,11 +49,13 @@ class DeviceCare:
         alarms: Alarms,
         room: DeviceRoom,
         rules: Mapping[SlotId, YieldTo],
+        energy: EnergyBook,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.rules = rules
         """The cluster file's `yieldTo`, by device."""
+        self.energy = energy
         self._slots = slots
         self._picture = picture
         self._alarms = alarms
@@ -95,6 +98,7 @@ class DeviceCare:
         }
         changed = {*self._slots.note_uses(uses), *self._note_problems(seen), *self._note_yields(seen)}
         self._room.note_look(seen)
+        self.energy.note_look(seen)
         self._show(changed)
 
     def note_without_look(self) -> None:

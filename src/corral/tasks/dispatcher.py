@@ -40,6 +40,7 @@ from corral.tasks.device_care import DeviceCare
 from corral.tasks.device_room import DeviceRoom
 from corral.tasks.disk import DiskWatch
 from corral.tasks.dispatch_rules import DispatchRules, Timings
+from corral.tasks.energy import EnergyBook
 from corral.tasks.guests import NOT_LEADING, STOPS, Guests
 from corral.tasks.hours import HoursKeeper
 from corral.tasks.leadership import hold_leadership
@@ -113,13 +114,14 @@ class Dispatcher:
         )
         self._disk = DiskWatch(artifacts, self._alarms, reserve=rules.disk_reserve)
         room, grace_s = DeviceRoom(slots), self._timings.stop_grace_s
-        self.devices = DeviceCare(slots, self._picture, self._alarms, room, rules.yields)
+        self.energy = energy = EnergyBook(monotonic=monotonic)
+        self.devices = DeviceCare(slots, self._picture, self._alarms, room, rules.yields, energy)
         note, end_others = self._note_change, self._picture.end_others
         self._runner = Runner(
-            slots, artifacts, ScratchFolders(scratch), board, self._disk, grace_s, note, room, end_others
+            slots, artifacts, ScratchFolders(scratch), board, self._disk, grace_s, note, room, energy, end_others
         )
-        make_room, silent_s = self._runner.make_room, self._timings.rhythm.silent_s
-        self.guests = Guests(self._picture, self._judgement, rules.guests, make_room, self._show, monotonic, silent_s)
+        make_room, silent_s, show = self._runner.make_room, self._timings.rhythm.silent_s, self._show
+        self.guests = Guests(self._picture, self._judgement, rules.guests, make_room, show, monotonic, silent_s, energy)
         self._tasks = asyncio.TaskGroup()
         self._inbox: list[tuple[Attempt, Ended]] = []
         self._begun: list[Attempt] = []

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from corral.scheduling.values import Assignment, QueuedTask
+from corral.slots.energy import Energy, MeteredWork
 from corral.slots.guests import Choice, GuestAsk, GuestEndedError
 from corral.slots.place import PlaceState
 from corral.slots.values import Hold
@@ -40,11 +41,14 @@ class Turn:
     engine: Engine
     started_s: float
     """On the monotonic clock."""
+    metered: MeteredWork | None = None
+    """None where the energy of its device is not measured."""
     failure: str | None = None
     ended: Reason | None = None
     """Why the turn was taken from the guest."""
     is_prepared: bool = False
     """Whether there was room for its model; before, it used none."""
+    _note_energy: Callable[[float], None] = field(default=lambda _: None, repr=False)
     _worker: asyncio.Task[object] | None = field(default=None, repr=False)
     """What uses the turn now."""
     _was_cancelled: bool = field(default=False, repr=False)
@@ -58,6 +62,15 @@ class Turn:
         """Note that the slot failed the guest."""
         if scope in SLOT_RESTS:
             self.failure = what
+
+    def when_measured(self, note: Callable[[float], None]) -> None:
+        """Have `note` called with the joules of the turn, some seconds after its end; never where they are unknown."""
+        self._note_energy = note
+
+    def tell_energy(self, energy: Energy) -> None:
+        """Hand on the energy of the turn."""
+        if energy.joules:
+            self._note_energy(energy.joules)
 
     def end(self, reason: Reason) -> None:
         """Cancel the context of the guest; it ends with `GuestEndedError`."""

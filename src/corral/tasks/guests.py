@@ -39,6 +39,7 @@ from corral.slots.place import PlaceState
 from corral.slots.values import Hold
 from corral.tasks.attempt_run import StopReason
 from corral.tasks.dispatch_rules import GuestRules
+from corral.tasks.energy import EnergyBook
 from corral.tasks.guest_counts import GuestCounts
 from corral.tasks.guest_turns import Reason, Turn, TurnContext
 from corral.tasks.picture import Picture
@@ -97,6 +98,7 @@ class Guests:
         show: Callable[[], None],
         monotonic: Callable[[], float],
         silent_s: float,
+        energy: EnergyBook,
     ) -> None:
         """`silent_s` is how long after the last sign of its lead this server must take another to lead.
 
@@ -112,6 +114,7 @@ class Guests:
         self._monotonic = monotonic
         self._closed: Reason | None = NOT_LEADING
         self._silent_s = silent_s
+        self._energy = energy
         self._led_at = -math.inf
         self._numbers = count(1)
         self._waiting: dict[int, _Guest] = {}
@@ -308,6 +311,7 @@ class Guests:
         if lack is not None:
             turn.fail(lack.what, FailureScope.WAIT)
             self._refuse(lack.what, lack.hint)
+        place.count_load(turn.task.engine, model)
 
     def _list_choices(self, ask: GuestAsk, now: datetime) -> Iterable[tuple[QueuedTask, Choice]]:
         """Return what the guest asks for in the words of the policy, in its order of preference."""
@@ -357,6 +361,7 @@ class Guests:
             slot=place.name_for(task.engine),
             engine=place.engine(task.engine),
             started_s=now_s,
+            metered=self._energy.begin([place]),
         )
         self._picture.turns[task.id] = turn
         self._judgement.begin(task.id, [place.find_processor(task.engine)], now_s)
@@ -367,6 +372,7 @@ class Guests:
     def _leave(self, turn: Turn) -> None:
         """End a turn: charge it, and free its place."""
         del self._picture.turns[turn.task.id]
+        self._energy.end(turn.metered, turn.tell_energy)
         now_s, task, place = self._monotonic(), turn.task, turn.place
         took_s = now_s - turn.started_s
         key = DurationKey(task.engine, task.model, place.device.model)

@@ -21,6 +21,7 @@ from corral.tasks.attempt_run import Ended, Failure, Order, StopReason, StopSign
 from corral.tasks.board import Board, Preview, Progress, Relayed
 from corral.tasks.device_room import DeviceRoom, Follow
 from corral.tasks.disk import DiskWatch
+from corral.tasks.energy import EnergyBook
 from corral.tasks.lifecycle import AttemptFailed, Event, Leased, Released, Started, Stopped, Succeeded
 from corral.tasks.scratch import ScratchFolders
 from corral.tasks.store.dispatching import Details
@@ -163,6 +164,7 @@ class Runner:
     changed: Callable[[PlaceState], None]
     """Called when the memory of a slot was given up."""
     room: DeviceRoom
+    energy: EnergyBook
     end_others: Callable[[Attempt], None]
     """Called when the engine of an attempt is killed: what is in lanes next to it ends too."""
 
@@ -181,12 +183,14 @@ class Runner:
         engine = attempt.place.engine(attempt.task.engine)
         report, end_others = _BoardReporter(attempt, self.board), partial(self.end_others, attempt)
         order = Order(work, report, attempt.stop, self.stop_grace_s, end_others)
-        ended: Ended | None = None
+        attempt.place.count_load(attempt.task.engine, attempt.task.model)
+        ended, metered = None, self.energy.begin(attempt.places)
         try:
             with self.room.follow(attempt.places) as follow:
                 ended = await self._judge_failure(await run_attempt(engine, order, self.artifacts), follow)
             return ended
         finally:
+            self.energy.end_task(metered, attempt.task.id)
             await self.scratch.give_back(work.scratch, returned=ended is not None and ended.values is not None)
 
     async def make_room(

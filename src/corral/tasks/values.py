@@ -133,6 +133,8 @@ class Task(TaskFields):
     finished_at: datetime | None
     attempts: int
     losses: int
+    joules: float | None
+    """Of GPUs, in all its attempts; None where none was measured."""
     slots: tuple[SlotId, ...]
     cancel_requested: bool
     error: Problem | None

@@ -155,6 +155,7 @@ def _make_device_use(use: CardUse, users: _Users) -> DeviceUse:
         programs=_group((process, known) for process, known in users.processes if known is None or not known.is_own),
         busy=use.busy,
         power_w=use.power_w,
+        energy_j=use.energy_j,
         temperature_c=use.temperature_c,
         problem=use.problem,
         blind=blind,

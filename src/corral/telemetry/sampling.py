@@ -124,6 +124,8 @@ class CardUse:
     """The share of the time in which anything computed, 0 to 1."""
     power_w: float | None = None
     """Watts that it draws."""
+    energy_j: float | None = None
+    """Joules that it drew since its driver was loaded; GPUs older than Volta do not count them."""
     temperature_c: int | None = None
     processes: tuple[GpuProcess, ...] | None = None
     """None where the driver does not list them."""
@@ -212,12 +214,14 @@ class Sampler:
         except nvml.NVMLError as error:
             return self._describe_broken(gpu, error)
         power = self._ask(nvml.nvmlDeviceGetPowerUsage, handle)
+        energy = self._ask(nvml.nvmlDeviceGetTotalEnergyConsumption, handle)
         return CardUse(
             identity=uuid,
             total=None if memory is None else Bytes(int(memory.total)),
             used=None if memory is None else Bytes(int(memory.used)),
             busy=None if utilization is None else utilization.gpu / 100,
             power_w=None if power is None else power / 1000,
+            energy_j=None if energy is None else energy / 1000,
             temperature_c=self._ask(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
             processes=self._list_processes(gpu, handle),
         )

@@ -114,12 +114,33 @@ async def test_metrics_count_what_is_open_and_what_ended(api: Serving, services:
     for _ in range(2):
         seen = await samples(api)
         assert seen["corral_tasks_open", ("default", "queued")] == 1
-        assert seen["corral_tasks_ended_total", ("sleep", "succeeded")] == 1
-        assert seen["corral_tasks_ended_total", ("sleep", "failed")] == 1
+        assert seen["corral_tasks_ended_total", ("batch", "sleep", "succeeded")] == 1
+        assert seen["corral_tasks_ended_total", ("batch", "sleep", "failed")] == 1
+        assert seen["corral_task_wait_seconds_count", ("batch",)] == 2
+        assert seen["corral_attempts_lost_total", ("sleep",)] == 0
         assert seen["corral_task_duration_seconds_count", ("sleep",)] == 1
         assert seen["corral_slot_busy", ("node/gpu0", "node/gpu0/sleep")] == 0
+        assert (
+            seen["corral_slot_lanes", ("node/gpu0/sleep",)],
+            seen["corral_slot_lanes_busy", ("node/gpu0/sleep",)],
+        ) == (1, 0)
         assert seen["corral_dispatcher_leading", ()] == 1
     assert seen["corral_http_requests_total", ("POST", "/corral/v1/tasks", "201")] == 3
+
+
+async def test_totals_that_others_count_are_followed_and_a_new_beginning_is_one(services: Services) -> None:
+    joules: dict[SlotId, float] = {SlotId("node/gpu0"): 100.0}
+    slots = [replace(slot, loads=2, evictions=1) for slot in GROUP.slots]
+    services.board.show_slots(lambda: (replace(GROUP, slots=tuple(slots)),))
+    async with serving(replace(services, joules=joules)) as api:
+        before = await samples(api)
+        joules[SlotId("node/gpu0")] = 150.0
+        slots[:] = [replace(slot, loads=1) for slot in slots]  # its engine was made anew
+        after = await samples(api)
+    assert before["corral_gpu_energy_joules_total", ("node/gpu0",)] == 100
+    assert after["corral_gpu_energy_joules_total", ("node/gpu0",)] == 150
+    assert [seen["corral_model_loads_total", ("node/gpu0/sleep",)] for seen in (before, after)] == [2, 3]
+    assert [seen["corral_model_evictions_total", ("node/gpu0/sleep",)] for seen in (before, after)] == [1, 1]
 
 
 async def test_requests_are_counted_by_route_so_that_labels_stay_bounded(api: Serving) -> None:

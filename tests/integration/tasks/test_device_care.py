@@ -12,13 +12,17 @@ import pytest
 
 from builders import a_submission, a_task
 from corral.cluster.yields import YieldTo
+from corral.hardware.power.measured import add_up
 from corral.scheduling.values import Gate, Rule
 from corral.slots.device_use import DeviceUse, Program
+from corral.slots.guests import Choice, GuestAsk
 from corral.slots.values import Wanted
 from corral.tasks.dispatcher import Dispatcher
 from corral.tasks.lifecycle import TaskState
 from corral.tasks.store import story
+from corral.tasks.store.energy import read_device_energy
 from corral.tasks.store.submitting import submit
+from corral.tasks.store.usage import UsageBy, list_usage
 from corral.units import Bytes
 from corral.work import EngineError, Produced, Reporter, Resident, SlotId, Work
 from doubles.engines import ScriptedEngine
@@ -322,3 +326,34 @@ async def test_attempt_that_fails_after_a_suspend_is_lost_and_not_failed(bench: 
     (ended,) = await bench.yard.ended(id)
 
     assert (ended.state, ended.attempts) == (TaskState.SUCCEEDED, 0)
+
+
+async def test_energy_of_tasks_and_guests_is_theirs_once_it_is_written(bench: Bench) -> None:
+    pool, energy = bench.yard.pool, bench.dispatcher.devices.energy
+    bench.look(replace(IDLE, energy_j=1000.0))
+    task = await bench.submit()
+    await bench.yard.until(lambda task: task.state is TaskState.RUNNING, task)
+    bench.look(replace(IDLE, energy_j=1600.0))
+    bench.go_on.set()
+    await bench.yard.ended(task)
+    bench.look(replace(IDLE, energy_j=1600.0))
+    of_guests: list[float] = []
+    async with bench.dispatcher.guests.take_turn(
+        GuestAsk(owner="eva", choices=(Choice("whisper"),), label="speech")
+    ) as turn:
+        turn.when_measured(of_guests.append)
+    bench.look(replace(IDLE, energy_j=1650.0))
+    await energy.write(pool, at_once=True)
+    await energy.write(pool, at_once=True)
+
+    (ended,) = await bench.yard.ended(task)
+    (line,) = await list_usage(pool, by=UsageBy.ENGINE)
+    now = datetime.now(UTC)
+    hours = await read_device_energy(pool, since=now - timedelta(hours=1), until=now + timedelta(hours=1))
+    total = add_up(hours.values())
+    assert ended.joules is not None
+    assert 0 < ended.joules <= 600
+    assert (line.engine, line.joules, line.metered) == ("llama", ended.joules, 1)
+    assert [0 < joules <= 50 for joules in of_guests] == [True]
+    assert total.joules == 650
+    assert total.work_joules == pytest.approx(ended.joules + of_guests[0])

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ class SpeechParts:
             seconds=done.seconds,
         )
         self.passing.sink.record(served)
+        done.when_measured(partial(self.passing.sink.record_energy, served))
         return done
 
     async def pass_on(

@@ -38,6 +38,8 @@ class Done:
     engine: str
     seconds: float
     """For which the slot's lane was taken for it."""
+    when_measured: Callable[[Callable[[float], None]], None]
+    """As of the turn in which it was done."""
 
 
 class Workshop:
@@ -93,7 +95,13 @@ class Workshop:
                         failed.add(turn.slot)
                         continue
                     seconds = time.monotonic() - began
-                    return Done(produced=produced, slot=turn.slot, engine=turn.choice.engine, seconds=seconds)
+                    return Done(
+                        produced=produced,
+                        slot=turn.slot,
+                        engine=turn.choice.engine,
+                        seconds=seconds,
+                        when_measured=turn.when_measured,
+                    )
             except GuestRefusedError:
                 if failure is None:
                     raise

@@ -95,7 +95,7 @@ def make_engine_board(targets: Targets) -> Board:
     return Board(
         name="engines",
         title="engines",
-        rows=(_make_task_row(), _make_server_row()),
+        rows=(_make_task_row(), _make_wait_row(), _make_server_row()),
         variables=(Variable(name="engine", label="Engine", query="label_values(corral_tasks_ended_total, engine)"),),
     )
 
@@ -128,6 +128,62 @@ def _make_task_row() -> Row:
                 title="Duration, mean",
                 queries=(Query(expression=f"{total} / on (engine) ({count} > 0)", legend="{{engine}}"),),
                 unit="s",
+            ),
+        ),
+    )
+
+
+def _make_wait_row() -> Row:
+    waits = "sum by (class, le) (rate(corral_task_wait_seconds_bucket[1h]))"
+    guests = "sum by (engine, le) (rate(corral_guest_wait_seconds_bucket[1h]))"
+    lanes = "sum by (slot) (corral_slot_lanes_busy) / on (slot) sum by (slot) (corral_slot_lanes)"
+    return Row(
+        title="Waits, lanes and models",
+        panels=(
+            Graph(
+                title="Wait of tasks, by class",
+                queries=(Query(expression=f"histogram_quantile(0.95, {waits})", legend="{{class}}"),),
+                unit="s",
+                explains="95 of 100 tasks that ended in the last hour waited no longer for their last start.",
+            ),
+            Graph(
+                title="Wait of requests, by engine",
+                queries=(Query(expression=f"histogram_quantile(0.95, {guests})", legend="{{engine}}"),),
+                unit="s",
+                explains="95 of 100 requests of the doors waited no longer for their slot.",
+            ),
+            Graph(
+                title="Lanes in use",
+                queries=(Query(expression=lanes, legend="{{slot}}"),),
+                unit="percentunit",
+                highest=1,
+            ),
+            Graph(
+                title="Models loaded and given up, last hour",
+                queries=(
+                    Query(
+                        expression="sum by (slot) (increase(corral_model_loads_total[1h]))", legend="{{slot}} loaded"
+                    ),
+                    Query(
+                        expression="sum by (slot) (increase(corral_model_evictions_total[1h]))",
+                        legend="{{slot}} given up",
+                    ),
+                ),
+                explains="Many loads on one slot: two models take turns there, and most of the time goes into loading.",
+            ),
+            Graph(
+                title="Attempts lost, last hour",
+                queries=(
+                    Query(expression="sum by (engine) (increase(corral_attempts_lost_total[1h]))", legend="{{engine}}"),
+                ),
+            ),
+            Graph(
+                title="Power of this machine's GPUs",
+                queries=(
+                    Query(expression="sum by (device) (rate(corral_gpu_energy_joules_total[5m]))", legend="{{device}}"),
+                ),
+                unit="watt",
+                explains="As Corral's own sampler measures it; NVIDIA's exporter has the other nodes.",
             ),
         ),
     )

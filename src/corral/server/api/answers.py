@@ -67,6 +67,7 @@ def describe_task(task: Task, progress: Mapping[int, Progress]) -> TaskOut:
         finished_at=task.finished_at,
         attempts=task.attempts,
         losses=task.losses,
+        joules=task.joules,
         slots=list(task.slots),
         cancel_requested=task.cancel_requested,
         error=None if task.error is None else describe_problem(task.error),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -13,7 +13,6 @@ from corral.scheduling.deadlines import Verdict
 from corral.scheduling.values import Gate
 from corral.server.auth import Role
 from corral.tasks.lifecycle import TaskState
-from corral.tasks.store.usage import UsageBy
 from corral.work import TaskClass
 
 
@@ -91,6 +90,7 @@ class TaskOut(TaskFields, _NumberedTask):
     finished_at: datetime | None
     attempts: int
     losses: int
+    joules: float | None = Field(description="of GPUs, in all its attempts, as measured; null where none was")
     slots: list[str]
     cancel_requested: bool
     error: ProblemOut | None
@@ -380,29 +380,6 @@ class ConsoleLink(Answer):
 
     link: str = Field(description="with a code for one log-in, where a token is needed")
     ends_at: datetime | None = Field(description="when the code ends; null where none is needed")
-
-
-class UsageLineOut(Answer):
-    """Sums of one group; what they are not summed up by is null."""
-
-    day: date | None = Field(description="in UTC")
-    key: str | None = Field(description="the token's name; null for what came without one")
-    owner: str | None
-    model: str | None
-    engine: str | None = Field(description="null for what was done elsewhere or counted by an older version")
-    door: str | None = Field(description="the way in: `openai`, `comfyui`, ...; `queue` for tasks of Corral's own API")
-    requests: int
-    prompt_tokens: int = Field(description="tokens that models read")
-    completion_tokens: int = Field(description="tokens that models wrote")
-    seconds: float = Field(description="for which lanes of slots were taken")
-
-
-class UsageOut(Answer):
-    """Requests and tokens, summed up."""
-
-    by: UsageBy | None
-    since: date | None
-    items: list[UsageLineOut] = Field(description="the most tokens first, days in their order")
 
 
 class AuditEntryOut(Answer):

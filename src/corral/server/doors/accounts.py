@@ -49,14 +49,21 @@ class Accounts:
         visitor = served.visitor
         if served.cloud is not None:
             self._count_cloud(served.cloud)
+        self._add(served, used)
+        if visitor.key is not None and used.tokens:
+            self._keys.meters.add_tokens(visitor.key, used.tokens)
+
+    def record_energy(self, served: Served, joules: float) -> None:
+        """Note the energy of a request that was recorded before."""
+        self._add(served, Used(joules=joules, metered=1))
+
+    def _add(self, served: Served, used: Used) -> None:
         self._keys.usage.add(
-            key=visitor.key,
-            owner=visitor.owner,
+            key=served.visitor.key,
+            owner=served.visitor.owner,
             model=served.model,
             used=used,
             cloud=served.cloud,
             engine=served.engine,
             door=served.door,
         )
-        if visitor.key is not None and used.tokens:
-            self._keys.meters.add_tokens(visitor.key, used.tokens)

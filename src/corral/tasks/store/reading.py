@@ -179,6 +179,7 @@ def read_task(row: Row) -> Task:
         finished_at=row["finished_at"],
         attempts=row["attempts"],
         losses=row["losses"],
+        joules=row["joules"],
         slots=tuple(SlotId(slot) for slot in row["slots"]),
         cancel_requested=row["cancel_requested"],
         error=None if row["error"] is None else Problem(**row["error"]),
@@ -236,7 +237,12 @@ class Ending:
     event: int
     """Its line of the story."""
     engine: str
+    task_class: str
     outcome: str
+    losses: int
+    """Attempts that ended without an answer: their server was killed, say, or their slot was taken away."""
+    waited_s: float | None
+    """Seconds from when it could start to its last start; None of a task that never started."""
     duration_s: float | None
     """Seconds since its last attempt started, for a task that succeeded."""
 
@@ -245,7 +251,9 @@ async def list_endings(pool: Queries, event: int) -> tuple[Ending, ...]:
     """Return at most `MAX_ENDINGS` endings after a line of the story; tasks that were collected since are left out."""
     rows = await pool.fetch(
         """
-        select e.id, t.engine, t.state, extract(epoch from t.finished_at - t.started_at)::float8 as duration_s
+        select e.id, t.engine, t.class, t.state, t.losses,
+          extract(epoch from t.started_at - coalesce(t.queued_at, t.created_at))::float8 as waited_s,
+          extract(epoch from t.finished_at - t.started_at)::float8 as duration_s
         from events e join tasks t on t.id = e.task_id
         where e.id > $1 and e.id <= $3 and e.data->>'state' in ('succeeded', 'failed', 'cancelled')
         order by e.id limit $2
@@ -258,7 +266,10 @@ async def list_endings(pool: Queries, event: int) -> tuple[Ending, ...]:
         Ending(
             event=row["id"],
             engine=row["engine"],
+            task_class=row["class"],
             outcome=row["state"],
+            losses=row["losses"],
+            waited_s=row["waited_s"],
             duration_s=row["duration_s"] if row["state"] == "succeeded" else None,
         )
         for row in rows

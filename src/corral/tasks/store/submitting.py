@@ -328,6 +328,7 @@ def _as_stored(task: _Placed, now: datetime) -> Task:
         finished_at=None,
         attempts=0,
         losses=0,
+        joules=None,
         slots=(),
         cancel_requested=False,
         error=None,

@@ -53,14 +53,21 @@ class Used:
     completion_tokens: int = 0
     seconds: float = 0.0
     """For which a lane of a slot was taken."""
+    joules: float | None = None
+    """Of GPUs, as measured; None where none was."""
+    metered: int = 0
+    """How many requests and attempts these joules are of."""
 
     def __add__(self, other: Used) -> Used:
         """Return both together."""
+        measured = [used.joules for used in (self, other) if used.joules is not None]
         return Used(
             requests=self.requests + other.requests,
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
             completion_tokens=self.completion_tokens + other.completion_tokens,
             seconds=self.seconds + other.seconds,
+            joules=sum(measured) if measured else None,
+            metered=self.metered + other.metered,
         )
 
     @property
@@ -94,26 +101,31 @@ class UsageLine(Used):
 async def write_usage(pool: Pool, writer: UUID, sequence: int, used: Sequence[tuple[UsageOf, Used]]) -> None:
     """Add what was used; the same `sequence` of a writer again changes nothing. Raises: what asyncpg raises."""
     async with pool.acquire() as connection, connection.transaction():
-        fresh = await connection.fetchval(
-            """
-            insert into usage_writers (writer, sequence) values ($1, $2)
-            on conflict (writer) do update set sequence = excluded.sequence, written_at = now()
-              where usage_writers.sequence < excluded.sequence
-            returning true
-            """,
-            writer,
-            sequence,
-        )
-        if fresh:
+        if await claim_sequence(connection, writer, sequence):
             await _add(connection, used)
             await connection.execute(f"delete from usage_writers where written_at < now() - interval '{_WRITERS_KEPT}'")
+
+
+async def claim_sequence(connection: Queries, writer: UUID, sequence: int) -> bool:
+    """Take the next number of a writer, in the transaction of what is written with it; False where that was written."""
+    fresh = await connection.fetchval(
+        """
+        insert into usage_writers (writer, sequence) values ($1, $2)
+        on conflict (writer) do update set sequence = excluded.sequence, written_at = now()
+          where usage_writers.sequence < excluded.sequence
+        returning true
+        """,
+        writer,
+        sequence,
+    )
+    return bool(fresh)
 
 
 async def _add(connection: Connection, used: Sequence[tuple[UsageOf, Used]]) -> None:
     rows = [
         (
             *(of.day, of.key, of.owner, of.model, of.cloud, of.engine, of.door),
-            *(sums.requests, sums.prompt_tokens, sums.completion_tokens, sums.seconds),
+            *(sums.requests, sums.prompt_tokens, sums.completion_tokens, sums.seconds, sums.joules, sums.metered),
         )
         for of, sums in used
     ]
@@ -121,13 +133,16 @@ async def _add(connection: Connection, used: Sequence[tuple[UsageOf, Used]]) -> 
     await connection.executemany(
         """
         insert into usage as u
-          (day, key, owner, model, cloud, engine, door, requests, prompt_tokens, completion_tokens, seconds)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+          (day, key, owner, model, cloud, engine, door, requests, prompt_tokens, completion_tokens, seconds, joules,
+           metered)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
         on conflict (day, key, owner, model, cloud, engine, door) do update set
           requests = u.requests + excluded.requests,
           prompt_tokens = u.prompt_tokens + excluded.prompt_tokens,
           completion_tokens = u.completion_tokens + excluded.completion_tokens,
-          seconds = u.seconds + excluded.seconds
+          seconds = u.seconds + excluded.seconds,
+          joules = coalesce(u.joules + excluded.joules, u.joules, excluded.joules),
+          metered = u.metered + excluded.metered
         """,
         rows,
     )
@@ -145,14 +160,19 @@ async def count_ended_tasks(pool: Pool) -> None:
             await connection.execute("update usage_followed set story = $1", up_to)
 
 
+DOOR_OF_TASK = """
+case when p.facts ? 'priority' then 'comfy-api' when p.task_id is not null then 'comfyui'
+  when parts.id is not null then 'batches' else 'queue' end
+"""
+"""The way in of a task `t`, joined with its prompt `p` and with `parts`, the batches of OpenAI's door."""
+
+
 async def _sum_tasks(connection: Queries, after: int, up_to: int) -> list[tuple[UsageOf, Used]]:
     rows = await connection.fetch(
-        """
+        f"""
         with parts as materialized (select distinct unnest(parts) as id from client_batches)
         select (e.at at time zone 'utc')::date as day, t.key, t.owner, coalesce(t.model, t.engine) as model, t.engine,
-          case when p.facts ? 'priority' then 'comfy-api' when p.task_id is not null then 'comfyui'
-            when parts.id is not null then 'batches'
-            else 'queue' end as door,
+          {DOOR_OF_TASK} as door,
           count(*) as requests,
           coalesce(sum(extract(epoch from t.finished_at - t.started_at)), 0)::double precision as seconds,
           coalesce(sum(trunc((t.result ->> 'prompt_tokens')::numeric))
@@ -217,7 +237,8 @@ async def list_usage(
     rows = await pool.fetch(
         f"""
         select {", ".join(columns)}, sum(requests)::bigint as requests, sum(prompt_tokens)::bigint as prompt_tokens,
-          sum(completion_tokens)::bigint as completion_tokens, sum(seconds) as seconds,
+          sum(completion_tokens)::bigint as completion_tokens, sum(seconds) as seconds, sum(joules) as joules,
+          sum(metered)::bigint as metered,
           sum(prompt_tokens + completion_tokens) as tokens
         from usage where ($1::date is null or day >= $1) and ($2::text is null or owner = $2)
         group by {", ".join(columns)} order by {order}, {", ".join(columns)} limit {MAX_LINES}
@@ -225,5 +246,5 @@ async def list_usage(
         since,
         owner,
     )
-    sums = ("requests", "prompt_tokens", "completion_tokens", "seconds")
+    sums = ("requests", "prompt_tokens", "completion_tokens", "seconds", "joules", "metered")
     return tuple(UsageLine(**{name: row[name] for name in (*columns, *sums)}) for row in rows)

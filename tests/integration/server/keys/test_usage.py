@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -16,9 +17,12 @@ from corral.server.doors.accounts import Accounts
 from corral.server.keys.limits import KeyLimitError, KeyModelError
 from corral.server.keys.usage import UsageBook
 from corral.server.services import Services
+from corral.slots.device_use import DeviceUse
+from corral.tasks.energy import EnergyBook
 from corral.tasks.store.pool import Pool
 from corral.tasks.store.tokens import create_token
 from corral.tasks.store.usage import UsageBy, Used, count_ended_tasks, list_usage
+from corral.work import SlotId
 from doubles.serving import Serving, serving
 
 NIGHT = datetime(2030, 5, 1, 23, 59, tzinfo=UTC)
@@ -191,3 +195,19 @@ async def test_requests_without_a_key_have_no_limits_and_count(services: Service
     await services.keys.usage.write()
     (line,) = await list_usage(services.pool, by=None)
     assert (line.key, line.owner, line.requests, line.tokens) == (None, "local", 1, 0)
+
+
+async def test_energy_of_gpus_is_told_beside_what_forecasts_take(
+    public: Serving, services: Services, pool: Pool
+) -> None:
+    book = EnergyBook(now=lambda: NIGHT)
+    gpu = SlotId("node/gpu0")
+    for joules in (0.0, 3.6e6):
+        book.note_look({gpu: DeviceUse(energy_j=joules)})
+    await book.write(pool, at_once=True)
+    since = quote((NIGHT - timedelta(hours=2)).isoformat())
+    until = quote((NIGHT + timedelta(hours=2)).isoformat())
+    shown = await public.get(f"/corral/v1/usage/energy?since={since}&until={until}", **bearer(services.local_token))
+    (line,) = shown.json["items"]
+    assert (line["device"], line["joules"], line["work_joules"]) == ("node/gpu0", 3.6e6, 0)
+    assert (line["watts"], line["deviation"]) == (None, None), "nothing ran, so nothing is known of its draw at work"
