@@ -54,6 +54,12 @@ class GuestWait:
     because: str
     """One sentence, lower case."""
 
+    def differs_from(self, before: GuestWait, *, by_s: float) -> bool:
+        """Whether it is another wait for a person: fewer seconds than `by_s` do not count."""
+        if (before.ahead, before.expected_s is None) != (self.ahead, self.expected_s is None):
+            return True
+        return abs((before.expected_s or 0.0) - (self.expected_s or 0.0)) >= by_s
+
 
 class GuestTurn(Protocol):
     """A guest's turn on a slot."""

@@ -425,7 +425,7 @@ class Guests:
         best = min(able, key=lambda explanation: (explanation.may_start_at is None, explanation.may_start_at or now))
         expected_s = None if best.may_start_at is None else max(0.0, (best.may_start_at - now).total_seconds())
         wait = GuestWait(ahead=best.ahead, expected_s=expected_s, because=best.summary)
-        if guest.wait is None or _differs(guest.wait, wait):
+        if guest.wait is None or wait.differs_from(guest.wait, by_s=REVIEW_EVERY_S):
             guest.wait = wait
             guest.note(wait)
         if self._must_preempt(guest, waited_s, expected_s):
@@ -490,13 +490,6 @@ class Guests:
     def _refuse(self, what: str, hint: str | None) -> NoReturn:
         self.counts.note_refusal(GuestRefusedError.code)
         raise GuestRefusedError(what, hint=hint)
-
-
-def _differs(before: GuestWait, now: GuestWait) -> bool:
-    """Whether a wait is another for a person: seconds do not count."""
-    if (before.ahead, before.expected_s is None) != (now.ahead, now.expected_s is None):
-        return True
-    return abs((before.expected_s or 0.0) - (now.expected_s or 0.0)) >= REVIEW_EVERY_S
 
 
 def _find_turn(granted: asyncio.Future[Turn]) -> Turn | None:
