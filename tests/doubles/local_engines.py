@@ -20,6 +20,8 @@ REPOSITORY = Path(__file__).parents[2]
 LLAMA, WHISPER, PIPER, KOKORO = "smollm2-135m-instruct", "whisper-tiny.en", "piper-en-us-joe", "kokoro-82m-int8"
 WHISPER_BASE = "whisper-base"
 """Hears all languages; larger than the others, so tests name it where they need it."""
+QWEN = "qwen2.5-coder-0.5b-instruct"
+"""Calls tools and obeys schemas; half a gigabyte, so that its tests have a verb of their own."""
 RESEMBLYZER = "resemblyzer"
 """Compares voices; no task names it."""
 

@@ -138,6 +138,13 @@ class Metrics:
         self._in_progress = Gauge(
             "corral_http_requests_in_progress", "Requests being answered, open streams too.", registry=registry
         )
+        self._sockets = Rising(
+            "corral_websockets",
+            "Websockets that ended, by whether they were accepted: conversations, and clients of ComfyUI.",
+            ["route", "outcome"],
+            registry=registry,
+        )
+        self._open_sockets = Gauge("corral_websockets_open", "Websockets that are open.", registry=registry)
         self._counted_to: int | None = None
         self._scraping = asyncio.Lock()
         self._open_requests = 0
@@ -152,6 +159,16 @@ class Metrics:
         """Count an answered request by its route's template."""
         self._open_requests -= 1
         self._answered[method if method in _METHODS else "other", route, status] += 1
+
+    def begin_websocket(self) -> None:
+        """Count a websocket that is accepted."""
+        self._open_sockets.inc()
+
+    def end_websocket(self, route: str, *, accepted: bool) -> None:
+        """Count a websocket that ends, by its route's template; one that was refused was not begun."""
+        if accepted:
+            self._open_sockets.dec()
+        self._sockets.labels(route, "accepted" if accepted else "refused").inc()
 
     def count_cloud(self, provider: str) -> None:
         """Count a request that a provider elsewhere served; the cluster file names it."""

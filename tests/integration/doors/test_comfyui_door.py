@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -195,10 +196,19 @@ async def test_owner_has_so_many_sockets_and_one_more_says_why_it_closes(house: 
             assert (await (await connect(client)).receive()).type is aiohttp.WSMsgType.TEXT
         refused = await (await connect(MOST_SOCKETS)).receive()
         again = await (await connect(0)).receive()  # takes the place of the first
+        seen = (await house.api.get("/metrics")).body.decode()
+    with pytest.raises(aiohttp.WSServerHandshakeError):
+        await house.api.session.ws_connect(address.removesuffix("/ws"))
+    ended = (await house.api.get("/metrics")).body.decode()
 
     assert (refused.type, refused.data) == (aiohttp.WSMsgType.CLOSE, 1013)
     assert f"{MOST_SOCKETS} sockets" in (refused.extra or "")
     assert again.type is aiohttp.WSMsgType.TEXT
+    counted = re.findall(
+        r'^corral_websockets_(?:open|total\{outcome="accepted",route="/comfyui/ws"\}) (.+)$', seen, re.M
+    )
+    assert sum(map(float, counted)) == MOST_SOCKETS + 2, "those that are open, and those that were"
+    assert 'corral_websockets_total{outcome="refused",route="unmatched"} 1.0' in ended
 
 
 async def test_refusal_is_comfyuis_own(house: House) -> None:

@@ -11,6 +11,7 @@ from corral.errors import CorralError
 from corral.gateway.asgi import Scope
 from corral.gateway.comfyui.sockets import MOST_SOCKETS, Session, Sockets
 from corral.gateway.doors import Doorman
+from corral.gateway.routes import Route, name_route
 
 _POLICY_VIOLATION = 1008
 _TRY_LATER = 1013
@@ -34,6 +35,7 @@ async def serve_socket(
     if not scope["path"].endswith("/ws"):
         await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
         return
+    name_route(scope, Route("/comfyui/ws"))
     query = parse_qs(scope["query_string"].decode("latin-1"))
     client = next(iter(query.get("clientId", [])), None)
     await send({"type": "websocket.accept"})

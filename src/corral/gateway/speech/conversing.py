@@ -20,6 +20,7 @@ from pydantic_core import from_json, to_json
 from corral.errors import CorralError
 from corral.gateway.asgi import Scope
 from corral.gateway.doors import Door, Doorman
+from corral.gateway.routes import Route, name_route
 from corral.gateway.speech.encoding import MEDIA_TYPES
 from corral.gateway.speech.history import History
 from corral.gateway.speech.inner import InnerRequestError, ask
@@ -97,6 +98,7 @@ class ConverseDoor:
             await send({"type": "http.response.start", "status": 426, "headers": [(b"upgrade", b"websocket")]})
             await send({"type": "http.response.body", "body": hint})
             return
+        name_route(scope, Route(self.paths[0]))
         with suppress(_GoneError):
             await _Conversation(self._chat, self._speech, self._doorman, scope, receive, send).serve()
 

@@ -162,7 +162,10 @@ class RequestContext:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one request, or a websocket, which is counted alone."""
+        if scope["type"] == "websocket":
+            await self._serve_websocket(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -190,6 +193,21 @@ class RequestContext:
                 await answer_bug(request_id)(scope, receive, send_named)
         finally:
             self._metrics.end_request(scope["method"], _route_of(scope), status or 499)
+
+    async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        accepted = False
+
+        async def send_counted(message: Message) -> None:
+            nonlocal accepted
+            if message["type"] == "websocket.accept":
+                accepted = True
+                self._metrics.begin_websocket()
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_counted)
+        finally:
+            self._metrics.end_websocket(_route_of(scope), accepted=accepted)
 
 
 def _id_of(scope: Scope) -> str:
