@@ -65,7 +65,7 @@ NOT_RUN = {
 
 
 README_WORKS_ALONE = {
-    "corral plan examples/hydra/cluster.yaml": "layout pool: all 10 replicas have their place",
+    "corral plan examples/hydra/cluster.yaml": "layout pool: all 11 replicas have their place",
     "corral lint examples/faulty/compose.yaml": "2 errors, 3 warnings",
 }
 """Commands of the README that need neither models nor a server, and how their answers begin."""

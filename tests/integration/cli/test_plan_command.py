@@ -142,7 +142,7 @@ def test_the_answer_comes_first_and_the_proofs_when_they_are_asked_for(capsys: p
     file = EXAMPLES / "hydra/cluster.yaml"
 
     assert read_output(capsys, "plan", file).splitlines()[0] == (
-        "layout pool: all 10 replicas have their place; 3 on demand take turns; 2 warnings"
+        "layout pool: all 11 replicas have their place; 3 on demand take turns; 2 warnings"
     )
     assert "on demand: 0 of 3 placed; no plan places more" in read_output(capsys, "plan", file, "-v")
 

@@ -48,7 +48,7 @@ def test_a_plan_in_which_every_gpu_is_taken_is_proven_without_a_solver():
         "print([(proof.asked, proof.placed, proof.at_most) for proof in proofs], 'highspy' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ)
-    assert result.stdout.strip() == "[(10, 10, 10), (0, 0, 0), (3, 0, 0)] False"
+    assert result.stdout.strip() == "[(11, 11, 11), (0, 0, 0), (3, 0, 0)] False"
 
 
 def test_services_that_declare_memory_and_no_gpu_share_a_card_up_to_what_is_usable():

@@ -1,4 +1,4 @@
-# Written by `corral render` from cluster.yaml (sha256:8a5e70f1c8e51c9a).
+# Written by `corral render` from cluster.yaml (sha256:b31d31f3000b3af1).
 # Change the cluster file and render again; changes made here are overwritten.
 # Each machine's own configuration (disks, users, network) is machines/NAME/configuration.nix, which is yours.
 # On a machine itself: sudo nixos-rebuild switch --flake .#NAME

@@ -1,4 +1,4 @@
-# Written by `corral render` from cluster.yaml (sha256:8a5e70f1c8e51c9a).
+# Written by `corral render` from cluster.yaml (sha256:b31d31f3000b3af1).
 # Change the cluster file and render again; changes made here are overwritten.
 # For NixOS 25.11 and newer; for 25.05 there is previous-channel/hydra-compute.nix.
 # K3s does not remove labels itself; once: kubectl label node hydra-compute hydra.io/gpu-classes- hydra.io/has-3060-
@@ -93,7 +93,7 @@
   # Pods mount NFS through the node's own programs.
   boot.supportedFilesystems = [ "nfs" ];
 
-  # 8188 comfyui-lb-0; 8189 comfyui-lb-1; 9100 node exporter; 10250 kubelet; 8472 flannel (VXLAN).
-  networking.firewall.allowedTCPPorts = [ 8188 8189 9100 10250 ];
+  # 7433 corral-outside; 8188 comfyui-lb; 9100 node exporter; 10250 kubelet; 8472 flannel (VXLAN).
+  networking.firewall.allowedTCPPorts = [ 7433 8188 9100 10250 ];
   networking.firewall.allowedUDPPorts = [ 8472 ];
 }
