@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.error import HTTPError
 from uuid import uuid4
@@ -18,6 +18,7 @@ import pytest
 from control_plane.cluster import Cluster, Simulator, run_plane_with_nodes
 from control_plane.plane import Plane, find_missing, read_plane
 from control_plane.scenes import Scene, show_now
+from control_plane.simulator.node_object import GROUP_LABEL, SELECTOR
 
 _VARIABLE = "CORRAL_PLANE"
 _BEAT_S = 2.0
@@ -61,14 +62,25 @@ def plane() -> Iterator[Plane]:
         yield started
 
 
-@pytest.fixture
-def namespace(plane: Plane) -> Iterator[str]:
-    """A namespace of the test's own."""
+@contextmanager
+def lend_namespace(plane: Plane, *, is_open: bool) -> Generator[str]:
+    """Make a namespace; unless it is open, its pods run on nodes of its own alone.
+
+    Else a pod of a test without nodes ends up on those of the test beside it, takes its GPUs and pulls its images.
+    """
     name = f"test-{uuid4().hex[:8]}"
-    plane.ask("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    annotations = {} if is_open else {SELECTOR: f"{GROUP_LABEL}={name}"}
+    plane.ask("POST", "/api/v1/namespaces", {"metadata": {"name": name, "annotations": annotations}})
     yield name
     with suppress(HTTPError):  # its nodes have ended it
         plane.ask("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def namespace(plane: Plane) -> Iterator[str]:
+    """A namespace of the test's own."""
+    with lend_namespace(plane, is_open=False) as name:
+        yield name
 
 
 @pytest.fixture
@@ -80,8 +92,14 @@ def cluster(plane: Plane, namespace: str) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def scene(plane: Plane, namespace: str) -> Iterator[Scene]:
+def scene(plane: Plane) -> Iterator[Scene]:
     """A namespace and nodes of the test's own; their leases are renewed until it ends."""
+    with lend_namespace(plane, is_open=True) as namespace:
+        yield from run_scene(plane, namespace)
+
+
+def run_scene(plane: Plane, namespace: str) -> Iterator[Scene]:
+    """Keep the nodes of a scene ready until it ends."""
     scene = Scene(plane, namespace, uuid4().hex[:6])
     ended = threading.Event()
 

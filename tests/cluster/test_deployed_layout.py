@@ -81,7 +81,7 @@ async def test_differences_are_empty_after_applying_and_name_what_others_changed
     (page,) = [part for part in changed.objects if part.object == f"Deployment {name}/page"]
     assert [(field.field, field.before, field.after) for field in page.fields] == [(".spec.replicas", "3", "1")]
     assert [(part.field, part.manager) for part in changed.conflicts] == [(".spec.replicas", "plane")]
-    assert [fields.fields for fields in changed.foreign if name in fields.object] == [(".spec.paused",)]
+    assert [fields.fields for fields in changed.foreign if f"{name}/" in fields.object] == [(".spec.paused",)]
 
 
 def list_missing(lacking: tuple[Lack, ...], kind: LackKind) -> list[str]:

@@ -17,6 +17,8 @@ DECLARED = ("ExtendWebSocketsToKubelet",)
 """What the API server looks for before it hands WebSockets to a node as they are."""
 GROUP_LABEL = "test.corral.dev/cluster"
 """Which test a node is for; the namespaces of the test select it."""
+SELECTOR = "scheduler.alpha.kubernetes.io/node-selector"
+"""The annotation of a namespace that the admission plugin PodNodeSelector reads."""
 HEALTHY = {
     "MemoryPressure": (False, "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
     "DiskPressure": (False, "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),

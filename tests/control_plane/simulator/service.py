@@ -19,14 +19,12 @@ from control_plane.simulator.dns import NameServer
 from control_plane.simulator.group import Addresses, Group
 from control_plane.simulator.images import Image
 from control_plane.simulator.kubelet import Kubelet
-from control_plane.simulator.node_object import GROUP_LABEL
+from control_plane.simulator.node_object import GROUP_LABEL, SELECTOR
 from control_plane.simulator.nodes import Node
 from control_plane.simulator.objects import Json
 from control_plane.simulator.pods import Pod
 
 SOCKET = "simulator.sock"
-SELECTOR = "scheduler.alpha.kubernetes.io/node-selector"
-"""The annotation of a namespace that the admission plugin PodNodeSelector reads."""
 REFRESH_S = 5.0
 """How often changed ConfigMaps and Secrets reach containers; up to 60 s with the kubelet."""
 
