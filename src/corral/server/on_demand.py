@@ -2,7 +2,7 @@
 
 They want a GPU that the layout gives to others, so they are deployed with no replicas and take their turn. Work is for
 such a service where its engine has no other that runs all the time, or where the file gives its model to it and to none
-of these. Its pod can wait for a GPU; a task that waits for it says so.
+of these. Its pod can wait for a GPU; tasks that wait for it say so, and guests too, which wait no longer than they can.
 """
 
 from __future__ import annotations
@@ -70,16 +70,24 @@ class OnDemandServices:
         self._kubeconfig = kubeconfig
         self._used_at: dict[str, datetime] = {}
         """Services that are started, and when they had work last."""
+        self._problem: str | None = None
+        """Why the API server did not scale a service at the last try."""
+
+    def list_models(self) -> tuple[tuple[str, str], ...]:
+        """List the engine and the name of each model that the file gives services on demand: they can be asked for."""
+        services = (service for service in self._instances.services if service.on_demand)
+        return tuple((service.engine, model) for service in services for model in sorted(service.models))
 
     def explain(self, engine: str, model: str | None) -> str | None:
-        """Explain that a task waits for the start of a service; None where it does not."""
-        wanted = find_wanted(self._instances.services, {engine: (model,)})
-        names = ", ".join(sorted(wanted & self._used_at.keys() - self._list_present()))
-        return (
-            f"service {names} runs on demand and was started for it: its pod waits for a GPU or starts"
-            if names
-            else None
-        )
+        """Explain that work waits for the start of a service; None where it does not, or where another server leads."""
+        wanted = find_wanted(self._instances.services, {engine: (model,)}) if self._leads() else frozenset[str]()
+        absent = wanted - self._list_present()
+        if not absent:
+            return None
+        subject = f"service {', '.join(sorted(absent))} runs on demand and"
+        if absent <= self._used_at.keys():
+            return f"{subject} was started for it: its pod waits for a GPU or starts"
+        return f"{subject} is started for it" if self._problem is None else f"{subject} is not started: {self._problem}"
 
     async def run(self) -> None:
         """Look after services on demand, for ever; a server that does not lead scales none."""
@@ -90,7 +98,9 @@ class OnDemandServices:
                 continue
             try:
                 await self._look(datetime.now(UTC))
+                self._problem = None
             except CorralError as error:
+                self._problem = error.what
                 log.warning("service_not_scaled", what=error.what, hint=error.hint, again_in_s=_AGAIN_S)
                 await asyncio.sleep(_AGAIN_S)
 

@@ -181,6 +181,7 @@ async def _serve(
         board=board,
         alarms=alarms,
     )
+    dispatcher.guests.explain_start = on_demand.explain
     in_effect = ClusterInEffect(cluster, dispatcher, read_anew, partial(append_act, pool), ports.listeners)
     main_url = format_url(settings, ports.main)
     announced = Presence(
@@ -201,6 +202,7 @@ async def _serve(
         explain=dispatcher.explain,
         explain_several=dispatcher.explain_several,
         explain_start=on_demand.explain,
+        list_startable=on_demand.list_models,
         estimate=dispatcher.estimate,
         find_delivery_problem=deliverer.find_problem,
         wake_holds=book.wake,

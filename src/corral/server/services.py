@@ -63,6 +63,8 @@ class Services:
     """As `explain`, of several tasks at the cost of one, without their slots; what would start now is left out."""
     explain_start: Callable[[str, str | None], str | None] = lambda _engine, _model: None
     """Why a task for an engine and a model waits for the start of a service; None where it does not."""
+    list_startable: Callable[[], Collection[tuple[str, str]]] = tuple
+    """The engines and models of services that work starts, whether they run now or not."""
     estimate: Estimator
     """When work would be done, from the dispatcher."""
     find_delivery_problem: Callable[[str], Problem | None] = lambda _: None

@@ -58,6 +58,8 @@ class GuestWait:
         """Whether it is another wait for a person: fewer seconds than `by_s` do not count."""
         if (before.ahead, before.expected_s is None) != (self.ahead, self.expected_s is None):
             return True
+        if self.expected_s is None:
+            return before.because != self.because
         return abs((before.expected_s or 0.0) - (self.expected_s or 0.0)) >= by_s
 
 

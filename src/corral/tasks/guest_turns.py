@@ -115,3 +115,10 @@ class TurnContext(AbstractAsyncContextManager[Turn]):
             self._turn.end_work(kind)
         finally:
             self._leave(self._turn)
+
+
+def find_turn(granted: asyncio.Future[Turn]) -> Turn | None:
+    """Return the turn that a guest got; None where it got none."""
+    if not granted.done() or granted.cancelled() or granted.exception() is not None:
+        return None
+    return granted.result()

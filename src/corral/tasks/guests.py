@@ -41,7 +41,7 @@ from corral.tasks.attempt_run import StopReason
 from corral.tasks.dispatch_rules import GuestRules
 from corral.tasks.energy import EnergyBook
 from corral.tasks.guest_counts import GuestCounts
-from corral.tasks.guest_turns import Reason, Turn, TurnContext
+from corral.tasks.guest_turns import Reason, Turn, TurnContext, find_turn
 from corral.tasks.picture import Picture
 from corral.tasks.preempting import choose_interrupted, list_batch
 from corral.tasks.prompts import RecentPrompts
@@ -102,11 +102,12 @@ class Guests:
     ) -> None:
         """`silent_s` is how long after the last sign of its lead this server must take another to lead.
 
-        `show` is called a little after guests came or went.
-
-        `make_room` gives up what an assignment evicts, and returns why there is no room nevertheless.
+        `show` is called a little after guests came or went; `make_room` gives up what an assignment evicts, and returns
+        why there is no room nevertheless.
         """
         self.rules = rules
+        self.explain_start: Callable[[str, str | None], str | None] = lambda _engine, _model: None
+        """Why work for an engine and a model waits for the start of a service; None where none is started for it."""
         self.counts = GuestCounts()
         self._picture = picture
         self._judgement = judgement
@@ -290,12 +291,12 @@ class Guests:
             async with asyncio.timeout(guest.within_s):
                 return await guest.turn
         except TimeoutError:
-            if (turn := _find_turn(guest.turn)) is not None:  # it got it just in time
+            if (turn := find_turn(guest.turn)) is not None:  # it got it just in time
                 return turn
             self.counts.note_refusal(GuestLateError.code)
             raise self._make_late(guest, f"it waited {format_duration(guest.within_s)}") from None
         except BaseException:
-            if (turn := _find_turn(guest.turn)) is not None:  # it went away just as it got its turn
+            if (turn := find_turn(guest.turn)) is not None:  # it went away just as it got its turn
                 self._leave(turn)
             raise
         finally:
@@ -315,9 +316,8 @@ class Guests:
 
     def _list_choices(self, ask: GuestAsk, now: datetime) -> Iterable[tuple[QueuedTask, Choice]]:
         """Return what the guest asks for in the words of the policy, in its order of preference."""
-        first = next(self._numbers)
-        numbers = [first, *(next(self._numbers) for _ in ask.choices[1:])]
-        choice_of = first if len(numbers) > 1 else None
+        numbers = [next(self._numbers) for _ in ask.choices]
+        choice_of = numbers[0] if len(numbers) > 1 else None
         return [
             (self._make_task(ask, choice, -number, choice_of, now), choice)
             for choice, number in zip(ask.choices, reversed(numbers), strict=True)  # of one age, the lowest goes first
@@ -419,15 +419,15 @@ class Guests:
         now, waited_s = datetime.now(UTC), self._monotonic() - guest.asked_s
         able = [explanation for explanation in explanations if explanation.rule not in NO_START]
         if not able:
-            if not any(self._is_unchecked(task.engine) for task, _ in guest.choices.values()):
+            starts = [self.explain_start(task.engine, task.model) for task, _ in guest.choices.values()]
+            if because := next(filter(None, starts), None):
+                self._note_wait(guest, GuestWait(ahead=None, expected_s=None, because=because))
+            elif not any(self._is_unchecked(task.engine) for task, _ in guest.choices.values()):
                 self._refuse_waiting(guest, explanations[0].summary)
             return
         best = min(able, key=lambda explanation: (explanation.may_start_at is None, explanation.may_start_at or now))
         expected_s = None if best.may_start_at is None else max(0.0, (best.may_start_at - now).total_seconds())
-        wait = GuestWait(ahead=best.ahead, expected_s=expected_s, because=best.summary)
-        if guest.wait is None or wait.differs_from(guest.wait, by_s=REVIEW_EVERY_S):
-            guest.wait = wait
-            guest.note(wait)
+        self._note_wait(guest, GuestWait(ahead=best.ahead, expected_s=expected_s, because=best.summary))
         if self._must_preempt(guest, waited_s, expected_s):
             self._preempt(guest, now)
         left_s = None if guest.has_preempted else expected_s
@@ -440,6 +440,11 @@ class Guests:
         table, queue = self._picture.table, self._picture.queues.get(QUEUE)
         eligible = (table.eligible(queue and queue.pool, task.engine, task.model) for task, _ in guest.choices.values())
         return all(self._judgement.has_measured(place) for some in eligible for place in some.members.values())
+
+    def _note_wait(self, guest: _Guest, wait: GuestWait) -> None:
+        if guest.wait is None or wait.differs_from(guest.wait, by_s=REVIEW_EVERY_S):
+            guest.wait = wait
+            guest.note(wait)
 
     def _must_preempt(self, guest: _Guest, waited_s: float, expected_s: float | None) -> bool:
         """Whether a guest would wait for so long that a batch task is interrupted for it; it is once."""
@@ -490,10 +495,3 @@ class Guests:
     def _refuse(self, what: str, hint: str | None) -> NoReturn:
         self.counts.note_refusal(GuestRefusedError.code)
         raise GuestRefusedError(what, hint=hint)
-
-
-def _find_turn(granted: asyncio.Future[Turn]) -> Turn | None:
-    """Return the turn that a guest got; None where it got none."""
-    if not granted.done() or granted.cancelled() or granted.exception() is not None:
-        return None
-    return granted.result()

@@ -240,6 +240,26 @@ async def test_guest_that_no_slot_can_serve_is_refused_with_the_reason(yard: Yar
             pytest.fail("it had a turn")
 
 
+async def test_guest_for_a_service_that_is_started_for_it_waits_and_has_its_turn_or_hears_why_not(yard: Yard) -> None:
+    dispatcher = yard.start(ScriptedEngine())
+    await lead(yard, dispatcher)
+    dispatcher.guests.explain_start = lambda engine, _: "service llama is started" if engine == "llama" else None
+    asked = ask(choices=(Choice("llama", "m"),))
+    waits: list[GuestWait] = []
+    with pytest.raises(GuestLateError, match=r"it waited 1.5s.*: service llama is started") as late:
+        async with dispatcher.guests.take_turn(replace(asked, within_s=1.5), waits.append):
+            pytest.fail("it had a turn")
+    assert late.value.retry_after_s >= 1
+    assert waits == [GuestWait(ahead=None, expected_s=None, because="service llama is started")]
+    assert dispatcher.list_waiting() == {}
+
+    staying = Stay(dispatcher, asked)
+    await until(yard, lambda: dispatcher.list_waiting() == {"llama": {"m"}})
+    dispatcher.change_slots(make_slots(ScriptedEngine(), ScriptedEngine(name="llama")))
+    await until(yard, lambda: staying.got == ["ada llama"])
+    await staying.leave()
+
+
 async def test_slot_that_failed_a_guest_is_checked_and_the_next_try_goes_elsewhere(yard: Yard) -> None:
     engines = ScriptedEngine(), ScriptedEngine()
     dispatcher = yard.start(*engines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,7 +45,8 @@ class ModelsHere:
             instance.slot: self._hosted.get(instance.slot, ()) if instance.problem else instance.models
             for instance in hosted.items
         }
-        return (*stored, *(model for instance in hosted.items for model in self._list_hosted(instance)))
+        there = [*stored, *(model for instance in hosted.items for model in self._list_hosted(instance))]
+        return (*there, *self._list_startable({(model.engine, model.name) for model in there}))
 
     def _list_stored(self) -> list[KnownModel]:
         engines = {slot.spec.engine for place in self._services.board.places for slot in place.slots}
@@ -66,6 +67,12 @@ class ModelsHere:
             for engine in _list_engines(model)
             if engine in engines
         ]
+
+    def _list_startable(self, there: Collection[tuple[str, str]]) -> Iterator[KnownModel]:
+        """List the models of services that sleep: to ask for one starts its service."""
+        for engine, name in self._services.list_startable():
+            if (engine, name) not in there:
+                yield KnownModel(engine=engine, name=name)
 
     def _describe(self, engine: str, model: Model) -> HostedModel:
         """Describe a stored model as an engine here uses it."""
