@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from control_plane.plane import Plane
+from control_plane.plane import TOKEN, Plane
+from control_plane.recording import Recorder
 from corral.kubernetes.api import Api, open_api
 from corral.kubernetes.errors import (
     FieldConflictError,
@@ -135,6 +137,38 @@ async def test_watch_gives_what_is_there_then_what_changes(api: Api, namespace: 
         ("MODIFIED", "second"),
         ("DELETED", "second"),
     ]
+
+
+async def test_watch_of_a_version_that_the_server_has_forgotten_begins_anew_and_misses_nothing(
+    api: Api, plane: Plane, namespace: str, tmp_path: Path
+) -> None:
+    """The first watch is for the first version of the cluster, which a real server answers with 410."""
+    asked: list[str] = []
+
+    def forget(path: str) -> str:
+        if "watch=true" in path:
+            asked.append(path)
+        return re.sub(r"resourceVersion=\d+", "resourceVersion=1", path) if len(asked) == 1 else path
+
+    await api.apply(_make_map(namespace, "first"))
+    seen: list[str] = []
+    async with (
+        Recorder(plane, TOKEN, forget) as between,
+        open_api(kubeconfig=between.write_kubeconfig(tmp_path)) as through,
+    ):
+        async for change in through.watch(_CONFIG_MAP, namespace):
+            name = "" if change.value is None else change.value["metadata"]["name"]
+            if name == "third":
+                break
+            if name != "kube-root-ca.crt":
+                seen.append(f"{change.type} {name}".rstrip())
+            if change.type == "LISTED" and seen.count("LISTED") == 1:
+                await api.delete(ObjectKey(_CONFIG_MAP, namespace, "first"))
+                await api.apply(_make_map(namespace, "second"))
+            elif change.type == "LISTED":
+                await api.apply(_make_map(namespace, "third"))
+    assert seen == ["LISTING", "ADDED first", "LISTED", "LISTING", "ADDED second", "LISTED"]
+    assert len(asked) == 2
 
 
 async def test_what_keeps_a_server_from_answering_is_named(plane: Plane, tmp_path: Path) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import shutil
 import sys
-from collections.abc import AsyncIterator, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from control_plane.accounts import lend_account
 from control_plane.cluster import AddedNode, Cluster
 from control_plane.machines import RTX_3090, RTX_4090
 from control_plane.simulator.images import Image
@@ -31,7 +30,6 @@ from corral.verifying.values import Mark, Subject, conclude
 
 Json = dict[str, Any]
 _HOST = "kubernetes.io/hostname"
-_GUIDES = Path(__file__).parents[2] / "docs" / "guides"
 _MERGE = "application/strategic-merge-patch+json"
 
 
@@ -179,7 +177,7 @@ async def test_command_has_a_verdict_a_line_for_each_check_and_an_exit_code_with
     place: Place, tmp_path: Path
 ) -> None:
     (tmp_path / "cluster.yaml").write_text(place.file.text)
-    with lend_account(place.cluster, tmp_path / "kubeconfig"):
+    with lend_account(place.cluster, "corral-verify", tmp_path / "kubeconfig"):
         code, text = await _run(tmp_path)
         assert code == 0, text
         lines = text.splitlines()
@@ -194,30 +192,6 @@ async def test_command_has_a_verdict_a_line_for_each_check_and_an_exit_code_with
     answer = json.loads(text)
     assert answer["mark"] == "bad"
     assert {check["subject"] for check in answer["checks"] if check["mark"] == "bad"} >= {"pods"}
-
-
-@contextmanager
-def lend_account(cluster: Cluster, kubeconfig: Path) -> Generator[None]:
-    """Make an account with the role that the guide has, and write the kubeconfig of it."""
-    blocks = re.findall(r"```yaml\n(.*?)```", (_GUIDES / "verify.md").read_text(), re.DOTALL)
-    (role,) = (value for value in map(yaml.safe_load, blocks) if value["metadata"]["name"] == "corral-verify")
-    rbac, plane, namespace = "/apis/rbac.authorization.k8s.io/v1", cluster.plane, cluster.namespace
-    accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
-    plane.ask("POST", f"{rbac}/clusterroles", role | {"metadata": {"name": cluster.name}})
-    plane.ask("POST", accounts, {"metadata": {"name": "verifier"}})
-    subject = {"kind": "ServiceAccount", "name": "verifier", "namespace": namespace}
-    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": cluster.name}
-    binding = {"metadata": {"name": cluster.name}, "roleRef": reference, "subjects": [subject]}
-    plane.ask("POST", f"{rbac}/clusterrolebindings", binding)
-    request: Json = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    token = plane.ask("POST", f"{accounts}/verifier/token", request)["status"]["token"]
-    text = plane.kubeconfig.read_text()
-    kubeconfig.write_text(text.replace(text.partition("token: ")[2].split()[0], token))
-    try:
-        yield
-    finally:
-        for kind in ("clusterroles", "clusterrolebindings"):
-            plane.ask("DELETE", f"{rbac}/{kind}/{cluster.name}")
 
 
 async def _run(folder: Path, *words: str) -> tuple[int, str]:

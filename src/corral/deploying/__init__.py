@@ -4,5 +4,5 @@ Belongs here: the objects of a layout and their order, what is pruned, what diff
 fare.
 Does not belong here: talking to a cluster (`corral.kubernetes`), rendering (`corral.rendering`), printing.
 May import: `corral.rendering`, `corral.hardware`, `corral.cluster`, `corral.container_images`, `corral.engine_kinds`,
-`corral.narrowing`, `corral.snapshot`, `corral.work`, `corral.errors`.
+`corral.narrowing`, `corral.snapshot`, `corral.units`, `corral.work`, `corral.errors`.
 """

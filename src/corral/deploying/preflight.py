@@ -37,6 +37,8 @@ from corral.deploying.order import (
     VOLUME,
     WORKLOADS,
 )
+from corral.deploying.queue_quotas import OBSERVED_EVERYWHERE as OBSERVED_OF_QUEUES
+from corral.deploying.queue_quotas import find_queue_problems
 from corral.deploying.state import CORRAL, MANAGED_BY, PART_OF
 from corral.deploying.storage_changes import describe_place, find_volume, list_nodes_of_volume
 from corral.deploying.switching import Move, list_claims, read_pod, uses_claims
@@ -50,7 +52,7 @@ QUOTA = Kind("", "ResourceQuota")
 INGRESS = Kind("networking.k8s.io", "Ingress")
 OBSERVED = (*WORKLOADS, SERVICE, CLAIM, CONFIG_MAP, SECRET, QUOTA, INGRESS)
 """Kinds that are looked at in the namespaces of the layout."""
-OBSERVED_EVERYWHERE = (NODE, POD, VOLUME, RESOURCE_SLICE, RESOURCE_CLAIM)
+OBSERVED_EVERYWHERE = (NODE, POD, VOLUME, RESOURCE_SLICE, RESOURCE_CLAIM, *OBSERVED_OF_QUEUES)
 FORCED = frozenset({"switch.dangling", "switch.no_image"})
 """Obstacles that `--force` passes: the parts that others have to change, and what a node can have in spite of all."""
 
@@ -97,6 +99,7 @@ def find_obstacles(wanted: LayoutObjects, snapshot: Snapshot, move: Move) -> tup
                 *_find_misfits(scene),
                 *_find_claim_problems(scene),
                 *_find_quota_problems(scene),
+                *find_queue_problems(workloads, move.objects, ending, snapshot),
                 *_find_dangling(scene),
                 *_find_lacks(scene),
             )

@@ -44,6 +44,10 @@ _PAGE = 500
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 _DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+_WATCH_S = 120
+"""The API server ends a watch after this time, and the next one goes on where it ended."""
+_LATE_S = 30.0
+"""A connection on which nothing came for so much longer has been lost on the way, without a word."""
 _AT_ONCE = 8
 """Lists asked for at the same time."""
 _NOT_THERE = re.compile(r'exec: "[^"]*": .*(executable file not found|no such file or directory)')
@@ -148,11 +152,18 @@ class Api:
         return Snapshot(objects=dict(sorted(objects.items())), served=frozenset(served), unread=unread, version=version)
 
     async def apply(self, value: Json, *, force: bool = False, dry_run: bool = False) -> Json:
-        """Apply an object server-side; `force` takes over fields that others have set."""
+        """Apply an object server-side; `force` takes over fields that others have set.
+
+        Raises: ForbiddenError also where the object is not there and the account cannot create it, RefusedError also
+        where its namespace is not there.
+        """
         key = ObjectKey.read(value)
         path = await self._find_path(key.kind, key.namespace, key.name, version=value["apiVersion"].rpartition("/")[2])
         words = {"fieldManager": MANAGER, "force": "true" if force else "false", "fieldValidation": "Strict"}
-        return await self.ask("PATCH", path, value, kind=_APPLY, words=words | _say_dry(dry_run))
+        try:
+            return await self.ask("PATCH", path, value, kind=_APPLY, words=words | _say_dry(dry_run))
+        except _NotThereError as error:
+            raise _read_absence(key, error) from error
 
     async def create(self, value: Json) -> Json:
         """Create an object, which can have `generateName`. Raises: RefusedError when it exists."""
@@ -189,7 +200,7 @@ class Api:
         """Watch objects: those that are there between `LISTING` and `LISTED`, then every change, without an end.
 
         A list that has become too old begins anew with `LISTING`: an object that does not come again is gone.
-        Raises: UnreachableError when the server goes away.
+        Raises: UnreachableError when the server goes away, or is silent for longer than a server that works.
         """
         path = await self._find_path(kind, namespace or "")
         while True:
@@ -204,8 +215,9 @@ class Api:
     async def _follow(self, path: str, labels: str | None, version: str) -> AsyncIterator[Change]:
         """Follow changes after a version, until the server has forgotten it."""
         while True:
-            words = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": version} | _say_labels(labels)
-            async with self.stream("GET", path, words) as lines:
+            words = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": version}
+            words |= {"timeoutSeconds": str(_WATCH_S)} | _say_labels(labels)
+            async with self.stream("GET", path, words, silent_s=_WATCH_S + _LATE_S) as lines:
                 async for line in lines:
                     event = json.loads(line)
                     if event["type"] == "ERROR":
@@ -265,10 +277,15 @@ class Api:
             await client.aclose()
 
     @asynccontextmanager
-    async def stream(self, method: str, path: str, words: Mapping[str, str]) -> AsyncGenerator[AsyncIterator[str]]:
-        """Send a request whose answer has no end; gives its lines as they come."""
+    async def stream(
+        self, method: str, path: str, words: Mapping[str, str], *, silent_s: float | None = None
+    ) -> AsyncGenerator[AsyncIterator[str]]:
+        """Send a request whose answer has no end; gives its lines as they come.
+
+        Raises: UnreachableError when the server goes away, or sends nothing for `silent_s`; None waits for ever.
+        """
         request = self._http.build_request(method, path, params=dict(words))
-        request.extensions["timeout"] = {**request.extensions["timeout"], "read": None}
+        request.extensions["timeout"] = {**request.extensions["timeout"], "read": silent_s}
         answer = await self._carry(self._http.send(request, stream=True), f"{method} {path}")
         try:
             if answer.status_code >= 400:
@@ -438,6 +455,14 @@ def _read_refusal(answer: Any, what: str) -> CorralError:
     if answer.status_code == 429 or (answer.status_code >= 500 and not is_typed):
         return UnreachableError(f"{what}: {message}")
     return RefusedError(message)
+
+
+def _read_absence(key: ObjectKey, error: CorralError) -> CorralError:
+    """Read why an object that would be created is not found: of rights, the API server says no more than that."""
+    if error.what.startswith("namespaces "):
+        return RefusedError(error.what, where=str(key))
+    what = f"cannot create {key}, which is not there: {error.what}"
+    return ForbiddenError(what, where=str(key), hint="let an account that can create it apply the file once")
 
 
 def _read_conflict(cause: Json) -> FieldConflict:

@@ -32,8 +32,10 @@ _FILE_S = 10.0
 """Time between two looks at the cluster file and at the queues of Jobs."""
 _SETTLE_S = 0.5
 """A Deployment changes several slices within this time; they are put into effect together."""
+_SOON_S = 1.0
+"""Time before the first try to reach an API server again: connections are cut when one of several restarts."""
 _AGAIN_S = 15.0
-"""Time between two tries to reach an API server."""
+"""Time between two tries after that."""
 
 log = structlog.get_logger()
 
@@ -69,23 +71,26 @@ def add_instances(cluster: Cluster, instances: Mapping[str, tuple[Instance, ...]
 
 
 class ClusterInstances:
-    """Knows the instances that are on the cluster now, and calls `changed` when they differ from before."""
+    """Knows the instances that are on the cluster now, and calls `changed` when those in effect differ from them."""
 
     def __init__(
         self,
         in_effect: Callable[[], Cluster],
         read: Callable[[], ClusterText],
-        changed: Callable[[], Awaitable[None]],
+        changed: Callable[[], Awaitable[bool]],
         *,
         kubeconfig: Path | None = None,
     ) -> None:
-        """`read` reads the cluster file as it is now; `kubeconfig` is found as kubectl does unless it is given."""
+        """`read` reads the cluster file as it is now; `changed` puts the instances into effect, and returns whether it
+        could: if not, it is called again. `kubeconfig` is found as kubectl does unless it is given.
+        """
         self._in_effect = in_effect
         self._read = read
         self._changed = changed
         self._kubeconfig = kubeconfig
         self._found: Mapping[str, tuple[Instance, ...]] = {}
         self._instances: Mapping[str, tuple[Instance, ...]] = {}
+        self._are_in_effect = True
         self._closed: set[str] = set()
         self._seen: set[str] = set()
         self.leaving: frozenset[tuple[str, str]] = frozenset()
@@ -126,13 +131,15 @@ class ClusterInstances:
                     await asyncio.sleep(_AGAIN_S)
                     continue
                 async with open_api(kubeconfig=self._kubeconfig) as api:
+                    source = await self._look(api, checked)
                     reported = None
-                    await self._follow(api, await self._choose(api, await self._look(api, checked)))
+                    await self._follow(api, await self._choose(api, source))
             except CorralError as error:
+                pause_s = _SOON_S if reported is None else _AGAIN_S
                 if error.what != reported:
-                    log.warning("cluster_not_followed", what=error.what, hint=error.hint, again_in_s=_AGAIN_S)
+                    log.warning("cluster_not_followed", what=error.what, hint=error.hint, again_in_s=pause_s)
                 reported = error.what
-                await asyncio.sleep(_AGAIN_S)
+                await asyncio.sleep(pause_s)
 
     async def _look(self, api: Api, checked: ClusterText) -> _Source:
         """Look at the state of the installation."""
@@ -196,6 +203,8 @@ class ClusterInstances:
                 is_due = now >= read_at + _FILE_S
                 if is_due:
                     checked, read_at = await asyncio.to_thread(self._read), now
+                    if not self._are_in_effect:
+                        await self._put(self._found)
                 source = await self._look(api, checked)
                 if source != followed.source or (is_due and await self._choose(api, source) != followed):
                     return
@@ -221,9 +230,9 @@ class ClusterInstances:
             engine: tuple(instance for instance in listed if instance.name not in self._closed)
             for engine, listed in by_engine.items()
         }
-        if instances != self._instances:
-            self._instances = instances
-            await self._changed()
+        if instances != self._instances or not self._are_in_effect:
+            self._instances, self._are_in_effect = instances, False
+            self._are_in_effect = await self._changed()
 
 
 async def _is_there(api: Api, key: ObjectKey) -> bool:

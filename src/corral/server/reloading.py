@@ -79,13 +79,18 @@ class ClusterInEffect:
             _log(answer)
         return answer
 
-    async def follow_cluster(self) -> None:
-        """Put instances into effect that came or went on a Kubernetes cluster; problems of the file are logged."""
+    async def follow_cluster(self) -> bool:
+        """Put instances into effect that came or went on a Kubernetes cluster, and return whether that was possible.
+
+        Problems of the file are logged: until they are solved, what was in effect stays.
+        """
         try:
             await self.reload(ReloadAsked())
         except CorralError as error:
             for problem in error.problems:
                 log.error("cluster_not_followed", what=problem.what, where=problem.where, hint=problem.hint)
+            return False
+        return True
 
     async def reload_on_signal(self) -> None:
         """Read the cluster file again, and log what is wrong with it; the audit log has who can send signals."""

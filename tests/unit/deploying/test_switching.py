@@ -15,6 +15,7 @@ from corral.deploying.lock import Lock, put_lock, read_lock
 from corral.deploying.objects import LayoutObjects
 from corral.deploying.order import DEPLOYMENT
 from corral.deploying.preflight import find_obstacles
+from corral.deploying.queue_quotas import WORKLOAD
 from corral.deploying.readiness import forecast_start, is_settled, list_unready
 from corral.deploying.state import State, list_owned, read_state
 from corral.deploying.steps import plan_deployment
@@ -381,6 +382,54 @@ def test_everything_that_is_in_the_way_is_listed_at_once() -> None:
     assert "claim ai/models of voice-alone is bound to /srv/models on two, and voice-alone must run on one" in words
     assert "quota ai/small allows 0 of pods, and 1 would be used" in words
     assert "ConfigMap ai/own calls voice-edge, which the layout does not have" in words
+
+
+LENT: Json = {
+    "services": [{"name": "images", "engines": ["comfyui"], "image": "example.org/c:1", "gpus": 1, "lends": True}],
+    "queues": [{"name": "pool", "pool": ["one"]}],
+    "layouts": {
+        "day": {"kind": "pool", "services": {"images": {"node": "two", "gpus": [0], "name": "by-day"}}},
+        "night": {"kind": "pool", "services": {"images": {"node": "one", "gpus": [0], "name": "at-night"}}},
+    },
+}
+
+
+def make_workload(name: str, priority: int, *, owner: str = "Job", finished: bool = False) -> Json:
+    """A Workload that has the GPU of the first node."""
+    assigned = {"flavors": {"nvidia.com/gpu": "yard-one"}, "resourceUsage": {"nvidia.com/gpu": "1"}}
+    status: Json = {"admission": {"clusterQueue": "yard-pool", "podSetAssignments": [assigned]}}
+    if finished:
+        status["conditions"] = [{"type": "Finished", "status": "True"}]
+    metadata = {"name": name, "namespace": "ai", "ownerReferences": [{"kind": owner, "name": name}]}
+    return {
+        "apiVersion": "kueue.x-k8s.io/v1beta2",
+        "kind": "Workload",
+        "metadata": metadata,
+        "spec": {"priority": priority},
+        "status": status,
+    }
+
+
+def find_quota_words(*workloads: Json, **parts: Any) -> list[str]:
+    day, night = (make_layout(name, **(LENT | parts)) for name in ("day", "night"))
+    live = list(map(apply, day.objects))
+    snapshot = Snapshot.make(
+        [*live, make_node("one"), make_node("two"), *workloads],
+        [*(ObjectKey.read(value).kind for value in night.objects), WORKLOAD],
+    )
+    obstacles = find_obstacles(night, snapshot, plan(night, snapshot))
+    return [problem.what for problem in obstacles if problem.code == "switch.quota"]
+
+
+def test_replica_that_kueue_would_not_admit_is_an_obstacle() -> None:
+    (problem,) = find_quota_words(make_workload("training", 1000))
+    lack = "flavor yard-one has 0 of 1 nvidia.com/gpu left beside training"
+    assert problem == f"Kueue would not admit at-night-0: ClusterQueue yard-pool: {lack}"
+    assert find_quota_words() == []
+    assert find_quota_words(make_workload("training", 1000, finished=True)) == []
+    assert find_quota_words(make_workload("least", 10)) == [], "what has less priority makes room"
+    kept = {"kubernetes": PARTS["kubernetes"] | {"lending": {"keep": 1}}}
+    assert find_quota_words(make_workload("training", 1000), **kept) == [], "a replica that is kept goes before Jobs"
 
 
 @pytest.mark.parametrize(

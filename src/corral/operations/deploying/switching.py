@@ -18,7 +18,7 @@ from corral.deploying.order import POD, VOLUME
 from corral.deploying.preflight import FORCED, OBSERVED, OBSERVED_EVERYWHERE, ObstaclesError, find_obstacles
 from corral.deploying.readiness import StartForecast, Unready, forecast_start
 from corral.deploying.state import State, list_owned
-from corral.deploying.steps import Verb, plan_deployment
+from corral.deploying.steps import Step, Verb, plan_deployment
 from corral.deploying.storage_changes import LeftVolume
 from corral.deploying.switching import (
     STAGES,
@@ -425,9 +425,10 @@ class Switching:
         return find_obstacles(self.target.wanted, snapshot, move)
 
     async def _check(self, move: Move) -> None:
-        """Have the server check all steps but those of claims and volumes that are made anew."""
-        anew = {*move.storage.claims, *move.storage.volumes}
+        """Have the server check all steps; of claims and volumes that are made anew, that the old ones can go."""
+        anew = (*move.storage.claims, *move.storage.volumes)
         steps = [step for step in (*move.steps, *move.pruned) if step.key not in anew]
+        steps += [Step(verb=Verb.DELETE, key=key) for key in anew]
         await check_steps(self.cluster, steps, self.target.snapshot, force=self.options.force)
 
 

@@ -33,14 +33,13 @@ _RESOURCES = "resource.k8s.io"
 _WHOLE = ("create", "delete", "get", "list", "patch")
 """For kinds of which an object is made anew where a field of it cannot be changed."""
 _PRUNED = ("create", "delete", "list", "patch")
-_KEPT = ("create", "list", "patch")
-"""For kinds that are never deleted."""
 _OF_NAMESPACES: Sequence[tuple[str, tuple[str, ...], tuple[str, ...]]] = (
     ("", ("configmaps", "services"), _WHOLE),
     ("", ("resourcequotas", "serviceaccounts"), _PRUNED),
     ("", ("persistentvolumeclaims",), _WHOLE),
     ("", ("events", "pods"), ("list",)),
     ("apps", ("daemonsets", "replicasets"), ("list",)),
+    ("discovery.k8s.io", ("endpointslices",), ("list",)),
     ("apps", ("deployments",), _PRUNED),
     ("apps", ("statefulsets",), _WHOLE),
     (_KUEUE, ("localqueues",), _WHOLE),
@@ -51,9 +50,10 @@ _OF_NAMESPACES: Sequence[tuple[str, tuple[str, ...], tuple[str, ...]]] = (
 )
 """Groups, resources and verbs of applying the objects of namespaces."""
 _OF_THE_CLUSTER: Sequence[tuple[str, tuple[str, ...], tuple[str, ...]]] = (
-    ("", ("persistentvolumes",), _KEPT),
+    ("", ("persistentvolumes",), _WHOLE),
     ("", ("pods",), ("list",)),
     (_KUEUE, ("clusterqueues", "resourceflavors", "workloadpriorityclasses"), _PRUNED),
+    (_KUEUE, ("workloads",), ("list",)),
     ("node.k8s.io", ("runtimeclasses",), _WHOLE),
     (_RESOURCES, ("deviceclasses",), _PRUNED),
     (_RESOURCES, ("resourceclaims", "resourceslices"), ("list",)),
