@@ -26,6 +26,9 @@ class GivenTurn:
         del scope
         self.failures.append(what)
 
+    def when_measured(self, note: Callable[[float], None]) -> None:
+        """Nothing is measured here, as on a device whose watts are unknown."""
+
 
 class OpenDesk:
     """Gives every guest a turn at once; `error` is raised instead while it is set."""
