@@ -15,7 +15,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
 
-from browser.serving import Barn, keep_barn
+from browser.serving import CLUSTER, Barn, keep_barn
+from doubles.openai_server import OpenAiDouble
 from doubles.short_folders import lend_short_folder
 
 CHROMIUM = "chromium"
@@ -59,6 +60,24 @@ async def barn(running_barn: Barn) -> AsyncIterator[Barn]:
     await running_barn.cancel_all()
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def writer() -> AsyncIterator[OpenAiDouble]:
+    """A server elsewhere whose models write, one answer at a time."""
+    models = {"echo": {}, "eye": {"capabilities": ["completion", "vision"]}, "mean": {"capabilities": ["completion"]}}
+    async with OpenAiDouble(model_names=models) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def guarded(writer: OpenAiDouble) -> AsyncIterator[Barn]:
+    """A server that asks for tokens on loopback, too; its chat is that of the writer."""
+    instance = f"openai: {{instances: [{{name: writer, node: here, url: '{writer.url}', lanes: 1}}]}}"
+    cluster = CLUSTER.replace("engines:", f"engines:\n  {instance}")
+    with lend_short_folder("corral-guarded") as folder:
+        async with keep_barn(folder, "--require-token", cluster=cluster) as barn:
+            yield barn
+
+
 OpenPage = Callable[..., Awaitable[Page]]
 """Opens an address of a server in a profile of its own; further arguments are those of a profile."""
 
@@ -85,6 +104,13 @@ class Visits:
         page.on("pageerror", lambda error: self.problems.append(f"script: {error}"))
         page.on("request", lambda request: self._note_request(request.url, url))
         await page.goto(f"{url}/{path}")
+        return page
+
+    async def log_in(self, barn: Barn, token: str, path: str = "", **profile: Any) -> Page:  # as `open`
+        """Open a page of a server that asks for a token, and give it one."""
+        page = await self.open(barn.url, path, **profile)
+        await page.get_by_label("Token").fill(token)
+        await page.get_by_role("button", name="Log in").click()
         return page
 
     def _note_message(self, message: ConsoleMessage) -> None:

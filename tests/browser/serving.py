@@ -105,6 +105,10 @@ class Barn:
         assert ended["state"] == "succeeded", ended
         return made["id"]
 
+    async def make_token(self, name: str, **fields: object) -> str:
+        """Make a token and return its secret."""
+        return (await self.post("/corral/v1/tokens", {"name": name, **fields}))["token"]
+
     async def cancel_all(self) -> None:
         """Cancel what has not ended, and wait until all has."""
         for batch in (await self.get("/corral/v1/batches"))["items"]:
@@ -114,9 +118,9 @@ class Barn:
 
 
 @asynccontextmanager
-async def keep_barn(folder: Path, *options: str) -> AsyncIterator[Barn]:
+async def keep_barn(folder: Path, *options: str, cluster: str = CLUSTER) -> AsyncIterator[Barn]:
     """A running server in a folder, which is stopped at the end."""
-    (folder / "cluster.yaml").write_text(CLUSTER)
+    (folder / "cluster.yaml").write_text(cluster)
     barn = Barn(folder, options)
     async with aiohttp.ClientSession() as barn.session:
         try:

@@ -11,31 +11,10 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest_asyncio
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
 from browser.conftest import Visits
-from browser.serving import Barn, keep_barn
-from doubles.short_folders import lend_short_folder
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def guarded() -> AsyncIterator[Barn]:
-    """A server that asks for tokens on loopback, too."""
-    with lend_short_folder("corral-guarded") as folder:
-        async with keep_barn(folder, "--require-token") as barn:
-            yield barn
-
-
-async def make_token(barn: Barn, name: str, **fields: object) -> str:
-    return (await barn.post("/corral/v1/tokens", {"name": name, **fields}))["token"]
-
-
-async def log_in(visits: Visits, barn: Barn, token: str, path: str = "") -> Page:
-    page = await visits.open(barn.url, path)
-    await page.get_by_label("Token").fill(token)
-    await page.get_by_role("button", name="Log in").click()
-    return page
+from browser.serving import Barn
 
 
 async def test_a_link_lets_one_browser_in_and_its_code_is_gone(guarded: Barn, visits: Visits) -> None:
@@ -56,12 +35,12 @@ async def test_a_link_lets_one_browser_in_and_its_code_is_gone(guarded: Barn, vi
 
 async def test_roles_hide_what_is_not_allowed(guarded: Barn, visits: Visits) -> None:
     await guarded.submit(14, 60, "kept")
-    viewer = await log_in(visits, guarded, await make_token(guarded, "eye", role="viewer"))
+    viewer = await visits.log_in(guarded, await guarded.make_token("eye", role="viewer"))
     await expect(viewer.get_by_role("row").filter(has_text="kept-14")).to_be_visible()
     await expect(viewer.get_by_role("button", name=re.compile("Cancel"))).to_have_count(0)
     await expect(viewer.get_by_label(re.compile("Priority of"))).to_have_count(0)
 
-    submitter = await log_in(visits, guarded, await make_token(guarded, "ada", role="submitter"), "#/tasks")
+    submitter = await visits.log_in(guarded, await guarded.make_token("ada", role="submitter"), "#/tasks")
     await expect(submitter.get_by_role("link", name="kept-14")).to_be_visible()
     await expect(submitter.get_by_role("button", name=re.compile("Cancel"))).to_have_count(0)
     await submitter.get_by_role("link", name="kept-14").click()
@@ -71,10 +50,10 @@ async def test_roles_hide_what_is_not_allowed(guarded: Barn, visits: Visits) -> 
 
 
 async def test_a_wrong_token_and_one_that_ends_lead_to_the_login(guarded: Barn, visits: Visits) -> None:
-    page = await log_in(visits, guarded, "corral_wrong")
+    page = await visits.log_in(guarded, "corral_wrong")
     await expect(page.get_by_role("alert")).to_contain_text("unknown, revoked or expired")
     ends = datetime.now(UTC) + timedelta(seconds=6)
-    token = await make_token(guarded, "brief", role="admin", expires_at=ends.isoformat())
+    token = await guarded.make_token("brief", role="admin", expires_at=ends.isoformat())
     await page.get_by_label("Token").fill(token)
     await page.get_by_role("button", name="Log in").click()
     await expect(page.get_by_text("brief (admin)")).to_be_visible()
@@ -125,7 +104,7 @@ async def keep_proxy(folder: Path, barn: Barn) -> AsyncIterator[str]:
 
 
 async def test_the_page_works_below_a_path_of_a_reverse_proxy(guarded: Barn, visits: Visits, tmp_path: Path) -> None:
-    token = await make_token(guarded, "far", role="admin")
+    token = await guarded.make_token("far", role="admin")
     async with keep_proxy(tmp_path, guarded) as address:
         page = await visits.open(address)
         await page.get_by_label("Token").fill(token)

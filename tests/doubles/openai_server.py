@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 import wave
 from base64 import b64encode
 from collections.abc import Callable
@@ -68,6 +69,8 @@ class OpenAiDouble:
         default_factory=lambda: {name: {} for name in ("tts", "whisper", "sd-cpp-local")}
     )
     """What `/v1/models` says of each model, next to its name and owner."""
+    written: dict[str, str] = field(default_factory=dict[str, str])
+    """What a model writes, whatever it is asked; others write the words of the last message back."""
     loaded: list[str] | None = None
     """What `/api/ps` lists; None where there is no such path."""
     corral_slots: list[Json] | None = None
@@ -195,21 +198,22 @@ class OpenAiDouble:
         return web.json_response({"success": True})
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
-        """Write back the words of the last message: whole, or as vLLM streams, without timings."""
+        """Write a model's text, or the words of the last message: whole, or as vLLM streams, without timings."""
         body = await request.json()
         self.bodies.append(body)
         if self.loaded is not None and body["model"] not in self.loaded:
             self.loaded.append(body["model"])
-        words = str(body["messages"][-1]["content"]).split()
+        text = self.written.get(body["model"]) or " ".join(str(body["messages"][-1]["content"]).split()) + " "
+        words = re.findall(r"\S+\s*", text)
         if not body.get("stream"):
-            message = {"role": "assistant", "content": " ".join(words)}
+            message = {"role": "assistant", "content": text.rstrip()}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
             return web.json_response({"object": "chat.completion", "model": body["model"], "choices": [choice]})
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         for word in words:
             await self._pause()
-            chunk = {"choices": [{"index": 0, "delta": {"content": f"{word} "}, "finish_reason": None}]}
+            chunk = {"choices": [{"index": 0, "delta": {"content": word}, "finish_reason": None}]}
             await response.write(f"data: {json.dumps(chunk)}\r\n\r\n".encode())
         last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
         usage = {"choices": [], "usage": {"prompt_tokens": len(words), "completion_tokens": len(words)}}

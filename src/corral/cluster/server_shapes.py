@@ -26,8 +26,14 @@ class ServerLimitsShape(Shape):
 
 
 class ConsoleShape(Shape):
-    """Rights of the console, beyond those of the person in front of it."""
+    """Conversations of the console, and its rights beyond those of the person in front of it."""
 
+    conversations: bool = Field(
+        True,
+        strict=True,
+        description="Whether conversations of the chat are kept in the database, for their owner alone. Default: yes. "
+        "Turned off, nothing is added; what was kept before stays until its owner deletes it.",
+    )
     may_apply: bool = Field(
         False,
         strict=True,

@@ -402,7 +402,7 @@ class ClusterShape(Shape):
     retention: RetentionShape | None = Field(None, description="How long finished things are kept.")
     scheduling: SchedulingShape | None = Field(None, description="Settings of the policy.")
     server: ServerShape | None = Field(None, description="Settings of the server's door and its disk.")
-    console: ConsoleShape | None = Field(None, description="Rights of the console.")
+    console: ConsoleShape | None = Field(None, description="Conversations and rights of the console.")
     gateway: GatewayShape | None = Field(None, description="Ports of their own for the clients of other programs.")
     kubernetes: KubernetesShape | None = Field(None, description="The Kubernetes that runs the services.")
     nodes: Annotated[tuple[NodeShape, ...], BeforeValidator(_check_nodes)] = Field(

@@ -407,6 +407,8 @@ class Cluster:
     gateway: Gateway = field(default_factory=Gateway)
     console_may_apply: bool = field(default=False, metadata=written_at("console.may_apply"))
     """Whether the server on Kubernetes gets the rights to apply layouts and to switch between them."""
+    keeps_conversations: bool = field(default=True, metadata=written_at("console.conversations"))
+    """Whether conversations of the chat are added to the database."""
     time_zone: str | None = None
     """The zone of its hours; None is the machine's."""
     data_dir: str | None = None

@@ -25,9 +25,13 @@ IMPORTS = MappingProxyType(
         "@preact/signals": "vendor/signals.mjs",
         "@preact/signals-core": "vendor/signals-core.mjs",
         "htm": "vendor/htm.mjs",
+        "marked": "vendor/marked.mjs",
+        "dompurify": "vendor/purify.mjs",
     }
 )
 """Where a browser finds what modules import by name."""
+_LATE = frozenset({"vendor/marked.mjs", "vendor/purify.mjs", "parts/markdown.js"})
+"""Modules that are loaded with the first answer that is shown: 140 kB that most pages do not need."""
 FOR_EVER = "public, max-age=31536000, immutable"
 ASK_AGAIN = "no-cache"
 _HTML = "index.html"
@@ -51,9 +55,12 @@ _POLICY = (
     "form-action 'none'",
     "frame-ancestors 'none'",
     "require-trusted-types-for 'script'",
-    "trusted-types 'none'",
+    "trusted-types dompurify",
 )
-"""The content security policy but for scripts: those of this server, and the import map by its hash."""
+"""The content security policy but for scripts: those of this server, and the import map by its hash.
+
+Only the sanitizer makes markup of text: the one policy for trusted types is its own, and can be made once.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +98,8 @@ def make_console(texts: Mapping[str, bytes]) -> ConsoleFiles:
     version = _hash_all(texts)
     base = f"{FOLDER}/{version}"
     imports = json.dumps({"imports": {name: f"./{base}/{path}" for name, path in IMPORTS.items()}}, indent=1)
-    html = _fill(texts[_HTML].decode(), base, imports, [name for name in texts if name.endswith((".js", ".mjs"))])
+    modules = [name for name in texts if name.endswith((".js", ".mjs")) and name not in _LATE]
+    html = _fill(texts[_HTML].decode(), base, imports, modules)
     return ConsoleFiles(
         html=_make_file(_HTML, html.encode(), ASK_AGAIN),
         policy="; ".join((*_POLICY, f"script-src 'self' '{_hash_for_policy(imports)}'")),

@@ -110,6 +110,10 @@ class Shape(Protocol):
         """Return a line of a stream that says how a wait goes; nothing where the protocol has none."""
         ...
 
+    def write_place(self, place: str) -> bytes:
+        """Return a line, after those of waits, that says which slot or provider answers; likewise nothing."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Errand:
@@ -371,7 +375,9 @@ class _Passage:
         if self._has_sent:
             return
         self._has_sent = True
-        if self._exchange.started:  # by lines about its wait
+        if self._exchange.started:  # by lines about its wait: the headers are gone
+            if place := self._errand.shape.write_place(mark[1].decode()):
+                await self._exchange.write(place)
             return
         passed = _PASSED if prepared.editor is None or isinstance(prepared.editor, TokenReader) else _NOT_EDITED
         headers = [pair for pair in answer.headers if pair[0] in passed]

@@ -6,7 +6,8 @@ A browser on this machine can be made to send requests to a loopback port by any
 token is trusted only when its Host is a loopback name (a page that rebinds its own name to 127.0.0.1 keeps that name)
 and its Origin, where the browser names one, is this very server.
 
-The console's page sends its token in a cookie (`sessions`), which counts where loopback is not trusted.
+The console's page sends its token in a cookie (`sessions`), which counts where loopback is not trusted: for Corral's
+own API, and for the doors through which the page chats and speaks.
 """
 
 from __future__ import annotations

@@ -235,6 +235,7 @@ async def test_client_that_opts_in_sees_its_wait_in_the_stream(gateway: Gateway,
 
     assert first.startswith(begins)
     assert b"slots are busy" in first
+    assert (b": runs on " in first + rest) == (style == "comments")
     assert rest.endswith(b'{"content": "hi"}}]}\n\n')
 
 
@@ -319,7 +320,8 @@ async def test_models_are_listed_without_asking_any_server(gateway: Gateway) -> 
     status, _, shown = await gateway.call("/v1/models/llama3.2:latest")
 
     assert [model["id"] for model in listed["data"]] == ["gpt-4o", "llama3.2:latest", "tiny", "whisper-base"]
-    assert listed["data"][0] | {"created": 0} == {"id": "gpt-4o", "object": "model", "created": 0, "owned_by": "openai"}
+    expected = {"id": "gpt-4o", "object": "model", "created": 0, "owned_by": "openai", "capabilities": None}
+    assert listed["data"][0] | {"created": 0} == expected
     assert (status, shown["id"]) == (200, "llama3.2:latest")
     assert (gateway.source.looks, gateway.first.asked, gateway.desk.asks) == (looks, [], [])
 

@@ -61,6 +61,7 @@ async def test_a_token_logs_a_browser_in_and_is_never_in_an_answer(public: Servi
         "role": None,
         "cluster": None,
         "has_cookie": False,
+        "keeps_conversations": False,
     }
     answer = await public.post("/corral/v1/session", {"token": secret}, headers=CONSOLE)
     assert (answer.status, answer.json["owner"], answer.json["role"]) == (201, "ada", "submitter")

@@ -16,8 +16,11 @@ VENDORED = {
     "signals.mjs": "ba8177597f45acaca4d05dcf3966b527d0a8264cfa2b0a87ace92dff324217f8",
     "signals-core.mjs": "0c80bc127d72ecb1496ef116ffddae75079829a3af01e7f417c8e5a6474c68b6",
     "htm.mjs": "ab33dd3f38059b9be4d5f5350128eefb2356639c4e0bbe9d9e8b3ba75847e9e4",
+    "marked.mjs": "5371fea86fd0656b4fc7bea7c94c663109d82789b69433eeee78d42895aa44de",
+    "purify.mjs": "5e8c53cd086a012531fc754ee6a7ad7a02e8a06fc4dadd805b912e128c3f6c58",
 }
-"""SHA-256 of the files in the tarballs of npm: preact 11.2.0, @preact/signals 2.11.4 and -core 1.14.5, htm 3.1.1."""
+"""SHA-256 of the files in the tarballs of npm: preact 11.2.0, @preact/signals 2.11.4 and -core 1.14.5, htm 3.1.1,
+marked 18.2.1 (`lib/marked.esm.js`), dompurify 3.5.0 (`dist/purify.es.mjs`)."""
 MOST_LINES = 300
 OWN = [path for path in sorted(PAGE.rglob("*")) if path.suffix in (".js", ".css", ".html")]
 MODULES = [path for path in OWN if path.suffix == ".js"]

@@ -5,6 +5,12 @@
 /** Cuts text that arrives in pieces into events (https://html.spec.whatwg.org/multipage/server-sent-events.html). */
 export class EventParser {
   #rest = "";
+  #onComment;
+
+  /** @param {(words: string) => void} [onComment] takes what is no event, such as how a wait goes */
+  constructor(onComment = () => {}) {
+    this.#onComment = onComment;
+  }
 
   /**
    * Return the events that are complete now.
@@ -14,7 +20,10 @@ export class EventParser {
   add(text) {
     const blocks = (this.#rest + text).replaceAll("\r\n", "\n").split("\n\n");
     this.#rest = blocks.pop() ?? "";
-    return blocks.flatMap(readBlock);
+    return blocks.flatMap((block) => {
+      for (const [, words = ""] of block.matchAll(/^: ?(.*)$/gm)) this.#onComment(words);
+      return readBlock(block);
+    });
   }
 }
 

@@ -13,6 +13,8 @@
 /** @typedef {Shapes["ExplanationOut"]} Explanation */
 /** @typedef {Shapes["WaitingTask"]} WaitingTask */
 /** @typedef {Shapes["SessionOut"]} Session */
+/** @typedef {Shapes["Conversation"]} Conversation */
+/** @typedef {Shapes["WholeConversation"]} WholeConversation */
 /** @typedef {Shapes["ErrorBody"]} Refusal */
 /** @typedef {Shapes["ProblemOut"]} Problem */
 /** @typedef {Shapes["EngineOut"]} Engine */

@@ -44,6 +44,11 @@ class AnthropicShape:
         del wait
         return b'event: ping\ndata: {"type": "ping"}\n\n'
 
+    def write_place(self, place: str) -> bytes:
+        """Return nothing: this protocol has no event for it."""
+        del place
+        return b""
+
 
 def _describe(error: CorralError, status: int) -> dict[str, Json]:
     kind, message = "", ""

@@ -29,6 +29,11 @@ class OllamaShape:
         del wait
         return b""
 
+    def write_place(self, place: str) -> bytes:
+        """Return nothing, as above."""
+        del place
+        return b""
+
 
 def _describe(error: CorralError) -> dict[str, Json]:
     if isinstance(error, UpstreamRefusedError):

@@ -163,7 +163,10 @@ def _read_waits(exchange: Exchange) -> WaitStyle | None:
 
 
 def describe_model(name: str, offer: Offer) -> dict[str, Json]:
-    """Describe a model as OpenAI lists it; its engines own it, and `created` is when its files were."""
+    """Describe a model as OpenAI lists it; its engines own it, and `created` is when its files were.
+
+    `capabilities`, which OpenAI does not have, are in Ollama's words; null where they are unknown.
+    """
     facts = [model.facts for model in offer.models if model.facts is not None]
     changed = [fact.modified_at for fact in facts if fact.modified_at is not None]
     engines = [model.engine for model in offer.models] or [cloud.name for cloud in offer.fallback] or ["corral"]
@@ -172,7 +175,17 @@ def describe_model(name: str, offer: Offer) -> dict[str, Json]:
         "object": "model",
         "created": int(min(changed).timestamp()) if changed else int(_STARTED_AT),
         "owned_by": ", ".join(dict.fromkeys(engines)),
+        "capabilities": _list_capabilities(offer),
     }
+
+
+def _list_capabilities(offer: Offer) -> list[Json] | None:
+    """List what a model can do; where its servers do not say, nothing is known of a model of an engine that writes."""
+    known = [model.facts.capabilities for model in offer.models if model.facts is not None]
+    said = {word for words in known if words is not None for word in words}
+    if said:
+        return [*sorted(said)]
+    return None if offer.fallback or offer.keep(_WRITERS).models else []
 
 
 _STARTED_AT = time.time()

@@ -52,6 +52,10 @@ class OpenAiShape:
         chunk = {"id": "chatcmpl-wait", "object": "chat.completion.chunk", "created": 0, "model": self._model}
         return b"data: " + _dump({**chunk, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}) + b"\n\n"
 
+    def write_place(self, place: str) -> bytes:
+        """Return a comment; among reasoning, which people read, a slot would be noise."""
+        return f": runs on {place}\n\n".encode() if self._waits == "comments" else b""
+
 
 def describe_wait(wait: GuestWait) -> str:
     """Describe a wait in one line: `2 ahead, about 20 s: every slot of ollama is busy`."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from corral.cluster.fields import wrong
 from corral.engines.hold.inputs import DEFAULT_TTL_S, LONGEST_S
@@ -183,6 +184,38 @@ class LogInAsked(Asked):
         return self
 
 
+class SaidAsked(Asked):
+    """The answer of one model in a turn."""
+
+    model: LongWord
+    text: str = Field(max_length=1_000_000)
+    place: Word | None = Field(default=None, description="the slot that wrote it, or the provider elsewhere")
+    tokens: int | None = Field(default=None, ge=0, le=2**31 - 1, description="of the answer, as its server counted")
+    seconds: float | None = Field(default=None, ge=0, le=1e6, description="from the first piece to the last")
+    problem: str | None = Field(default=None, max_length=2000, description="why it is missing, or ends early")
+
+
+_ImageUrl = Annotated[
+    str, StringConstraints(max_length=6_000_000, pattern=r"^data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/]+=*$")
+]
+
+
+class TurnAsked(Asked):
+    """A turn to add to a conversation."""
+
+    asked: str = Field(max_length=1_000_000, description="the question")
+    images: list[_ImageUrl] = Field(default_factory=list[str], max_length=8, description="pictures of the question")
+    answers: list[SaidAsked] = Field(min_length=1, max_length=8, description="of each model that was asked")
+
+
+class ConversationAsked(Asked):
+    """A conversation to begin."""
+
+    title: Word
+    system: str = Field(default="", max_length=100_000, description="the system prompt")
+    models: list[LongWord] = Field(min_length=1, max_length=8)
+
+
 class PriorityAsked(Asked):
     """The priority that a task is given."""
 
@@ -208,6 +241,9 @@ KNOWN_NAMES = (
             CollectAsked,
             CheckAsked,
             ConvertAsked,
+            ConversationAsked,
+            TurnAsked,
+            SaidAsked,
         )
         for name, field in model.model_fields.items()
     ),

@@ -373,6 +373,7 @@ class SessionOut(Answer):
     role: Role | None
     cluster: str | None = Field(description="the name in the cluster file")
     has_cookie: bool = Field(description="whether the browser has a cookie of the console")
+    keeps_conversations: bool = Field(description="whether the chat's conversations are kept (`console.conversations`)")
 
 
 class ConsoleLink(Answer):

@@ -69,10 +69,10 @@ async def compute(make: Callable[[], object]) -> Response:
     return await asyncio.get_running_loop().run_in_executor(_threads, lambda: answer(make()))
 
 
-def answer(result: object) -> Response:
+def answer(result: object, *, status: int = 200) -> Response:
     """Answer with the JSON of a result."""
     body = json.dumps(to_json(result), ensure_ascii=False, separators=(",", ":"))
-    return Response(body, media_type="application/json")
+    return Response(body, status, media_type="application/json")
 
 
 def _document(kind: type, config: ConfigDict) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+from starlette.requests import cookie_parser
 
 from corral.cluster.gateway_values import Listener
 from corral.errors import CorralError, Kind
 from corral.gateway.asgi import Scope, read_headers
 from corral.gateway.doors import Visitor
-from corral.server.auth import Caller, Role, authenticate
+from corral.server.auth import Caller, Role, Session, authenticate
 from corral.server.doors.foreign_pages import explain_foreign_page
 from corral.server.services import Services
+from corral.server.sessions import HEADER, name_cookie
+
+Takes = Literal["tokens", "cookies"]
+"""The proof that a door accepts: tokens alone, or cookies of the console's page as well."""
 
 
 class ForeignPageError(CorralError):
@@ -24,12 +30,15 @@ class ForeignPageError(CorralError):
 class TokenDoorman:
     """Takes `Authorization: Bearer` and `x-api-key`, and trusts loopback as the API does.
 
+    A door that the console's page uses takes the page's cookie, too, with the header that no other page can add.
+
     What comes through a listener with an owner speaks for this owner, whatever key it has, and never administers. One
     that networks reach trusts no address.
     """
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, takes: Takes = "tokens") -> None:
         self._services = services
+        self._takes = takes
 
     async def admit(self, scope: Scope) -> Visitor:
         """Return whom a request speaks for. Raises: FailedKeysError, NotAuthenticatedError, ForeignPageError."""
@@ -54,6 +63,7 @@ class TokenDoorman:
             local_token=services.local_token,
             loopback=loopback,
             origin=client[0] if client else None,
+            session=self._find_session(headers, scope) if self._takes == "cookies" else None,
         )
         return Visitor(
             owner=caller.owner,
@@ -62,6 +72,13 @@ class TokenDoorman:
             key=caller.key,
             limits=caller.limits,
         )
+
+    def _find_session(self, headers: Mapping[str, str], scope: Scope) -> Session | None:
+        """Return the session of the console's page; a websocket cannot have the page's header, and has none."""
+        if HEADER not in headers or scope["type"] != "http":
+            return None
+        secret = cookie_parser(headers.get("cookie", "")).get(name_cookie(self._services.cluster.name))
+        return Session(secret, scope["method"]) if secret else None
 
 
 def as_caller(visitor: Visitor) -> Caller:

@@ -44,9 +44,9 @@ def make_doors(api: ApiState) -> tuple[Door, ...]:
     batches = BatchDoor(StoredBook(api, steps.wake), doorman, steps.run)
     if services.guests is None:
         return (*comfy, batches, ConsoleDoor())
-    passing = _make_passing(api, services.guests, catalogue)
-    speech = SpeechDoor(make_speech_parts(services, passing, doorman))
-    chat = OpenAiDoor(passing, doorman, ImageStudio(api, workshop.cancel))
+    passing, of_the_page = _make_passing(api, services.guests, catalogue), TokenDoorman(services, "cookies")
+    speech = SpeechDoor(make_speech_parts(services, passing, of_the_page))
+    chat = OpenAiDoor(passing, of_the_page, ImageStudio(api, workshop.cancel))
     anthropic = AnthropicDoor(passing, doorman)
     ollama = OllamaDoor(passing, doorman, ModelsKept(services))
     conversing = ConverseDoor(chat, speech, doorman)

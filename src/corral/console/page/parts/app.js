@@ -5,6 +5,7 @@ import { html } from "../html.js";
 import { dismiss, notices } from "../notices.js";
 import { BatchPage } from "../pages/batch.js";
 import { BatchesPage } from "../pages/batches.js";
+import { ChatPage } from "../pages/chat.js";
 import { LogInPage } from "../pages/log_in.js";
 import { NowPage } from "../pages/now.js";
 import { SubmitPage } from "../pages/submit.js";
@@ -20,6 +21,7 @@ const PAGES = [
   { path: "tasks", title: "Tasks", view: TasksPage, detail: TaskPage, isAllowed: null },
   { path: "batches", title: "Batches", view: BatchesPage, detail: BatchPage, isAllowed: null },
   { path: "submit", title: "Submit", view: SubmitPage, detail: null, isAllowed: canSubmit },
+  { path: "chat", title: "Chat", view: ChatPage, detail: null, isAllowed: canSubmit },
 ];
 const CONNECTION = { opening: "Connecting", live: "Live", lost: "Reconnecting" };
 

@@ -16,7 +16,7 @@ export const isAdmin = computed(() => session.value?.role === "admin");
 
 onDenied(() => {
   if (isKnown.value) reason.value = "Your session is over: the token has expired or was revoked.";
-  session.value = { owner: null, role: null, cluster: null, has_cookie: false };
+  session.value = { owner: null, role: null, cluster: null, has_cookie: false, keeps_conversations: false };
 });
 
 /** Whether the user can change what an owner submitted. @param {string} owner */

@@ -101,5 +101,12 @@ def _set_cookie(request: Request, response: Response, api: ApiState, secret: str
 
 def _describe(api: ApiState, caller: Caller | None, *, has_cookie: bool) -> SessionOut:
     if caller is None:
-        return SessionOut(owner=None, role=None, cluster=None, has_cookie=False)
-    return SessionOut(owner=caller.owner, role=caller.role, cluster=api.services.cluster.name, has_cookie=has_cookie)
+        return SessionOut(owner=None, role=None, cluster=None, has_cookie=False, keeps_conversations=False)
+    cluster = api.services.cluster
+    return SessionOut(
+        owner=caller.owner,
+        role=caller.role,
+        cluster=cluster.name,
+        has_cookie=has_cookie,
+        keeps_conversations=cluster.keeps_conversations,
+    )

@@ -1,0 +1,206 @@
+// The conversation on the page: whom it is with, what was said, and the answers that are being written.
+
+import { computed, signal } from "@preact/signals";
+import { listChatModels, seesPictures, streamAnswer } from "../completions.js";
+import { keepTurn, readConversation } from "./conversations.js";
+import { session } from "./session.js";
+
+/** @typedef {import("../completions.js").ChatModel} ChatModel */
+/** @typedef {import("../completions.js").Message} Message */
+/**
+ * The answer of one model, so far; `wait` says what it waits for.
+ * @typedef {{model: string, text: string, thought: string, wait: string, place: string | null, tokens: number | null,
+ *   seconds: number | null, problem: string, isWhole: boolean}} Answer
+ */
+/** @typedef {{id: number, asked: string, images: readonly string[], answers: readonly Answer[]}} Turn */
+
+const NEW = { text: "", thought: "", wait: "", place: null, tokens: null, seconds: null, problem: "", isWhole: false };
+/** Between two drawings of an answer that grows. */
+const DRAW_EVERY_MS = 60;
+const LONGEST_TITLE = 80;
+
+/** Null until they were read. @type {import("@preact/signals").Signal<readonly ChatModel[] | null>} */
+export const models = signal(null);
+/** The names of those who are asked, side by side. @type {import("@preact/signals").Signal<readonly string[]>} */
+export const chosen = signal([]);
+export const system = signal("");
+/** @type {import("@preact/signals").Signal<readonly Turn[]>} */
+export const turns = signal([]);
+/** Where the server keeps it; null while it does not. @type {import("@preact/signals").Signal<number | null>} */
+export const kept = signal(null);
+/** What went wrong; empty when nothing did. */
+export const problem = signal("");
+export const isAnswering = computed(() => turns.value.at(-1)?.answers.some((answer) => !answer.isWhole) ?? false);
+/** Those who are asked and look at no pictures. */
+export const blind = computed(() => chosen.value.filter((name) => !seesPictures(findModel(name))));
+
+/** @type {AbortController | null} */
+let running = null;
+/** Numbers the turns of this page. */
+let newest = 0;
+
+/** @param {string} name */
+function findModel(name) {
+  return models.value?.find((model) => model.id === name);
+}
+
+export async function readModels() {
+  try {
+    models.value = await listChatModels();
+    const first = models.value[0];
+    if (!chosen.value.length && first !== undefined) chosen.value = [first.id];
+    problem.value = "";
+  } catch (error) {
+    problem.value = describe(error);
+  }
+}
+
+/** Begin anew, with the same models and system prompt. */
+export function startConversation() {
+  stopAnswers();
+  turns.value = [];
+  kept.value = null;
+  problem.value = "";
+}
+
+/** Show a conversation that is kept. @param {number} id */
+export async function openConversation(id) {
+  if (kept.value === id) return;
+  startConversation();
+  try {
+    const whole = await readConversation(id);
+    kept.value = id;
+    chosen.value = whole.models;
+    system.value = whole.system;
+    turns.value = whole.turns.map((turn) => ({
+      id: ++newest,
+      asked: turn.asked,
+      images: turn.images,
+      answers: turn.answers.map((said) => ({ ...NEW, ...said, problem: said.problem ?? "", isWhole: true })),
+    }));
+  } catch (error) {
+    problem.value = describe(error);
+  }
+}
+
+export function stopAnswers() {
+  running?.abort();
+}
+
+/**
+ * Ask all that are chosen, at once; returns when every answer is whole.
+ * @param {string} asked
+ * @param {readonly string[]} images as `data:` URLs
+ */
+export async function send(asked, images) {
+  const stopping = new AbortController();
+  running = stopping;
+  const before = turns.value;
+  const answers = chosen.value.map((model) => ({ ...NEW, model }));
+  const begun = { id: ++newest, asked, images, answers };
+  turns.value = [...before, begun];
+  await Promise.all(answers.map((answer, place) => write(before, begun, place, answer, stopping.signal)));
+  const turn = turns.value.find(({ id }) => id === begun.id);
+  if (turn !== undefined && session.value?.keeps_conversations) await keep(turn);
+}
+
+/** @param {Turn} turn */
+async function keep(turn) {
+  const title = turn.asked.trim().slice(0, LONGEST_TITLE) || "Picture";
+  const answers = turn.answers.map(({ model, text, place, tokens, seconds, problem: why }) => {
+    return { model, text, place, tokens, seconds, problem: why || null };
+  });
+  try {
+    const begun = { title, system: system.value, models: chosen.value };
+    const id = await keepTurn(kept.value, begun, { asked: turn.asked, images: turn.images, answers });
+    if (turns.value.some((shown) => shown.id === turn.id)) kept.value = id;
+  } catch (error) {
+    problem.value = `This is not kept: ${describe(error)}`;
+  }
+}
+
+/**
+ * Let one model write its answer, which is the `place`-th of a turn.
+ * @param {readonly Turn[]} before
+ * @param {Turn} turn
+ * @param {number} place
+ * @param {Answer} answer
+ * @param {AbortSignal} stopping
+ */
+async function write(before, turn, place, answer, stopping) {
+  let begunAt = 0;
+  let drawing = 0;
+  const draw = () => {
+    drawing = 0;
+    change(turn.id, place, answer);
+  };
+  /** @param {Partial<Answer>} news */
+  const note = (news) => {
+    answer = { ...answer, ...news };
+    if (!drawing) drawing = setTimeout(draw, DRAW_EVERY_MS);
+  };
+  try {
+    await streamAnswer(answer.model, listMessages(before, turn, place, answer.model), stopping, {
+      onText: (text) => {
+        begunAt ||= performance.now();
+        note({ text: answer.text + text, wait: "" });
+      },
+      onThought: (thought) => note({ thought: answer.thought + thought, wait: "" }),
+      onWait: (wait) => note({ wait }),
+      onPlace: (on) => note({ place: on }),
+      onTokens: (tokens) => note({ tokens }),
+    });
+  } catch (error) {
+    note({ problem: stopping.aborted ? "stopped" : describe(error) });
+  }
+  clearTimeout(drawing);
+  const seconds = begunAt ? (performance.now() - begunAt) / 1000 : null;
+  answer = { ...answer, wait: "", seconds, isWhole: true };
+  draw();
+}
+
+/**
+ * Draw an answer anew; nothing happens where its turn is not shown any more.
+ * @param {number} id
+ * @param {number} place
+ * @param {Answer} answer
+ */
+function change(id, place, answer) {
+  turns.value = turns.value.map((turn) =>
+    turn.id === id ? { ...turn, answers: turn.answers.map((known, at) => (at === place ? answer : known)) } : turn,
+  );
+}
+
+/**
+ * The conversation as one model knows it: the questions, and the answers in its column.
+ * @param {readonly Turn[]} before
+ * @param {Turn} turn
+ * @param {number} place
+ * @param {string} model
+ * @returns {Message[]}
+ */
+function listMessages(before, turn, place, model) {
+  const sees = seesPictures(findModel(model));
+  const said = before.flatMap((past) => {
+    const answer = past.answers.find((known) => known.model === model) ?? past.answers[place] ?? past.answers[0];
+    return [writeQuestion(past, sees), ...(answer?.text ? [{ role: "assistant", content: answer.text }] : [])];
+  });
+  const first = system.value.trim() ? [{ role: "system", content: system.value.trim() }] : [];
+  return [...first, ...said, writeQuestion(turn, sees)];
+}
+
+/**
+ * @param {Turn} turn
+ * @param {boolean} sees whether the model looks at pictures
+ * @returns {Message}
+ */
+function writeQuestion({ asked, images }, sees) {
+  if (!images.length || !sees) return { role: "user", content: asked };
+  const pictures = images.map((url) => ({ type: "image_url", image_url: { url } }));
+  return { role: "user", content: [{ type: "text", text: asked }, ...pictures] };
+}
+
+/** @param {unknown} error */
+function describe(error) {
+  return error instanceof Error ? error.message : String(error);
+}
