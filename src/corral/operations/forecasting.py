@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -82,7 +83,9 @@ def play_workloads(asked: ForecastAsked, *, finished: FinishedTasks) -> Forecast
     scenario = understood.scenario
     usual = Scenario(load_s=scenario.load_s)  # how long a model loads is a fact of the machine, whatever happens
     since = understood.measured_since
-    measured = None if since is None else read_history(finished(since), cluster)
+    ended = () if since is None else finished(since)
+    measured = None if since is None else read_history(ended, cluster)
+    watts = measure_watts(ended)
 
     def play(workload: Workload, scenario: Scenario) -> Forecast:
         return forecast_workload(
@@ -91,6 +94,7 @@ def play_workloads(asked: ForecastAsked, *, finished: FinishedTasks) -> Forecast
             planned.plans,
             scenario=scenario,
             history=measured,
+            watts=watts,
             night_s=understood.night_s,
             nights=asked.nights,
             now=datetime.now(UTC),
@@ -160,6 +164,17 @@ def read_history(tasks: Sequence[Json], cluster: Cluster) -> History:
         key = DurationKey(task.engine, task.model, models.get(task.slots[0], _UNLISTED))
         history = observe(history, key, task.seconds)
     return history
+
+
+def measure_watts(tasks: Sequence[Json]) -> Mapping[SlotId, float]:
+    """Return what each GPU drew while finished tasks ran on it, in W; those that ran more than once are left out."""
+    joules, seconds = defaultdict[SlotId, float](float), defaultdict[SlotId, float](float)
+    for task in tasks:
+        ran_once = task.get("joules") is not None and task["attempts"] + task["losses"] == 0 and len(task["slots"]) == 1
+        if ran_once and (ended := _read_ended(task)).seconds:
+            joules[ended.slots[0]] += task["joules"]
+            seconds[ended.slots[0]] += ended.seconds
+    return {slot: joules[slot] / seconds[slot] for slot in joules}
 
 
 def play_batch(asked: BatchForecastAsked) -> BatchForecast:

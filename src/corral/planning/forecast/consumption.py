@@ -1,7 +1,8 @@
 """The power that a night takes, and its cost, by the hours in which power has another price.
 
-A GPU that works draws what its maker or its limit allows, which is the most that it can: the figure is an upper bound
-for the GPU. The draw of an idle GPU is in no catalogue, and is left out.
+A GPU that works draws what it was measured to draw in tasks that have ended, where they are asked; else what its maker
+or its limit allows, which is the most that it can: then the figure is an upper bound for the GPU. The draw of an idle
+GPU is in no catalogue, and is left out.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ class Power:
     unknown: tuple[str, ...]
 
 
-def look_up_power(cluster: Cluster, slots: tuple[Place, ...]) -> Power:
-    """Look up what the GPUs of these slots draw, and the rest of their nodes."""
+def look_up_power(cluster: Cluster, slots: tuple[Place, ...], measured: Mapping[SlotId, float]) -> Power:
+    """Look up what the GPUs of these slots draw, and the rest of their nodes; `measured` watts go first."""
     gpus: dict[SlotId, Watts] = {}
     machines: dict[str, Figure] = {}
     efficiencies: list[Figure] = []
@@ -59,8 +60,11 @@ def look_up_power(cluster: Cluster, slots: tuple[Place, ...]) -> Power:
         machines[node.name] = power.other
         efficiencies.append((power.limited or power.full).efficiency)
         for gpu in power.gpus:
-            if drawn := gpu.limit or gpu.tgp:
-                gpus[_name_slot(node, gpu.index)] = Watts(busy=drawn.value)
+            slot = _name_slot(node, gpu.index)
+            if slot in measured:
+                gpus[slot] = Watts(busy=measured[slot])
+            elif drawn := gpu.limit or gpu.tgp:
+                gpus[slot] = Watts(busy=drawn.value)
     lacking = [slot.id for slot in slots if slot.id not in gpus]
     unknown = (f"energy: the draw of {', '.join(lacking)} is unknown",) if lacking else ()
     least = min(efficiencies, key=lambda figure: figure.value, default=None)

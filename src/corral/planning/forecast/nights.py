@@ -13,11 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from math import ceil
+from types import MappingProxyType
 
 from corral.cluster.values import Cluster, Workload
 from corral.figures import Figure, Origin, computed
 from corral.hours import Hours, format_instant
-from corral.planning.forecast.consumption import compute_consumption, find_price, look_up_power
+from corral.planning.forecast.consumption import Power, compute_consumption, find_price, look_up_power
 from corral.planning.forecast.values import Forecast, Scenario, summarise_simulated_waits
 from corral.planning.forecast.workload_slots import WorkloadSlots, find_workload_slots
 from corral.planning.placement.values import Plan
@@ -25,6 +26,7 @@ from corral.scheduling.durations import ANY, History
 from corral.scheduling.simulator import Outcome, PlayedNights, simulate_nights, summarise
 from corral.scheduling.simulator.values import START, Arrival, Load, Run, Trace
 from corral.scheduling.values import DurationKey, Owner, Place
+from corral.work import SlotId
 
 OWNER = Owner("night")
 MOST_TASKS = 20_000
@@ -44,6 +46,7 @@ def forecast_workload(
     *,
     scenario: Scenario = _PLAIN,
     history: History | None = None,
+    watts: Mapping[SlotId, float] = MappingProxyType({}),
     night_s: float | None = None,
     nights: int = 1,
     now: datetime = START,
@@ -51,9 +54,10 @@ def forecast_workload(
 ) -> Forecast:
     """Say what a workload by itself makes in a night on its slots.
 
-    Durations are those measured (`history`), else those that the file declares. What the scenario says of slots that
-    the workload does not use changes nothing. `played` saves nights that an earlier forecast has played already. `now`
-    decides, where there are hours, which night is the next.
+    Durations are those measured (`history`), else those that the file declares; `watts` are those that GPUs were
+    measured to draw at work. What the scenario says of slots that the workload does not use changes nothing. `played`
+    saves nights that an earlier forecast has played already. `now` decides, where there are hours, which night is the
+    next.
     """
     length_s = cluster.night.total_seconds() if night_s is None else night_s
     workload_slots = find_workload_slots(cluster, workload, plans)
@@ -71,7 +75,16 @@ def forecast_workload(
     if unknown:
         return replace(asked, unknown=unknown)
     begins_at = _find_beginning(workload_slots, cluster, now)
-    return _play(cluster, workload, workload_slots, asked, scenario, nights, begins_at, played)
+    power = look_up_power(cluster, workload_slots.slots, watts)
+    asked = replace(asked, assumed=tuple(_note_watts(watts, asked.slots)))
+    return _play(cluster, workload, workload_slots, asked, power, scenario, nights, begins_at, played)
+
+
+def _note_watts(watts: Mapping[SlotId, float], slots: Iterable[SlotId]) -> Iterator[str]:
+    """Say which GPUs draw at work as measured."""
+    known = [f"{slot} {watts[slot]:.0f} W" for slot in slots if slot in watts]
+    if known:
+        yield f"draw at work as measured, in tasks that have ended: {', '.join(known)}"
 
 
 def _play(
@@ -79,6 +92,7 @@ def _play(
     workload: Workload,
     workload_slots: WorkloadSlots,
     asked: Forecast,
+    power: Power,
     scenario: Scenario,
     nights: int,
     begins_at: datetime | None,
@@ -88,7 +102,6 @@ def _play(
     trace, window_s = _trace(workload, workload_slots, asked.seconds, scenario, asked.night_s)
     runs = simulate_nights([_begin(trace, begins_at, night) for night in range(nights)], played=played)
     _, run = next(runs)
-    power = look_up_power(cluster, workload_slots.slots)
     outcome = summarise(trace, run, span_s=window_s, watts=power.gpus)
     several = None if nights == 1 else outcome.finished + _count_finished(runs, window_s)
     forecast = _summarise(asked, trace, run, outcome, several=several)
@@ -101,6 +114,7 @@ def _play(
         cost_each=used.cost_each,
         unknown=used.unknown,
         assumed=(
+            *asked.assumed,
             *_note_loading(workload, scenario),
             *_note_beginning(workload_slots, cluster, begins_at),
             *used.assumed,
