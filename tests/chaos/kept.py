@@ -102,7 +102,8 @@ def corral_up(
 ) -> Kept:
     """The server, as a user starts it."""
     argv = [sys.executable, "-m", "corral", "up", "--data-dir", str(data_dir), "--cluster", str(cluster_file)]
-    return Kept("server", [*argv, "--port", "0", *options], log, env)
+    port = () if "--port" in options else ("--port", "0")
+    return Kept("server", [*argv, *port, *options], log, env)
 
 
 def comfyui(name: str, port: int, log: Path, *, seconds_per_image: float) -> Kept:

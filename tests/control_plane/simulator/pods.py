@@ -293,6 +293,7 @@ class Pod:
         killing.cancel()
         for runner in self.runners:
             runner.abandon()
+        stopping.cancel()  # a hook is not waited for
         await asyncio.wait({stopping})
 
     async def _stop_all(self, grace_s: float) -> None:

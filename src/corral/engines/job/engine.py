@@ -171,7 +171,11 @@ class JobEngine:
                     await self._let_in(api, key, inputs, lent, report)
                     pods = await self._follow(api, key, work.scratch, report, lent, wait)
                 except asyncio.CancelledError:
-                    await asyncio.shield(self._end(api, key))
+                    ending = asyncio.ensure_future(self._end(api, key))
+                    try:
+                        await asyncio.shield(ending)
+                    finally:
+                        ending.cancel()  # cancelled once more: the Job is deleted, and its pods are not waited for
                     self._forget_files(attempt)
                     raise
                 except EngineError as error:
