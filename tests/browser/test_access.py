@@ -39,6 +39,10 @@ async def test_roles_hide_what_is_not_allowed(guarded: Barn, visits: Visits) -> 
     await expect(viewer.get_by_role("row").filter(has_text="kept-14")).to_be_visible()
     await expect(viewer.get_by_role("button", name=re.compile("Cancel"))).to_have_count(0)
     await expect(viewer.get_by_label(re.compile("Priority of"))).to_have_count(0)
+    await expect(viewer.get_by_role("link", name="Submit")).to_have_count(0)
+    await viewer.get_by_role("link", name="Cluster", exact=True).click()
+    await expect(viewer.get_by_role("link", name="Power")).to_be_visible()
+    await expect(viewer.get_by_role("link", name=re.compile("What if|Doctor"))).to_have_count(0)
 
     submitter = await visits.log_in(guarded, await guarded.make_token("ada", role="submitter"), "#/tasks")
     await expect(submitter.get_by_role("link", name="kept-14")).to_be_visible()

@@ -265,22 +265,23 @@ class UnwritableForecastError(CorralError):
     kind: ClassVar[Kind] = Kind.INVALID
 
 
-def write_gantt(forecasts: Forecasts, path: Path) -> None:
-    """Draw the night of the first workload that could be played, as it was asked.
-
-    Raises: NothingToDrawError, UnwritableForecastError.
-    """
+def draw_night(forecasts: Forecasts) -> str:
+    """Draw the night of the first workload that could be played, as SVG. Raises: NothingToDrawError."""
     from corral.planning.forecast.page import draw_run  # here: a server needs no charts at its start
 
     for workload in forecasts.changed or forecasts.plain:
         if workload.trace is not None and workload.run is not None and workload.outcome is not None:
             title = f"A night of {workload.workload} on {forecasts.cluster}"
-            _write(path, draw_run(workload.trace, workload.run, title=title, span_s=workload.outcome.span_s))
-            return
+            return draw_run(workload.trace, workload.run, title=title, span_s=workload.outcome.span_s)
     raise NothingToDrawError(
         f"no workload of {forecasts.cluster} can be played, so there is nothing to draw",
         hint="give a workload a `duration` in the cluster file",
     )
+
+
+def write_gantt(forecasts: Forecasts, path: Path) -> None:
+    """Write the drawing of a night. Raises: NothingToDrawError, UnwritableForecastError."""
+    _write(path, draw_night(forecasts))
 
 
 def write_batch(forecast: BatchForecast, name: str, path: Path) -> None:

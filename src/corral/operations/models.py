@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from corral.operations.hosted_models import DeletedModel
 from corral.weights.store import Store
 from corral.weights.values import Entry, Model, Progress
 
@@ -41,6 +42,14 @@ class PullAsked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveAsked:
+    """A model to delete from the store."""
+
+    model: str
+    """Its name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelPath:
     """Where a model is stored."""
 
@@ -59,6 +68,12 @@ def list_models(store: Store) -> ModelList:
 async def pull_model(store: Store, asked: PullAsked, on_progress: Callable[[Progress], None]) -> ListedModel:
     """Fetch a model, verify it, and keep it. Raises: what `Store.pull` raises."""
     return _list_stored(await store.pull(asked.model, on_progress))
+
+
+async def remove_model(store: Store, model: str) -> DeletedModel:
+    """Delete a model from a store; of a linked one, the link alone. Raises: ModelMissingError."""
+    await store.remove(model)
+    return DeletedModel(instance=None, model=model)
 
 
 def find_path(store: Store, model: str) -> ModelPath:

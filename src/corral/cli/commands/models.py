@@ -209,7 +209,7 @@ def rm(
 
     The target of a linked file stays.
     """
-    from corral.operations.hosted_models import DeletedModel
+    from corral.operations.models import remove_model
     from corral.wire import to_json
 
     if on is not None:
@@ -232,9 +232,9 @@ def rm(
         terminal.note(f"would remove {model} from {models_dir(choose_data_dir(data_dir))}")
         return
     terminal.confirm(f"remove the model {model}?", agreed=yes)
-    asyncio.run(store.remove(model))
+    removed = asyncio.run(remove_model(store, model))
     if as_json:
-        terminal.put_json(to_json(DeletedModel(instance=None, model=model)))
+        terminal.put_json(to_json(removed))
     else:
         terminal.put(f"{model}: removed")
 

@@ -1,7 +1,10 @@
 // Calls of Corral's own API, relative to the page, so that it works below any path of a reverse proxy.
 
+import { EventParser } from "./events.js";
+
 /** @typedef {import("./types.js").Refusal} Refusal */
 /** @typedef {import("./types.js").Upload} Upload */
+/** A step of a pull, in the server's words. @typedef {{words: string, done: number | null, total: number | null}} Step */
 
 export const ROOT = new URL("corral/v1/", document.baseURI);
 /** Every request says that it is the console's: no page of another origin can add a header. */
@@ -95,16 +98,51 @@ export async function upload(file) {
 }
 
 /**
+ * POST something that takes minutes; `onStep` gets each step of it. Returns the JSON of its end.
+ * @param {string} path
+ * @param {unknown} body
+ * @param {(step: Step) => void} onStep
+ * @param {AbortSignal} stopping ends the work, too
+ * @returns {Promise<any>} as `call`
+ */
+export async function follow(path, body, onStep, stopping) {
+  const response = await fetch(new URL(path, ROOT), {
+    method: "POST",
+    headers: { ...HEADERS, "Content-Type": "application/json", Accept: "text/event-stream" },
+    body: JSON.stringify(body),
+    credentials: "same-origin",
+    signal: stopping,
+  });
+  if (!response.ok || response.body === null) throw await readError(response);
+  const parser = new EventParser();
+  const decoder = new TextDecoder();
+  const reader = response.body.getReader();
+  while (true) {
+    const { done, value } = await reader.read();
+    if (done) throw new ApiError(0, "the connection broke off");
+    for (const event of parser.add(decoder.decode(value, { stream: true }))) {
+      const data = JSON.parse(event.data);
+      if (event.kind === "done") return data;
+      if (event.kind === "failed") throw makeError(0, data.error);
+      onStep(data);
+    }
+  }
+}
+
+/**
  * Read why a request was refused; a proxy in between answers in other words.
  * @param {Response} response
  */
 export async function readError(response) {
   try {
-    /** @type {Refusal} */
-    const refusal = (await response.json()).error;
-    const whats = refusal.problems.length > 1 ? refusal.problems.map((problem) => problem.what) : [refusal.what];
-    return new ApiError(response.status, whats.join("; "), refusal);
+    return makeError(response.status, (await response.json()).error);
   } catch {
     return new ApiError(response.status, `the server answered ${response.status}`);
   }
+}
+
+/** @param {number} status @param {Refusal} refusal */
+function makeError(status, refusal) {
+  const whats = refusal.problems.length > 1 ? refusal.problems.map((problem) => problem.what) : [refusal.what];
+  return new ApiError(status, whats.join("; "), refusal);
 }

@@ -22,6 +22,23 @@
 /** @typedef {Shapes["UploadOut"]} Upload */
 /** @typedef {Shapes["ListedModel"]} StoredModel */
 /** @typedef {Shapes["InstanceModels"]} InstanceModels */
+/** @typedef {Shapes["Figure"]} Figure */
+/** @typedef {Shapes["PlanAnswer"]} PlanAnswer */
+/** @typedef {Shapes["LayoutPlan"]} LayoutPlan */
+/** @typedef {Shapes["PowerAnswer"]} PowerAnswer */
+/** @typedef {Shapes["NodePower"]} NodePower */
+/** @typedef {Shapes["FitAnswer"]} FitAnswer */
+/** @typedef {Shapes["ProfileAnswer"]} ProfileAnswer */
+/** @typedef {Shapes["PipelineAnswer"]} PipelineAnswer */
+/** @typedef {Shapes["ForecastAnswer"]} ForecastAnswer */
+/** @typedef {Shapes["WorkloadForecast"]} WorkloadForecast */
+/** @typedef {Shapes["ListedGpu"]} GpuModel */
+/** @typedef {Shapes["ChecklistAnswer"]} Checklist */
+/** @typedef {Shapes["ItemAnswer"]} ChecklistItem */
+/** @typedef {Shapes["LintAnswer"]} LintAnswer */
+/** @typedef {Shapes["DoctorAnswer"]} DoctorAnswer */
+/** @typedef {Shapes["ModelList"]} ModelList */
+/** @typedef {Shapes["HostedModels"]} HostedModels */
 /** @typedef {Task["state"]} TaskState */
 /** @typedef {Task["priority"]} Priority */
 

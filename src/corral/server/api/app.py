@@ -26,6 +26,7 @@ from corral.server.api.routes import (
     audit,
     backup,
     batches,
+    cluster,
     conversations,
     engines,
     events,
@@ -115,7 +116,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
     app.front = TrustedProxies(context, networks=lambda: services.cluster.server.trusted_proxies)
     of_the_queue = (tasks, waiting_list, batches, events, files, attempts, uploads, slots, holds, queues, engines)
     administration = (session, tokens, usage, notifications, audit, backup, server)
-    for part in (*of_the_queue, planning, machine, hosted_models, conversations, *administration):
+    for part in (*of_the_queue, planning, cluster, machine, hosted_models, conversations, *administration):
         serve_routes(app, part.router)
     return app
 

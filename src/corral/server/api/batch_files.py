@@ -53,7 +53,7 @@ async def submit_file(
 
     Raises: BatchFileError with every problem; what `corral.server.api.accepting.accept` raises.
     """
-    drawn = await asyncio.to_thread(_draw, file, caller.owner, key)
+    drawn = await _draw_in_turn(api, file, caller.owner, key)
     try:
         return drawn.submission, await accept(api, caller, drawn.submission)
     except SubmissionError as error:
@@ -65,7 +65,7 @@ async def forecast_file(api: ApiState, caller: Caller, file: Mapping[str, Json])
 
     Raises: as `submit_file`.
     """
-    drawn = await asyncio.to_thread(_draw, file, caller.owner, None)
+    drawn = await _draw_in_turn(api, file, caller.owner, None)
     require_rights(caller, drawn.submission)
     try:
         submission = await check_submission(api, drawn.submission)
@@ -99,6 +99,12 @@ def count_work(tasks: Sequence[TaskSpec]) -> list[WaitingWork]:
         WaitingWork(queue=queue, engine=engine, model=model, node=node, count=count)
         for (queue, engine, model, node), count in counts.items()
     ]
+
+
+async def _draw_in_turn(api: ApiState, file: Mapping[str, Json], owner: str, key: str | None) -> DrawnBatch:
+    """Work out a file in a thread, one at a time: a small file can mean thousands of tasks."""
+    async with api.large_bodies:
+        return await asyncio.to_thread(_draw, file, owner, key)
 
 
 def _draw(file: Mapping[str, Json], owner: str, key: str | None) -> DrawnBatch:

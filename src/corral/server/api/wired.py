@@ -69,6 +69,13 @@ async def compute(make: Callable[[], object]) -> Response:
     return await asyncio.get_running_loop().run_in_executor(_threads, lambda: answer(make()))
 
 
+async def compute_text(make: Callable[[], str], media_type: str) -> Response:
+    """Answer with a text that a use case writes: a page or a drawing, which a browser shows without its scripts."""
+    text = await asyncio.get_running_loop().run_in_executor(_threads, make)
+    headers = {"Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"}
+    return Response(text, media_type=media_type, headers=headers)
+
+
 def answer(result: object, *, status: int = 200) -> Response:
     """Answer with the JSON of a result."""
     body = json.dumps(to_json(result), ensure_ascii=False, separators=(",", ":"))

@@ -6,6 +6,7 @@ import { dismiss, notices } from "../notices.js";
 import { BatchPage } from "../pages/batch.js";
 import { BatchesPage } from "../pages/batches.js";
 import { ChatPage } from "../pages/chat.js";
+import { ClusterPage } from "../pages/cluster.js";
 import { LogInPage } from "../pages/log_in.js";
 import { NowPage } from "../pages/now.js";
 import { SubmitPage } from "../pages/submit.js";
@@ -22,6 +23,7 @@ const PAGES = [
   { path: "batches", title: "Batches", view: BatchesPage, detail: BatchPage, isAllowed: null },
   { path: "submit", title: "Submit", view: SubmitPage, detail: null, isAllowed: canSubmit },
   { path: "chat", title: "Chat", view: ChatPage, detail: null, isAllowed: canSubmit },
+  { path: "cluster", title: "Cluster", view: ClusterPage, detail: null, isAllowed: null },
 ];
 const CONNECTION = { opening: "Connecting", live: "Live", lost: "Reconnecting" };
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import Header, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from corral.errors import CorralError
 from corral.operations.hosted_models import (
     DeletedModel,
     HostedModelAsked,
@@ -27,16 +24,14 @@ from corral.operations.hosted_models import (
 from corral.operations.placing_models import PlaceAsked, PlacedModel, PlacedModels, place_model
 from corral.server.api.auditing import record
 from corral.server.api.bodies import StrictRoute
-from corral.server.api.errors import answer as answer_error
 from corral.server.api.errors import declare_refusals, request_id_of
 from corral.server.api.fields import LongWord
 from corral.server.api.routing import make_router
 from corral.server.api.state import Admin, ApiState, Here, Viewer
-from corral.server.api.streams import HEARTBEAT_S
+from corral.server.api.stepping import EVENT_STREAM, Accept, stream_steps
 from corral.server.api.wired import answer, describe_answers, describe_requests
 from corral.server.auth import Caller
 from corral.tasks.store.audit import Action
-from corral.wire import to_json
 from corral.work import HostedModel, LoadedModel, PullStep
 
 router = make_router("models", prefix="/corral/v1/models/hosted", route_class=StrictRoute)
@@ -47,8 +42,6 @@ describe_answers(
 )
 
 On = Annotated[LongWord | None, Query(description="an instance or its slot; left out: all instances")]
-Accept = Annotated[str, Header(alias="Accept", description="`text/event-stream` for progress")]
-_STREAM = "text/event-stream"
 
 
 @router.get("", summary="List models of instances", response_model=HostedModels, responses=declare_refusals(404))
@@ -71,10 +64,10 @@ async def pull_instance_model(
     With `Accept: text/event-stream` the steps come as events `progress`, and the answer as `done` or `failed`.
     A client that leaves such a stream stops the pull; the next one goes on where it was.
     """
-    if _STREAM not in accept:
+    if EVENT_STREAM not in accept:
         return answer(await _pull(asked, api, caller, lambda _: None))
-    stream = _stream(lambda on_step: _pull(asked, api, caller, on_step), request_id_of(request))
-    return StreamingResponse(stream, media_type=_STREAM)
+    stream = stream_steps(lambda on_step: _pull(asked, api, caller, on_step), request_id_of(request))
+    return StreamingResponse(stream, media_type=EVENT_STREAM)
 
 
 @router.post(
@@ -91,10 +84,10 @@ async def place_model_file(
     Each copy is verified before it has its name. With `Accept: text/event-stream` the steps come as events, as those of
     a pull.
     """
-    if _STREAM not in accept:
+    if EVENT_STREAM not in accept:
         return answer(await _place(asked, api, caller, lambda _: None))
-    stream = _stream(lambda on_step: _place(asked, api, caller, on_step), request_id_of(request))
-    return StreamingResponse(stream, media_type=_STREAM)
+    stream = stream_steps(lambda on_step: _place(asked, api, caller, on_step), request_id_of(request))
+    return StreamingResponse(stream, media_type=EVENT_STREAM)
 
 
 @router.post(
@@ -151,36 +144,3 @@ async def _place(asked: PlaceAsked, api: ApiState, caller: Caller, on_step: Call
     instances = [item.instance for item in placed.items]
     await record(api, caller, Action.MODEL_PLACED, placed.model, name=placed.name, instances=instances)
     return placed
-
-
-async def _stream(
-    work: Callable[[Callable[[PullStep], None]], Coroutine[None, None, object]], request_id: str
-) -> AsyncGenerator[str]:
-    """Yield the steps of some work as events, and its end; closing the stream cancels the work."""
-    steps: asyncio.Queue[PullStep | None] = asyncio.Queue()
-    working = asyncio.create_task(work(steps.put_nowait))
-    working.add_done_callback(lambda _: steps.put_nowait(None))
-    try:
-        while (step := await _next(steps)) is not None:
-            yield step
-        try:
-            yield _write_event("done", json.dumps(to_json(await working)))
-        except CorralError as error:
-            yield _write_event("failed", bytes(answer_error(error, request_id).body).decode())
-    finally:
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
-
-
-async def _next(steps: asyncio.Queue[PullStep | None]) -> str | None:
-    """Return the next message of the stream; None when there is no further step."""
-    try:
-        async with asyncio.timeout(HEARTBEAT_S):
-            step = await steps.get()
-    except TimeoutError:
-        return ": heartbeat\n\n"
-    return None if step is None else _write_event("progress", json.dumps(to_json(step)))
-
-
-def _write_event(kind: str, data: str) -> str:
-    return f"event: {kind}\ndata: {data}\n\n"

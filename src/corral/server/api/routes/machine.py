@@ -4,29 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from typing import Annotated, ClassVar
 
 from fastapi import Query, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from corral.errors import CorralError, Kind
 from corral.operations.doctor import DoctorAnswer, examine, judge_server
+from corral.operations.hosted_models import DeletedModel
 from corral.operations.inventory import InventoryAnswer, MergeAnswer, MergeAsked
 from corral.operations.load_testing import LoadTestAsked, answer_load_test, watch_gpus
-from corral.operations.models import ListedModel, ModelList, ModelPath, PullAsked, find_path, list_models, pull_model
+from corral.operations.models import (
+    ListedModel,
+    ModelList,
+    ModelPath,
+    PullAsked,
+    RemoveAsked,
+    find_path,
+    list_models,
+    pull_model,
+    remove_model,
+)
+from corral.server.api.auditing import record
 from corral.server.api.bodies import StrictRoute
-from corral.server.api.errors import declare_refusals
+from corral.server.api.errors import declare_refusals, request_id_of
 from corral.server.api.fields import LongWord, Word
 from corral.server.api.routes.slots import check_served_lanes, describe_slots
 from corral.server.api.routing import make_router
 from corral.server.api.state import Admin, Here, Viewer
+from corral.server.api.stepping import EVENT_STREAM, Accept, stream_steps
 from corral.server.api.wired import answer, compute, defer, describe_answers, describe_requests
+from corral.tasks.store.audit import Action
 from corral.telemetry.loadtest.running import LoadTestFigures
+from corral.weights.values import Progress
 from corral.wire import to_json
+from corral.work import PullStep
 
 router = make_router("machine", prefix="/corral/v1", route_class=StrictRoute)
 
-describe_requests(MergeAsked, LoadTestAsked, PullAsked)
+describe_requests(MergeAsked, LoadTestAsked, PullAsked, RemoveAsked)
 describe_answers(DoctorAnswer, InventoryAnswer, MergeAnswer, LoadTestFigures, ListedModel, ModelList, ModelPath)
 
 
@@ -38,6 +55,13 @@ class LoadTestRunsError(CorralError):
 
 
 _load_test = threading.Lock()
+
+
+def _describe_step(progress: Progress) -> PullStep:
+    words = f"{progress.stage} {progress.source}".strip()
+    return PullStep(words=words, done=progress.done or None, total=progress.total)
+
+
 NodeName = Annotated[Word | None, Query(description="the name of the node; null takes the host name")]
 ModelName = Annotated[LongWord, Query(description="a name of the catalogue, `hf:owner/repo/file`, a URL or a path")]
 
@@ -54,9 +78,36 @@ async def list_stored_models(api: Here, caller: Viewer) -> Response:
     response_model=defer(ListedModel),
     responses=declare_refusals(400, 404, 413, 507),
 )
-async def pull_stored_model(asked: PullAsked, api: Here, caller: Admin) -> Response:
-    """Fetch a model, verify it, and keep it; the answer comes when it is there."""
-    return answer(await pull_model(api.services.weights, asked, lambda progress: None))
+async def pull_stored_model(
+    asked: PullAsked, request: Request, api: Here, caller: Admin, accept: Accept = "*/*"
+) -> Response:
+    """Fetch a model, verify it, and keep it; the answer comes when it is there.
+
+    With `Accept: text/event-stream` the steps come as events `progress`, and the answer as `done` or `failed`. A client
+    that leaves such a stream stops the pull; the next one goes on where it was.
+    """
+
+    async def pull(on_step: Callable[[PullStep], None]) -> ListedModel:
+        pulled = await pull_model(api.services.weights, asked, lambda progress: on_step(_describe_step(progress)))
+        await record(api, caller, Action.MODEL_PULLED, pulled.name)
+        return pulled
+
+    if EVENT_STREAM not in accept:
+        return answer(await pull(lambda _: None))
+    return StreamingResponse(stream_steps(pull, request_id_of(request)), media_type=EVENT_STREAM)
+
+
+@router.post(
+    "/models/delete",
+    summary="Delete a model",
+    response_model=defer(DeletedModel),
+    responses=declare_refusals(400, 404, 413),
+)
+async def delete_stored_model(asked: RemoveAsked, api: Here, caller: Admin) -> Response:
+    """Delete a model from the store; of a linked one, the link alone."""
+    removed = await remove_model(api.services.weights, asked.model)
+    await record(api, caller, Action.MODEL_DELETED, asked.model)
+    return answer(removed)
 
 
 @router.get("/models/path", summary="Find a model", response_model=defer(ModelPath), responses=declare_refusals(404))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import Query
@@ -15,7 +13,7 @@ from corral.operations.checklist.answering import ChecklistAsked
 from corral.operations.checklist.report import ChecklistAnswer
 from corral.operations.fitting import FitAnswer, FitAsked, PipelineAnswer, ProfileAnswer
 from corral.operations.forecast_requests import BatchForecastAsked, ForecastAsked, ReplayAsked
-from corral.operations.forecasting import FinishedTasks, ForecastAnswer, ReplayAnswer
+from corral.operations.forecasting import ForecastAnswer, ReplayAnswer
 from corral.operations.gpu_models import GpuModels, ListedGpu, find_models, show_model
 from corral.operations.linting import LintAnswer, LintAsked, LintRules
 from corral.operations.planning import PlanAnswer, PlanAsked
@@ -23,19 +21,14 @@ from corral.operations.powering import PowerAnswer, PowerAsked
 from corral.operations.rendering import RenderAnswer, RenderAsked, RenderTargets
 from corral.operations.upgrading import UpgradeAsked
 from corral.planning.forecast.batches import BatchFigures
-from corral.server.api import answers
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import Word
+from corral.server.api.finished_tasks import make_reader
 from corral.server.api.routing import make_router
 from corral.server.api.state import ApiState, Here, Viewer
 from corral.server.api.wired import answer, compute, defer, describe_answers, describe_requests
-from corral.server.auth import Role, require
-from corral.tasks.lifecycle import TaskState
-from corral.tasks.store import reading
-from corral.work import Json
-
-_PAGE = 500
+from corral.server.auth import Caller, Role, require
 
 router = make_router("planning", prefix="/corral/v1", route_class=StrictRoute)
 
@@ -102,6 +95,11 @@ async def calculate_power(asked: PowerAsked, caller: Viewer) -> Response:
 )
 async def fit(asked: FitAsked, api: Here, caller: Viewer) -> Response:
     """Judge what a model takes and where it fits. A path or an address is read by the server: administrators only."""
+    return await answer_fitted(asked, api, caller)
+
+
+async def answer_fitted(asked: FitAsked, api: ApiState, caller: Caller) -> Response:
+    """Judge a model with the server's store. Raises: RoleError, and what `fit_model` raises."""
     from corral.operations.fitting import Sources, answer_fit, fit_model
     from corral.weights.fetching import Connections
 
@@ -121,7 +119,7 @@ async def forecast_nights(asked: ForecastAsked, api: Here, caller: Viewer) -> Re
     """Play a night of each workload with the production policy. `measured` reads durations from this queue."""
     from corral.operations.forecasting import answer_forecasts, play_workloads
 
-    finished = _make_reader(api)
+    finished = make_reader(api)
     return await compute(lambda: answer_forecasts(play_workloads(asked, finished=finished)))
 
 
@@ -148,7 +146,7 @@ async def replay(asked: ReplayAsked, api: Here, caller: Viewer) -> Response:
     """Play tasks that this queue has finished once more, on another cluster."""
     from corral.operations.forecasting import answer_replay, replay_tasks
 
-    finished = _make_reader(api)
+    finished = make_reader(api)
     return await compute(lambda: answer_replay(replay_tasks(asked, finished=finished)))
 
 
@@ -227,24 +225,3 @@ async def take_up(asked: ChecklistAsked, api: Here, caller: Viewer) -> Response:
         require(caller, Role.ADMIN)
     data_dir = api.services.data_dir
     return await compute(lambda: answer_checklist(take_up_checklist(asked, data_dir)))
-
-
-def _make_reader(api: ApiState) -> FinishedTasks:
-    """Return a reader of this queue for a use case that runs in a thread."""
-    loop = asyncio.get_running_loop()
-    return lambda since: asyncio.run_coroutine_threadsafe(_read_finished(api, since), loop).result()
-
-
-async def _read_finished(api: ApiState, since: datetime) -> list[Json]:
-    """Read the tasks that were submitted since then and have succeeded, the newest first."""
-    tasks: list[Json] = []
-    before: int | None = None
-    while True:
-        page = await reading.list_tasks(
-            api.services.pool, reading.Filter(states=[TaskState.SUCCEEDED]), before=before, limit=_PAGE
-        )
-        recent = [task for task in page.tasks if task.created_at >= since]
-        tasks += [answers.describe_task(task, {}).model_dump(mode="json", by_alias=True) for task in recent]
-        if len(recent) < len(page.tasks) or not page.more:
-            return tasks
-        before = recent[-1].id
