@@ -180,9 +180,7 @@ def test_finished_tasks_say_how_long_one_takes_on_which_card() -> None:
     assert history.expected[DurationKey("comfyui", "sdxl", "RTX 5070 Ti")] == 22
 
 
-def test_finished_tasks_say_what_their_gpu_draws_and_the_forecast_takes_that(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_finished_tasks_say_what_their_gpu_draws_and_the_forecast_takes_that() -> None:
     tasks = [a_finished(1, 20) | {"joules": 4000.0}, a_finished(2, 10) | {"joules": 2000.0}]
     tasks += [a_finished(3, 10) | {"joules": 9000.0, "losses": 1}]
     asked = ForecastAsked(cluster=read_cluster_file(EXAMPLES / "hydra/cluster.yaml"), workload="images", measured="7d")
