@@ -12,7 +12,7 @@ from corral.diagnosis.case import (
     show_scheduling,
     write_kubectl,
 )
-from corral.diagnosis.matching import HOSTNAME
+from corral.diagnosis.matching import HOSTNAME, matches_node
 from corral.diagnosis.objects import get_labels, get_list, get_map
 from corral.diagnosis.placing import (
     Obstacle,
@@ -228,7 +228,7 @@ def find_waiting_claims(case: Case) -> Iterator[Symptom]:
                 for request in requests
             ]
             names = sorted({entry["deviceClassName"] for entry in classes if "deviceClassName" in entry})
-            cause, fix, more = _judge_claim(case, names)
+            cause, fix, more = _judge_claim(case, pod, names)
             yield Symptom(
                 subject=ObjectKey.read(pod),
                 cause=cause,
@@ -251,24 +251,29 @@ def _list_waiting_claims(case: Case, pod: Json) -> Iterator[Json]:
             yield claim
 
 
-def _judge_claim(case: Case, classes: list[str]) -> tuple[str, str, tuple[Evidence, ...]]:
-    """Judge why a claim is not allocated: the cause, the fix, and more evidence."""
+def _judge_claim(case: Case, pod: Json, classes: list[str]) -> tuple[str, str, tuple[Evidence, ...]]:
+    """Judge why a claim is not allocated: the cause, the fix, and more evidence.
+
+    Devices of nodes that the pod's selectors do not allow are left out.
+    """
     for name in classes:
         if case.snapshot.find("DeviceClass", name) is None:
             return f"there is no DeviceClass {name!r}", "install the DRA driver that brings the class", ()
-    slices = case.snapshot.list("ResourceSlice")
+    slices = [entry for entry in case.snapshot.list("ResourceSlice") if _is_reachable(case, pod, entry)]
     devices = [(entry, device) for entry in slices for device in get_list(entry["spec"], "devices")]
     if not devices:
         return (
-            "no node offers a device: there are no ResourceSlices with devices",
+            "no node that it can run on offers a device: no ResourceSlice of one has devices",
             "install NVIDIA's DRA driver, and look at the logs of its kubelet plugin",
             (),
         )
     tainted = [(entry, device) for entry, device in devices if device.get("taints")]
+    pools = {entry["spec"].get("pool", {}).get("name") for entry in slices}
     taken = {
         (result["pool"], result["device"])
         for claim in case.snapshot.list("ResourceClaim")
         for result in get_list(claim, "status", "allocation", "devices", "results")
+        if result["pool"] in pools
     }
     if tainted and len(tainted) + len(taken) >= len(devices):
         entry, device = tainted[0]
@@ -289,6 +294,12 @@ def _judge_claim(case: Case, classes: list[str]) -> tuple[str, str, tuple[Eviden
             for entry, device in devices[:2]
         ),
     )
+
+
+def _is_reachable(case: Case, pod: Json, entry: Json) -> bool:
+    """Return whether a pod can use the devices of a slice: its selectors allow the node, or there is none."""
+    node = case.snapshot.find("Node", entry["spec"].get("nodeName") or "")
+    return node is None or matches_node(pod["spec"], node)
 
 
 @diagnoses(

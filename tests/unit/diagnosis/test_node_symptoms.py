@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from corral.diagnosis.diagnosing import DIAGNOSES, diagnose, list_pitfalls
 from corral.diagnosis.values import Answers, Finding, Printed
 from corral.snapshot import Snapshot
 from doubles import gpu_symptoms, node_symptoms
-from doubles.symptoms import KEY, Symptom
+from doubles.symptoms import KEY, Symptom, make_node, make_pod
 
 SYMPTOMS = (*gpu_symptoms.SYMPTOMS, *node_symptoms.SYMPTOMS)
 _REPOSITORY = Path(__file__).parents[3]
@@ -54,6 +55,46 @@ def _diagnose(symptom: Symptom) -> tuple[Finding, ...]:
 def test_container_whose_image_has_no_nvidia_smi_or_whose_gpu_is_listed_has_no_finding(printed: Printed) -> None:
     (invisible,) = (entry for entry in SYMPTOMS if entry.pitfall == "K20")
     assert _diagnose(replace(invisible, smi=printed)) == ()
+
+
+def make_slice(node: str, *devices: Any) -> Any:
+    spec = {"driver": "gpu.nvidia.com", "nodeName": node, "pool": {"name": node}, "devices": list(devices)}
+    metadata = {"name": f"{node}-gpu.nvidia.com"}
+    return {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceSlice", "metadata": metadata, "spec": spec}
+
+
+@pytest.mark.parametrize(
+    ("devices", "cause"),
+    [
+        (
+            [{"name": "gpu-0", "taints": [{"key": "gpu.nvidia.com/xid", "value": "79", "effect": "NoExecute"}]}],
+            "the device gpu-0 of alpha is tainted, and the others are taken",
+        ),
+        ([], "no node that it can run on offers a device: no ResourceSlice of one has devices"),
+    ],
+    ids=["tainted", "gone"],
+)
+def test_claim_of_a_pod_that_is_pinned_is_judged_by_the_devices_of_its_node(devices: list[Any], cause: str) -> None:
+    waiting = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "cannot allocate"}
+    pod = make_pod(
+        spec={
+            "nodeName": None,
+            "nodeSelector": {"kubernetes.io/hostname": "alpha"},
+            "resourceClaims": [{"name": "gpu", "resourceClaimName": "gpu"}],
+        },
+        status={"phase": "Pending", "conditions": [waiting]},
+    )
+    version = {"apiVersion": "resource.k8s.io/v1"}
+    request = {"name": "gpu", "exactly": {"deviceClassName": "gpu"}}
+    claim = {"metadata": {"name": "gpu", "namespace": "ai"}, "spec": {"devices": {"requests": [request]}}}
+    device_class = {"kind": "DeviceClass", "metadata": {"name": "gpu"}, "spec": {}}
+    objects = [
+        *(pod, make_node(gpus=0), make_node("beta", gpus=0), {**version, **device_class}),
+        *({**version, "kind": "ResourceClaim", **claim}, make_slice("alpha", *devices)),
+        make_slice("beta", {"name": "gpu-0"}),
+    ]
+    findings = diagnose(Case(snapshot=Snapshot.make(objects))).findings
+    assert [entry.cause for entry in findings if entry.pitfall.id == "K04"] == [cause]
 
 
 def test_every_pitfall_of_the_table_has_a_test() -> None:
