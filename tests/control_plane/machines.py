@@ -30,6 +30,9 @@ RTX_4080 = SimulatedGpu(
 RTX_4090 = SimulatedGpu(
     product="NVIDIA GeForce RTX 4090", memory_mib=24564, capability="8.9", architecture="Ada Lovelace"
 )
+RTX_5070_TI = SimulatedGpu(
+    product="NVIDIA GeForce RTX 5070 Ti", memory_mib=16303, capability="12.0", architecture="Blackwell"
+)
 RTX_5080 = SimulatedGpu(
     product="NVIDIA GeForce RTX 5080", memory_mib=16303, capability="12.0", architecture="Blackwell"
 )

@@ -116,9 +116,12 @@ def make_prometheus(pattern: str = "prom/prometheus:*") -> Image:
     return Image(pattern=pattern, argv=[sys.executable, "-c", PROMETHEUS], ignores_command=True)
 
 
-def write_targets(disk: Path, nodes: Sequence[str], down: str | None = None) -> None:
-    """Write the targets of a node's Prometheus: exporters of `nodes`, of which that of the GPUs of `down` is down."""
-    listed = [("kube-state-metrics", "", 8080)]
+def write_targets(disk: Path, nodes: Sequence[str], down: str | None = None, *, others: Sequence[str] = ()) -> None:
+    """Write the targets of a node's Prometheus: exporters of `nodes`, of which that of the GPUs of `down` is down.
+
+    `others` are jobs in addition: corral, kueue.
+    """
+    listed = [("kube-state-metrics", "", 8080), *((job, "", 80) for job in others)]
     for node in nodes:
         listed += [("dcgm-exporter", node, 9400), ("node-exporter", node, 9100), ("kubelet", node, 10250)]
     targets = [

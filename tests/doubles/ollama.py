@@ -21,7 +21,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -463,6 +465,8 @@ def main() -> None:
     parser.add_argument("--models", type=Path, help="a file that keeps the models")
     parser.add_argument("--seconds-per-token", type=float, default=0.01)
     options = parser.parse_args()
+    # As Ollama (`server/routes.go`); without a handler, the first process of a container outlives the signal.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     with suppress(KeyboardInterrupt):
         asyncio.run(_serve(options.host, options.port, options.seconds_per_token, options.models))
 
