@@ -124,7 +124,7 @@ clean: ## Remove what the verbs above made here
 setup: $(VENV)/.dev ## Create the virtual environment with everything for development
 
 lock: | $(UV) ## Resolve the dependencies anew into requirements/*.lock, and those of the engines' own environments
-	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra local --extra notify --group dev --group benchmarks requirements/build.in pyproject.toml -o requirements/dev.lock $(LOCKFLAGS)
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra local --extra notify --extra mcp --group dev --group benchmarks requirements/build.in pyproject.toml -o requirements/dev.lock $(LOCKFLAGS)
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra local -c requirements/dev.lock requirements/build.in pyproject.toml -o requirements/run.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra local --extra cuda -c requirements/dev.lock requirements/build.in pyproject.toml -o requirements/cuda.lock
 	$(BIN)/python requirements/lock_engines.py $(abspath $(UV))

@@ -22,6 +22,8 @@ from corral.engine_facts import EngineKind
 from corral.engine_kinds import ENGINES
 from corral.engines.inputs import load_inputs, load_options
 from corral.errors import Kind
+from corral.mcp.arguments import Arguments, make_schema
+from corral.mcp.tools import TOOLS
 from corral.requests import DEFAULT_MAX_ATTEMPTS, DEFAULT_TIMEOUT_S
 from corral.scheduling.values import PolicyBounds, Rule
 from corral.server.api.bodies import MAX_JSON_BYTES
@@ -259,8 +261,26 @@ def _engine_region(kind: EngineKind) -> Callable[[], str]:
     return lambda: engine(kind)
 
 
+def assistant_tools() -> str:
+    """List the tools for assistants; in bold those that change something."""
+    rows = [
+        (
+            f"**{code(tool.name)}**" if not tool.reads_only else code(tool.name),
+            _list_arguments(tool.arguments),
+            tool.summary,
+        )
+        for tool in TOOLS
+    ]
+    return table(("tool", "arguments", "what it does"), rows)
+
+
+def _list_arguments(arguments: type[Arguments]) -> str:
+    return ", ".join(map(code, make_schema(arguments).get("properties", {})))
+
+
 REGIONS: Mapping[str, Callable[[], str]] = MappingProxyType(
     {
+        "assistant-tools": assistant_tools,
         "lifecycle-diagram": lifecycle_diagram,
         "story-kinds": story_kinds,
         "rules": rules,

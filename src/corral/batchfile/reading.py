@@ -83,12 +83,12 @@ def read_batch(text: str, *, filename: str, folder: Path, convert: Convert | Non
     return _read_document(read(text, filename=filename), folder, convert)
 
 
-def read_batch_value(value: Mapping[str, Json]) -> Read:
-    """Read a batch file that came as JSON from another machine: it can name no files of this one.
+def read_batch_value(value: Mapping[str, Json], folder: Path | None = None) -> Read:
+    """Read a batch file that came as JSON; without a folder from another machine: it can name no files of this one.
 
     Problems have their paths in it as places. Raises: BatchFileError.
     """
-    return _read_document(Document("", value), None, None)
+    return _read_document(Document("", value), folder, None)
 
 
 def _read_document(document: Document, folder: Path | None, convert: Convert | None) -> Read:

@@ -18,6 +18,7 @@ COMMANDS_BY_PURPOSE: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "up",
             "down",
             "console",
+            "mcp",
             "run",
             "submit",
             "hold",

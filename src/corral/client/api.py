@@ -20,22 +20,18 @@ import aiohttp
 
 from corral import __version__
 from corral.client.remote_errors import make_remote_error, make_unreachable_error
+from corral.client.requests import ANSWER_S, Content, Query, ServerApi
 from corral.errors import CorralError, Kind
 from corral.work import Json
 
 VERSION_HEADER = "X-Corral-Version"
-PAGE = 500
-"""The most that the server lists in one answer."""
 IDLE_S = 2.0
 """How long a connection is kept for the next request: less than the server keeps it, so that none meets its end."""
 _CONNECT_S = 5.0
-_ANSWER_S = 90.0  # the longest the server can hold an answer back is 60 s (`wait`)
 _MAKING_S = 3600.0  # a dump of a database of many GiB
 _HEARTBEATS_S = 45.0  # three heartbeats of the event stream; after that the connection is dead
 _CHUNK = 256 * 1024
 _PARTIAL = 206
-
-Query = Mapping[str, str | int] | list[tuple[str, str | int]]
 
 
 class DamagedDownloadError(CorralError):
@@ -54,7 +50,7 @@ class Event:
     data: Json
 
 
-class Api:
+class Api(ServerApi):
     """The HTTP API of one server."""
 
     def __init__(self, url: str, token: str | None, *, warn: Callable[[str], None] | None = None) -> None:
@@ -62,7 +58,7 @@ class Api:
         self.url = url.rstrip("/")
         self._warn = warn
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_read=_ANSWER_S)
+        timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_read=ANSWER_S)
         connector = aiohttp.TCPConnector(keepalive_timeout=IDLE_S)
         self._session = aiohttp.ClientSession(headers=headers, timeout=timeout, connector=connector)
 
@@ -74,49 +70,22 @@ class Api:
     ) -> None:
         await self._session.close()
 
-    async def get(self, path: str, query: Query = ()) -> Json:  # pyright: ignore[reportArgumentType]
-        """Read one thing. Raises: RemoteError."""
-        return await self._request_json("GET", path, params=query)
-
-    async def post(
-        self, path: str, body: Json = None, *, idempotency_key: str | None = None, within_s: float = _ANSWER_S
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query = (),  # pyright: ignore[reportArgumentType]  nothing, of either kind
+        body: Json = None,
+        content: Content | None = None,
+        headers: Mapping[str, str] | None = None,
+        within_s: float = ANSWER_S,
     ) -> Json:
-        """Ask for a change; the answer comes within that time. Raises: RemoteError."""
-        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        """Send a request and read its answer, as `ServerApi.send`."""
         timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_read=within_s)
-        content: Json = {} if body is None else body
-        return await self._request_json("POST", path, json=content, headers=headers, timeout=timeout)
-
-    async def delete(self, path: str, query: Query = ()) -> Json:  # pyright: ignore[reportArgumentType]
-        """Remove one thing. Raises: RemoteError."""
-        return await self._request_json("DELETE", path, params=query)
-
-    async def read_list(self, path: str, query: list[tuple[str, str | int]], *, limit: int | None = None) -> list[Json]:
-        """Read a list over its pages, up to `limit` entries. Raises: RemoteError."""
-        return (await self.read_page(path, query, limit=limit))["items"]
-
-    async def read_page(self, path: str, query: list[tuple[str, str | int]], *, limit: int | None = None) -> Json:
-        """Read a list over its pages as one page of up to `limit` entries. Raises: RemoteError."""
-        page: Json = {}
-        entries: list[Json] = []
-        cursor: str | int | None = None
-        while limit is None or len(entries) < limit:
-            size = PAGE if limit is None else min(PAGE, limit - len(entries))
-            page = await self.get(path, [*query, ("limit", size), *([("cursor", cursor)] if cursor else [])])
-            entries.extend(page["items"])
-            cursor = page.get("next")
-            if not cursor:
-                break
-        return {**page, "items": entries, "next": cursor}
-
-    async def upload(self, path: Path) -> Json:
-        """Send an input file. Raises: RemoteError."""
-        with path.open("rb") as file:
-            return await self._request_json("POST", "/corral/v1/uploads", params={"name": path.name}, data=file)
-
-    async def upload_content(self, content: bytes, name: str) -> Json:
-        """Send the content of an input file. Raises: RemoteError."""
-        return await self._request_json("POST", "/corral/v1/uploads", params={"name": name}, data=content)
+        options = {"params": query, "json": body, "data": content, "headers": headers, "timeout": timeout}
+        async with self._answer(method, path, **options) as answer:
+            return await _read_body(answer)
 
     async def download(self, path: str, target: Path, *, sha256: str) -> None:
         """Write a file to `target`; what is there already is the start of it, and is not sent again.
@@ -173,10 +142,6 @@ class Api:
         headers = {"Accept": "text/event-stream"}
         async with self._answer("POST", path, json=body, headers=headers, timeout=timeout) as answer:
             yield _read_messages(answer.content)
-
-    async def _request_json(self, method: str, path: str, **options: Json) -> Json:  # the options of aiohttp's request
-        async with self._answer(method, path, **options) as answer:
-            return await _read_body(answer)
 
     @asynccontextmanager
     async def _answer(

@@ -13,9 +13,10 @@ from datetime import datetime
 from functools import partial
 from typing import ClassVar
 
-from corral.client.api import PAGE, Api, Event
+from corral.client.api import Api, Event
 from corral.client.progress import BatchProgress, TaskView, to_slot_views, to_task_progress, to_task_view
 from corral.client.remote_errors import RemoteError
+from corral.client.requests import PAGE
 from corral.errors import CorralError, Kind
 from corral.work import Json
 

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import TypeVar
 
-from corral.client.api import Api
 from corral.client.remote_errors import RemoteError, RemoteMissingError, RemoteUnavailableError
+from corral.client.requests import ServerApi
 from corral.work import Json
 
 LARGEST_BODY = 31 * 2**20
@@ -38,7 +38,7 @@ def is_large(request: Mapping[str, Json]) -> bool:
     return own + _measure(common) > LARGEST_BODY or own + len(tasks) * _measure(common) > LARGEST_INPUTS
 
 
-async def submit_large(api: Api, request: Mapping[str, Json], *, key: str) -> Json:
+async def submit_large(api: ServerApi, request: Mapping[str, Json], *, key: str) -> Json:
     """Upload the tasks of a batch and submit it; the answer is that of the HTTP API. Raises: RemoteError."""
     digests = [_name(part) for part in _split(request["tasks"])]
     body = {**{name: value for name, value in request.items() if name != "tasks"}, "tasks_in": digests}
@@ -65,7 +65,7 @@ def _name(part: bytes) -> str:
     return hashlib.sha256(part).hexdigest()
 
 
-async def _upload(api: Api, part: bytes, name: str) -> None:
+async def _upload(api: ServerApi, part: bytes, name: str) -> None:
     digest = _name(part)
 
     async def send() -> None:
@@ -85,7 +85,7 @@ async def _try_again(send: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
     return await send()
 
 
-async def _is_there(api: Api, digest: str) -> bool:
+async def _is_there(api: ServerApi, digest: str) -> bool:
     try:
         await api.get(f"/corral/v1/uploads/{digest}")
     except RemoteMissingError:

@@ -15,9 +15,9 @@ from pathlib import Path
 from corral.batchfile.drawing import draw, make_key
 from corral.batchfile.reading import Read
 from corral.batchfile.values import BatchFile, digest_content
-from corral.client.api import Api
 from corral.client.large_batches import is_large, submit_large
 from corral.client.remote_errors import RemoteInvalidError
+from corral.client.requests import ServerApi
 from corral.work import Json
 
 _FOLDER = "runs"
@@ -35,12 +35,12 @@ class Submitted:
     """The server's answer to the submission."""
 
 
-async def upload_files(api: Api, batch: BatchFile) -> dict[Path, str]:
+async def upload_files(api: ServerApi, batch: BatchFile) -> dict[Path, str]:
     """Upload the files of this machine that the batch takes; return the SHA-256 of each. Raises: RemoteError."""
     return {path: (await api.upload(path))["sha256"] for path in batch.local_files}
 
 
-async def submit_or_continue(api: Api, read: Read, uploads: Mapping[Path, str], memory: Generations) -> Submitted:
+async def submit_or_continue(api: ServerApi, read: Read, uploads: Mapping[Path, str], memory: Generations) -> Submitted:
     """Submit the batch, or find the unfinished one of the same content. Raises: BatchFileError, RemoteError."""
     request = read.batch.request(uploads)
     digest = digest_content(request, read.batch.wildcards)
@@ -54,7 +54,7 @@ async def submit_or_continue(api: Api, read: Read, uploads: Mapping[Path, str], 
         generation += 1
 
 
-async def submit(api: Api, read: Read, request: Mapping[str, Json], *, key: str | None) -> Json:
+async def submit(api: ServerApi, read: Read, request: Mapping[str, Json], *, key: str | None) -> Json:
     """Submit a batch; what the server refuses is shown at its place in the file.
 
     Seeds and wildcards are drawn from the key, or anew where there is none. Raises: BatchFileError, RemoteError.

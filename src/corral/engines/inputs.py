@@ -66,7 +66,7 @@ def check_options(engine: str, options: Mapping[str, Any]) -> list[Problem]:  # 
     kind = ENGINES.get(engine)
     if kind is None:
         return [_report_unknown_engine(engine)]
-    return _find_field_problems(load_options(kind), options, root="options")
+    return find_field_problems(load_options(kind), options, root="options")
 
 
 def read_inputs(model: type[ModelT], engine: str, inputs: Mapping[str, Any]) -> ModelT:  # Any: JSON from the user
@@ -95,7 +95,7 @@ def read_task_inputs(model: type[InputsT], inputs: Mapping[str, Any]) -> InputsT
 
 
 def _find_input_problems(model: type[EngineInputs], inputs: Mapping[str, Any]) -> list[Problem]:
-    return [*_find_field_problems(model, inputs, root="inputs"), *_list_conflicts(model, inputs)]
+    return [*find_field_problems(model, inputs, root="inputs"), *_list_conflicts(model, inputs)]
 
 
 def _list_conflicts(model: type[EngineInputs], inputs: Mapping[str, Any]) -> Iterator[Problem]:
@@ -103,7 +103,13 @@ def _list_conflicts(model: type[EngineInputs], inputs: Mapping[str, Any]) -> Ite
         yield Problem(code="input.conflict", what=what, where="inputs")
 
 
-def _find_field_problems(model: type[BaseModel], values: Mapping[str, Any], *, root: str) -> list[Problem]:
+def find_field_problems(
+    model: type[BaseModel],
+    values: Mapping[str, Any],  # Any: JSON from the user
+    *,
+    root: str = "",
+) -> list[Problem]:
+    """Return everything that is wrong with the fields of a model, each with its path below `root`."""
     from pydantic import ValidationError
 
     try:
@@ -142,7 +148,7 @@ def _report_unknown(what: str, name: str, known: list[str] | Mapping[str, object
 
 def _format_path(root: str, location: tuple[int | str, ...]) -> str:
     steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
-    return root + "".join(steps)
+    return (root + "".join(steps)).removeprefix(".")
 
 
 def _lower_first(message: str) -> str:

@@ -1,11 +1,11 @@
-"""A server starts without the libraries that only rendering, drawing and planning need."""
+"""A server starts without the libraries that only rendering, drawing, planning and assistants need."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
-LATE = ("lightkube", "grafana_foundation_sdk", "pygal", "markdown_it", "highspy", "corral.charts")
+LATE = ("lightkube", "grafana_foundation_sdk", "pygal", "markdown_it", "highspy", "corral.charts", "mcp", "PIL")
 """Loaded by the first request that needs them: together they take longer to import than the rest of a server."""
 
 

@@ -83,7 +83,10 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
         heartbeat_s=heartbeat_s,
     )
 
-    doors = make_doors(api)
+    async def serve_own(scope: Scope, receive: Receive, send: Send) -> None:
+        await app.serve_routes(scope, receive, send)
+
+    doors = make_doors(api, serve_own)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:

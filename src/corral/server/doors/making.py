@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from corral.gateway.anthropic.door import AnthropicDoor
 from corral.gateway.catalogue import Catalogue
 from corral.gateway.cloud import CloudFallback
@@ -25,14 +27,18 @@ from corral.server.doors.comfyui import ComfyUiWorkshop
 from corral.server.doors.console import ConsoleDoor
 from corral.server.doors.doorman import TokenDoorman
 from corral.server.doors.images import ImageStudio
+from corral.server.doors.mcp import McpDoor
 from corral.server.doors.model_keeping import ModelsKept
 from corral.server.doors.models import ModelsHere
 from corral.server.doors.speech import make_speech_parts
 from corral.slots.guests import GuestDesk
 
 
-def make_doors(api: ApiState) -> tuple[Door, ...]:
-    """Return the doors of a server; a longer path goes before a shorter one, and those of guests need turns."""
+def make_doors(api: ApiState, app: Any) -> tuple[Door, ...]:  # an ASGI application, of any framework
+    """Return the doors of a server; a longer path goes before a shorter one, and those of guests need turns.
+
+    `app` serves Corral's own API.
+    """
     services = api.services
     doorman = TokenDoorman(services)
     workshop = ComfyUiWorkshop(api)
@@ -42,15 +48,16 @@ def make_doors(api: ApiState) -> tuple[Door, ...]:
     catalogue = Catalogue(ModelsHere(services), named=lambda: services.cluster.gateway.models)
     steps = BatchSteps(api, catalogue)
     batches = BatchDoor(StoredBook(api, steps.wake), doorman, steps.run)
+    others = (*comfy, batches, McpDoor(doorman, services, app), ConsoleDoor())
     if services.guests is None:
-        return (*comfy, batches, ConsoleDoor())
+        return others
     passing, of_the_page = _make_passing(api, services.guests, catalogue), TokenDoorman(services, "cookies")
     speech = SpeechDoor(make_speech_parts(services, passing, of_the_page))
     chat = OpenAiDoor(passing, of_the_page, ImageStudio(api, workshop.cancel))
     anthropic = AnthropicDoor(passing, doorman)
     ollama = OllamaDoor(passing, doorman, ModelsKept(services))
     conversing = ConverseDoor(chat, speech, doorman)
-    return (*comfy, batches, chat, speech, conversing, ollama, anthropic, ConsoleDoor())
+    return (*others, chat, speech, conversing, ollama, anthropic)
 
 
 def _make_passing(api: ApiState, desk: GuestDesk, catalogue: Catalogue) -> Passing:

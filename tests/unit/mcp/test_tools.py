@@ -1,0 +1,62 @@
+"""The list of tools that a model reads, and what becomes of outputs."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from mcp.types import ListToolsResult
+from PIL import Image
+
+from corral.mcp.answers import ToolAnswer
+from corral.mcp.outputs import make_preview
+from corral.mcp.serving import list_described
+
+MOST_TOKENS = 3_000
+BYTES_PER_TOKEN = 3
+"""Fewer than tokenizers take of English text (about 4): JSON has more tokens for its bytes."""
+
+
+def test_the_list_of_tools_is_under_three_thousand_tokens() -> None:
+    listed = ListToolsResult(tools=list_described()).model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    assert len(listed["tools"]) == 11
+    assert len(json.dumps(listed, separators=(",", ":"))) / BYTES_PER_TOKEN < MOST_TOKENS
+
+
+def test_hints_say_which_tools_change_or_end_something() -> None:
+    hints = {tool.name: tool.annotations for tool in list_described()}
+
+    assert {name for name, hint in hints.items() if hint and not hint.read_only_hint} == {"submit", "cancel", "retry"}
+    assert {name for name, hint in hints.items() if hint and hint.destructive_hint} == {"cancel"}
+    assert all(hint and hint.idempotent_hint for hint in hints.values())
+
+
+def test_empty_members_are_left_out_and_false_and_zero_stay() -> None:
+    value = {"a": None, "b": [], "c": {"d": None}, "e": 0, "f": False, "g": "", "h": [{"i": None, "j": 1}]}
+
+    assert json.loads(ToolAnswer(value=value).write()) == {"e": 0, "f": False, "h": [{"j": 1}]}
+
+
+@pytest.mark.parametrize(
+    ("mode", "form", "media_type"),
+    [("L", "PNG", "image/jpeg"), ("RGBA", "PNG", "image/png"), ("P", "GIF", "image/jpeg")],
+)
+def test_previews_are_small_and_keep_transparency(mode: str, form: str, media_type: str) -> None:
+    written = io.BytesIO()
+    Image.new(mode, (2000, 1000)).save(written, form)
+
+    picture = make_preview(written.getvalue())
+
+    assert picture is not None
+    assert picture.media_type == media_type
+    assert Image.open(io.BytesIO(picture.content)).size == (512, 256)
+
+
+def test_preview_of_a_damaged_picture_is_none() -> None:
+    written = io.BytesIO()
+    Image.effect_noise((64, 64), 99).save(written, "PNG")
+
+    assert make_preview(written.getvalue()[:500]) is None
+    assert make_preview(b"no picture") is None
