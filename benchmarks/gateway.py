@@ -15,9 +15,7 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -32,13 +30,11 @@ from typing import Any
 import psutil
 import uvloop
 
+from benchmarks.programs import PYTHON, START_S, find_port, run_corral, run_program
 from benchmarks.table import machine, show
 
-START_S = 180.0
-"""LiteLLM's proxy takes a sixth of it to start; on a machine with much other work all take longer."""
 LITELLM = "litellm[proxy]==1.75.8"
-_PYTHON = sys.executable
-_PARTS = (_PYTHON, "-m", "benchmarks.gateway_parts")
+_PARTS = (PYTHON, "-m", "benchmarks.gateway_parts")
 _PATH = "/v1/chat/completions"
 _MESSAGES = [{"role": "user", "content": "Tell me about foxes. " * 24}]
 
@@ -185,9 +181,9 @@ def main() -> None:
     parser.add_argument("--without", action="append", default=[], choices=["LiteLLM", "nginx"], help="leave it out")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as running:
-        folder, upstream = Path(name), _find_port()
+        folder, upstream = Path(name), find_port()
         folder.chmod(0o711)  # root starts PostgreSQL as another user
-        running.enter_context(_run([*_PARTS, "upstream", str(upstream)], upstream, folder))
+        running.enter_context(run_program([*_PARTS, "upstream", str(upstream)], upstream, folder))
         proxies = list(_start(running, folder, upstream, asked.without))
         figures = {(proxy.name, load.name): Figures() for proxy in proxies for load in LOADS}
         direct = {load.name: Figures() for load in LOADS}
@@ -239,27 +235,24 @@ def _show(
 def _start(running: contextlib.ExitStack, folder: Path, upstream: int, without: Sequence[str]) -> Iterator[Proxy]:
     url = f"http://127.0.0.1:{upstream}"
     if "nginx" not in without and (program := shutil.which("nginx")):
-        port = _find_port()
+        port = find_port()
         (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, port=port, upstream=upstream))
         command = [program, "-c", str(folder / "nginx.conf"), "-p", str(folder), "-e", str(folder / "nginx.log")]
-        yield Proxy("nginx", port, running.enter_context(_run(command, port, folder)))
-    port = _find_port()
-    bare = running.enter_context(_run([*_PARTS, "bare", str(port), url], port, folder))
+        yield Proxy("nginx", port, running.enter_context(run_program(command, port, folder)))
+    port = find_port()
+    bare = running.enter_context(run_program([*_PARTS, "bare", str(port), url], port, folder))
     yield Proxy("bare proxy", port, bare)
-    port = _find_port()
+    port = find_port()
     _KEYLESS.add(port)
-    (folder / "cluster.yaml").write_text(_CLUSTER.format(url=url))
-    corral = str(Path(_PYTHON).with_name("corral"))
-    command = [corral, "up", "--cluster", str(folder / "cluster.yaml"), "--data-dir", str(folder / "data")]
-    server = running.enter_context(_run([*command, "--port", str(port)], port, folder))
+    server = running.enter_context(run_corral(_CLUSTER.format(url=url), port, folder))
     _wait_for_model(port, folder)
     yield Proxy("Corral", port, server)
     if "LiteLLM" not in without:
-        port = _find_port()
+        port = find_port()
         (folder / "litellm.yaml").write_text(_LITELLM_CONFIG.format(url=url))
         program = _install_litellm()
         command = [str(program), "--config", str(folder / "litellm.yaml"), "--port", str(port), "--host", "127.0.0.1"]
-        yield Proxy("LiteLLM", port, running.enter_context(_run(command, port, folder)), slow=True)
+        yield Proxy("LiteLLM", port, running.enter_context(run_program(command, port, folder)), slow=True)
 
 
 def _install_litellm() -> Path:
@@ -267,8 +260,8 @@ def _install_litellm() -> Path:
     environment = Path(__file__).parent.parent / ".cache" / "benchmarks" / "litellm"
     program = environment / "bin" / "litellm"
     if not program.exists():
-        uv = str(Path(_PYTHON).with_name("uv"))
-        subprocess.run([uv, "venv", "--quiet", "--python", _PYTHON, str(environment)], check=True)
+        uv = str(Path(PYTHON).with_name("uv"))
+        subprocess.run([uv, "venv", "--quiet", "--python", PYTHON, str(environment)], check=True)
         python = str(environment / "bin" / "python")
         subprocess.run([uv, "pip", "install", "--quiet", "--python", python, LITELLM], check=True)
     return program
@@ -288,32 +281,6 @@ def _wait_for_model(port: int, folder: Path) -> None:
                 return
         time.sleep(0.5)
     sys.exit(f"Corral does not serve the model:\n{(folder / f'{port}.log').read_text()[-2000:]}")
-
-
-@contextlib.contextmanager
-def _run(command: Sequence[str], port: int, folder: Path) -> Iterator[psutil.Process]:
-    environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
-    log = folder / f"{port}.log"
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
-    try:
-        deadline = time.monotonic() + START_S
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
-            if process.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"{command[0]} does not start:\n{log.read_text(errors='replace')[-2000:]}")
-            time.sleep(0.1)
-        yield psutil.Process(process.pid)
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _find_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 _NGINX = """

@@ -21,6 +21,8 @@ from corral.tasks.store.submitting import submit
 from corral.tasks.values import Submission, TaskSpec
 from corral.work import Engine, Produced, Reporter, Resident, SlotId, Work
 
+LEAD_S = 60.0
+"""A dispatcher leads within a second; on a machine with much other work it takes several."""
 _POLL_S = 0.002
 
 
@@ -68,6 +70,9 @@ async def dispatching(
     )
     running = asyncio.create_task(dispatcher.run())
     try:
+        async with asyncio.timeout(LEAD_S):
+            while not board.leading:
+                await board.wait_for_change()
         yield dispatcher
     finally:
         dispatcher.stop()
