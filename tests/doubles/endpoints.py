@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import uvicorn
 
@@ -145,9 +146,20 @@ async def _answer_nothing(scope: Scope, receive: object, send: object) -> None:
 
 @asynccontextmanager
 async def serving_doors(*doors: Door) -> AsyncIterator[str]:
-    """Serve doors as the server does, and return their base URL."""
-    app = Doors(_answer_nothing, doors)
-    config = make_server_config(app, ConnectionLimits(connections=500))
+    """Serve doors as the server does, and return their base URL.
+
+    What escapes a door closes the connection, which the next request on it meets: it is raised at the end instead.
+    """
+    app, escaped = Doors(_answer_nothing, doors), list[Exception]()
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:  # ASGI's, of any server
+        try:
+            await app(scope, receive, send)
+        except Exception as error:
+            escaped.append(error)
+            raise
+
+    config = make_server_config(serve, ConnectionLimits(connections=500))
     config.lifespan = "off"
     server = uvicorn.Server(config)
     with socket.socket() as listener:
@@ -160,3 +172,5 @@ async def serving_doors(*doors: Door) -> AsyncIterator[str]:
         finally:
             server.should_exit = True
             await running
+            if escaped:
+                raise escaped[0]

@@ -23,6 +23,23 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # its own models warn of thei
 
 QUESTION = [{"role": "user", "content": "What is the capital of France? Answer in one short sentence."}]
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+SYSTEM = {"role": "system", "content": "Be short."}
+TURNS = [*QUESTION, {"role": "assistant", "content": "Paris."}, {"role": "user", "content": "And of Italy?"}]
+OPTIONS: list[dict[str, Any]] = [
+    {"seed": 7},
+    {"temperature": 0.1},
+    {"top_p": 0.5},
+    {"stop": ["zebra"]},
+    {"messages": [SYSTEM, *QUESTION]},
+    {"messages": TURNS},
+    {"frequency_penalty": 0.5},
+    {"presence_penalty": 0.5},
+    {"max_tokens": None, "max_completion_tokens": 3},
+    {"n": 1},
+    {"messages": [{"role": "user", "content": [{"type": "text", "text": "Say hi."}]}]},
+    {"extra_body": {"top_k": 5, "min_p": 0.1}},
+]
+"""What clients set; the last are llama.cpp's own."""
 
 
 @pytest.fixture(scope="session")
@@ -41,12 +58,14 @@ async def test_forty_calls_of_litellm_as_a_client(models: Store, tmp_path: Path)
         answer = await ask(max_tokens=24, temperature=0)  # 1
         assert "Paris" in answer.choices[0].message.content
         assert answer.usage.completion_tokens > 3
-        for number in range(10):  # 2-11
-            assert (await ask(seed=number)).choices[0].finish_reason == "length"
-        answers = await asyncio.gather(*(ask(user=f"person {number}") for number in range(8)))  # 12-19
-        assert len({answer.id for answer in answers}) == 8
-        for number in range(6):  # 20-25
-            pieces = [piece async for piece in await ask(stream=True, temperature=number / 10)]
+        for options in OPTIONS:  # 2-13
+            assert (await ask(**options)).choices[0].message.content
+        logged = await ask(logprobs=True, top_logprobs=2)  # 14
+        assert len(logged.choices[0].logprobs.content) == 4
+        answers = await asyncio.gather(*(ask(user=f"person {number}") for number in range(5)))  # 15-19
+        assert len({answer.id for answer in answers}) == 5
+        for options in OPTIONS[:6]:  # 20-25
+            pieces = [piece async for piece in await ask(stream=True, **options)]
             assert any(piece.choices[0].delta.content for piece in pieces)
         counted = [piece async for piece in await ask(stream=True, stream_options={"include_usage": True})]  # 26
         assert counted[-1].usage.completion_tokens == 4
@@ -55,8 +74,8 @@ async def test_forty_calls_of_litellm_as_a_client(models: Store, tmp_path: Path)
         assert shaped.choices[0].message.content.lstrip().startswith("{")
         with_tools = await ask(tools=[TOOL], tool_choice="none")  # 28
         assert with_tools.choices[0].message.content
-        for _ in range(3):  # 29-31
-            await embed(door.url)
+        for texts in (["a fox", "a pie"], ["a fox"], "a fox"):  # 29-31
+            await embed(door.url, texts)
         for wrong in (f"openai/{LLAMA}-large", "openai/gpt-5"):  # 32-33
             with pytest.raises(litellm.NotFoundError, match="does not exist"):
                 await ask(model=wrong)
@@ -74,16 +93,22 @@ async def test_forty_calls_of_litellm_as_a_client(models: Store, tmp_path: Path)
         left = await ask(stream=True, max_tokens=500)  # 38
         await anext(aiter(left))
         await left.aclose()
-        for _ in range(2):  # 39-40
-            assert (await ask()).choices
+        schema = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 8}}, "required": ["city"]}
+        form = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
+        formed = await ask(response_format=form, max_tokens=40)  # 39
+        assert isinstance(json.loads(formed.choices[0].message.content)["city"], str)
+        streamed: Any = await litellm.aresponses(
+            model=f"openai/{LLAMA}", input="Hi", api_base=door.url, api_key="any", max_output_tokens=3, stream=True
+        )  # 40
+        assert [event.type async for event in streamed][-1] == "response.completed"
     assert door.desk.open == 0
 
 
-async def embed(url: str) -> None:
+async def embed(url: str, texts: list[str] | str) -> None:
     answer = await litellm.aembedding(
-        model=f"openai/{LLAMA}", input=["a fox", "a pie"], api_base=url, api_key="any", encoding_format="float"
+        model=f"openai/{LLAMA}", input=texts, api_base=url, api_key="any", encoding_format="float"
     )
-    assert [len(entry["embedding"]) for entry in answer.data] == [576, 576]
+    assert [len(entry["embedding"]) for entry in answer.data] == [576] * (1 if isinstance(texts, str) else len(texts))
 
 
 async def test_calls_of_open_webui(models: Store, tmp_path: Path) -> None:
