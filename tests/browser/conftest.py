@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
 
 from browser.serving import CLUSTER, Barn, keep_barn
 from doubles.openai_server import OpenAiDouble
@@ -22,6 +22,7 @@ from doubles.short_folders import lend_short_folder
 CHROMIUM = "chromium"
 """Debian's, which `tests/packages.sh` installs."""
 WAIT_MS = 30_000
+expect.set_options(timeout=WAIT_MS)  # machines that run other tests at the same time take long for an answer
 _OFFLINE = "net::ERR_"
 """How Chromium reports requests to a server that is away; tests that stop one expect them."""
 

@@ -46,6 +46,8 @@ async def test_a_form_follows_the_schema_keeps_what_was_typed_and_shows_problems
     await barn.submit(1, 0, "measured")
     page = await visits.open(barn.url)
     await page.get_by_role("link", name="Submit", exact=True).click()
+    await page.get_by_label("Engine", exact=True).select_option("comfyui")
+    await page.get_by_label("Prompts, one on each line").fill("of another engine")
     await page.get_by_label("Engine", exact=True).select_option("sleep")
     seconds = page.get_by_label("seconds (required)")
     await seconds.fill("soon")

@@ -29,6 +29,9 @@ export function makeBatchFile(draft, engine) {
   const name = draft.name.trim() || engine.name;
   /** @type {Fault[]} */
   const faults = [];
+  // What was typed for another engine stays in the draft, and is not of this one.
+  const takesFiles = draft.files.length > 0 && engine.files.maximum !== 0;
+  const takesPrompts = listLines(draft.prompts).length > 0 && engine.text_input !== null;
   const task = {
     name,
     engine: engine.name,
@@ -36,8 +39,8 @@ export function makeBatchFile(draft, engine) {
     ...given("queue", draft.queue),
     ...given("priority", draft.priority),
     inputs: readInputs(draft, engine, faults),
-    ...(draft.files.length ? { files: Object.fromEntries(draft.files.map(({ name, upload }) => [name, { upload }])) } : {}),
-    ...(listLines(draft.prompts).length ? { prompts: listLines(draft.prompts) } : {}),
+    ...(takesFiles ? { files: Object.fromEntries(draft.files.map(({ name, upload }) => [name, { upload }])) } : {}),
+    ...(takesPrompts ? { prompts: listLines(draft.prompts) } : {}),
     ...(draft.count.trim() ? { count: readValue("number", draft.count) } : {}),
     ...readMatrix(draft, engine, faults),
   };

@@ -19,7 +19,7 @@ export function LiveStory() {
     <${VirtualList}
       size=${lines.length}
       rowHeight=${ROW_PX}
-      label="What happens"
+      label="Events"
       version=${size}
       renderRow=${(/** @type {number} */ row) => {
         const line = lines[row];
