@@ -13,6 +13,7 @@ from pathlib import Path
 
 from playwright.async_api import expect
 
+from browser.accessibility import find_violations
 from browser.conftest import Visits
 from browser.serving import Barn
 
@@ -51,6 +52,40 @@ async def test_roles_hide_what_is_not_allowed(guarded: Barn, visits: Visits) -> 
     await expect(submitter.get_by_role("button", name="Clone with changes")).to_be_visible()
     await expect(submitter.get_by_text("log of")).to_have_count(0)
     await guarded.cancel_all()
+
+
+async def test_a_person_gets_in_by_an_invitation_and_is_used_up_counted_and_shut_out(
+    guarded: Barn, visits: Visits
+) -> None:
+    admin = await visits.log_in(guarded, await guarded.make_token("keeper", role="admin"), "#/access")
+    await admin.get_by_label("Name").fill("grace")
+    await admin.get_by_label("Tokens a day").fill("5000")
+    await admin.get_by_role("button", name="Make an invitation link").click()
+    link = await admin.get_by_label("Secret: Invitation for grace").inner_text()
+    await expect(admin.get_by_role("listitem").filter(has_text="grace (submitter)")).to_be_visible()
+    assert await find_violations(admin) == []
+
+    guest = await visits.open(guarded.url, link.removeprefix(f"{guarded.url}/"))
+    await expect(guest.get_by_text("grace (submitter)")).to_be_visible()
+    await expect(guest.get_by_role("link", name="Access")).to_have_count(0)
+    second = await visits.open(guarded.url, link.removeprefix(f"{guarded.url}/"))
+    await expect(second.get_by_role("alert")).to_contain_text("unknown, used or too old")
+    await guest.get_by_role("link", name="Chat").click()
+    await guest.get_by_label("Your question").fill("Who counts?")
+    await guest.get_by_label("Your question").press("Enter")
+    await expect(guest.locator(".answer").filter(has_text="tokens/s")).to_have_count(1)
+    await guest.get_by_role("link", name="Usage").click()
+    await guest.get_by_role("combobox", name="Summed up by").select_option("key")
+    await expect(guest.get_by_role("row").filter(has_text="grace")).to_contain_text("1")
+    assert await find_violations(guest) == []
+
+    await admin.reload()
+    row = admin.locator("[data-token='grace']")
+    await expect(row).to_contain_text("5000 tokens/day")
+    await row.get_by_role("button", name="Revoke grace").click()
+    await expect(row).to_contain_text("revoked")
+    await guest.get_by_role("link", name="Tasks").click()
+    await expect(guest.get_by_role("alert")).to_contain_text("Your session is over")
 
 
 async def test_a_wrong_token_and_one_that_ends_lead_to_the_login(guarded: Barn, visits: Visits) -> None:

@@ -130,6 +130,39 @@ async def test_a_link_lets_a_browser_in_once_and_its_session_can_be_revoked(
     assert (await public.get("/corral/v1/tasks")).status == 401
 
 
+async def test_an_invitation_becomes_a_token_once_and_an_older_or_withdrawn_one_never(
+    public: Serving, services: Services
+) -> None:
+    local = {"Authorization": f"Bearer {services.local_token}"}
+    asked = {"name": "grace", "role": "submitter", "tokens_per_day": 500, "lasts": 3600}
+    old, link = [(await public.post("/corral/v1/invitations", asked, headers=local)).json["link"] for _ in range(2)]
+    assert link.startswith("http://barn:7433/#code=invite_")
+    codes = [{"code": written.partition("#code=")[2]} for written in (old, link)]
+    refused = await public.post("/corral/v1/session", codes[0], headers=CONSOLE)
+    assert (refused.status, refused.json["error"]["code"]) == (403, "invitation.unknown")
+    assert await log_in(public, codes[1]) == 201
+    session = (await public.get("/corral/v1/session")).json
+    assert (session["owner"], session["role"]) == ("grace", "submitter")
+    assert (await public.get("/corral/v1/invitations")).status == 403
+    assert await log_in(public, codes[1]) == 403
+    (token,) = (await public.get("/corral/v1/tokens", headers=local)).json["items"]
+    assert (token["name"], token["tokens_per_day"]) == ("grace", 500)
+
+    again = await public.post("/corral/v1/invitations", asked, headers=local)
+    assert (again.status, again.json["error"]["code"]) == (409, "token.exists")
+    late = await public.post("/corral/v1/invitations", {**asked, "name": "late"}, headers=local)
+    withdrawn = await public.call("DELETE", "/corral/v1/invitations/late", headers=local)
+    assert (withdrawn.status, withdrawn.json["name"]) == (200, "late")
+    assert await log_in(public, {"code": late.json["link"].partition("#code=")[2]}) == 403
+    acts = [
+        (entry["action"], entry["subject"])
+        for entry in (await public.get("/corral/v1/audit", headers=local)).json["items"]
+    ]
+    assert acts[:2] == [("invitation_withdrawn", "late"), ("invitation_sent", "late")]
+    kept = await services.pool.fetchval("select count(*) from invitations")
+    assert kept == 0
+
+
 async def list_names(api: Serving, headers: dict[str, str]) -> list[str]:
     return [token["name"] for token in (await api.get("/corral/v1/tokens", headers=headers)).json["items"]]
 

@@ -211,6 +211,7 @@ OTHERWISE = {
     "batches fetch": "sums up the files that it wrote into a folder here",
     "tasks fetch": "sums up the files that it wrote into folders here",
     "batches retry": "is the answer of its route, which makes another batch each time",
+    "tokens invite": "is the answer of its route, which makes another link each time",
     "tokens create": "is the answer of its route, which makes another secret each time",
     "uploads rm": "is the answer of its route, which finds nothing the second time",
     "submit": "is the answer of `POST /batches`, which makes another batch each time",
@@ -293,6 +294,7 @@ async def test_json_of_what_makes_or_deletes_something_has_the_fields_of_its_rou
     deleted = await printed_by(api, capsys, "uploads", "rm", hashlib.sha256(b"a").hexdigest(), "--yes")
     retried = await printed_by(api, capsys, "batches", "retry", "1")
     made = await printed_by(api, capsys, "tokens", "create", "bob", "--role", "viewer")
+    invited = await printed_by(api, capsys, "tokens", "invite", "guest", "--tpd", "1000", "--lasts", "2d")
 
     again = await api.post("/corral/v1/batches", {"name": "naps", "tasks": [NAP]})
     token = await api.post("/corral/v1/tokens", {"name": "eve", "role": "viewer"})
@@ -303,6 +305,9 @@ async def test_json_of_what_makes_or_deletes_something_has_the_fields_of_its_rou
     assert submitted["batch"] == (await api.get(f"/corral/v1/batches/{submitted['batch']['id']}")).json
     assert retried["batch"] == (await api.get(f"/corral/v1/batches/{retried['batch']['id']}")).json
     assert made.keys() == token.json.keys()
+    (invitation,) = (await api.get("/corral/v1/invitations")).json["items"]
+    assert {name: value for name, value in invited.items() if name != "link"} == invitation
+    assert invitation["limits"] == {"tokens_per_day": 1000}
 
 
 async def test_json_that_joins_two_routes_has_both_answers(

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from corral.work import Json
 
 NAME = "tokens"
-app = make_group("Create, list and revoke tokens for other machines.", example_command="corral tokens list")
+app = make_group(
+    "Create, list and revoke tokens, and send invitations, for other machines.", example_command="corral tokens list"
+)
 
 TokenName = Annotated[str, typer.Argument(metavar="NAME", help="The token's name.")]
 RoleOption = Annotated[
@@ -29,32 +31,38 @@ RoleOption = Annotated[
 ]
 
 
+OwnerOption = Annotated[
+    str | None, typer.Option("--owner", metavar="OWNER", help="Let this owner have what it submits. Default: NAME.")
+]
+ModelsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--models", metavar="MODELS", help="Allow these models alone, with commas between; * is any part of a name."
+    ),
+]
+RpmOption = Annotated[int | None, typer.Option("--rpm", min=1, help="Allow so many requests a minute.")]
+TpmOption = Annotated[int | None, typer.Option("--tpm", min=1, help="Allow so many tokens a minute.")]
+TpdOption = Annotated[int | None, typer.Option("--tpd", min=1, help="Allow so many tokens a day (UTC).")]
+ConcurrentOption = Annotated[
+    int | None, typer.Option("--concurrent", min=1, help="Allow so many requests at the same time.")
+]
+ExpiresOption = Annotated[
+    str | None,
+    typer.Option("--expires", metavar="WHEN", help="Refuse it after this time, such as 90d, or from this instant on."),
+]
+
+
 @app.command("create", epilog=make_example("corral tokens create ada --models 'qwen*' --rpm 60 --expires 90d"))
 def create(
     name: TokenName,
     role: RoleOption = "submitter",
-    owner: Annotated[
-        str | None,
-        typer.Option("--owner", metavar="OWNER", help="Let this owner have what it submits. Default: NAME."),
-    ] = None,
-    models: Annotated[
-        str | None,
-        typer.Option(
-            "--models", metavar="MODELS", help="Allow these models alone, with commas between; * is any part of a name."
-        ),
-    ] = None,
-    rpm: Annotated[int | None, typer.Option("--rpm", min=1, help="Allow so many requests a minute.")] = None,
-    tpm: Annotated[int | None, typer.Option("--tpm", min=1, help="Allow so many tokens a minute.")] = None,
-    tpd: Annotated[int | None, typer.Option("--tpd", min=1, help="Allow so many tokens a day (UTC).")] = None,
-    concurrent: Annotated[
-        int | None, typer.Option("--concurrent", min=1, help="Allow so many requests at the same time.")
-    ] = None,
-    expires: Annotated[
-        str | None,
-        typer.Option(
-            "--expires", metavar="WHEN", help="Refuse it after this time, such as 90d, or from this instant on."
-        ),
-    ] = None,
+    owner: OwnerOption = None,
+    models: ModelsOption = None,
+    rpm: RpmOption = None,
+    tpm: TpmOption = None,
+    tpd: TpdOption = None,
+    concurrent: ConcurrentOption = None,
+    expires: ExpiresOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the token alone.")] = False,
     url: Url = None,
     data_dir: DataDir = None,
@@ -62,23 +70,12 @@ def create(
     dry_run: DryRun = False,
 ) -> None:
     """Make a token; it is shown once, and only its hash is kept."""
-    asked: dict[str, Json] = {
-        "name": name,
-        "role": role,
-        "owner": owner,
-        "models": None if models is None else [model.strip() for model in models.split(",") if model.strip()],
-        "requests_per_minute": rpm,
-        "tokens_per_minute": tpm,
-        "tokens_per_day": tpd,
-        "concurrent": concurrent,
-        "expires_at": None if expires is None else find_end(expires),
-    }
-    asked = {field: value for field, value in asked.items() if value is not None}
-    limits = describe_limits(asked)
-    described = f"{name} with the role {role}{f': {limits}' if limits else ''}"
+    limits = make_limits(owner, models, rpm=rpm, tpm=tpm, tpd=tpd, concurrent=concurrent, expires=expires)
+    described = describe_token(name, role, limits)
     if dry_run:
         terminal.note(f"would make a token for {described}")
         return
+    asked = {"name": name, "role": role, **limits}
     answer = call_server(url, data_dir, lambda api: api.post("/corral/v1/tokens", asked))
     if as_json:
         terminal.put_json(answer)
@@ -86,6 +83,45 @@ def create(
     terminal.put(answer["token"])
     if not quiet:
         terminal.note(f"this is the token of {described}; it is not shown again. Its holder sets CORRAL_TOKEN to it")
+
+
+@app.command("invite", epilog=make_example("corral tokens invite grace --tpd 200000 --lasts 2d"))
+def invite(
+    name: TokenName,
+    role: RoleOption = "submitter",
+    owner: OwnerOption = None,
+    models: ModelsOption = None,
+    rpm: RpmOption = None,
+    tpm: TpmOption = None,
+    tpd: TpdOption = None,
+    concurrent: ConcurrentOption = None,
+    expires: ExpiresOption = None,
+    lasts: Annotated[
+        str, typer.Option("--lasts", metavar="TIME", help="Let the link be good for this time, at most 90d.")
+    ] = "7d",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the link alone.")] = False,
+    url: Url = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Print a link that makes such a token for the first one who opens it, and logs that browser in.
+
+    A second invitation of the same name replaces the first.
+    """
+    limits = make_limits(owner, models, rpm=rpm, tpm=tpm, tpd=tpd, concurrent=concurrent, expires=expires)
+    described = describe_token(name, role, limits)
+    if dry_run:
+        terminal.note(f"would invite {described}")
+        return
+    asked = {"name": name, "role": role, "lasts": read_seconds(lasts), **limits}
+    answer = call_server(url, data_dir, lambda api: api.post("/corral/v1/invitations", asked))
+    if as_json:
+        terminal.put_json(answer)
+        return
+    terminal.put(answer["link"])
+    if not quiet:
+        terminal.note(f"this link invites {described}; it is good once, and not shown again. Send it as a password")
 
 
 @app.command("list", epilog=make_example("corral tokens list"))
@@ -134,6 +170,35 @@ def revoke(
         terminal.put(f"{name}: revoked")
 
 
+def make_limits(
+    owner: str | None,
+    models: str | None,
+    *,
+    rpm: int | None,
+    tpm: int | None,
+    tpd: int | None,
+    concurrent: int | None,
+    expires: str | None,
+) -> dict[str, Json]:
+    """Return the owner and the limits of a token, as the API takes them; those that are not set are left out."""
+    limits: dict[str, Json] = {
+        "owner": owner,
+        "models": None if models is None else [model.strip() for model in models.split(",") if model.strip()],
+        "requests_per_minute": rpm,
+        "tokens_per_minute": tpm,
+        "tokens_per_day": tpd,
+        "concurrent": concurrent,
+        "expires_at": None if expires is None else find_end(expires),
+    }
+    return {field: value for field, value in limits.items() if value is not None}
+
+
+def describe_token(name: str, role: str, limits: Mapping[str, Json]) -> str:
+    """Return a token that is asked for in a few words."""
+    words = describe_limits(limits)
+    return f"{name} with the role {role}{f': {words}' if words else ''}"
+
+
 def describe_limits(token: Mapping[str, Json]) -> str:
     """Return the limits of a token in a few words; nothing where it has none."""
     words = [f"owner {token['owner']}"] if token.get("owner") else []
@@ -152,6 +217,16 @@ def describe_limits(token: Mapping[str, Json]) -> str:
     if token.get("expires_at"):
         words.append(f"until {str(token['expires_at'])[:16].replace('T', ' ')} UTC")
     return "; ".join(words)
+
+
+def read_seconds(written: str) -> Json:
+    """Return the seconds of a duration such as `2d`; the server refuses other text."""
+    from corral.units import UnitError, parse_duration
+
+    try:
+        return parse_duration(written).total_seconds()
+    except UnitError:
+        return written
 
 
 def find_end(written: str) -> str:

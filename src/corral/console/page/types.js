@@ -15,6 +15,9 @@
 /** @typedef {Shapes["SessionOut"]} Session */
 /** @typedef {Shapes["Conversation"]} Conversation */
 /** @typedef {Shapes["WholeConversation"]} WholeConversation */
+/** @typedef {Shapes["TokenOut"]} Token */
+/** @typedef {Shapes["OpenInvitation"]} Invitation */
+/** @typedef {Shapes["UsageLineOut"]} UsageLine */
 /** @typedef {Shapes["ErrorBody"]} Refusal */
 /** @typedef {Shapes["ProblemOut"]} Problem */
 /** @typedef {Shapes["EngineOut"]} Engine */

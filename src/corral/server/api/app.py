@@ -33,6 +33,7 @@ from corral.server.api.routes import (
     files,
     holds,
     hosted_models,
+    invitations,
     machine,
     notifications,
     planning,
@@ -118,7 +119,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
     context = RequestContext(entrances, metrics=api.metrics)
     app.front = TrustedProxies(context, networks=lambda: services.cluster.server.trusted_proxies)
     of_the_queue = (tasks, waiting_list, batches, events, files, attempts, uploads, slots, holds, queues, engines)
-    administration = (session, tokens, usage, notifications, audit, backup, server)
+    administration = (session, tokens, invitations, usage, notifications, audit, backup, server)
     for part in (*of_the_queue, planning, cluster, machine, hosted_models, conversations, *administration):
         serve_routes(app, part.router)
     return app

@@ -171,6 +171,14 @@ class TokenAsked(KeyFields):
     role: Role
 
 
+class InvitationAsked(TokenAsked):
+    """A token that a person gets by opening a link, once."""
+
+    lasts_s: Seconds = Field(
+        default=7 * 86_400, validation_alias="lasts", ge=60, le=90 * 86_400, description="how long the link is good"
+    )
+
+
 class LogInAsked(Asked):
     """A token to keep in a cookie, or the code of a link to exchange for one."""
 
@@ -238,6 +246,7 @@ KNOWN_NAMES = (
             TaskAsked,
             HoldAsked,
             TokenAsked,
+            InvitationAsked,
             CollectAsked,
             CheckAsked,
             ConvertAsked,

@@ -31,6 +31,8 @@ class Action(StrEnum):
 
     TOKEN_CREATED = "token_created"
     TOKEN_REVOKED = "token_revoked"
+    INVITATION_SENT = "invitation_sent"
+    INVITATION_WITHDRAWN = "invitation_withdrawn"
     QUEUE_GATE_SET = "queue_gate_set"
     SLOT_GATE_SET = "slot_gate_set"
     DEVICE_HANDED_OVER = "device_handed_over"

@@ -73,16 +73,22 @@ async def create_token(
     Without `fields` it has no limits, and its name is its owner. `act` goes into the audit log, as that of
     `revoke_token`. Raises: TokenExistsError.
     """
-    secret = make_secret()
-    given = fields or KeyFields()
-    values = get_column_values(given.model_copy(update={"owner": given.owner or name}), KeyFields)
     async with pool.acquire() as connection, connection.transaction():
-        row = await connection.fetchrow(_CREATE, name, role, hash_secret(secret), *values)
-        if row is None:
-            raise TokenExistsError(
-                f"a token {name!r} exists", hint=f"choose another name, or run `corral tokens revoke {name}`"
-            )
-        await _notify(connection, act)
+        return await add_token(connection, name=name, role=role, fields=fields or KeyFields(), act=act)
+
+
+async def add_token(
+    connection: Queries, *, name: str, role: str, fields: KeyFields, act: Act | None
+) -> tuple[Token, str]:
+    """As `create_token`, within a transaction of the caller. Raises: TokenExistsError."""
+    secret = make_secret()
+    values = get_column_values(fields.model_copy(update={"owner": fields.owner or name}), KeyFields)
+    row = await connection.fetchrow(_CREATE, name, role, hash_secret(secret), *values)
+    if row is None:
+        raise TokenExistsError(
+            f"a token {name!r} exists", hint=f"choose another name, or run `corral tokens revoke {name}`"
+        )
+    await _notify(connection, act)
     return _read_token(row), secret
 
 

@@ -3,6 +3,7 @@
 import { useEffect, useRef } from "preact/hooks";
 import { html } from "../html.js";
 import { dismiss, notices } from "../notices.js";
+import { AccessPage } from "../pages/access.js";
 import { BatchPage } from "../pages/batch.js";
 import { BatchesPage } from "../pages/batches.js";
 import { ChatPage } from "../pages/chat.js";
@@ -12,8 +13,9 @@ import { NowPage } from "../pages/now.js";
 import { SubmitPage } from "../pages/submit.js";
 import { TaskPage } from "../pages/task.js";
 import { TasksPage } from "../pages/tasks.js";
+import { UsagePage } from "../pages/usage.js";
 import { route } from "../router.js";
-import { canSubmit, isKnown, logOut, reason, session } from "../stores/session.js";
+import { canSubmit, isAdmin, isKnown, logOut, reason, session } from "../stores/session.js";
 import { connection } from "../stores/stream.js";
 
 /** Pages in the order of their links; one that is not allowed has none. */
@@ -24,6 +26,8 @@ const PAGES = [
   { path: "submit", title: "Submit", view: SubmitPage, detail: null, isAllowed: canSubmit },
   { path: "chat", title: "Chat", view: ChatPage, detail: null, isAllowed: canSubmit },
   { path: "cluster", title: "Cluster", view: ClusterPage, detail: null, isAllowed: null },
+  { path: "usage", title: "Usage", view: UsagePage, detail: null, isAllowed: null },
+  { path: "access", title: "Access", view: AccessPage, detail: null, isAllowed: isAdmin },
 ];
 const CONNECTION = { opening: "Connecting", live: "Live", lost: "Reconnecting" };
 

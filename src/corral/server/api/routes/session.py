@@ -18,6 +18,7 @@ from corral.server.api.state import Admin, ApiState, Here, Visitor
 from corral.server.auth import LOCAL_OWNER, Caller, Role, authenticate
 from corral.server.sessions import HEADER, LASTS, ForgedRequestError, name_cookie
 from corral.tasks.store.audit import Action
+from corral.tasks.store.invitations import PREFIX, accept
 from corral.tasks.store.tokens import create_token
 
 router = make_router("session", prefix="/corral/v1/session", route_class=StrangersRoute)
@@ -70,8 +71,11 @@ async def make_console_link(api: Here, caller: Admin) -> ConsoleLink:
 
 
 async def _redeem(api: ApiState, code: str, origin: str | None) -> str:
-    """Exchange a code for the secret of a new token. Raises: CodeError, FailedKeysError."""
+    """Exchange a code for the secret of a new token. Raises: CodeError, InvitationError, TokenExistsError."""
     now = datetime.now(UTC)
+    if code.startswith(PREFIX):
+        _, secret = await accept(api.services.pool, code, origin=origin)
+        return secret
     api.services.link_codes.redeem(code, now)
     name = f"console-{secrets.token_hex(4)}"
     local = Caller(owner=LOCAL_OWNER, role=Role.ADMIN, origin=origin)

@@ -33,8 +33,7 @@ class ReservedNameError(CorralError):
 )
 async def create(asked: TokenAsked, api: Here, caller: Admin) -> TokenCreated:
     """Make a token. Its secret is in this answer and nowhere else."""
-    if LOCAL_OWNER in (asked.name, asked.owner):
-        raise ReservedNameError(f"{LOCAL_OWNER!r} owns what is submitted without a token", hint="choose another name")
+    require_free_owner(asked)
     limits = select(asked, KeyFields)
     act = describe_act(caller, Action.TOKEN_CREATED, asked.name, role=asked.role.value, **request_of(asked, KeyFields))
     token, secret = await create_token(
@@ -55,6 +54,12 @@ async def revoke(name: Word, api: Here, caller: Admin) -> TokenOut:
     token = await revoke_token(api.services.pool, name, act=describe_act(caller, Action.TOKEN_REVOKED, name))
     api.services.keys.ring.forget(token)
     return _describe_token(token)
+
+
+def require_free_owner(asked: TokenAsked) -> None:
+    """Return when a token can have its name and owner. Raises: ReservedNameError."""
+    if LOCAL_OWNER in (asked.name, asked.owner):
+        raise ReservedNameError(f"{LOCAL_OWNER!r} owns what is submitted without a token", hint="choose another name")
 
 
 def _describe_token(token: Token) -> TokenOut:
