@@ -59,6 +59,13 @@ class ArtifactTooLargeError(CorralError):
     kind: ClassVar[Kind] = Kind.INVALID
 
 
+class ClosedArtifactsError(CorralError):
+    """The user that runs the server cannot write where artifacts are kept."""
+
+    code: ClassVar[str] = "artifact.closed"
+    kind: ClassVar[Kind] = Kind.INVALID
+
+
 class DiskFullError(CorralError):
     """The disk on which attempts work and outputs are kept takes nothing more: full, over a quota, or read-only."""
 
@@ -123,8 +130,18 @@ class ArtifactStore:
                 path.unlink(missing_ok=True)
 
     def prepare(self, *, older_than_s: float = 0.0) -> None:
-        """Create the folders and remove what an interrupted write left, if it was not written to for so long."""
-        self._incoming.mkdir(parents=True, exist_ok=True)
+        """Create the folders and remove what an interrupted write left, if it was not written to for so long.
+
+        Raises: ClosedArtifactsError.
+        """
+        try:
+            self._incoming.mkdir(parents=True, exist_ok=True)
+        except PermissionError as error:
+            raise ClosedArtifactsError(
+                f"user {os.getuid()}, which runs Corral, cannot write where artifacts are kept",
+                where=str(self.root),
+                hint="let it write there (`chown`, `chmod`); a folder on a share, where the share is",
+            ) from error
         limit = time.time() - older_than_s
         for leftover in self._incoming.iterdir():
             with suppress(FileNotFoundError):

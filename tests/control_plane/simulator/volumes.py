@@ -77,9 +77,10 @@ class Volumes:
             if part:
                 if ".." in Path(part).parts or part.startswith("/"):
                     raise ConfigurationError(f'failed to prepare subPath for volumeMount "{entry["name"]}"')
-                source = source / part
+                whole, source = source, source / part
                 if not source.exists():
                     source.mkdir(parents=True)
+                    source.chmod(whole.stat().st_mode & 0o777)  # as the kubelet (subpath_linux.go, SafeMakeDir)
             mounts.append((str(source), entry["mountPath"], bool(entry.get("readOnly"))))
         return mounts
 
