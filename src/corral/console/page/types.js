@@ -15,6 +15,7 @@
 /** @typedef {Shapes["SessionOut"]} Session */
 /** @typedef {Shapes["Conversation"]} Conversation */
 /** @typedef {Shapes["WholeConversation"]} WholeConversation */
+/** @typedef {Shapes["Picture"]} Picture */
 /** @typedef {Shapes["TokenOut"]} Token */
 /** @typedef {Shapes["OpenInvitation"]} Invitation */
 /** @typedef {Shapes["UsageLineOut"]} UsageLine */

@@ -36,6 +36,7 @@ from corral.server.api.routes import (
     invitations,
     machine,
     notifications,
+    pictures,
     planning,
     queues,
     server,
@@ -56,6 +57,7 @@ from corral.server.doors.making import make_doors
 from corral.server.metrics import Metrics
 from corral.server.proxies import TrustedProxies
 from corral.server.services import Services
+from corral.server.thumbnails import Thumbnails
 from corral.tasks.store.intake import Intake
 from corral.tasks.store.tokens import KEYS_CHANNEL
 from corral.tasks.supervision import supervise
@@ -80,6 +82,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
         ),
         metrics=Metrics(),
         slot_changes=SlotChanges(lambda: slots.describe_slots(api)),
+        thumbnails=Thumbnails(services),
         max_upload=max_upload,
         heartbeat_s=heartbeat_s,
     )
@@ -120,7 +123,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
     app.front = TrustedProxies(context, networks=lambda: services.cluster.server.trusted_proxies)
     of_the_queue = (tasks, waiting_list, batches, events, files, attempts, uploads, slots, holds, queues, engines)
     administration = (session, tokens, invitations, usage, notifications, audit, backup, server)
-    for part in (*of_the_queue, planning, cluster, machine, hosted_models, conversations, *administration):
+    for part in (*of_the_queue, planning, cluster, machine, hosted_models, conversations, pictures, *administration):
         serve_routes(app, part.router)
     return app
 

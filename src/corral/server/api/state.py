@@ -19,6 +19,7 @@ from corral.server.keys.failures import FailedKeysError
 from corral.server.metrics import Metrics
 from corral.server.services import Services
 from corral.server.sessions import ForgedRequestError, name_cookie
+from corral.server.thumbnails import Thumbnails
 from corral.tasks.store.intake import Intake
 from corral.units import Bytes
 
@@ -39,6 +40,7 @@ class ApiState:
     metrics: Metrics
     slot_changes: SlotChanges
     """Devices, slots and guests as streams show them."""
+    thumbnails: Thumbnails
     streams: OpenStreams = field(default_factory=OpenStreams)
     max_upload: Bytes = MAX_UPLOAD
     heartbeat_s: float = HEARTBEAT_S

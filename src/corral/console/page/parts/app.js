@@ -8,6 +8,7 @@ import { BatchPage } from "../pages/batch.js";
 import { BatchesPage } from "../pages/batches.js";
 import { ChatPage } from "../pages/chat.js";
 import { ClusterPage } from "../pages/cluster.js";
+import { GalleryPage } from "../pages/gallery.js";
 import { LogInPage } from "../pages/log_in.js";
 import { NowPage } from "../pages/now.js";
 import { SubmitPage } from "../pages/submit.js";
@@ -24,6 +25,7 @@ const PAGES = [
   { path: "tasks", title: "Tasks", view: TasksPage, detail: TaskPage, isAllowed: null },
   { path: "batches", title: "Batches", view: BatchesPage, detail: BatchPage, isAllowed: null },
   { path: "submit", title: "Submit", view: SubmitPage, detail: null, isAllowed: canSubmit },
+  { path: "gallery", title: "Gallery", view: GalleryPage, detail: null, isAllowed: null },
   { path: "chat", title: "Chat", view: ChatPage, detail: null, isAllowed: canSubmit },
   { path: "cluster", title: "Cluster", view: ClusterPage, detail: null, isAllowed: null },
   { path: "usage", title: "Usage", view: UsagePage, detail: null, isAllowed: null },

@@ -1,0 +1,49 @@
+// Everything that was made: search, choose, download; a picture leads to its task, which can be cloned with changes.
+
+import { useEffect } from "preact/hooks";
+import { html } from "../html.js";
+import { PictureGrid } from "../parts/picture_grid.js";
+import { replace, route } from "../router.js";
+import { chosen, findArchive, pictures, problem, showPictures } from "../stores/gallery.js";
+
+const WORDS = [
+  { name: "search", label: "Prompt or other input" },
+  { name: "model", label: "Model" },
+  { name: "seed", label: "Seed" },
+  { name: "batch", label: "Batch" },
+  { name: "owner", label: "Owner" },
+];
+
+export function GalleryPage() {
+  const { query } = route.value;
+  const asked = query.toString();
+  useEffect(() => void showPictures(asked), [asked]);
+
+  /** @param {Event} event */
+  function choose(event) {
+    event.preventDefault();
+    const form = /** @type {HTMLFormElement} */ (event.currentTarget);
+    const given = [...new FormData(form)].filter(([, value]) => value !== "");
+    replace(`/gallery?${new URLSearchParams(given.map(([name, value]) => [name, String(value).trim()]))}`);
+  }
+
+  const count = chosen.value.size;
+  return html`
+    <form class="filters" onChange=${choose} onSubmit=${choose} aria-label="Which pictures">
+      ${WORDS.map(
+        ({ name, label }) => html`<label key=${name}>
+          ${label}
+          <input name=${name} value=${query.get(name) ?? ""} autocomplete="off" spellcheck=${false} />
+        </label>`,
+      )}
+    </form>
+    ${problem.value && html`<p class="warning" role="alert">${problem.value}</p>`}
+    <p role="status">
+      ${count === 0 && "Choose pictures to download them together."}
+      ${count > 0 && html`<a href=${findArchive()} download="pictures.zip">Download ${count} as a ZIP</a>`}
+    </p>
+    ${pictures.value === null && !problem.value && html`<p aria-busy="true">Loading</p>`}
+    ${pictures.value?.length === 0 && html`<p>No picture is like that.</p>`}
+    ${pictures.value !== null && pictures.value.length > 0 && html`<${PictureGrid} key=${asked} />`}
+  `;
+}

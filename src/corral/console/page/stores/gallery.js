@@ -1,0 +1,74 @@
+// Pictures that tasks made, page by page, and those that are chosen.
+
+import { signal } from "@preact/signals";
+import { ROOT, get } from "../api.js";
+
+/** @typedef {import("../types.js").Picture} Picture */
+
+const PAGE = 200;
+
+/** Those of the newest tasks first; null until they were read. @type {import("@preact/signals").Signal<readonly Picture[] | null>} */
+export const pictures = signal(null);
+/** Why they cannot be read; empty when they can. */
+export const problem = signal("");
+/** Names of places (`placeOf`). @type {import("@preact/signals").Signal<ReadonlySet<string>>} */
+export const chosen = signal(new Set());
+
+let filter = "";
+/** @type {string | null} */
+let next = null;
+let isReading = false;
+
+/** The name of a picture: its task and its output. @param {Picture} picture */
+export function placeOf({ task, name }) {
+  return `${task}/${name}`;
+}
+
+/** Show the pictures that a query chooses. @param {string} query */
+export async function showPictures(query) {
+  filter = query;
+  pictures.value = null;
+  chosen.value = new Set();
+  next = null;
+  isReading = false;
+  await readPage();
+}
+
+/** Read the next page, where there is one. */
+export async function showMorePictures() {
+  if (next !== null && !isReading) await readPage();
+}
+
+async function readPage() {
+  const asked = filter;
+  isReading = true;
+  try {
+    const cursor = next === null ? "" : `&cursor=${encodeURIComponent(next)}`;
+    const page = await get(`pictures?${asked}&limit=${PAGE}${cursor}`);
+    if (asked !== filter) return;
+    pictures.value = [...(pictures.value ?? []), ...page.items];
+    next = page.next;
+    problem.value = "";
+  } catch (error) {
+    problem.value = error instanceof Error ? error.message : String(error);
+  }
+  isReading = false;
+}
+
+/** Choose a picture, or choose it no more. @param {Picture} picture */
+export function toggle(picture) {
+  const rest = new Set(chosen.value);
+  if (!rest.delete(placeOf(picture))) rest.add(placeOf(picture));
+  chosen.value = rest;
+}
+
+/** Where the archive of the chosen pictures is. */
+export function findArchive() {
+  const query = new URLSearchParams([...chosen.value].map((place) => ["of", place]));
+  return new URL(`pictures/archive?${query}`, ROOT).href;
+}
+
+/** @param {Picture} picture */
+export function findThumbnail({ sha256 }) {
+  return new URL(`artifacts/${sha256}/thumbnail`, ROOT).href;
+}

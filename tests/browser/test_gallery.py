@@ -1,0 +1,54 @@
+"""The gallery: thumbnails, search, what is chosen as an archive, and the way back to the settings."""
+
+from __future__ import annotations
+
+import io
+import sys
+import zipfile
+from pathlib import Path
+
+from playwright.async_api import expect
+
+from browser.accessibility import find_violations
+from browser.conftest import Visits
+from browser.serving import Barn
+
+MAKE = """
+import struct, zlib
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+for number in range(60):
+    rows = (b"\\0" + bytes((number * 4, 80, 160)) * 600) * 400
+    head = struct.pack(">IIBBBBB", 600, 400, 8, 2, 0, 0, 0)
+    parts = chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(rows, 1)), chunk(b"IEND", b"")
+    open(f"{number:02}.png", "wb").write(b"\\x89PNG\\r\\n\\x1a\\n" + b"".join(parts))
+"""
+
+
+async def test_pictures_are_found_shown_small_chosen_and_downloaded(barn: Barn, visits: Visits, tmp_path: Path) -> None:
+    task = await barn.run_command(sys.executable, "-c", MAKE, name="foxes", outputs=["*.png"])
+    page = await visits.open(barn.url, "#/gallery?search=IDAT", viewport={"width": 800, "height": 600})
+    cells = page.locator("[data-picture]")
+    last = page.locator(f"[data-picture='{task}/59.png'] img")
+    await expect(last).to_have_js_property("naturalWidth", 256)
+    await expect(last).to_have_js_property("naturalHeight", 170)
+    assert 10 < await cells.count() < 60
+    assert await find_violations(page) == []
+    await page.get_by_role("region", name="Pictures").evaluate("(grid) => { grid.scrollTop = grid.scrollHeight; }")
+    await expect(page.locator(f"[data-picture='{task}/00.png'] img")).to_have_js_property("naturalWidth", 256)
+
+    await page.get_by_label("00.png").check()
+    await page.get_by_label("01.png").check()
+    async with page.expect_download() as started:
+        await page.get_by_role("link", name="Download 2 as a ZIP").click()
+    await (await started.value).save_as(tmp_path / "pictures.zip")
+    with zipfile.ZipFile(io.BytesIO((tmp_path / "pictures.zip").read_bytes())) as archive:
+        assert archive.namelist() == [f"{task}-00.png", f"{task}-01.png"]
+        assert archive.testzip() is None
+
+    await page.get_by_label("Batch").fill("999999")
+    await page.get_by_label("Batch").press("Enter")
+    await expect(page.get_by_text("No picture is like that.")).to_be_visible()
+    await page.goto(f"{barn.url}/#/gallery?search=IDAT")
+    await cells.first.get_by_role("link").click()
+    await expect(page.get_by_role("button", name="Clone with changes")).to_be_visible()

@@ -1,0 +1,93 @@
+"""The gallery's routes: pages of pictures by what they were made with, thumbnails made once, archives."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.frame import VideoFrame
+
+from corral.server.services import Services
+from doubles.serving import Serving
+
+SIZES = {"wide.png": (600, 300), "tall.png": (30, 500)}
+
+
+def draw(width: int, height: int) -> bytes:
+    """A PNG with a colour that its size gives."""
+    encoder = av.CodecContext.create("png", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, "rgb24"
+    encoder.time_base = Fraction(1, 25)
+    frame = VideoFrame.from_ndarray(np.full((height, width, 3), width % 255, dtype=np.uint8), format="rgb24")
+    return b"".join(bytes(packet) for packet in (*encoder.encode(frame), *encoder.encode(None)))
+
+
+async def make_pictures(api: Serving, services: Services, tmp_path: Path, prompt: str) -> tuple[int, dict[str, str]]:
+    """A task that ended with two pictures and a text; the pictures' digests by name."""
+    inputs = {"seconds": 0}
+    task = (await api.post("/corral/v1/tasks", {"engine": "sleep", "inputs": inputs})).json["id"]
+    digests: dict[str, str] = {}
+    files = {name: draw(*size) for name, size in SIZES.items()} | {"note.txt": b"text"}
+    for name, body in files.items():
+        source = tmp_path / f"{task}-{name}"
+        source.write_bytes(body)
+        services.artifacts.adopt(source)
+        digests[name] = hashlib.sha256(body).hexdigest()
+        await services.pool.execute(
+            "insert into outputs (task_id, name, sha256, size, media_type) values ($1, $2, $3, $4, $5)",
+            *(task, name, bytes.fromhex(digests[name]), len(body), "text/plain" if name == "note.txt" else "image/png"),
+        )
+    await services.pool.execute(
+        "update tasks set inputs = $2, model = 'sdxl' where id = $1", task, {"prompt": prompt, "seed": 7}
+    )
+    return task, digests
+
+
+async def test_pictures_are_listed_by_what_made_them_page_by_page(
+    api: Serving, services: Services, tmp_path: Path
+) -> None:
+    hens, _ = await make_pictures(api, services, tmp_path, "three hens")
+    foxes, _ = await make_pictures(api, services, tmp_path, "100% fox")
+    first = (await api.get("/corral/v1/pictures?limit=3")).json
+    assert [(item["task"], item["name"]) for item in first["items"]] == [
+        (foxes, "wide.png"), (foxes, "tall.png"), (hens, "wide.png"),
+    ]  # fmt: skip
+    second = (await api.get(f"/corral/v1/pictures?limit=3&cursor={first['next']}")).json
+    assert ([(item["task"], item["name"]) for item in second["items"]], second["next"]) == ([(hens, "tall.png")], None)
+    assert first["items"][0] | {"made_at": None} == {
+        "task": foxes, "name": "wide.png", "sha256": first["items"][0]["sha256"], "size": first["items"][0]["size"],
+        "media_type": "image/png", "task_name": "sleep", "owner": "local", "batch": None, "engine": "sleep",
+        "model": "sdxl", "prompt": "100% fox", "seed": "7", "made_at": None,
+    }  # fmt: skip
+    queries = {"search=HENS": 2, "search=0%25": 2, "seed=7&model=SD": 4, "seed=8": 0, "owner=ada": 0, "batch=1": 0}
+    counts = {query: len((await api.get(f"/corral/v1/pictures?{query}")).json["items"]) for query in queries}
+    assert counts == queries
+
+
+async def test_a_thumbnail_is_made_once_and_what_cannot_be_read_is_refused(
+    api: Serving, services: Services, tmp_path: Path
+) -> None:
+    task, digests = await make_pictures(api, services, tmp_path, "hens")
+    for name, expected in (("wide.png", (256, 128)), ("tall.png", (16, 256))):
+        path = f"/corral/v1/artifacts/{digests[name]}/thumbnail"
+        made = await api.get(path)
+        assert (made.status, made.headers["content-type"]) == (200, "image/jpeg")
+        with av.open(io.BytesIO(made.body)) as small:
+            context = small.streams.video[0].codec_context
+            assert (context.width, context.height) == expected
+        kept = next((services.data_dir / "thumbnails").rglob(f"{digests[name]}.jpg"))
+        kept.write_bytes(b"kept")
+        assert (await api.get(path)).body == b"kept"
+    refused = await api.get(f"/corral/v1/artifacts/{digests['note.txt']}/thumbnail")
+    assert (refused.status, refused.json["error"]["code"]) == (422, "thumbnail.impossible")
+    assert (await api.get(f"/corral/v1/artifacts/{'0' * 64}/thumbnail")).status == 404
+
+    archive = await api.get(f"/corral/v1/pictures/archive?of={task}/wide.png&of={task}/gone.png&of={task}/note.txt")
+    with zipfile.ZipFile(io.BytesIO(archive.body)) as whole:
+        assert whole.namelist() == [f"{task}-wide.png"]
+        assert whole.read(f"{task}-wide.png") == draw(*SIZES["wide.png"])
