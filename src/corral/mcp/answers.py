@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,16 @@ class ToolContext:
     """Gives the URL of a path of the server, for people and programs that the caller hands it to."""
     folder: Path | None
     """Where relative paths start; None where the caller's files are on another machine."""
+
+
+async def ask_all(*requests: Coroutine[Any, Any, Json]) -> list[Json]:  # what it is sent and given is nothing
+    """Send several requests at once and return their answers; one that fails ends the others. Raises: its error."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(request) for request in requests]
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+    return [task.result() for task in tasks]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

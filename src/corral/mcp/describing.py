@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 from corral.client.remote_errors import RemoteInvalidError
 from corral.errors import CorralError, Kind, Problem, ProblemsError, did_you_mean
-from corral.mcp.answers import ToolAnswer, ToolContext, choose
+from corral.mcp.answers import ToolAnswer, ToolContext, ask_all, choose
 from corral.mcp.arguments import MOST_TASKS, DescribeArguments, FitArguments, NoArguments
 from corral.units import Bytes, format_bytes
 from corral.work import Json
@@ -27,7 +26,7 @@ class EngineNameError(CorralError):
 async def describe_cluster(context: ToolContext, asked: DescribeArguments) -> ToolAnswer:
     """Describe devices, slots, engines and models, and whom the call speaks for. Raises: EngineNameError."""
     api = context.api
-    status, slots, engines, models = await asyncio.gather(
+    status, slots, engines, models = await ask_all(
         api.get("/corral/v1/status"),
         api.get("/corral/v1/slots"),
         api.get("/corral/v1/engines"),

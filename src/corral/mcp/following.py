@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from corral.client.progress import ACTIVE, ENDED
 from corral.client.requests import ServerApi
 from corral.errors import CorralError, Kind
-from corral.mcp.answers import ToolAnswer, ToolContext, choose, summarize_batch, summarize_task, write_event
+from corral.mcp.answers import ToolAnswer, ToolContext, ask_all, choose, summarize_batch, summarize_task, write_event
 from corral.mcp.arguments import (
     LONGEST_WAIT_S,
     ExplainArguments,
@@ -41,13 +41,13 @@ async def wait(context: ToolContext, asked: WaitArguments) -> ToolAnswer:
     if (batch is None) == (named is None):
         raise make_choice_error("tasks")
     if named is not None:
-        tasks = await asyncio.gather(*(_wait_for(api, f"tasks/{task}", timeout_s) for task in named))
+        tasks = await ask_all(*(_wait_for(api, f"tasks/{task}", timeout_s) for task in named))
         shown = [summarize_task(task) for task in tasks]
         return ToolAnswer(
             value={"done": all(map(_has_ended, tasks)), "tasks": shown, **await _describe_open(api, tasks)}
         )
     waited = await _wait_for(api, f"batches/{batch}", timeout_s)
-    running, failed, waiting = await asyncio.gather(
+    running, failed, waiting = await ask_all(
         _list(api, batch=waited["id"], states=ACTIVE),
         _list(api, batch=waited["id"], states=("failed",)),
         _list(api, batch=waited["id"], states=_WAITING, limit=1),
@@ -110,7 +110,7 @@ async def _read_tail(api: ServerApi, task: int, lines: int = _TAIL) -> list[str]
 async def get_task(context: ToolContext, asked: TaskArgument) -> ToolAnswer:
     """Show a task, its story, and what its engine printed last where the caller can read that. Raises: RemoteError."""
     api = context.api
-    task, story = await asyncio.gather(
+    task, story = await ask_all(
         api.get(f"/corral/v1/tasks/{asked.task}"), api.get(f"/corral/v1/tasks/{asked.task}/story")
     )
     shown = {name: value for name, value in task.items() if name not in _NOT_SHOWN and value is not False}
@@ -165,13 +165,13 @@ async def explain_waiting(context: ToolContext, asked: ExplainArguments) -> Tool
 
 async def _explain_batch(api: ServerApi, number: int) -> Json:
     """Explain the pace of a batch: what of it runs and waits, and what has the slots that its engines use."""
-    batch, running, waiting, status = await asyncio.gather(
+    batch, running, waiting, status = await ask_all(
         api.get(f"/corral/v1/batches/{number}"),
         _list(api, batch=number, states=ACTIVE),
         _list(api, batch=number, states=_WAITING, limit=_EXPLAINED),
         api.get("/corral/v1/status"),
     )
-    reasons = await asyncio.gather(*(api.get(f"/corral/v1/tasks/{task['id']}/explain") for task in waiting))
+    reasons = await ask_all(*(api.get(f"/corral/v1/tasks/{task['id']}/explain") for task in waiting))
     engines = {task["engine"] for task in (*running, *waiting)}
     return {
         **summarize_batch(batch),

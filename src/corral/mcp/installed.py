@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import ClassVar
 
 from corral.errors import CorralError, Kind
 
-_PACKAGES = ("mcp", "PIL")
+_MODULES = ("mcp", "PIL")
 
 
 class SdkMissingError(CorralError):
@@ -17,9 +18,9 @@ class SdkMissingError(CorralError):
     kind: ClassVar[Kind] = Kind.UNAVAILABLE
 
 
-def require_sdk() -> None:
-    """Return when the packages are installed. Raises: SdkMissingError."""
-    missing = [name for name in _PACKAGES if find_spec(name) is None]
+def require_sdk(modules: Sequence[str] = _MODULES) -> None:
+    """Return when the packages of these modules are installed. Raises: SdkMissingError."""
+    missing = [name for name in modules if find_spec(name) is None]
     if missing:
         raise SdkMissingError(
             f"the tools for assistants are not installed: there is no module {', '.join(missing)}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -12,7 +11,7 @@ from corral.batchfile.shape import API_VERSION, KIND
 from corral.batchfile.values import digest_content
 from corral.client.submitting import submit as send
 from corral.client.submitting import upload_files
-from corral.errors import CorralError, Kind
+from corral.errors import CorralError, Kind, ProblemsError
 from corral.mcp.answers import ToolAnswer, ToolContext, choose, summarize_batch, summarize_task
 from corral.mcp.arguments import MOST_TASKS, ExplainArguments, RetryArguments, SubmitArguments, TasksOrBatch
 from corral.work import Json
@@ -86,8 +85,16 @@ async def cancel(context: ToolContext, asked: TasksOrBatch) -> ToolAnswer:
         return ToolAnswer(value=summarize_batch(await api.post(f"/corral/v1/batches/{asked.batch}/cancel")))
     if asked.tasks is None or asked.batch is not None:
         raise make_choice_error("tasks")
-    cancelled = await asyncio.gather(*(api.post(f"/corral/v1/tasks/{task}/cancel") for task in asked.tasks))
-    return ToolAnswer(value={"tasks": [summarize_task(task) for task in cancelled]})
+    cancelled: list[Json] = []
+    refused: list[CorralError] = []
+    for task in asked.tasks:
+        try:
+            cancelled.append(summarize_task(await api.post(f"/corral/v1/tasks/{task}/cancel")))
+        except CorralError as error:
+            refused.append(error)
+    if not cancelled:
+        raise ProblemsError([problem for error in refused for problem in error.problems])
+    return ToolAnswer(value={"tasks": cancelled, "refused": [error.what for error in refused]})
 
 
 async def retry(context: ToolContext, asked: RetryArguments) -> ToolAnswer:

@@ -108,6 +108,9 @@ async def test_a_batch_is_run_and_explained_over_stdin_across_a_restart_of_the_s
         await until_it_reports(client, first)
         server.kill()
         await explain(assistant, client, batch["batch"], first, second)
+        dropped = read(await assistant.call_tool("cancel", {"tasks": [second, 9999]}))
+        assert [task["state"] for task in dropped["tasks"]] == ["cancelled"]
+        assert len(dropped["refused"]) == 1
         cancelled = read(await assistant.call_tool("cancel", {"batch": batch["batch"]}))
         assert sum(cancelled["states"].values()) == 2
         ended = read(await waiting)
@@ -202,6 +205,8 @@ async def test_http_has_the_roles_of_tokens_and_refuses_strangers(
             async with session.post(f"{url}/mcp", json=ask, headers=headers) as answer:
                 assert (answer.status, (await answer.json())["error"]["kind"]) == (status, "denied")
                 assert ("WWW-Authenticate" in answer.headers) == (status == 401)
+        async with session.get(f"{url}/mcp", headers={"Accept": "text/event-stream"}) as answer:
+            assert (answer.status, answer.headers["Allow"]) == (405, "POST")
 
 
 @pytest.mark.parametrize(

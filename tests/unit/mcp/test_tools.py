@@ -10,6 +10,7 @@ from mcp.types import ListToolsResult
 from PIL import Image
 
 from corral.mcp.answers import ToolAnswer
+from corral.mcp.installed import SdkMissingError, require_sdk
 from corral.mcp.outputs import make_preview
 from corral.mcp.serving import list_described
 
@@ -31,6 +32,14 @@ def test_hints_say_which_tools_change_or_end_something() -> None:
     assert {name for name, hint in hints.items() if hint and not hint.read_only_hint} == {"submit", "cancel", "retry"}
     assert {name for name, hint in hints.items() if hint and hint.destructive_hint} == {"cancel"}
     assert all(hint and hint.idempotent_hint for hint in hints.values())
+
+
+def test_missing_packages_are_named_with_what_installs_them() -> None:
+    require_sdk()
+
+    with pytest.raises(SdkMissingError, match="module no_such_package") as caught:
+        require_sdk(["mcp", "no_such_package"])
+    assert "corral[mcp]" in str(caught.value.hint)
 
 
 def test_empty_members_are_left_out_and_false_and_zero_stay() -> None:

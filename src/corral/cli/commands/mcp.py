@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from corral.cli import terminal
 from corral.cli.options import DataDir, Url, make_example
 
 
@@ -22,9 +23,15 @@ def mcp(url: Url = None, data_dir: DataDir = None) -> None:
 
     require_sdk()
     import asyncio
+    import signal
+    import sys
 
     from corral.mcp.located import make_context
     from corral.mcp.serving import serve_stdio
 
+    if sys.stdin.isatty():
+        terminal.note("an assistant starts this, and talks to it over stdin; Ctrl-C ends it")
+    # The thread that reads stdin cannot be interrupted. This process holds nothing, so a signal can end it anywhere.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     context = make_context(url, data_dir)
     asyncio.run(serve_stdio(lambda _: context))

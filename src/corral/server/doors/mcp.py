@@ -18,7 +18,7 @@ from corral.gateway.doors import Doorman
 from corral.gateway.routes import Route, name_route
 from corral.mcp.answers import ToolContext
 from corral.mcp.installed import require_sdk
-from corral.server.api.errors import answer
+from corral.server.api.errors import MethodError, answer
 from corral.server.doors.foreign_pages import explain_foreign_page
 from corral.server.doors.own_api import OwnApi
 from corral.server.services import Services
@@ -66,11 +66,18 @@ class McpDoor:
             await send({"type": "websocket.close", "code": 1008, "reason": "tools have no websocket"})
             return
         name_route(scope, Route(PATH))
+        request_id = scope.get("state", {}).get("request_id", "")
+        if scope["method"] != "POST":  # without sessions there is no stream to read, and no session to end
+            refusal = MethodError(f"{PATH} does not know {scope['method']}", hint="send POST, as clients of tools do")
+            refused = answer(refusal, request_id)
+            refused.headers["Allow"] = "POST"
+            await refused(scope, receive, send)
+            return
         try:
             await self._admit(scope)
             entrance = await self._open()
         except CorralError as error:
-            await answer(error, scope.get("state", {}).get("request_id", ""))(scope, receive, send)
+            await answer(error, request_id)(scope, receive, send)
             return
         await entrance.serve(scope, receive, send)
 
