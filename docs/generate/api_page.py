@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from pieces import anchor, code, first_paragraph, page, sentence, table
 from shapes import answer_fields, fields, type_words
 
-from corral.server.api import create_app
+from corral.server.api.app import create_app
 from corral.server.api.state import Admin, Submitter, Viewer
 from corral.server.services import Services
 

@@ -21,7 +21,7 @@ from corral.cli.main import app
 from corral.cluster import load
 from corral.engines.inputs import check_inputs
 from corral.hardware.catalogue import find_gpu
-from corral.server.api import create_app
+from corral.server.api.app import create_app
 from corral.server.api.requests import TaskAsked
 from corral.server.services import Services
 

@@ -26,7 +26,7 @@ from corral.cluster.schema import make_json_schema as cluster_schema
 from corral.engine_kinds import ENGINES
 from corral.engines.inputs import load_inputs, load_options
 from corral.scheduling.values import Rule
-from corral.server.api import create_app
+from corral.server.api.app import create_app
 from corral.server.services import Services
 from corral.tasks.lifecycle import TRANSITIONS, TaskState
 from corral.units import format_bytes

@@ -34,7 +34,7 @@ from corral.operations.reloading import LocalCluster
 from corral.processes.leftovers import sweep
 from corral.processes.outside import end_left
 from corral.server import presence
-from corral.server.api import create_app, end_streams
+from corral.server.api.app import create_app, end_streams
 from corral.server.cluster_instances import ClusterInstances
 from corral.server.connections import make_server_config, raise_descriptor_limit
 from corral.server.database import open_database

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
-from corral.server.api import create_app
+from corral.server.api.app import create_app
 from corral.server.api.routes import files, planning, tasks
 from corral.server.services import Services
 

@@ -4,7 +4,3 @@ Belongs here: routes, the shapes of requests and answers, errors as HTTP sees th
 Does not belong here: SQL, rules of the queue, knowledge of an engine.
 May import: everything but `corral.cli`.
 """
-
-from corral.server.api.app import create_app, end_streams
-
-__all__ = ["create_app", "end_streams"]
