@@ -19,6 +19,7 @@ from corral.engines.credentials import name_credentials
 from corral.engines.inputs import find_model_name
 from corral.engines.servers.directory import Directory
 from corral.errors import CorralError, Kind, did_you_mean
+from corral.operations.models import DeletedModel
 from corral.work import Endpoint, Engine, EngineError, HasEndpoint, HostedModel, ListsModels, ModelHost, PullStep
 
 
@@ -81,15 +82,6 @@ class InstanceModel:
 
     instance: str
     model: HostedModel
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeletedModel:
-    """A model that is gone."""
-
-    instance: str | None
-    """Null for one of the store."""
-    model: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

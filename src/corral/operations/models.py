@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from corral.operations.hosted_models import DeletedModel
 from corral.weights.store import Store
 from corral.weights.values import Entry, Model, Progress
 
@@ -47,6 +46,15 @@ class RemoveAsked:
 
     model: str
     """Its name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletedModel:
+    """A model that is gone."""
+
+    instance: str | None
+    """Null for one of the store."""
+    model: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,6 @@ import typer
 from corral.cli import terminal
 from corral.cli.options import AsJson, DataDir, Url, make_example
 from corral.client.connection import call_server
-from corral.hardware.power.measured import JOULES_PER_KWH
 from corral.units import format_duration
 
 _NONE = {"key": "(no key)", "engine": "(elsewhere, or unknown)"}
@@ -36,7 +35,7 @@ def usage(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the requests, tokens, seconds and energy of keys and models, or the energy of GPUs.
+    """Show requests, tokens and energy of keys, or energy of GPUs.
 
     Energy is what GPUs of the server's own machine were measured to draw; a part that was not measured is missing.
     """
@@ -91,6 +90,8 @@ def _show_energy(since: str | None, url: str | None, data_dir: DataDir, *, as_js
 
 
 def _make_row(device: dict[str, Any], currency: str | None) -> tuple[str, ...]:  # Any: JSON
+    from corral.hardware.power.measured import JOULES_PER_KWH  # here: other commands start without it
+
     watts, expected, deviation, cost = (device[name] for name in ("watts", "expected_watts", "deviation", "cost"))
     return (
         device["device"],

@@ -9,7 +9,6 @@ from fastapi import Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from corral.operations.hosted_models import (
-    DeletedModel,
     HostedModelAsked,
     HostedModels,
     InstanceModel,
@@ -21,6 +20,7 @@ from corral.operations.hosted_models import (
     pull_hosted_model,
     unload_hosted_model,
 )
+from corral.operations.models import DeletedModel
 from corral.operations.placing_models import PlaceAsked, PlacedModel, PlacedModels, place_model
 from corral.server.api.auditing import record
 from corral.server.api.bodies import StrictRoute

@@ -12,10 +12,10 @@ from starlette.responses import Response, StreamingResponse
 
 from corral.errors import CorralError, Kind
 from corral.operations.doctor import DoctorAnswer, examine, judge_server
-from corral.operations.hosted_models import DeletedModel
 from corral.operations.inventory import InventoryAnswer, MergeAnswer, MergeAsked
 from corral.operations.load_testing import LoadTestAsked, answer_load_test, watch_gpus
 from corral.operations.models import (
+    DeletedModel,
     ListedModel,
     ModelList,
     ModelPath,
