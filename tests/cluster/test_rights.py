@@ -54,7 +54,13 @@ def node(cluster: Cluster, tmp_path: Path) -> Iterator[AddedNode]:
 
 
 def write_file(
-    cluster: Cluster, node: AddedNode, *, share: str = "one", whole: bool = True, mode: str = "dra"
+    cluster: Cluster,
+    node: AddedNode,
+    *,
+    share: str = "one",
+    whole: bool = True,
+    mode: str = "dra",
+    jobs: bool = False,
 ) -> FileText:
     """A cluster file of a server that can apply: `whole` with objects of almost every kind, else with few."""
     ollama = {"engines": ["ollama"], "lends": False}
@@ -92,7 +98,7 @@ def write_file(
             {"name": "models", "kind": "local", "size": "1Gi", "node": node.name},
         ],
         "services": [*few, *(more if whole else [])],
-        "engines": {"job": {"enabled": False}},
+        "engines": {"job": {"enabled": jobs}},
         "queues": [{"name": "pool", "pool": [node.name]}] if whole else [],
     }
     if whole:
@@ -283,10 +289,14 @@ async def test_without_a_verb_of_its_role_a_server_cannot_apply(
             rule["verbs"].remove(verb)
     put_rules(cluster, role, role["rules"])
     async with open_api(kubeconfig=recorder.write_kubeconfig(tmp_path)) as api:
-        target = await observe_target(api, write_file(cluster, node), "day")
+        target = await observe_target(api, write_file(cluster, node, jobs=True), "day")
         if verb == "list":
             assert {kind.name for kind in target.snapshot.unread} == {"Deployment", "StatefulSet"}
             return
         with pytest.raises(RefusedStepsError) as refused:
             await apply_layout(api, target)
-    assert any(f'cannot {verb} resource "' in problem.what for problem in refused.value.problems)
+    words = [problem.what for problem in refused.value.problems]
+    assert any(f'cannot {verb} resource "' in what for what in words)
+    # Nor can it give itself the rights that Jobs take: a person has to apply the file once.
+    assert any("attempting to grant RBAC permissions not currently held" in what for what in words)
+    assert any(f"cannot create ClusterRoleBinding {cluster.namespace}-corral, which is not" in what for what in words)
