@@ -126,7 +126,7 @@ async def test_from_one_gpu_to_three_and_back_with_work_on_each_way_and_faults_b
 
 async def switch_to_two_machines(harvis: Installation, queue: Queue, first: AddedNode) -> None:
     """What runs ends before its pod does, and what waits runs in the new layout."""
-    tasks = await queue.submit(*make_words(3, tokens=30))
+    tasks = await queue.submit(*make_words(1, tokens=30), *make_words(2))
     await queue.wait_until(tasks[0], "running")
     out, notes = await harvis.run("switch", "workstation", "--within", "150s", queue=queue)
     assert out.startswith("switched  to workstation (was edge)")
