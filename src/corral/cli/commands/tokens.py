@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from corral.work import Json
 
 NAME = "tokens"
-app = make_group(
-    "Create, list and revoke tokens, and send invitations, for other machines.", example_command="corral tokens list"
-)
+app = make_group("Create, list and revoke tokens and invitations.", example_command="corral tokens list")
 
 TokenName = Annotated[str, typer.Argument(metavar="NAME", help="The token's name.")]
 RoleOption = Annotated[
@@ -105,9 +103,9 @@ def invite(
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Print a link that makes such a token for the first one who opens it, and logs that browser in.
+    """Print a link that makes one such token and logs that browser in.
 
-    A second invitation of the same name replaces the first.
+    It works once, for the first browser that opens it. A second invitation of the same name replaces the first.
     """
     limits = make_limits(owner, models, rpm=rpm, tpm=tpm, tpd=tpd, concurrent=concurrent, expires=expires)
     described = describe_token(name, role, limits)
