@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from corral.errors import CorralError, Kind
 
-_MODULES = ("mcp", "PIL")
+_MODULES = ("mcp",)
 
 
 class SdkMissingError(CorralError):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import io
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 from urllib.parse import quote
 
+from corral.client.remote_errors import RemoteError
 from corral.client.requests import ServerApi
 from corral.errors import CorralError, Kind, did_you_mean
 from corral.mcp.answers import Link, Picture, ToolAnswer, ToolContext, choose
@@ -17,11 +16,6 @@ from corral.work import Json
 
 LARGEST_TEXT = 8 * 1024
 """Bytes of text that are in an answer: some 2,000 tokens."""
-LARGEST_PICTURE = 64 * 2**20
-"""Bytes of a picture that is made smaller; a larger one is a link only."""
-PREVIEW_PIXELS = 512
-_MOST_PIXELS = 200_000_000
-"""Of a picture that is decoded: a small file can hold one that fills the memory."""
 _SHOWN_AS_TEXT = ("text/", "application/json", "application/x-ndjson", "application/yaml")
 
 
@@ -74,9 +68,8 @@ async def _show_file(context: ToolContext, task: Json, output: Json, head: dict[
     if media_type.startswith(_SHOWN_AS_TEXT) and size <= LARGEST_TEXT:
         content = await _read(context.api, path)
         return ToolAnswer(value={**value, "text": content.decode(errors="replace")})
-    if media_type.startswith("image/") and size <= LARGEST_PICTURE:
-        picture = await asyncio.to_thread(make_preview, await _read(context.api, path))
-        return ToolAnswer(value=value, picture=picture, links=(link,))
+    if media_type.startswith("image/"):
+        return ToolAnswer(value=value, picture=await _read_thumbnail(context.api, output), links=(link,))
     return ToolAnswer(value=value, links=(link,))
 
 
@@ -84,23 +77,13 @@ async def _read(api: ServerApi, path: str) -> bytes:
     return b"".join([chunk async for chunk in api.read(path)])
 
 
-def make_preview(content: bytes) -> Picture | None:
-    """Make a picture of at most 512 pixels a side; None of what cannot be decoded. Takes some 50 ms of a megapixel."""
-    from PIL import Image
-
+async def _read_thumbnail(api: ServerApi, output: Mapping[str, Json]) -> Picture | None:
+    """Get the server's small picture; None of what it cannot make smaller."""
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            if image.width * image.height > _MOST_PIXELS:
-                return None
-            image.draft("RGB", (PREVIEW_PIXELS, PREVIEW_PIXELS))
-            has_alpha = image.has_transparency_data
-            small = image.convert("RGBA" if has_alpha else "RGB")
-            small.thumbnail((PREVIEW_PIXELS, PREVIEW_PIXELS))
-            written = io.BytesIO()
-            small.save(written, "PNG" if has_alpha else "JPEG", quality=80)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what Pillow raises for damaged files
+        content = await _read(api, f"/corral/v1/artifacts/{output['sha256']}/thumbnail")
+    except RemoteError:
         return None
-    return Picture(content=written.getvalue(), media_type="image/png" if has_alpha else "image/jpeg")
+    return Picture(content=content, media_type="image/jpeg")
 
 
 def _make_path(task: Mapping[str, Json], output: Mapping[str, Json]) -> str:

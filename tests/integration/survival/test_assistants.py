@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import av
 import httpx2
 import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult, ImageContent, ResourceLink, TextContent
-from PIL import Image
 
 from chaos.client import PatientClient
 from chaos.kept import Kept
@@ -33,7 +33,15 @@ name: assisted
 nodes: [{name: here, gpus: [], cpu: {slots: 1}}]
 engines: {sleep: {enabled: true}, command: {enabled: true}}
 """
-DRAW = "from PIL import Image; Image.effect_noise((1600, 800), 99).save('drawn.png')"
+DRAW = """
+import av, numpy
+from fractions import Fraction
+encoder = av.CodecContext.create("png", "w")
+encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = 1600, 800, "rgb24", Fraction(1, 25)
+frame = av.VideoFrame.from_ndarray(numpy.zeros((800, 1600, 3), dtype="uint8"), format="rgb24")
+packets = (*encoder.encode(frame), *encoder.encode(None))
+open("drawn.png", "wb").write(b"".join(bytes(packet) for packet in packets))
+"""
 MODERN = "2026-07-28"
 
 
@@ -126,15 +134,20 @@ async def until_it_reports(client: PatientClient, task: int) -> None:
         await asyncio.sleep(0.05)
 
 
+def read_size(picture: bytes) -> tuple[int, int]:
+    with av.open(io.BytesIO(picture)) as opened:
+        return opened.streams.video[0].width, opened.streams.video[0].height
+
+
 async def show_outputs(assistant: Client, tasks: dict[str, int]) -> None:
     echoed = read(await assistant.call_tool("get_output", {"task": tasks["echo-2"]}))
     assert echoed["text"] == "two\n"
     drawn = await assistant.call_tool("get_output", {"task": tasks["draw"], "name": "drawn.png"})
     (picture,) = (part for part in drawn.content if isinstance(part, ImageContent))
     (link,) = (part for part in drawn.content if isinstance(part, ResourceLink))
-    assert Image.open(io.BytesIO(base64.b64decode(picture.data))).size == (512, 256)
+    assert read_size(base64.b64decode(picture.data)) == (256, 128)
     async with aiohttp.ClientSession() as session, session.get(str(link.uri)) as whole:
-        assert Image.open(io.BytesIO(await whole.read())).size == (1600, 800)
+        assert read_size(await whole.read()) == (1600, 800)
     shown = read(await assistant.call_tool("get_task", {"task": tasks["draw"]}))
     assert "drawn.png" in {output["name"] for output in shown["outputs"]}
     assert any("succeeded" in line for line in shown["story"])

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
 
 import pytest
 from mcp.types import ListToolsResult
-from PIL import Image
 
 from corral.mcp.answers import ToolAnswer
 from corral.mcp.installed import SdkMissingError, require_sdk
-from corral.mcp.outputs import make_preview
 from corral.mcp.serving import list_described
 
 MOST_TOKENS = 3_000
@@ -46,26 +43,3 @@ def test_empty_members_are_left_out_and_false_and_zero_stay() -> None:
     value = {"a": None, "b": [], "c": {"d": None}, "e": 0, "f": False, "g": "", "h": [{"i": None, "j": 1}]}
 
     assert json.loads(ToolAnswer(value=value).write()) == {"e": 0, "f": False, "h": [{"j": 1}]}
-
-
-@pytest.mark.parametrize(
-    ("mode", "form", "media_type"),
-    [("L", "PNG", "image/jpeg"), ("RGBA", "PNG", "image/png"), ("P", "GIF", "image/jpeg")],
-)
-def test_previews_are_small_and_keep_transparency(mode: str, form: str, media_type: str) -> None:
-    written = io.BytesIO()
-    Image.new(mode, (2000, 1000)).save(written, form)
-
-    picture = make_preview(written.getvalue())
-
-    assert picture is not None
-    assert picture.media_type == media_type
-    assert Image.open(io.BytesIO(picture.content)).size == (512, 256)
-
-
-def test_preview_of_a_damaged_picture_is_none() -> None:
-    written = io.BytesIO()
-    Image.effect_noise((64, 64), 99).save(written, "PNG")
-
-    assert make_preview(written.getvalue()[:500]) is None
-    assert make_preview(b"no picture") is None
