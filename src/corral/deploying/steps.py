@@ -34,8 +34,6 @@ from corral.errors import Problem, ProblemsError
 from corral.snapshot import Kind, ObjectKey, Snapshot
 from corral.work import Json
 
-KEPT_KINDS = frozenset({NAMESPACE, CLAIM, VOLUME, SECRET, CRD, JOB})
-"""Never pruned: they have data, secrets, other people's objects, or work that runs."""
 _REPLACED = frozenset(
     {
         CLAIM_TEMPLATE,
@@ -59,6 +57,9 @@ SHARED_KINDS = frozenset(
     }
 )
 """Kinds whose objects installations of one cluster share: they are the same in each."""
+KEPT_KINDS = frozenset({CLAIM, VOLUME, SECRET, CRD, JOB}) | SHARED_KINDS
+"""Never pruned: they have data, secrets, other people's objects or work that runs, or another installation has them,
+too."""
 _IMMUTABLE = ("immutable", "updates to ", "change once set", "be changed in an update")
 _OF_THE_NODE = frozenset(
     {

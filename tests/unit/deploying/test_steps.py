@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from corral.deploying.objects import LayoutObjects
-from corral.deploying.order import CLAIM, CONFIG_MAP, DEPLOYMENT, rank_kind
+from corral.deploying.order import CLAIM, CONFIG_MAP, DEPLOYMENT, STORAGE_CLASS, rank_kind
 from corral.deploying.state import State, TakenNamespaceError, read_state
 from corral.deploying.steps import OthersObjectsError, RestrictedLabelsError, Verb, plan_deployment
 from corral.operations.cluster_file import FileText, check_cluster
@@ -98,6 +99,17 @@ def test_objects_of_the_whole_cluster_are_pruned_only_when_the_state_has_them() 
     assert not [step for step in plan_deployment(wanted, snapshot, STATE).steps if step.verb is Verb.DELETE]
     known = State(cluster="yard", namespace="corral", objects=frozenset({key}))
     assert [step.key for step in plan_deployment(wanted, snapshot, known).steps if step.verb is Verb.DELETE] == [key]
+
+
+def test_class_that_installations_share_is_never_pruned() -> None:
+    wanted = make_layout()
+    shared = ObjectKey(STORAGE_CLASS, "", "corral-local")
+    plan = plan_deployment(
+        wanted, make_snapshot(wanted, make_object(shared)), replace(STATE, objects=frozenset({shared}))
+    )
+
+    assert shared not in {step.key for step in plan.steps if step.verb is Verb.DELETE}
+    assert plan.kept == (shared,)
 
 
 def test_workloads_are_deleted_before_what_they_use() -> None:
