@@ -21,7 +21,7 @@ from control_plane.cluster import AddedNode, Cluster
 from control_plane.machines import RTX_4090
 from control_plane.recording import Recorder, Right
 from control_plane.stand_ins import make_server
-from corral.deploying.steps import Step, Verb
+from corral.deploying.steps import KEPT_KINDS, Step, Verb
 from corral.kubernetes.api import Api, open_api
 from corral.operations.cluster_file import FileText, check_cluster
 from corral.operations.deploying.applying import apply_layout, observe_target
@@ -209,7 +209,8 @@ async def change_classes(api: Api, cluster: Cluster) -> None:
     for forms in zip(*make_classes(cluster), strict=True):
         steps = [Step(verb=Verb.APPLY, key=ObjectKey.read(value), value=value) for value in forms]
         await run_steps(api, steps, nothing)
-    await run_steps(api, [Step(verb=Verb.DELETE, key=step.key) for step in steps], nothing)
+    pruned = [step.key for step in steps if step.key.kind not in KEPT_KINDS]
+    await run_steps(api, [Step(verb=Verb.DELETE, key=key) for key in pruned], nothing)
 
 
 async def apply_and_switch(api: Api, cluster: Cluster, node: AddedNode) -> None:

@@ -42,6 +42,7 @@ EXPECTED = {
     "corral up --cluster examples/edge.yaml": CONFLICT,
     "corral hold --memory 8Gi -- python train.py": INVALID,
     "corral tasks cancel 17 18": CONFLICT,
+    "corral tasks priority high 17 18": CONFLICT,
     "corral batches retry 3": CONFLICT,
     "corral loadtest --duration 30m --load 'gpu-burn 1800'": UNAVAILABLE,
     "corral slots pause node/gpu0": NO_SUCH_THING,

@@ -138,6 +138,9 @@ OF_THE_QUEUE = {
     ),
     "tasks explain": Row(arguments=("tasks", "explain", "6"), method="GET", path="/tasks/6/explain"),
     "tasks cancel": Row(arguments=("tasks", "cancel", "5"), path="/tasks/5/cancel"),
+    "tasks priority": Row(
+        arguments=("tasks", "priority", "high", "5"), path="/tasks/5/priority", body={"priority": "high"}
+    ),
     "tasks retry": Row(arguments=("tasks", "retry", "1"), method="GET", path="/tasks/8"),
     "tasks wait": Row(arguments=("tasks", "wait", "1"), method="GET", path="/tasks/1/wait"),
     "batches list": Row(arguments=("batches", "list", "--limit", "1"), method="GET", path="/batches?limit=1"),
@@ -198,7 +201,7 @@ OF_THE_QUEUE = {
     ),
 }
 """Asked of one server by both; the command goes first, and its route says the same again."""
-MANY = {"tasks cancel", "tasks retry", "tasks wait"}
+MANY = {"tasks cancel", "tasks priority", "tasks retry", "tasks wait"}
 """Take several tasks: `items` has the route's answer for each."""
 OTHERWISE = {
     "apply": "changes a Kubernetes cluster, which no route of a server does",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NAME = "tasks"
 app = make_group(
-    "List, follow, explain, fetch, cancel and retry tasks.", example_command="corral tasks list --state running"
+    "List, follow, explain, fetch, cancel, retry and order tasks.", example_command="corral tasks list --state running"
 )
 
 States = Annotated[
@@ -155,6 +155,29 @@ def retry(
     put_change(
         call_server(url, data_dir, use), verb="would be retried" if dry_run else "submitted again", as_json=as_json
     )
+
+
+@app.command("priority", epilog=make_example("corral tasks priority high 17 18"))
+def priority(
+    word: Annotated[
+        Literal["idle", "low", "normal", "high", "critical"],
+        typer.Argument(metavar="PRIORITY", help="From `idle` over `low`, `normal` and `high` to `critical`."),
+    ],
+    tasks: TaskIds,
+    url: Url = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give tasks that wait another priority.
+
+    They go before those with a lower one in their class.
+    """
+    from corral.cli.listing import put_change
+
+    async def use(api: Api) -> list[Json]:
+        return [await api.post(f"/corral/v1/tasks/{task}/priority", {"priority": word}) for task in tasks]
+
+    put_change(call_server(url, data_dir, use), verb=f"priority {word}", as_json=as_json)
 
 
 @app.command("logs", epilog=make_example("corral tasks logs 17"))

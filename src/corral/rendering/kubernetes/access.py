@@ -33,6 +33,8 @@ _RESOURCES = "resource.k8s.io"
 _WHOLE = ("create", "delete", "get", "list", "patch")
 """For kinds of which an object is made anew where a field of it cannot be changed."""
 _PRUNED = ("create", "delete", "list", "patch")
+_SHARED = ("create", "list", "patch")
+"""For kinds whose objects other installations have, too, and whose fields can all be changed: none is deleted."""
 _OF_NAMESPACES: Sequence[tuple[str, tuple[str, ...], tuple[str, ...]]] = (
     ("", ("configmaps", "services"), _WHOLE),
     ("", ("resourcequotas", "serviceaccounts"), _PRUNED),
@@ -52,10 +54,11 @@ _OF_NAMESPACES: Sequence[tuple[str, tuple[str, ...], tuple[str, ...]]] = (
 _OF_THE_CLUSTER: Sequence[tuple[str, tuple[str, ...], tuple[str, ...]]] = (
     ("", ("persistentvolumes",), _WHOLE),
     ("", ("pods",), ("list",)),
-    (_KUEUE, ("clusterqueues", "resourceflavors", "workloadpriorityclasses"), _PRUNED),
+    (_KUEUE, ("clusterqueues", "resourceflavors"), _PRUNED),
+    (_KUEUE, ("workloadpriorityclasses",), _SHARED),
     (_KUEUE, ("workloads",), ("list",)),
     ("node.k8s.io", ("runtimeclasses",), _WHOLE),
-    (_RESOURCES, ("deviceclasses",), _PRUNED),
+    (_RESOURCES, ("deviceclasses",), _SHARED),
     (_RESOURCES, ("resourceclaims", "resourceslices"), ("list",)),
     ("scheduling.k8s.io", ("priorityclasses",), _WHOLE),
     ("storage.k8s.io", ("storageclasses",), _WHOLE),
