@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -50,6 +49,8 @@ class NothingToReplayError(CorralError):
 
 FinishedTasks = Callable[[datetime], Sequence[Json]]
 """Reads the tasks that were submitted since an instant and have succeeded, as the HTTP API shows them."""
+MeasuredWatts = Callable[[datetime], Mapping[SlotId, float]]
+"""Reads what each GPU has drawn at work since an instant, on average in W, without those that were not measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,7 @@ class ForecastAnswer:
     """In a night as it was asked for; empty when nothing was."""
 
 
-def play_workloads(asked: ForecastAsked, *, finished: FinishedTasks) -> Forecasts:
+def play_workloads(asked: ForecastAsked, *, finished: FinishedTasks, watts: MeasuredWatts = lambda _: {}) -> Forecasts:
     """Forecast one workload of a cluster file, or each.
 
     Raises: ClusterFileError, UnknownWorkloadError, NothingToReplayError, ForecastAskedError with every problem.
@@ -83,9 +84,8 @@ def play_workloads(asked: ForecastAsked, *, finished: FinishedTasks) -> Forecast
     scenario = understood.scenario
     usual = Scenario(load_s=scenario.load_s)  # how long a model loads is a fact of the machine, whatever happens
     since = understood.measured_since
-    ended = () if since is None else finished(since)
-    measured = None if since is None else read_history(ended, cluster)
-    watts = measure_watts(ended)
+    measured = None if since is None else read_history(finished(since), cluster)
+    drawn: Mapping[SlotId, float] = {} if since is None else watts(since)
 
     def play(workload: Workload, scenario: Scenario) -> Forecast:
         return forecast_workload(
@@ -94,7 +94,7 @@ def play_workloads(asked: ForecastAsked, *, finished: FinishedTasks) -> Forecast
             planned.plans,
             scenario=scenario,
             history=measured,
-            watts=watts,
+            watts=drawn,
             night_s=understood.night_s,
             nights=asked.nights,
             now=datetime.now(UTC),
@@ -164,17 +164,6 @@ def read_history(tasks: Sequence[Json], cluster: Cluster) -> History:
         key = DurationKey(task.engine, task.model, models.get(task.slots[0], _UNLISTED))
         history = observe(history, key, task.seconds)
     return history
-
-
-def measure_watts(tasks: Sequence[Json]) -> Mapping[SlotId, float]:
-    """Return what each GPU drew while finished tasks ran on it, in W; those that ran more than once are left out."""
-    joules, seconds = defaultdict[SlotId, float](float), defaultdict[SlotId, float](float)
-    for task in tasks:
-        ran_once = task.get("joules") is not None and task["attempts"] + task["losses"] == 0 and len(task["slots"]) == 1
-        if ran_once and (ended := _read_ended(task)).seconds:
-            joules[ended.slots[0]] += task["joules"]
-            seconds[ended.slots[0]] += ended.seconds
-    return {slot: joules[slot] / seconds[slot] for slot in joules}
 
 
 def play_batch(asked: BatchForecastAsked) -> BatchForecast:

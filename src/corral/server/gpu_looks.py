@@ -75,9 +75,11 @@ class GpuLooks:
                 await self._look()
             else:
                 self._care.note_without_look()
-            with suppress(*CONNECTION_LOST, asyncpg.PostgresError):  # the next look writes it
-                await self._care.write_story(self._pool)
-                await self._care.energy.write(self._pool)
+            for write in (self._care.write_story, self._care.energy.write):
+                try:
+                    await write(self._pool)
+                except (*CONNECTION_LOST, asyncpg.PostgresError) as error:  # the next look writes it
+                    log.warning("look_not_written", error=str(error) or type(error).__name__)
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY_S):
                     await self._care.look_asked.wait()

@@ -20,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+import asyncpg
 import structlog
 from fastapi import FastAPI
 
@@ -68,7 +69,7 @@ from corral.tasks.board import Board
 from corral.tasks.deliveries.delivering import Deliverer
 from corral.tasks.dispatcher import Dispatcher
 from corral.tasks.store.audit import append_act
-from corral.tasks.store.pool import open_pool
+from corral.tasks.store.pool import CONNECTION_LOST, Pool, open_pool
 from corral.tasks.supervision import supervise
 from corral.telemetry.gpu_watch import GpuWatch
 from corral.telemetry.ownership import Own
@@ -80,6 +81,8 @@ GRACE_S = 10.0
 """How long running tasks can go on after a first signal."""
 DISPATCHER_CONNECTIONS = 3
 """Of its own, so that a burst of requests never makes a freed slot wait: rounds, heartbeat, measured memory."""
+LAST_WRITE_S = 2.0
+"""For the energy of the last seconds, at the end of a server."""
 WRITE_OUT_S = 15.0
 """How long a stopping server waits for a database that does not answer; what is not written then is run again."""
 
@@ -262,8 +265,18 @@ async def _serve(
         delivering.cancel()
         keeping.cancel()
         notifying.cancel()
+        await _write_last_energy(dispatcher, pool)
         pool.terminate()
         dispatching_pool.terminate()
+
+
+async def _write_last_energy(dispatcher: Dispatcher, pool: Pool) -> None:
+    """Write the energy of the last seconds, where the database takes it at once."""
+    try:
+        async with asyncio.timeout(LAST_WRITE_S):
+            await dispatcher.energy.write(pool, at_once=True)
+    except (*CONNECTION_LOST, asyncpg.PostgresError, TimeoutError) as error:
+        log.warning("energy_not_written", error=str(error) or type(error).__name__)
 
 
 async def _renew(settings: ServerSettings, context: ssl.SSLContext | None, alarms: Alarms) -> None:

@@ -7,7 +7,8 @@ shorter than the time between two looks: where a GPU counts, what it draws at re
 ran, is taken off first. Programs outside of Corral that computed meanwhile take their part by the time for which they
 did.
 
-Where looks are missing, nothing is made up: those seconds are counted as unmeasured.
+Where looks are missing, nothing is made up: those seconds are counted as unmeasured, and the energy of work that has
+such seconds is not whole.
 """
 
 from __future__ import annotations
@@ -30,16 +31,15 @@ class Energy:
     joules: float = 0.0
     unmeasured_s: float = 0.0
     """Seconds of GPUs for which nothing was measured, and which `joules` lacks."""
-    was_shared: bool = False
-    """Whether other work or programs used a GPU meanwhile, so that it is a part by time."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it was measured."""
+        return self.joules > 0 and not self.unmeasured_s
 
     def __add__(self, other: Energy) -> Energy:
         """Return both together."""
-        return Energy(
-            self.joules + other.joules,
-            self.unmeasured_s + other.unmeasured_s,
-            was_shared=self.was_shared or other.was_shared,
-        )
+        return Energy(self.joules + other.joules, self.unmeasured_s + other.unmeasured_s)
 
 
 @dataclass(slots=True, eq=False)
@@ -126,8 +126,7 @@ class EnergyMeter:
         by_work *= 1 - foreign
         all_s = sum(ran.values())
         for work, ran_s in ran.items():
-            is_shared = len(ran) > 1 or foreign > 0
-            work.energy += Energy(by_work * ran_s / all_s, was_shared=is_shared)
+            work.energy += Energy(by_work * ran_s / all_s)
         return DeviceEnergy(joules=joules, work_joules=by_work, seconds=seconds, worked_s=worked_s)
 
     def _settle(self, device: SlotId, at_s: float) -> None:

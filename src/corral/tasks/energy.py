@@ -1,6 +1,7 @@
 """Keeps the energy that is measured on this server's GPUs, and writes it behind: of tasks, of usage, of devices.
 
-A server that is killed loses what it measured in the last `WRITE_EVERY_S`; nothing is counted twice.
+A server that is killed loses what it measured in the last `WRITE_EVERY_S`; nothing is counted twice. The energy of work
+that was measured in part alone stays unknown.
 """
 
 from __future__ import annotations
@@ -55,10 +56,10 @@ class EnergyBook:
             self._meter.end(work, self._monotonic(), note)
 
     def end_task(self, work: MeteredWork | None, task: int) -> None:
-        """Note that an attempt of a task has ended; its energy is written once it is known."""
+        """Note that an attempt of a task has ended; its energy is written once it is known, where all of it is."""
 
         def keep(energy: Energy) -> None:
-            if energy.joules:
+            if energy.is_whole:
                 self._tasks[task] += energy.joules
 
         self.end(work, keep)

@@ -69,7 +69,7 @@ class Turn:
 
     def tell_energy(self, energy: Energy) -> None:
         """Hand on the energy of the turn."""
-        if energy.joules:
+        if energy.is_whole:
             self._note_energy(energy.joules)
 
     def end(self, reason: Reason) -> None:

@@ -14,8 +14,9 @@ import pytest
 from corral.cli.main import run_command
 from corral.operations.cluster_file import read_cluster_file
 from corral.operations.forecast_requests import ForecastAsked
-from corral.operations.forecasting import measure_watts, play_workloads, read_history
+from corral.operations.forecasting import play_workloads, read_history
 from corral.scheduling.values import DurationKey
+from corral.work import SlotId
 from doubles.clusters import forty_mixed_nodes, open_cluster
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -180,14 +181,13 @@ def test_finished_tasks_say_how_long_one_takes_on_which_card() -> None:
     assert history.expected[DurationKey("comfyui", "sdxl", "RTX 5070 Ti")] == 22
 
 
-def test_finished_tasks_say_what_their_gpu_draws_and_the_forecast_takes_that() -> None:
-    tasks = [a_finished(1, 20) | {"joules": 4000.0}, a_finished(2, 10) | {"joules": 2000.0}]
-    tasks += [a_finished(3, 10) | {"joules": 9000.0, "losses": 1}]
+def test_forecast_with_measured_watts_takes_them() -> None:
     asked = ForecastAsked(cluster=read_cluster_file(EXAMPLES / "hydra/cluster.yaml"), workload="images", measured="7d")
-    (measured,) = play_workloads(asked, finished=lambda _: tasks).plain
-    (declared,) = play_workloads(asked, finished=lambda _: [task | {"joules": None} for task in tasks]).plain
+    tasks = [a_finished(1, 20)]
+    drawn = {SlotId("hydra-compute/gpu0"): 200.0}
+    (measured,) = play_workloads(asked, finished=lambda _: tasks, watts=lambda _: drawn).plain
+    (declared,) = play_workloads(asked, finished=lambda _: tasks).plain
 
-    assert measure_watts(tasks) == {"hydra-compute/gpu0": 200}
     assert any("hydra-compute/gpu0 200 W" in line for line in measured.assumed)
     assert measured.energy is not None
     assert declared.energy is not None
@@ -197,10 +197,10 @@ def test_finished_tasks_say_what_their_gpu_draws_and_the_forecast_takes_that() -
 def a_finished(number: int, seconds: int) -> dict[str, Any]:
     """A task that has succeeded, as the HTTP API shows it."""
     at = "2026-03-01T22:00:{:02d}+00:00"
-    nothing = dict.fromkeys(("memory", "batch", "error", "joules"))
+    nothing = dict.fromkeys(("memory", "batch", "error"))
     kind = {"owner": "a", "engine": "comfyui", "model": "sdxl", "queue": "default", "class": "batch", "needs": []}
     times = {"created_at": at.format(0), "queued_at": at.format(0), "started_at": at.format(0)}
-    rest = {"id": number, "priority": "normal", "gpus": 1, "slots": ["hydra-compute/gpu0"], "attempts": 0, "losses": 0}
+    rest = {"id": number, "priority": "normal", "gpus": 1, "slots": ["hydra-compute/gpu0"]}
     return {**nothing, **kind, **times, **rest, "finished_at": at.format(seconds)}
 
 

@@ -80,7 +80,8 @@ class Place:
         return seen
 
     def list_files(self) -> dict[str, str]:
-        files = (path for path in self.share.rglob("*") if path.is_file())
+        """Read what is there, but for the file that is written and removed to see whether the share takes any."""
+        files = (path for path in self.share.rglob("*") if path.is_file() and path.name != ".corral-probe")
         return {str(path.relative_to(self.share)): path.read_text() for path in files}
 
 

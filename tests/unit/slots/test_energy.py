@@ -68,7 +68,6 @@ def test_lanes_share_by_the_seconds_that_each_ran() -> None:
     measured.meter.note_look(4, {GPU: draws(180)})
 
     assert [energy.joules for energy in measured.energies] == [pytest.approx(200 * 2 / 3), pytest.approx(200 / 3)]
-    assert all(energy.was_shared for energy in measured.energies)
 
 
 def test_program_outside_has_its_part() -> None:
@@ -78,7 +77,7 @@ def test_program_outside_has_its_part() -> None:
     game = Program(name="game", busy=0.25)
     (energy,) = measured.meter.note_look(4, {GPU: DeviceUse(power_w=180, busy=1.0, programs=(game,))}).values()
 
-    assert measured.energies == [Energy(joules=150, was_shared=True)]
+    assert measured.energies == [Energy(joules=150)]
     assert (energy.joules, energy.work_joules) == (200, 150)
 
 
@@ -92,7 +91,9 @@ def test_gap_is_a_gap() -> None:
     measured.end(work, 41)
     measured.meter.note_look(42, {GPU: draws(300)})
 
-    assert measured.energies == [Energy(joules=160 * 2 + 300, unmeasured_s=2 + 2 + 32)]
+    (energy,) = measured.energies
+    assert energy == Energy(joules=160 * 2 + 300, unmeasured_s=2 + 2 + 32)
+    assert not energy.is_whole
 
 
 def test_counter_of_the_driver_bridges_a_gap_and_a_new_driver_makes_one() -> None:

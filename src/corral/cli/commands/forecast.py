@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from corral.batchfile.sources import Convert
     from corral.operations.forecast_requests import ForecastAsked
     from corral.operations.forecasting import Forecasts
-    from corral.work import Json
+    from corral.work import Json, SlotId
 
 OfWorkload = Annotated[
     str | None, typer.Option("--workload", "-w", metavar="NAME", help="Forecast only this workload.")
@@ -133,7 +133,11 @@ def forecast(
         require_no_others("--replay", {**of_workloads, "--gantt": gantt is not None})
         return _replay(cluster, replay, against, url, data_dir, as_json=as_json)
     asked = dataclasses.replace(asked, cluster=read_cluster_file(cluster))
-    forecasts = play_workloads(asked, finished=lambda since: _read_finished(since, url, data_dir))
+    forecasts = play_workloads(
+        asked,
+        finished=lambda since: _read_finished(since, url, data_dir),
+        watts=lambda since: _read_watts(since, url, data_dir),
+    )
     _write(forecasts, asked, gantt, html)
     return _put(forecasts, explain=explain, as_json=as_json)
 
@@ -153,6 +157,14 @@ def _read_finished(since: datetime, url: str | None, data_dir: Path | None) -> S
     from corral.client.following import read_succeeded
 
     return call_server(url, data_dir, lambda api: read_succeeded(api, since))
+
+
+def _read_watts(since: datetime, url: str | None, data_dir: Path | None) -> Mapping[SlotId, float]:
+    from corral.client.connection import call_server
+
+    query = {"since": since.isoformat()}
+    answer = call_server(url, data_dir, lambda api: api.get("/corral/v1/usage/energy", query))
+    return {device["device"]: device["watts"] for device in answer["items"] if device["watts"] is not None}
 
 
 def _forecast_batch(cluster: Path | None, batch: Path, gantt: Path | None, convert: Convert, *, as_json: bool) -> None:

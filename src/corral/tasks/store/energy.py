@@ -12,8 +12,6 @@ from corral.tasks.store.usage import DOOR_OF_TASK, claim_sequence
 
 KEPT_DAYS = 800
 """As long as usage."""
-MAX_LINES = 100_000
-"""Of one answer: ten GPUs for more than a year."""
 
 
 async def write_energy(
@@ -83,9 +81,9 @@ async def _add_to_tasks(connection: Queries, tasks: Mapping[int, float], day: da
 async def read_device_energy(pool: Queries, *, since: datetime, until: datetime) -> dict[DeviceHour, DeviceEnergy]:
     """Read what was measured of each device in the hours from `since` to before `until`."""
     rows = await pool.fetch(
-        f"""
+        """
         select hour, device, joules, work_joules, seconds, worked_s from device_energy
-        where hour >= date_trunc('hour', $1::timestamptz) and hour < $2 order by hour, device limit {MAX_LINES}
+        where hour >= date_trunc('hour', $1::timestamptz) and hour < $2
         """,
         since,
         until,

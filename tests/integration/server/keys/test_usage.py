@@ -211,3 +211,8 @@ async def test_energy_of_gpus_is_told_beside_what_forecasts_take(
     (line,) = shown.json["items"]
     assert (line["device"], line["joules"], line["work_joules"]) == ("node/gpu0", 3.6e6, 0)
     assert (line["watts"], line["deviation"]) == (None, None), "nothing ran, so nothing is known of its draw at work"
+    long_ago = quote((NIGHT - timedelta(days=400)).isoformat())
+    refused = await public.get(
+        f"/corral/v1/usage/energy?since={long_ago}&until={until}", **bearer(services.local_token)
+    )
+    assert (refused.status, refused.json["error"]["code"]) == (422, "usage.span")

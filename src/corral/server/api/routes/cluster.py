@@ -27,6 +27,7 @@ from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import Word
 from corral.server.api.finished_tasks import make_reader
+from corral.server.api.measured_energy import make_watts_reader
 from corral.server.api.requests import Asked
 from corral.server.api.routes.planning import answer_fitted
 from corral.server.api.routing import make_router
@@ -107,10 +108,10 @@ async def forecast_here(
     """Play a night of each workload of the cluster file with the production policy."""
     from corral.operations.forecasting import answer_forecasts, play_workloads
 
-    finished = make_reader(api)
+    finished, watts = make_reader(api), make_watts_reader(api)
     asked = ForecastAsked(cluster=FileText(text=""), workload=workload, night=night, measured=measured)
     return await compute(
-        lambda: answer_forecasts(play_workloads(replace(asked, cluster=_read_own(api)), finished=finished))
+        lambda: answer_forecasts(play_workloads(replace(asked, cluster=_read_own(api)), finished=finished, watts=watts))
     )
 
 
@@ -126,10 +127,10 @@ async def draw_forecast_here(
     """Draw the night of a workload, slot by slot, as SVG: of the first that can be played when none is named."""
     from corral.operations.forecasting import draw_night, play_workloads
 
-    finished = make_reader(api)
+    finished, watts = make_reader(api), make_watts_reader(api)
     asked = ForecastAsked(cluster=FileText(text=""), workload=workload, night=night, measured=measured)
     return await compute_text(
-        lambda: draw_night(play_workloads(replace(asked, cluster=_read_own(api)), finished=finished)), _SVG
+        lambda: draw_night(play_workloads(replace(asked, cluster=_read_own(api)), finished=finished, watts=watts)), _SVG
     )
 
 

@@ -25,6 +25,7 @@ from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import Word
 from corral.server.api.finished_tasks import make_reader
+from corral.server.api.measured_energy import make_watts_reader
 from corral.server.api.routing import make_router
 from corral.server.api.state import ApiState, Here, Viewer
 from corral.server.api.wired import answer, compute, defer, describe_answers, describe_requests
@@ -119,8 +120,8 @@ async def forecast_nights(asked: ForecastAsked, api: Here, caller: Viewer) -> Re
     """Play a night of each workload with the production policy. `measured` reads durations from this queue."""
     from corral.operations.forecasting import answer_forecasts, play_workloads
 
-    finished = make_reader(api)
-    return await compute(lambda: answer_forecasts(play_workloads(asked, finished=finished)))
+    finished, watts = make_reader(api), make_watts_reader(api)
+    return await compute(lambda: answer_forecasts(play_workloads(asked, finished=finished, watts=watts)))
 
 
 @router.post(

@@ -8,13 +8,13 @@ from typing import Annotated
 from fastapi import Query
 from pydantic import AwareDatetime
 
-from corral.hardware.power.measured import MeasuredDevice, sum_up
+from corral.hardware.power.measured import MeasuredDevice
 from corral.server.api.errors import declare_refusals
+from corral.server.api.measured_energy import read_measured
 from corral.server.api.routing import make_router
 from corral.server.api.state import Here, Viewer
 from corral.server.api.usage_schemas import DeviceEnergyOut, EnergyOut, UsageLineOut, UsageOut
 from corral.server.auth import Role
-from corral.tasks.store.energy import read_device_energy
 from corral.tasks.store.usage import UsageBy, count_ended_tasks, list_usage
 from corral.wire import to_json
 
@@ -40,7 +40,7 @@ async def get_usage(
     return UsageOut(by=by, since=since, items=[UsageLineOut.model_validate(to_json(line)) for line in lines])
 
 
-@router.get("/energy", summary="Show the energy of GPUs", responses=declare_refusals())
+@router.get("/energy", summary="Show the energy of GPUs", responses=declare_refusals(422))
 async def get_energy(
     api: Here,
     _: Viewer,
@@ -53,13 +53,13 @@ async def get_energy(
     """
     end = until or dt.datetime.now(dt.UTC)
     begin = since or end - dt.timedelta(days=1)
-    hours = await read_device_energy(api.services.pool, since=begin, until=end)
+    devices = await read_measured(api, begin, end)
     electricity = api.services.cluster.electricity
     return EnergyOut(
         since=begin,
         until=end,
         currency=None if electricity is None else electricity.currency,
-        items=[_describe(device) for device in sum_up(hours, api.services.cluster)],
+        items=[_describe(device) for device in devices],
     )
 
 
