@@ -21,6 +21,8 @@ from doubles.short_folders import lend_short_folder
 
 CHROMIUM = "chromium"
 """Debian's, which `tests/packages.sh` installs."""
+FAR_NAME = "barn.test"
+"""Leads to loopback, and is another machine for the browser: plain HTTP from there is no secure context."""
 WAIT_MS = 30_000
 expect.set_options(timeout=WAIT_MS)  # machines that run other tests at the same time take long for an answer
 _OFFLINE = "net::ERR_"
@@ -41,7 +43,9 @@ async def chromium() -> AsyncIterator[Browser]:
     path = shutil.which(CHROMIUM)
     assert path is not None, "install Chromium: `sh tests/packages.sh`"
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = await playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", f"--host-resolver-rules=MAP {FAR_NAME} 127.0.0.1"]
+        )
         yield browser
         await browser.close()
 

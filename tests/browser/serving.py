@@ -77,6 +77,10 @@ class Barn:
         """POST as the local administrator."""
         return await self._call("POST", path, data=json.dumps(body or {}))
 
+    async def delete(self, path: str) -> None:
+        """DELETE as the local administrator."""
+        await self._call("DELETE", path)
+
     async def _call(self, method: str, path: str, **given: Any) -> Any:  # as `get`; the arguments of aiohttp's request
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
         async with self.session.request(method, self.url + path, headers=headers, **given) as response:

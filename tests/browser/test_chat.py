@@ -150,7 +150,7 @@ async def is_kept_for_its_owner(barn: Barn, visits: Visits, page: Page) -> None:
     await page.reload()
     await expect(page.locator(".turn")).to_have_count(2)
     await expect(page.get_by_role("combobox", name="Model 2")).to_have_value("eye")
-    await page.get_by_label("Search conversations").fill("second QUESTION")
+    await page.get_by_label("Search conversations").press_sequentially("second QUESTION")
     await expect(page.get_by_role("link", name="Is the dot red?")).to_be_visible()
     await page.get_by_label("Search conversations").fill("never said")
     await expect(page.get_by_text("No conversation has these words.")).to_be_visible()

@@ -46,6 +46,10 @@ async def test_pictures_are_found_shown_small_chosen_and_downloaded(barn: Barn, 
         assert archive.namelist() == [f"{task}-00.png", f"{task}-01.png"]
         assert archive.testzip() is None
 
+    await page.get_by_label("Seed").press_sequentially("12")
+    await page.get_by_label("01.png").evaluate("(box) => box.click()")  # the page is drawn anew, the cursor stays
+    await expect(page.get_by_role("link", name="Download 1 as a ZIP")).to_be_visible()
+    await expect(page.get_by_label("Seed")).to_have_value("12")
     await page.get_by_label("Batch").fill("999999")
     await page.get_by_label("Batch").press("Enter")
     await expect(page.get_by_text("No picture is like that.")).to_be_visible()

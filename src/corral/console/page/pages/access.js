@@ -14,9 +14,11 @@ const COLUMNS = ["Name", "Owner", "Role", "Limits", "Made at", "Last used", "Act
 
 export function AccessPage() {
   useEffect(() => void refreshAccess(), []);
-  if (problem.value) return html`<p class="warning" role="alert">${problem.value}</p>`;
-  if (tokens.value === null) return html`<p aria-busy="true">Loading</p>`;
+  const warning = problem.value && html`<p class="warning" role="alert">${problem.value}</p>`;
+  if (tokens.value === null) return warning || html`<p aria-busy="true">Loading</p>`;
+  // The form stays in its place whatever goes wrong with the lists: it shows the secret of a new token, once.
   return html`
+    ${warning}
     <${KeyForm} />
     ${invitations.value.length > 0 &&
     html`<h2>Open invitations</h2>

@@ -15,28 +15,11 @@ const WORDS = [
 ];
 
 export function GalleryPage() {
-  const { query } = route.value;
-  const asked = query.toString();
+  const asked = route.value.query.toString();
   useEffect(() => void showPictures(asked), [asked]);
-
-  /** @param {Event} event */
-  function choose(event) {
-    event.preventDefault();
-    const form = /** @type {HTMLFormElement} */ (event.currentTarget);
-    const given = [...new FormData(form)].filter(([, value]) => value !== "");
-    replace(`/gallery?${new URLSearchParams(given.map(([name, value]) => [name, String(value).trim()]))}`);
-  }
-
   const count = chosen.value.size;
   return html`
-    <form class="filters" onChange=${choose} onSubmit=${choose} aria-label="Which pictures">
-      ${WORDS.map(
-        ({ name, label }) => html`<label key=${name}>
-          ${label}
-          <input name=${name} value=${query.get(name) ?? ""} autocomplete="off" spellcheck=${false} />
-        </label>`,
-      )}
-    </form>
+    <${PictureFilters} />
     ${problem.value && html`<p class="warning" role="alert">${problem.value}</p>`}
     <p role="status">
       ${count === 0 && "Choose pictures to download them together."}
@@ -46,4 +29,26 @@ export function GalleryPage() {
     ${pictures.value?.length === 0 && html`<p>No picture is like that.</p>`}
     ${pictures.value !== null && pictures.value.length > 0 && html`<${PictureGrid} key=${asked} />`}
   `;
+}
+
+/** Drawn anew only for another address: pictures that arrive leave alone what is being typed. */
+function PictureFilters() {
+  const { query } = route.value;
+
+  /** @param {Event} event */
+  function choose(event) {
+    event.preventDefault();
+    const form = /** @type {HTMLFormElement} */ (event.currentTarget);
+    const given = [...new FormData(form)].filter(([, value]) => value !== "");
+    replace(`/gallery?${new URLSearchParams(given.map(([name, value]) => [name, String(value).trim()]))}`);
+  }
+
+  return html`<form class="filters" onChange=${choose} onSubmit=${choose} aria-label="Which pictures">
+    ${WORDS.map(
+      ({ name, label }) => html`<label key=${name}>
+        ${label}
+        <input name=${name} value=${query.get(name) ?? ""} autocomplete="off" spellcheck=${false} />
+      </label>`,
+    )}
+  </form>`;
 }

@@ -30,7 +30,7 @@ export function ConversationList() {
       />
     </label>
     ${problem.value && html`<p class="warning" role="alert">${problem.value}</p>`}
-    ${listed?.length === 0 && html`<p class="note">${search.value ? "No conversation has these words." : "None is kept yet."}</p>`}
+    ${listed?.length === 0 && html`<p class="note">${search.value.trim() ? "No conversation has these words." : "None is kept yet."}</p>`}
     <ul>
       ${(listed ?? []).map((conversation) => html`<${Row} key=${conversation.id} conversation=${conversation} />`)}
     </ul>

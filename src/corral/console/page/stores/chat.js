@@ -1,6 +1,7 @@
 // The conversation on the page: whom it is with, what was said, and the answers that are being written.
 
 import { computed, signal } from "@preact/signals";
+import { onDenied } from "../api.js";
 import { listChatModels, seesPictures, streamAnswer } from "../completions.js";
 import { keepTurn, readConversation } from "./conversations.js";
 import { session } from "./session.js";
@@ -86,6 +87,7 @@ export async function openConversation(id) {
 export function stopAnswers() {
   running?.abort();
 }
+onDenied(stopAnswers); // none is written on, to be kept for the next user
 
 /**
  * Ask all that are chosen, at once; returns when every answer is whole.

@@ -14,7 +14,7 @@ export const conversations = signal(null);
 export const next = signal(null);
 /** Why they cannot be read; empty when they can. */
 export const problem = signal("");
-/** The words that are looked for; empty for all conversations. */
+/** The words that are looked for, as they are typed; empty for all conversations. */
 export const search = signal("");
 
 /** Read the first page anew. */
@@ -33,7 +33,7 @@ export async function refreshConversations() {
 
 /** @param {string} words */
 export function searchConversations(words) {
-  search.value = words.trim();
+  search.value = words;
   return refreshConversations();
 }
 
@@ -50,7 +50,7 @@ export async function showMoreConversations() {
  */
 function readPage(words, cursor) {
   const query = new URLSearchParams({ limit: String(PAGE) });
-  if (words) query.set("search", words);
+  if (words.trim()) query.set("search", words.trim());
   if (cursor !== null) query.set("cursor", cursor);
   return get(`conversations?${query}`);
 }

@@ -36,7 +36,12 @@ export const forecast = signal(null);
 export const isBusy = signal(false);
 
 /** Of the submission that is asked for: the same until the draft is another, so that a second click changes nothing. */
-let key = crypto.randomUUID();
+let key = makeKey();
+
+/** A random key. `crypto.randomUUID` is not there on a page that came over plain HTTP from another machine. */
+function makeKey() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
 
 /** @returns {Draft} */
 function recall() {
@@ -62,7 +67,7 @@ effect(() => {
 export function changeDraft(change) {
   draft.value = { ...draft.value, ...change };
   forecast.value = null;
-  key = crypto.randomUUID();
+  key = makeKey();
 }
 
 /** @param {string} name @param {string} text */
@@ -74,7 +79,7 @@ export function clearDraft() {
   draft.value = EMPTY;
   faults.value = [];
   forecast.value = null;
-  key = crypto.randomUUID();
+  key = makeKey();
 }
 
 /** Have the server check the draft and estimate its end; every problem goes to its field. @param {Engine} engine */

@@ -1,6 +1,6 @@
 // Who uses the page, and what they are allowed.
 
-import { computed, signal } from "@preact/signals";
+import { computed, effect, signal } from "@preact/signals";
 import { ApiError, call, get, onDenied, post } from "../api.js";
 
 /** @typedef {import("../types.js").Session} Session */
@@ -14,10 +14,31 @@ export const isKnown = computed(() => session.value?.owner != null);
 export const canSubmit = computed(() => ["submitter", "admin"].includes(session.value?.role ?? ""));
 export const isAdmin = computed(() => session.value?.role === "admin");
 
+/** @type {Session} */
+const UNKNOWN = { owner: null, role: null, cluster: null, has_cookie: false, keeps_conversations: false };
+/** The user whose data the page holds; null until one is known. @type {string | null} */
+let holder = null;
+/** Tabs of one browser have one session: each hears of the owner that another has changed it to. */
+const tabs = new BroadcastChannel("corral.session");
+
+effect(() => {
+  holder = session.value?.owner ?? holder;
+});
 onDenied(() => {
   if (isKnown.value) reason.value = "Your session is over: the token has expired or was revoked.";
-  session.value = { owner: null, role: null, cluster: null, has_cookie: false, keeps_conversations: false };
+  session.value = UNKNOWN;
 });
+tabs.addEventListener("message", ({ data: owner }) => {
+  if (session.value !== null && owner !== session.value.owner) beginAnew();
+});
+
+/** Load the page anew, so that nothing of one user is left for the next. */
+function beginAnew() {
+  session.value = UNKNOWN; // what the tab keeps is cleared
+  session.value = null; // until the page is loaded
+  if (holder !== null) history.replaceState(null, "", "#/");
+  location.reload();
+}
 
 /** Whether the user can change what an owner submitted. @param {string} owner */
 export function canChange(owner) {
@@ -49,7 +70,10 @@ async function askSession() {
  */
 export async function logIn(secret) {
   try {
-    session.value = await post("session", secret);
+    const opened = await post("session", secret);
+    tabs.postMessage(opened.owner);
+    if (holder !== null && opened.owner !== holder) beginAnew();
+    else session.value = opened;
     reason.value = "";
     return true;
   } catch (error) {
@@ -60,6 +84,6 @@ export async function logIn(secret) {
 
 export async function logOut() {
   await call("DELETE", "session");
-  reason.value = "";
-  session.value = await get("session");
+  tabs.postMessage(null);
+  beginAnew();
 }
