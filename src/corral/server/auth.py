@@ -27,6 +27,7 @@ from corral.requests import KeyFields
 from corral.server.keys.keeping import Keys
 from corral.server.proxies import PROXY_HEADERS
 from corral.server.sessions import ForgedRequestError, explain_forgery
+from corral.tasks.store.tokens import Token
 
 LOCAL_OWNER = "local"
 """The owner of what is submitted without a token; no token can have this name."""
@@ -154,6 +155,11 @@ async def _find_caller(secret: str, keys: Keys, local_token: str, origin: str | 
         raise NotAuthenticatedError(
             "the token is unknown, revoked or expired", hint="an administrator makes one with `corral tokens create`"
         )
+    return speak_for(token, origin)
+
+
+def speak_for(token: Token, origin: str | None) -> Caller:
+    """Return the caller that a token stands for; `origin` is the client's address."""
     return Caller(owner=token.owner, role=Role(token.role), origin=origin, key=token.name, limits=token.fields)
 
 

@@ -26,6 +26,10 @@ MOST_PIXELS = 100_000_000
 """Of a picture that is decoded: 400 MB of memory, for a moment."""
 MOST_KEPT = 50_000
 """Thumbnails in the folder: about a gigabyte. The oldest tenth goes when there are more."""
+MOST_REFUSED = 10_000
+"""Files without a thumbnail that are remembered, of the latest."""
+_FORMATS = "png_pipe,apng,jpeg_pipe,webp_pipe,gif,bmp_pipe,tiff_pipe"
+"""FFmpeg's names of pictures; its other formats are films, and lists that have it open what they name."""
 _AT_ONCE = 2
 _LOOK_EVERY = 500
 """Thumbnails made between two looks at how many there are."""
@@ -45,6 +49,8 @@ class Thumbnails:
     services: Services
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
     _made: int = 0
+    _refused: dict[Sha256, str] = field(default_factory=dict[Sha256, str])
+    """Why files have no thumbnail: a gallery asks for them again and again."""
 
     @property
     def folder(self) -> Path:
@@ -57,8 +63,14 @@ class Thumbnails:
         if path.exists():
             return path
         async with self._turns:
+            if sha256 in self._refused:
+                raise ThumbnailError(self._refused[sha256])
             if not path.exists():
-                await asyncio.to_thread(self._make, self.services.artifacts.locate(sha256), path)
+                try:
+                    await asyncio.to_thread(self._make, self.services.artifacts.locate(sha256), path)
+                except ThumbnailError as error:
+                    self._refuse(sha256, error.what)
+                    raise
                 self._made += 1
                 if self._made % _LOOK_EVERY == 1:
                     await asyncio.to_thread(self._drop_oldest)
@@ -70,6 +82,11 @@ class Thumbnails:
         part = path.with_suffix(f".{uuid4().hex}.part")
         part.write_bytes(small)
         part.replace(path)
+
+    def _refuse(self, sha256: Sha256, reason: str) -> None:
+        if len(self._refused) >= MOST_REFUSED:
+            self._refused.pop(next(iter(self._refused)))
+        self._refused[sha256] = reason
 
     def _drop_oldest(self) -> None:
         kept = [
@@ -87,12 +104,14 @@ def shrink(source: Path) -> bytes:
 
     if source.stat().st_size > MOST_BYTES:
         raise ThumbnailError(f"the picture has more than {MOST_BYTES} bytes")
+    bound = {"max_pixels": str(MOST_PIXELS)}
     try:
-        with av.open(str(source)) as container:
+        with av.open(str(source), options={**bound, "format_whitelist": _FORMATS}) as container:  # this decodes, too
             stream = container.streams.video[0]
+            stream.codec_context.options = bound
             width, height = stream.codec_context.width, stream.codec_context.height
-            if not 0 < width * height <= MOST_PIXELS:
-                raise ThumbnailError(f"the picture has {width} x {height} pixels; at most {MOST_PIXELS} are decoded")
+            if width * height == 0:
+                raise ThumbnailError(f"the picture's size cannot be read, or is above {MOST_PIXELS} pixels")
             frame = next(container.decode(stream))
         scale = min(1.0, SIDE_PX / max(width, height))
         sides = [max(2, round(side * scale / 2) * 2) for side in (width, height)]

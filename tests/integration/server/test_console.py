@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from corral.requests import KeyFields
+from corral.server.keys.failures import FailedKeys
 from corral.server.services import Services
 from corral.tasks.store.tokens import create_token, revoke_token
 from doubles.serving import Serving, serving
@@ -154,13 +155,63 @@ async def test_an_invitation_becomes_a_token_once_and_an_older_or_withdrawn_one_
     withdrawn = await public.call("DELETE", "/corral/v1/invitations/late", headers=local)
     assert (withdrawn.status, withdrawn.json["name"]) == (200, "late")
     assert await log_in(public, {"code": late.json["link"].partition("#code=")[2]}) == 403
-    acts = [
-        (entry["action"], entry["subject"])
-        for entry in (await public.get("/corral/v1/audit", headers=local)).json["items"]
-    ]
-    assert acts[:2] == [("invitation_withdrawn", "late"), ("invitation_sent", "late")]
+    acts = (await public.get("/corral/v1/audit", headers=local)).json["items"]
+    assert [(act["action"], act["subject"]) for act in acts[:3]] == [
+        ("invitation_withdrawn", "late"), ("invitation_sent", "late"), ("token_created", "grace"),
+    ]  # fmt: skip
+    granted = {"role": "submitter", "tokens_per_day": 500}
+    assert acts[1]["details"] == granted
+    assert acts[2]["details"] == granted | {"by": "invitation", "invited_by": "local"}
     kept = await services.pool.fetchval("select count(*) from invitations")
     assert kept == 0
+
+
+async def test_an_invitation_outlives_neither_its_token_nor_a_revocation(public: Serving, services: Services) -> None:
+    local = {"Authorization": f"Bearer {services.local_token}"}
+
+    async def invite(name: str, **fields: str) -> Any:
+        asked = {"name": name, "role": "viewer", "owner": "ada", **fields}
+        return (await public.post("/corral/v1/invitations", asked, headers=local)).json
+
+    assert (await invite("past", expires_at="2020-01-01T00:00:00Z"))["error"]["code"] == "invitation.token_ended"
+    soon = (datetime.now(UTC) + timedelta(hours=1)).replace(microsecond=0)
+    assert datetime.fromisoformat((await invite("soon", expires_at=soon.isoformat()))["expires_at"]) == soon
+
+    link = (await invite("eve"))["link"]
+    await public.post("/corral/v1/tokens", {"name": "eve", "role": "viewer"}, headers=local)
+    await public.call("DELETE", "/corral/v1/tokens/eve", headers=local)
+    assert await log_in(public, {"code": link.partition("#code=")[2]}) == 403
+    again = (await invite("eve"))["link"]
+    await public.call("DELETE", "/corral/v1/tokens/eve", headers=local)
+    assert await log_in(public, {"code": again.partition("#code=")[2]}) == 403
+    acts = (await public.get("/corral/v1/audit", headers=local)).json["items"]
+    assert [(act["action"], act["details"].get("by")) for act in acts if act["subject"] == "eve"] == [
+        ("token_revoked", None), ("invitation_withdrawn", "token_revoked"), ("invitation_sent", None),
+        ("token_revoked", None), ("token_created", None), ("invitation_withdrawn", "token_created"),
+        ("invitation_sent", None),
+    ]  # fmt: skip
+    await services.pool.execute("update invitations set expires_at = now()")
+    await invite("bob")
+    assert await services.pool.fetch("select name from invitations") == [("bob",)]
+
+    assert await log_in(public, {"code": (await invite("bob"))["link"].partition("#code=")[2]}) == 201
+    (created,) = (await public.get("/corral/v1/audit?limit=1", headers=local)).json["items"]
+    assert (created["owner"], created["subject"], created["details"]["owner"]) == ("ada", "bob", "ada")
+
+
+async def test_an_address_with_many_unknown_codes_waits_and_uses_no_good_one_up(services: Services) -> None:
+    local = {"Authorization": f"Bearer {services.local_token}"}
+    public = replace(services, loopback=False, console_url="http://barn:7433")
+    async with serving(replace(public, keys=replace(services.keys, failures=FailedKeys(most=2)))) as api:
+        links = [
+            (await api.post("/corral/v1/invitations", {"name": "grace", "role": "viewer"}, headers=local)).json["link"],
+            (await api.post("/corral/v1/session/link", headers=local)).json["link"],
+        ]
+        good = [{"code": link.partition("#code=")[2]} for link in links]
+        assert [await log_in(api, {"code": code}) for code in ("invite_wrong", "wrong")] == [403, 403]
+        assert [await log_in(api, code) for code in good] == [429, 429]
+    async with serving(public) as api:  # where no try has failed yet
+        assert [await log_in(api, code) for code in good] == [201, 201]
 
 
 async def list_names(api: Serving, headers: dict[str, str]) -> list[str]:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import io
+import subprocess
+import sys
 import zipfile
+import zlib
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 from av.video.frame import VideoFrame
 
 from corral.server.services import Services
+from corral.server.thumbnails import MOST_PIXELS, ThumbnailError, shrink
 from doubles.serving import Serving
 
 SIZES = {"wide.png": (600, 300), "tall.png": (30, 500)}
@@ -91,3 +96,44 @@ async def test_a_thumbnail_is_made_once_and_what_cannot_be_read_is_refused(
     with zipfile.ZipFile(io.BytesIO(archive.body)) as whole:
         assert whole.namelist() == [f"{task}-wide.png"]
         assert whole.read(f"{task}-wide.png") == draw(*SIZES["wide.png"])
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+import av
+from corral.server.thumbnails import ThumbnailError, shrink
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    shrink(Path(sys.argv[1]))
+except ThumbnailError as error:
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024, error)
+"""
+
+
+def test_a_picture_above_the_bound_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    side = 10_400
+    header = side.to_bytes(4) * 2 + bytes((8, 0, 0, 0, 0))  # 8 bits of gray
+    packed = zlib.compressobj(1)
+    rows = b"".join(packed.compress(bytes(side + 1)) for _ in range(side)) + packed.flush()
+    chunks = ((b"IHDR", header), (b"IDAT", rows), (b"IEND", b""))
+    source = tmp_path / "large"
+    source.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(len(body).to_bytes(4) + kind + body + zlib.crc32(kind + body).to_bytes(4) for kind, body in chunks)
+    )
+    assert side**2 > MOST_PIXELS
+    measured = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(source)], capture_output=True, text=True, check=True, timeout=60
+    )
+    mebibytes, _, reason = measured.stdout.partition(" ")
+    assert "is above" in reason
+    assert int(mebibytes) < 50  # decoded, it has 103
+
+
+def test_a_list_of_files_is_no_picture(tmp_path: Path) -> None:
+    (tmp_path / "picture").write_bytes(draw(20, 10))
+    shrink(tmp_path / "picture")
+    (tmp_path / "list").write_text("ffconcat version 1.0\nfile picture\n")
+    with pytest.raises(ThumbnailError, match="not a picture"):
+        shrink(tmp_path / "list")

@@ -1,4 +1,4 @@
-"""Tries with unknown tokens, by address: one that made many of them waits.
+"""Tries with unknown tokens, and with unknown codes of links, by address: one that made many of them waits.
 
 A token that is known is never refused for them, so one client cannot keep others out that come from the same address.
 That costs no safety, since a secret has 256 random bits; what it saves are lookups in the database.
@@ -23,7 +23,7 @@ _IPV6_NETWORK = 64
 
 
 class FailedKeysError(CorralError):
-    """An address has tried too many unknown tokens."""
+    """An address has tried too many unknown tokens or codes."""
 
     code: ClassVar[str] = "auth.too_many_failures"
     kind: ClassVar[Kind] = Kind.NO_CAPACITY
@@ -45,20 +45,20 @@ class FailedKeys:
         self._failures: OrderedDict[str, deque[float]] = OrderedDict()
 
     def refuse_many(self, address: str | None, now: float) -> None:
-        """Return when the address can try an unknown token. Raises: FailedKeysError."""
+        """Return when the address can try a token that is not known, or a code. Raises: FailedKeysError."""
         source = _find_network(address)
         tries = self._failures.get(source)
         if tries is None or len(tries) < self._most or now - tries[0] >= self._window_s:
             return
         wait_s = math.ceil(tries[0] + self._window_s - now)
         raise FailedKeysError(
-            f"{self._most} unknown tokens came from {source} within {self._window_s:g} s",
+            f"{self._most} unknown tokens or codes came from {source} within {self._window_s:g} s",
             retry_after_s=wait_s,
             hint=f"send a token of `corral tokens create`, or try again in {wait_s} s",
         )
 
     def note(self, address: str | None, now: float) -> None:
-        """Note a try with an unknown token."""
+        """Note a try with an unknown token or code."""
         source = _find_network(address)
         tries = self._failures.setdefault(source, deque(maxlen=self._most))
         tries.append(now)

@@ -48,7 +48,7 @@ class Invitation:
 async def invite(
     pool: Pool, *, name: str, role: str, fields: KeyFields, expires_at: datetime, act: Act
 ) -> tuple[Invitation, str]:
-    """Make an invitation and return it with its code; an older one of this name is good no more.
+    """Make an invitation and return it with its code; an older one of this name is good no more. Old ones are removed.
 
     Raises: TokenExistsError.
     """
@@ -56,6 +56,7 @@ async def invite(
     async with pool.acquire() as connection, connection.transaction():
         if await connection.fetchval("select exists (select from tokens where name = $1 and revoked_at is null)", name):
             raise TokenExistsError(f"a token {name!r} exists", hint="choose another name, or revoke that token")
+        await connection.execute("delete from invitations where expires_at <= now()")
         row = await connection.fetchrow(
             """
             insert into invitations (name, role, hash, fields, invited_by, expires_at) values ($1, $2, $3, $4, $5, $6)
@@ -96,8 +97,14 @@ async def accept(pool: Pool, code: str, *, origin: str | None) -> tuple[Token, s
                 "this invitation is unknown, used or too old", hint="ask the one who sent it for a new one"
             )
         given = _read(row)
-        details = {"role": given.role, "by": "invitation", "invited_by": given.invited_by}
-        act = Act(owner=given.name, origin=origin, action=Action.TOKEN_CREATED, subject=given.name, details=details)
+        granted = {"role": given.role, **request_of(given.fields, KeyFields)}
+        act = Act(
+            owner=given.fields.owner or given.name,
+            origin=origin,
+            action=Action.TOKEN_CREATED,
+            subject=given.name,
+            details={**granted, "by": "invitation", "invited_by": given.invited_by},
+        )
         return await add_token(connection, name=given.name, role=given.role, fields=given.fields, act=act)
 
 

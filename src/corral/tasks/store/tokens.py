@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import ClassVar
 
 from corral.errors import CorralError, Kind
 from corral.requests import KeyFields
-from corral.tasks.store.audit import Act, append_act
+from corral.tasks.store.audit import Act, Action, append_act
 from corral.tasks.store.columns import get_column_values, list_columns, read_fields
 from corral.tasks.store.pool import Pool, Queries, Row
 
@@ -70,8 +70,8 @@ async def create_token(
 ) -> tuple[Token, str]:
     """Store a new token and return it with its secret, which is not kept. A revoked token's name is free again.
 
-    Without `fields` it has no limits, and its name is its owner. `act` goes into the audit log, as that of
-    `revoke_token`. Raises: TokenExistsError.
+    Without `fields` it has no limits, and its name is its owner. An open invitation of this name ends. `act` goes into
+    the audit log, as that of `revoke_token`. Raises: TokenExistsError.
     """
     async with pool.acquire() as connection, connection.transaction():
         return await add_token(connection, name=name, role=role, fields=fields or KeyFields(), act=act)
@@ -83,6 +83,7 @@ async def add_token(
     """As `create_token`, within a transaction of the caller. Raises: TokenExistsError."""
     secret = make_secret()
     values = get_column_values(fields.model_copy(update={"owner": fields.owner or name}), KeyFields)
+    await _end_invitation(connection, name, act)
     row = await connection.fetchrow(_CREATE, name, role, hash_secret(secret), *values)
     if row is None:
         raise TokenExistsError(
@@ -109,8 +110,12 @@ async def list_tokens(pool: Queries) -> tuple[Token, ...]:
 
 
 async def revoke_token(pool: Pool, name: str, *, act: Act | None = None) -> Token:
-    """Refuse the token from now on; revoking it again changes nothing. Raises: TokenMissingError."""
+    """Refuse the token from now on, and end an open invitation of its name; again changes nothing.
+
+    Raises: TokenMissingError.
+    """
     async with pool.acquire() as connection, connection.transaction():
+        await _end_invitation(connection, name, act)
         row = await connection.fetchrow(
             "update tokens set revoked_at = coalesce(revoked_at, now()) where name = $1 returning *", name
         )
@@ -119,6 +124,13 @@ async def revoke_token(pool: Pool, name: str, *, act: Act | None = None) -> Toke
             raise TokenMissingError(f"there is no token {name!r}", hint=hint)
         await _notify(connection, act)
     return _read_token(row)
+
+
+async def _end_invitation(connection: Queries, name: str, act: Act | None) -> None:
+    """Delete the invitation of a token's name: its link would make another token once this one is revoked."""
+    was_open = await connection.fetchval("delete from invitations where name = $1 returning expires_at > now()", name)
+    if was_open and act is not None:
+        await append_act(connection, replace(act, action=Action.INVITATION_WITHDRAWN, details={"by": act.action.value}))
 
 
 async def _notify(connection: Queries, act: Act | None) -> None:

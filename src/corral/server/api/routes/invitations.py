@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from starlette.responses import Response
 
+from corral.errors import CorralError, Kind
 from corral.requests import KeyFields, request_of
 from corral.server.api.auditing import describe_act
 from corral.server.api.bodies import StrictRoute
@@ -21,6 +22,14 @@ from corral.server.api.wired import answer, defer, describe_answers
 from corral.tasks.store.audit import Action
 from corral.tasks.store.invitations import Invitation, invite, list_invitations, withdraw
 from corral.work import Json
+
+
+class TokenEndedError(CorralError):
+    """The token of an invitation would have expired already."""
+
+    code: ClassVar[str] = "invitation.token_ended"
+    kind: ClassVar[Kind] = Kind.INVALID
+
 
 router = make_router("tokens", prefix="/corral/v1/invitations", route_class=StrictRoute)
 
@@ -65,16 +74,26 @@ describe_answers(OpenInvitation, SentInvitation, OpenInvitations)
     name="invite_person",
 )
 async def send(asked: InvitationAsked, api: Here, caller: Admin) -> Response:
-    """Make a link that gives one person such a token, once; a second one of the same name replaces the first."""
+    """Make a link that gives one person such a token, once; a second one of the same name replaces the first.
+
+    The link ends with the token at the latest, where `expires_at` is set.
+    """
     require_free_owner(asked)
-    fields = KeyFields.model_validate(request_of(asked, KeyFields))  # those alone that were set
+    limits = request_of(asked, KeyFields)
+    now = datetime.now(UTC)
+    expires_at = min(now + timedelta(seconds=asked.lasts_s), asked.expires_at or datetime.max.replace(tzinfo=UTC))
+    if expires_at <= now:
+        raise TokenEndedError(
+            f"the token of this invitation expired at {expires_at:%Y-%m-%d %H:%M:%S} UTC",
+            hint="set `expires_at` to an instant to come, or leave it out",
+        )
     sent, code = await invite(
         api.services.pool,
         name=asked.name,
         role=asked.role.value,
-        fields=fields,
-        expires_at=datetime.now(UTC) + timedelta(seconds=asked.lasts_s),
-        act=describe_act(caller, Action.INVITATION_SENT, asked.name, role=asked.role.value),
+        fields=KeyFields.model_validate(limits),  # those alone that were set
+        expires_at=expires_at,
+        act=describe_act(caller, Action.INVITATION_SENT, asked.name, role=asked.role.value, **limits),
     )
     link = f"{api.services.console_url.rstrip('/')}/#code={code}"
     return answer(SentInvitation(**_describe(sent), link=link), status=201)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from datetime import UTC, datetime, timedelta
 
 from fastapi import Request, Response
@@ -15,11 +16,11 @@ from corral.server.api.requests import LogInAsked
 from corral.server.api.routing import make_router
 from corral.server.api.schemas import ConsoleLink, SessionOut
 from corral.server.api.state import Admin, ApiState, Here, Visitor
-from corral.server.auth import LOCAL_OWNER, Caller, Role, authenticate
-from corral.server.sessions import HEADER, LASTS, ForgedRequestError, name_cookie
+from corral.server.auth import LOCAL_OWNER, Caller, Role, authenticate, speak_for
+from corral.server.sessions import HEADER, LASTS, CodeError, ForgedRequestError, name_cookie
 from corral.tasks.store.audit import Action
-from corral.tasks.store.invitations import PREFIX, accept
-from corral.tasks.store.tokens import create_token
+from corral.tasks.store.invitations import PREFIX, InvitationError, accept
+from corral.tasks.store.tokens import Token, create_token
 
 router = make_router("session", prefix="/corral/v1/session", route_class=StrangersRoute)
 
@@ -30,7 +31,7 @@ async def get_session(request: Request, api: Here, visitor: Visitor) -> SessionO
     return _describe(api, visitor, has_cookie=name_cookie(api.services.cluster.name) in request.cookies)
 
 
-@router.post("", status_code=201, summary="Log in", responses=declare_refusals(400, 413))
+@router.post("", status_code=201, summary="Log in", responses=declare_refusals(400, 409, 413))
 async def log_in(asked: LogInAsked, request: Request, response: Response, api: Here) -> SessionOut:
     """Keep a token in a cookie that only this server reads; the code of a link is exchanged for a new token.
 
@@ -38,14 +39,18 @@ async def log_in(asked: LogInAsked, request: Request, response: Response, api: H
     """
     _require_console(request)
     origin = request.client.host if request.client else None
-    secret = await _redeem(api, asked.code, origin) if asked.code is not None else asked.token or ""
-    caller = await authenticate(
-        {"authorization": f"Bearer {secret}"},
-        keys=api.services.keys,
-        local_token=api.services.local_token,
-        loopback=False,
-        origin=origin,
-    )
+    if asked.code is not None:
+        token, secret = await _redeem(api, asked.code, origin)
+        caller = speak_for(token, origin)
+    else:
+        secret = asked.token or ""
+        caller = await authenticate(
+            {"authorization": f"Bearer {secret}"},
+            keys=api.services.keys,
+            local_token=api.services.local_token,
+            loopback=False,
+            origin=origin,
+        )
     lasts = LASTS
     if caller.limits is not None and caller.limits.expires_at is not None:
         lasts = min(lasts, caller.limits.expires_at - datetime.now(UTC))
@@ -70,19 +75,30 @@ async def make_console_link(api: Here, caller: Admin) -> ConsoleLink:
     return ConsoleLink(link=link, ends_at=ends_at)
 
 
-async def _redeem(api: ApiState, code: str, origin: str | None) -> str:
-    """Exchange a code for the secret of a new token. Raises: CodeError, InvitationError, TokenExistsError."""
-    now = datetime.now(UTC)
+async def _redeem(api: ApiState, code: str, origin: str | None) -> tuple[Token, str]:
+    """Exchange a code for a new token and its secret. An unknown code counts as an unknown token does.
+
+    Raises: CodeError, FailedKeysError, InvitationError, TokenExistsError.
+    """
+    failures = api.services.keys.failures
+    failures.refuse_many(origin, time.monotonic())  # before the code is used up
+    try:
+        return await _exchange(api, code, origin)
+    except (CodeError, InvitationError):
+        failures.note(origin, time.monotonic())
+        raise
+
+
+async def _exchange(api: ApiState, code: str, origin: str | None) -> tuple[Token, str]:
     if code.startswith(PREFIX):
-        _, secret = await accept(api.services.pool, code, origin=origin)
-        return secret
+        return await accept(api.services.pool, code, origin=origin)
+    now = datetime.now(UTC)
     api.services.link_codes.redeem(code, now)
     name = f"console-{secrets.token_hex(4)}"
     local = Caller(owner=LOCAL_OWNER, role=Role.ADMIN, origin=origin)
     fields = KeyFields(owner=LOCAL_OWNER, expires_at=now + LASTS)
     act = describe_act(local, Action.TOKEN_CREATED, name, role=Role.ADMIN.value, by="link")
-    _, secret = await create_token(api.services.pool, name=name, role=Role.ADMIN.value, fields=fields, act=act)
-    return secret
+    return await create_token(api.services.pool, name=name, role=Role.ADMIN.value, fields=fields, act=act)
 
 
 def _require_console(request: Request) -> None:
