@@ -56,13 +56,18 @@ def has_seed(inputs: Mapping[str, Json]) -> bool:
     return any(_is_seed(place) for name in inputs if name not in _OBJECTS for place, _ in _walk(inputs[name], name))
 
 
+def find_names(text: str) -> Iterator[str]:
+    """Yield what a text has in the form of a wildcard, by name."""
+    return (match[1] for match in _WILDCARD.finditer(text))
+
+
 def list_wildcards(inputs: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
     """Yield the name of an input and each wildcard in it."""
     for name in inputs:
         if name not in _OBJECTS:
             for _, value in _walk(inputs[name], name):
                 if isinstance(value, str):
-                    yield from ((name, match[1]) for match in _WILDCARD.finditer(value))
+                    yield from ((name, wildcard) for wildcard in find_names(value))
 
 
 def _draw_value(value: Any, wildcards: Wildcards, key: str, place: str) -> Json:  # Any: JSON, narrowed here

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from corral.batchfile.bounds import Bounds, is_within
 from corral.batchfile.drawing import RANDOM, has_seed
 from corral.batchfile.shape import MAX_TASKS, BatchShape, OutputShape, TaskShape
 from corral.cluster.document import Document, YamlPath
@@ -43,18 +44,20 @@ class Expanded:
         return (*self.at, *path)
 
 
-def expand(shape: BatchShape, document: Document) -> tuple[Expanded, ...]:
-    """Return the tasks of the batch; each problem is reported in the document."""
-    count = sum(_count(task) for task in shape.tasks)
-    if count > MAX_TASKS:
-        what = f"prompts, matrices and counts make {count} tasks, more than {MAX_TASKS}"
+def expand(shape: BatchShape, document: Document, bounds: Bounds | None = None) -> tuple[Expanded, ...]:
+    """Return the tasks of the batch, or none where it is beyond the bounds; problems are reported in the document."""
+    counts = [_count(task) for task in shape.tasks]
+    if sum(counts) > MAX_TASKS:
+        what = f"prompts, matrices and counts make {sum(counts)} tasks, more than {MAX_TASKS}"
         document.report("batchfile.too_large", what, at=("tasks",), hint="write several batch files")
+        return ()
+    if bounds is not None and not is_within(bounds, shape, counts, document):
         return ()
     names = {task.name: _list_names(task) for task in shape.tasks if _is_template(task)}
     return tuple(
-        Expanded(task=_name_needs(task.task, names, document, task.at), index=task.index, varied=task.varied)
+        expanded
         for index, task in enumerate(shape.tasks)
-        for task in _expand_task(task, index, shape, document)
+        for expanded in _expand_task(_name_needs(task, names, document, ("tasks", index)), index, shape, document)
     )
 
 

@@ -26,6 +26,16 @@ class SourceError(CorralError):
     kind: ClassVar[Kind] = Kind.INVALID
 
 
+def find_path(name: str, folder: Path) -> Path:
+    """Return the path that a file names; a relative one starts at the folder. Raises: SourceError."""
+    try:
+        path = Path(name).expanduser()
+    except (RuntimeError, ValueError) as error:  # no such user, or one without a home; a NUL in the name
+        what = "the home that it begins with cannot be found"
+        raise SourceError(what, where=name, hint="write the whole path") from error
+    return path if path.is_absolute() else folder / path
+
+
 def read_object(path: Path) -> dict[str, Json]:
     """Read a file that holds an object, such as a workflow, in JSON or YAML.
 
@@ -40,7 +50,7 @@ def read_object(path: Path) -> dict[str, Json]:
         what = f"the file has an unknown entry `{unknown[0][:60]}` next to `{_BASE}`"
         raise SourceError(what, where=str(path), hint=did_you_mean(unknown[0], (_BASE, *_ADDED)))
     return {
-        **_read_mapping(path.parent / Path(base).expanduser()),
+        **_read_mapping(find_path(base, path.parent)),
         **{name: content[name] for name in _ADDED if name in content},
     }
 

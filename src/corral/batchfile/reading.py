@@ -16,10 +16,12 @@ from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
+from corral.batchfile.bounds import Bounds
 from corral.batchfile.checks import check
 from corral.batchfile.expanding import Expanded, expand
+from corral.batchfile.objects import SourceError, find_path
 from corral.batchfile.shape import BatchShape, DefaultsShape, OutputShape, PathShape, TaskShape, UploadShape
-from corral.batchfile.sources import Convert, Sources
+from corral.batchfile.sources import Convert, Sources, report_source
 from corral.batchfile.values import BatchFile
 from corral.cluster import explain
 from corral.cluster.document import Document, YamlPath
@@ -83,20 +85,22 @@ def read_batch(text: str, *, filename: str, folder: Path, convert: Convert | Non
     return _read_document(read(text, filename=filename), folder, convert)
 
 
-def read_batch_value(value: Mapping[str, Json], folder: Path | None = None) -> Read:
+def read_batch_value(value: Mapping[str, Json], folder: Path | None = None, bounds: Bounds | None = None) -> Read:
     """Read a batch file that came as JSON; without a folder from another machine: it can name no files of this one.
 
-    Problems have their paths in it as places. Raises: BatchFileError.
+    Problems have their paths in it as places. Raises: BatchFileError, also where it stands for more than `bounds`.
     """
-    return _read_document(Document("", value), folder, None)
+    return _read_document(Document("", value), folder, None, bounds)
 
 
-def _read_document(document: Document, folder: Path | None, convert: Convert | None) -> Read:
+def _read_document(
+    document: Document, folder: Path | None, convert: Convert | None, bounds: Bounds | None = None
+) -> Read:
     if isinstance(document.value, dict):
         shape = _validate_shape(document)
         if shape is not None:
             shape = Sources(folder, document, convert).take_in(shape)
-            tasks = expand(shape, document)
+            tasks = expand(shape, document, bounds)
             check(tasks, shape, document)
             batch = resolve(tasks, shape, folder=folder, document=document)
             if not document.problems:
@@ -176,11 +180,18 @@ def resolve(tasks: Sequence[Expanded], shape: BatchShape, *, folder: Path | None
     body = request_of(shape, BatchFields)
     if shape.defaults is not None:
         body["defaults"] = _make_body(shape.defaults, folder, document, ("defaults",))
-    body["tasks"] = [
-        {"name": expanded.task.name, **_make_body(expanded.task, folder, document, expanded.at)} for expanded in tasks
-    ]
+    bodies: dict[int, dict[str, Json]] = {}  # what the tasks of one entry share, which is all but name and inputs
+    for expanded in tasks:
+        if expanded.index not in bodies:
+            bodies[expanded.index] = _make_body(expanded.task, folder, document, expanded.at)
+    body["tasks"] = [_overlay(bodies[expanded.index], expanded.task) for expanded in tasks]
     wildcards = {name: tuple(map(str, lines)) for name, lines in shape.wildcards.items() if isinstance(lines, tuple)}
     return BatchFile(body, wildcards, tuple(expanded.index for expanded in tasks))
+
+
+def _overlay(body: Mapping[str, Json], task: TaskShape) -> dict[str, Json]:
+    own: dict[str, Json] = {"name": task.name, **body}
+    return {**own, "inputs": task.inputs} if "inputs" in own else own
 
 
 def _make_body(shape: DefaultsShape, folder: Path | None, document: Document, at: YamlPath) -> dict[str, Json]:
@@ -188,30 +199,40 @@ def _make_body(shape: DefaultsShape, folder: Path | None, document: Document, at
     if shape.engine is not None:
         body["engine"] = shape.engine
     if shape.files:
-        body["files"] = {name: _make_reference(file, folder or Path()) for name, file in shape.files.items()}
-        _check_paths(body["files"], document, (*at, "files"), can_read=folder is not None)
+        references = {
+            name: _make_reference(file, folder, document, (*at, "files", name)) for name, file in shape.files.items()
+        }
+        body["files"] = {name: reference for name, reference in references.items() if reference is not None}
     if shape.needs:
         body["needs"] = list(shape.needs)
     return body
 
 
-def _check_paths(files: dict[str, dict[str, Json]], document: Document, at: YamlPath, *, can_read: bool) -> None:
-    for name, file in files.items():
-        if "path" in file and not can_read:
-            what = "the server reads no files that a batch file names"
-            document.report("batchfile.no_file", what, at=(*at, name), hint="upload it, and write `upload: SHA-256`")
-        elif "path" in file and not Path(file["path"]).is_file():
-            document.report(
-                "batchfile.no_file", f"there is no file {file['path']}", at=(*at, name), hint="check the path"
-            )
-
-
-def _make_reference(file: OutputShape | PathShape | UploadShape, folder: Path) -> dict[str, Json]:
+def _make_reference(
+    file: OutputShape | PathShape | UploadShape, folder: Path | None, document: Document, at: YamlPath
+) -> dict[str, Json] | None:
+    """Return the file as the request names it; None of one that cannot be read here, which is reported."""
     match file:
         case OutputShape():
             return {"task": file.task, "output": file.output}
         case UploadShape():
             return {"upload": file.upload}
         case PathShape():
-            path = Path(file.path).expanduser()
-            return {"path": str((path if path.is_absolute() else folder / path).absolute())}
+            path = _locate(file.path, folder, document, at)
+            return None if path is None else {"path": str(path)}
+
+
+def _locate(name: str, folder: Path | None, document: Document, at: YamlPath) -> Path | None:
+    """Find a file of this machine; None with a problem reported where it is not there, or not this file's to name."""
+    if folder is None:
+        what, hint = "the server reads no files that a batch file names", "upload it, and write `upload: SHA-256`"
+        document.report("batchfile.no_file", what, at=at, hint=hint)
+        return None
+    try:
+        path = find_path(name, folder).absolute()
+    except SourceError as error:
+        return report_source(error, document, at)
+    if path.is_file():
+        return path
+    document.report("batchfile.no_file", f"there is no file {path}", at=at, hint="check the path")
+    return None

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from corral.batchfile.objects import SourceError, read_object, read_text
-from corral.batchfile.shape import BatchShape, DefaultsShape, PathShape, TaskShape, is_path
+from corral.batchfile.objects import SourceError, find_path, read_object, read_text
+from corral.batchfile.shape import BatchShape, DefaultsShape, PathShape, TaskShape
 from corral.cluster.document import Document, YamlPath
 from corral.engine_kinds import ENGINES
 from corral.engines.converting import is_of_editor
@@ -122,16 +122,22 @@ class Sources:
         try:
             return read(path)
         except SourceError as error:
-            self.document.report("batchfile.no_file", f"{error.where}: {error.what}", at=at, hint=error.hint)
-            return None
+            return report_source(error, self.document, at)
 
     def _locate(self, name: str, at: YamlPath) -> Path | None:
         if self.folder is None:
             what = f"the server reads no files that a batch file names: {name[:60]}"
             self.document.report("batchfile.no_file", what, at=at, hint="write the file's content in its place")
             return None
-        path = Path(name).expanduser() if is_path(name) else Path(name)
-        return path if path.is_absolute() else self.folder / path
+        try:
+            return find_path(name, self.folder)
+        except SourceError as error:
+            return report_source(error, self.document, at)
+
+
+def report_source(error: SourceError, document: Document, at: YamlPath) -> None:
+    """Report a file that cannot be used where the batch file names it."""
+    document.report(error.code, f"{error.where}: {error.what}", at=at, hint=error.hint)
 
 
 def _list_engines(shape: BatchShape) -> tuple[str, ...]:

@@ -29,7 +29,8 @@ class Document:
     filename: str
     """Empty where the values came without a text; problems then have their paths alone."""
     value: Any = None  # plain YAML: dict, list, str, int, float, bool or None
-    problems: list[tuple[Position, Problem]] = field(default_factory=list[tuple[Position, Problem]])
+    problems: dict[tuple[Position, Problem], None] = field(default_factory=dict[tuple[Position, Problem], None])
+    """Each once, in the order in which they were found."""
     keys: dict[YamlPath, Position] = field(default_factory=dict[YamlPath, Position])
     values: dict[YamlPath, Position] = field(default_factory=dict[YamlPath, Position])
     stand_ins: set[str] = field(default_factory=set[str])
@@ -53,7 +54,7 @@ class Document:
         """Add a problem at a position of the text."""
         place = f"{self.filename}:{position.line}:{position.column} " if self.filename else ""
         where = f"{place}{spell(at)}".rstrip()
-        self.problems.append((position, Problem(code=code, what=what, where=where, hint=hint)))
+        self.problems[position, Problem(code=code, what=what, where=where, hint=hint)] = None
 
     def sort_problems(self) -> tuple[Problem, ...]:
         """List the problems in the order of the file, each once."""

@@ -18,7 +18,7 @@ from corral.mcp.arguments import (
     TaskArgument,
     WaitArguments,
 )
-from corral.mcp.submitting import make_choice_error
+from corral.mcp.submitting import choose_subject
 from corral.work import Json
 
 _AGAIN_S = 1.0
@@ -37,16 +37,14 @@ _LOG_LINES = 15
 async def wait(context: ToolContext, asked: WaitArguments) -> ToolAnswer:
     """Return when all have ended, else how they are when the time has run out. Raises: ChoiceError, RemoteError."""
     api, timeout_s = context.api, min(asked.timeout_seconds, LONGEST_WAIT_S)
-    batch, named = asked.batch, asked.tasks
-    if (batch is None) == (named is None):
-        raise make_choice_error("tasks")
-    if named is not None:
-        tasks = await ask_all(*(_wait_for(api, f"tasks/{task}", timeout_s) for task in named))
+    kind, numbers = choose_subject(asked)
+    if kind == "tasks":
+        tasks = await ask_all(*(_wait_for(api, f"tasks/{task}", timeout_s) for task in numbers))
         shown = [summarize_task(task) for task in tasks]
         return ToolAnswer(
             value={"done": all(map(_has_ended, tasks)), "tasks": shown, **await _describe_open(api, tasks)}
         )
-    waited = await _wait_for(api, f"batches/{batch}", timeout_s)
+    waited = await _wait_for(api, f"batches/{numbers[0]}", timeout_s)
     running, failed, waiting = await ask_all(
         _list(api, batch=waited["id"], states=ACTIVE),
         _list(api, batch=waited["id"], states=("failed",)),
@@ -149,12 +147,10 @@ async def list_tasks(context: ToolContext, asked: ListArguments) -> ToolAnswer:
 async def explain_waiting(context: ToolContext, asked: ExplainArguments) -> ToolAnswer:
     """Explain why a task, a batch, or all that has not started waits. Raises: ChoiceError, RemoteError."""
     api = context.api
-    if asked.task is not None and asked.batch is not None:
-        raise make_choice_error("task")
-    if asked.batch is not None:
-        return ToolAnswer(value=await _explain_batch(api, asked.batch))
-    if asked.task is not None:
-        return ToolAnswer(value=await api.get(f"/corral/v1/tasks/{asked.task}/explain"))
+    if asked.task is not None or asked.batch is not None:
+        kind, (number,) = choose_subject(asked)
+        explain = _explain_batch(api, number) if kind == "batches" else api.get(f"/corral/v1/tasks/{number}/explain")
+        return ToolAnswer(value=await explain)
     waiting = await api.get("/corral/v1/waiting", [("limit", _SHOWN)])
     items = [
         {**choose(item["task"], "name", "batch", "owner", "engine", "model"), **item["explanation"]}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from corral.batchfile.drawing import draw
-from corral.batchfile.reading import BatchFileError, Read, read_batch_value
+from corral.batchfile.reading import BatchFileError, read_batch_value
 from corral.batchfile.shape import API_VERSION, KIND
 from corral.batchfile.values import digest_content
 from corral.client.submitting import submit as send
@@ -16,7 +18,8 @@ from corral.mcp.answers import ToolAnswer, ToolContext, choose, summarize_batch,
 from corral.mcp.arguments import MOST_TASKS, ExplainArguments, RetryArguments, SubmitArguments, TasksOrBatch
 from corral.work import Json
 
-_FORECAST = "/corral/v1/batches/file/forecast"
+_FILE = "/corral/v1/batches/file"
+_FORECAST = f"{_FILE}/forecast"
 _NAME = "from-assistant"
 _AGAIN = "the same was submitted before, and this is that batch; give another `idempotency_key` to run it anew"
 
@@ -31,15 +34,15 @@ class ChoiceError(CorralError):
 async def submit(context: ToolContext, asked: SubmitArguments) -> ToolAnswer:
     """Submit tasks as one batch, all or none. Raises: BatchFileError with each problem's place in the arguments."""
     file = _make_file(asked)
-    read = read_batch_value(file, context.folder)
-    request = read.batch.request({path: str(path) for path in read.batch.local_files})
-    if asked.dry_run and _is_self_contained(file):
-        return ToolAnswer(value={"dry_run": True, **await context.api.post(_FORECAST, {"file": file})})
-    if asked.dry_run:  # the server cannot read the files that it names
-        tasks = draw(request, read.batch.wildcards, _make_key(asked, read, request))["tasks"]
-        return ToolAnswer(value={"dry_run": True, "task_count": len(tasks), "tasks": tasks[:MOST_TASKS]})
-    request = read.batch.request(await upload_files(context.api, read.batch))
-    answer = await send(context.api, read, request, key=_make_key(asked, read, request))
+    if asked.dry_run:
+        return ToolAnswer(value={"dry_run": True, **await _forecast(context, asked, file)})
+    if context.folder is None:  # the server, which knows the caller's role, works out the tasks
+        key = asked.idempotency_key or await asyncio.to_thread(_make_key, file)
+        answer = await context.api.post(_FILE, {"file": file}, idempotency_key=key)
+    else:
+        read = await asyncio.to_thread(read_batch_value, file, context.folder)
+        request = read.batch.request(await upload_files(context.api, read.batch))
+        answer = await send(context.api, read, request, key=asked.idempotency_key or _make_key(request))
     listed: list[Json] = answer.get("tasks", [])
     return ToolAnswer(
         value={
@@ -64,30 +67,40 @@ def _make_file(asked: SubmitArguments) -> dict[str, Json]:
     return file
 
 
-def _is_self_contained(file: Mapping[str, Json]) -> bool:
-    """Whether a batch file names no files of this machine."""
+async def _forecast(context: ToolContext, asked: SubmitArguments, file: Mapping[str, Json]) -> dict[str, Json]:
+    """Ask the server for the forecast; list the tasks where it could not read the files that they name."""
+    if context.folder is not None:
+        tasks = await asyncio.to_thread(_list_drawn, file, context.folder, asked.idempotency_key)
+        if tasks is not None:
+            return {"task_count": len(tasks), "tasks": tasks[:MOST_TASKS]}
+    return await context.api.post(_FORECAST, {"file": file})
+
+
+def _list_drawn(file: Mapping[str, Json], folder: Path, key: str | None) -> Sequence[Json] | None:
+    """List the tasks of a batch file as they are drawn; None where it names no files of this machine."""
+    read = read_batch_value(file, folder)
     try:
         read_batch_value(file)
     except BatchFileError:
-        return False
-    return True
+        request = read.batch.request({path: str(path) for path in read.batch.local_files})
+        return draw(request, read.batch.wildcards, key or _make_key(request))["tasks"]
+    return None
 
 
-def _make_key(asked: SubmitArguments, read: Read, request: Mapping[str, Json]) -> str:
-    """Return the key that was given, else one of the content: the same call twice is one batch."""
-    return asked.idempotency_key or f"mcp-{digest_content(request, read.batch.wildcards)}"
+def _make_key(content: Mapping[str, Json]) -> str:
+    """Make a key of what is asked for: the same call twice is one batch."""
+    return f"mcp-{digest_content(content, {})}"
 
 
 async def cancel(context: ToolContext, asked: TasksOrBatch) -> ToolAnswer:
     """Cancel tasks, or what has not ended of a batch. Raises: ChoiceError, RemoteError."""
     api = context.api
-    if asked.batch is not None and asked.tasks is None:
-        return ToolAnswer(value=summarize_batch(await api.post(f"/corral/v1/batches/{asked.batch}/cancel")))
-    if asked.tasks is None or asked.batch is not None:
-        raise make_choice_error("tasks")
+    kind, numbers = choose_subject(asked)
+    if kind == "batches":
+        return ToolAnswer(value=summarize_batch(await api.post(f"/corral/v1/batches/{numbers[0]}/cancel")))
     cancelled: list[Json] = []
     refused: list[CorralError] = []
-    for task in asked.tasks:
+    for task in numbers:
         try:
             cancelled.append(summarize_task(await api.post(f"/corral/v1/tasks/{task}/cancel")))
         except CorralError as error:
@@ -99,7 +112,7 @@ async def cancel(context: ToolContext, asked: TasksOrBatch) -> ToolAnswer:
 
 async def retry(context: ToolContext, asked: RetryArguments) -> ToolAnswer:
     """Submit a task, or what failed of a batch, anew. Raises: ChoiceError, RemoteError."""
-    kind, number = choose_subject(asked)
+    kind, (number,) = choose_subject(asked)
     key = asked.idempotency_key or f"mcp-retry-{kind}-{number}"
     answer = await context.api.post(f"/corral/v1/{kind}/{number}/retry", idempotency_key=key)
     if kind == "tasks":
@@ -108,15 +121,14 @@ async def retry(context: ToolContext, asked: RetryArguments) -> ToolAnswer:
     return ToolAnswer(value={**summarize_batch(answer["batch"]), "retry_of_batch": number, "note": note})
 
 
-def choose_subject(asked: ExplainArguments) -> tuple[str, int]:
-    """Return `tasks` or `batches`, and the number. Raises: ChoiceError."""
-    if asked.task is not None and asked.batch is None:
-        return "tasks", asked.task
-    if asked.batch is not None and asked.task is None:
-        return "batches", asked.batch
-    raise make_choice_error("task")
-
-
-def make_choice_error(name: str) -> ChoiceError:
-    """Make the error for a call that must name tasks or a batch."""
-    return ChoiceError(f"give either `batch` or `{name}`", where=name, hint="`list_tasks` has the numbers")
+def choose_subject(asked: TasksOrBatch | ExplainArguments) -> tuple[str, list[int]]:
+    """Return `tasks` or `batches`, and their numbers. Raises: ChoiceError where both are given, or none."""
+    if isinstance(asked, ExplainArguments):
+        name, tasks = "task", None if asked.task is None else [asked.task]
+    else:
+        name, tasks = "tasks", asked.tasks
+    if tasks is not None and asked.batch is None:
+        return "tasks", tasks
+    if asked.batch is not None and tasks is None:
+        return "batches", [asked.batch]
+    raise ChoiceError(f"give either `batch` or `{name}`", where=name, hint="`list_tasks` has the numbers")

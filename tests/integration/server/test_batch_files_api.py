@@ -104,6 +104,14 @@ async def test_a_file_of_another_machine_reads_no_files_of_the_server(api: Servi
     }
 
 
+async def test_a_small_file_that_means_too_much_is_refused_before_its_tasks_are_made(api: Serving) -> None:
+    large = a_file({"name": "t", "engine": "llama", "model": "m", "inputs": {"prompt": "p" * 14_000}, "count": 10_000})
+    for route in (ROUTE, f"{ROUTE}/forecast"):
+        answer = await api.post(route, large)
+        (problem,) = answer.json["error"]["problems"]
+        assert (answer.status, problem["code"], problem["where"]) == (422, "batchfile.too_large", "tasks[0]")
+
+
 async def test_engines_say_what_a_form_for_them_needs(api: Serving) -> None:
     engines = {engine["name"]: engine for engine in (await api.get("/corral/v1/engines")).json["items"]}
 

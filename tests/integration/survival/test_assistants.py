@@ -230,6 +230,8 @@ async def test_http_has_the_roles_of_tokens_and_refuses_strangers(
         ("get_task", {}, "task"),
         ("get_task", {"task": 1, "batch": 1}, "batch"),
         ("retry", {}, "task"),
+        ("cancel", {}, "tasks"),
+        ("explain_waiting", {"batch": 1, "task": 2}, "task"),
     ],
 )
 async def test_wrong_arguments_are_named(tool: str, arguments: dict[str, Any], place: str, tmp_path: Path) -> None:

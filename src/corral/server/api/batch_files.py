@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
+from corral.batchfile.bounds import Bounds
 from corral.batchfile.drawing import draw, make_key
 from corral.batchfile.reading import Read, read_batch_value
 from corral.operations.status import list_waiting
@@ -29,11 +30,13 @@ from corral.server.api.state import ApiState
 from corral.server.auth import Caller
 from corral.tasks.store.deadlines import OpenDeadline
 from corral.tasks.store.overview import read_open_work
-from corral.tasks.submission_checks import SubmissionError
+from corral.tasks.submission_checks import MAX_BYTES, MAX_TOTAL_NEEDS, SubmissionError
 from corral.tasks.values import Accepted, Submission, TaskSpec
 from corral.work import Json
 
 _SHOWN_TASKS = 20
+_BOUNDS = Bounds(input_bytes=MAX_BYTES, needs=MAX_TOTAL_NEEDS)
+"""Those of every submission, asked before the tasks are made: a file of 2 MB can mean 20 GB of them."""
 _NOT_MEASURED = "nothing like some of its tasks was measured here yet, or no open slot runs them"
 
 
@@ -108,7 +111,7 @@ async def _draw_in_turn(api: ApiState, file: Mapping[str, Json], owner: str, key
 
 
 def _draw(file: Mapping[str, Json], owner: str, key: str | None) -> DrawnBatch:
-    read = read_batch_value(file)
+    read = read_batch_value(file, bounds=_BOUNDS)
     drawn = draw(read.batch.request({}), read.batch.wildcards, key or make_key())
     try:
         request = BatchAsked.model_validate(drawn)

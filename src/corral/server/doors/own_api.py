@@ -11,7 +11,7 @@ import json
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import unquote, urlencode
 
 from corral.client.remote_errors import make_remote_error
 from corral.client.requests import ANSWER_S, Content, Query, ServerApi
@@ -91,8 +91,8 @@ class OwnApi(ServerApi):
         return {
             **scope,
             "method": method,
-            "path": path,
-            "raw_path": quote(path).encode(),
+            "path": unquote(path),
+            "raw_path": path.encode(),
             "query_string": urlencode(list(pairs)).encode(),
             "headers": [*kept, *_encode(own.items())],
             "state": {"request_id": scope.get("state", {}).get("request_id", "")},
