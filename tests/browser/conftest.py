@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, BrowserType, ConsoleMessage, Page, async_playwright, expect
 
 from browser.serving import CLUSTER, Barn, keep_barn
 from doubles.openai_server import OpenAiDouble
@@ -37,17 +37,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def chromium() -> AsyncIterator[Browser]:
-    """The browser of the run."""
+async def launch(chromium_type: BrowserType, *arguments: str) -> Browser:
+    """Start Debian's Chromium with further arguments."""
     path = shutil.which(CHROMIUM)
     assert path is not None, "install Chromium: `sh tests/packages.sh`"
+    names = f"--host-resolver-rules=MAP {FAR_NAME} 127.0.0.1"
+    return await chromium_type.launch(executable_path=path, args=["--no-sandbox", names, *arguments])
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium_type() -> AsyncIterator[BrowserType]:
+    """What starts browsers of the run."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", f"--host-resolver-rules=MAP {FAR_NAME} 127.0.0.1"]
-        )
-        yield browser
-        await browser.close()
+        yield playwright.chromium
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium(chromium_type: BrowserType) -> AsyncIterator[Browser]:
+    """The browser of the run."""
+    browser = await launch(chromium_type)
+    yield browser
+    await browser.close()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

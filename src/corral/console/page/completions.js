@@ -78,10 +78,11 @@ function take(chunk, listener) {
 }
 
 /**
- * @param {string} path below the door
+ * Send a request to the doors of OpenAI's API.
+ * @param {string} path below `/v1/`
  * @param {RequestInit} request
  */
-async function ask(path, request) {
+export async function ask(path, request) {
   /** @type {Response} */
   let response;
   try {

@@ -12,7 +12,7 @@ from corral.gateway.openai.shape import OpenAiShape
 from corral.gateway.routes import Routes
 from corral.gateway.speech.hearing import Hearing
 from corral.gateway.speech.keeping import VoiceKeeping
-from corral.gateway.speech.models import HEARERS, SPEAKERS
+from corral.gateway.speech.models import HEARERS, SPEAKERS, describe_abilities
 from corral.gateway.speech.parts import SpeechParts
 from corral.gateway.speech.speaking import Speaking
 
@@ -60,6 +60,8 @@ class SpeechDoor:
         await catalogue.ready()
         offers = [offer.keep(SPEAKERS | HEARERS) for offer in catalogue.list_offers()]
         listed = [
-            {"id": offer.name, "name": offer.name} for offer in offers if offer.models and visitor.can_use(offer.name)
+            {"id": offer.name, "name": offer.name, **describe_abilities(offer)}
+            for offer in offers
+            if offer.models and visitor.can_use(offer.name)
         ]
         await exchange.answer_json(200, {"object": "list", "data": listed, "models": listed})

@@ -52,3 +52,14 @@ def _rank(offer: Offer) -> tuple[int, int, str]:
     place = _ORDER.index(model.engine) if model.engine in _ORDER else len(_ORDER)
     size = model.facts.size if model.facts is not None and model.facts.size is not None else 0
     return place, -size, offer.name
+
+
+def describe_abilities(offer: Offer) -> dict[str, bool | None]:
+    """Say whether a model `speaks`, and whether it `hears`; None where a server elsewhere does not say what it can."""
+    elsewhere = offer.keep(frozenset({OPENAI.name})).models
+    is_silent = any(model.facts is None or model.facts.capabilities is None for model in elsewhere)
+    unsaid = None if is_silent else False
+    return {
+        "speaks": True if offer.keep(LOCAL_SPEAKERS).models else unsaid,
+        "hears": True if offer.keep(LOCAL_HEARERS).models else unsaid,
+    }

@@ -4,6 +4,7 @@ import { useEffect } from "preact/hooks";
 import { html } from "../html.js";
 import { formatDay } from "../format.js";
 import { BatchActions, BatchBar } from "../parts/batch_bar.js";
+import { isTelling, problem as tellingProblem, startTelling, stopTelling } from "../stores/batch_ends.js";
 import { batches, hideBatches, problem, showBatches } from "../stores/batches.js";
 
 /** @typedef {import("../types.js").Batch} Batch */
@@ -16,7 +17,8 @@ export function BatchesPage() {
   if (problem.value) return html`<p class="warning" role="alert">${problem.value}</p>`;
   if (batches.value === null) return html`<p aria-busy="true">Loading</p>`;
   if (!batches.value.length) return html`<p>There is no batch yet. <code>corral submit FILE</code> makes one.</p>`;
-  return html`<div class="wide" role="region" aria-label="Batches" tabindex="0">
+  return html`<${Telling} />
+  <div class="wide" role="region" aria-label="Batches" tabindex="0">
     <table class="cards">
       <thead>
         <tr>
@@ -28,6 +30,24 @@ export function BatchesPage() {
       </tbody>
     </table>
   </div>`;
+}
+
+function Telling() {
+  return html`<p>
+    <label>
+      <input
+        type="checkbox"
+        checked=${isTelling.value}
+        onChange=${(/** @type {Event} */ event) => {
+          const box = /** @type {HTMLInputElement} */ (event.currentTarget);
+          if (!box.checked) stopTelling();
+          else void startTelling().then(() => (box.checked = isTelling.value));
+        }}
+      />
+      Notify me in this browser when a batch of mine ends
+    </label>
+    ${tellingProblem.value && html`<span class="warning" role="alert"> ${tellingProblem.value}</span>`}
+  </p>`;
 }
 
 /** @param {{batch: Batch}} properties */

@@ -6,6 +6,7 @@ import { AnswerView } from "../parts/answer.js";
 import { ChatForm } from "../parts/chat_form.js";
 import { ChatModels } from "../parts/chat_models.js";
 import { ConversationList } from "../parts/conversation_list.js";
+import { VoiceBar } from "../parts/voice_bar.js";
 import { go, replace, route } from "../router.js";
 import { kept, models, openConversation, problem, readModels, startConversation, turns } from "../stores/chat.js";
 import { refreshConversations } from "../stores/conversations.js";
@@ -38,6 +39,7 @@ export function ChatPage() {
         ${turns.value.map((turn) => html`<${TurnView} key=${turn.id} turn=${turn} />`)}
       </div>
       <${ChatForm} />
+      <${VoiceBar} />
       ${turns.value.length > 0 &&
       html`<p><button class="small" onClick=${() => (kept.value === null ? startConversation() : go("/chat"))}>New conversation</button></p>`}
       ${!session.value?.keeps_conversations && html`<p class="note">This server keeps no conversations.</p>`}
