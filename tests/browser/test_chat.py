@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import Any
 
 from playwright.async_api import Page, expect
@@ -130,10 +131,21 @@ async def test_models_are_asked_side_by_side_and_say_where_they_run_and_why_they
     assert text == {"type": "text", "text": "Is the dot red?"}
     assert picture["image_url"]["url"].startswith("data:image/jpeg;base64,")
 
-    await expect(page).to_have_url(f"{guarded.url}/#/chat?conversation={await find_newest(guarded, page)}")
+    await expect(page).to_have_url(re.compile(r"#/chat\?conversation=\d+$"))
+    assert page.url.endswith(f"={await find_newest(guarded, page)}")
     await ask(page, "A second question")
     await expect(answers.filter(has_text="A second question")).to_have_count(2)
     assert [message["role"] for message in writer.bodies[-1]["messages"]] == ["system", "user", "assistant", "user"]
+    await expect(page.locator(".turn[data-kept=true]")).to_have_count(2)
+    await page.get_by_role("button", name="New conversation").click()
+    writer.hold()
+    await ask(page, "Left early")
+    await expect(page.locator("[data-wait]")).to_have_count(1)
+    await page.get_by_role("link", name="Is the dot red?").click()
+    await expect(page.get_by_role("link", name="Left early")).to_be_visible()
+    await writer.proceed()
+    await page.get_by_role("button", name="Delete Left early").click()
+    await expect(page.get_by_role("link", name="Left early")).to_have_count(0)
     await is_kept_for_its_owner(guarded, visits, page)
 
 
@@ -147,6 +159,7 @@ async def find_newest(barn: Barn, page: Page) -> int:
 
 async def is_kept_for_its_owner(barn: Barn, visits: Visits, page: Page) -> None:
     """A conversation comes back after a reload, is found by its words, is nobody else's, and can be deleted."""
+    await expect(page.locator(".turn[data-kept=true]")).to_have_count(2)
     await page.reload()
     await expect(page.locator(".turn")).to_have_count(2)
     await expect(page.get_by_role("combobox", name="Model 2")).to_have_value("eye")

@@ -61,6 +61,9 @@ async def test_a_form_follows_the_schema_keeps_what_was_typed_and_shows_problems
 
     await page.reload()
     await expect(seconds).to_have_value("soon")
+    await seconds.fill(str(2**53 + 1))
+    await page.get_by_role("button", name="Submit").click()
+    await expect(page.locator("#inputs-seconds-faults")).to_contain_text("would be rounded here")
     await seconds.fill("0")
     await page.get_by_role("button", name="Vary an input").click()
     await page.get_by_label("Input", exact=True).select_option("seconds")
@@ -68,6 +71,7 @@ async def test_a_form_follows_the_schema_keeps_what_was_typed_and_shows_problems
     await page.get_by_label("How many of each").fill("4")
     await page.get_by_role("button", name="Check and forecast").click()
     await expect(page.get_by_role("alert")).to_contain_text("has passed")
+    await page.get_by_label("Done by").fill("")  # which folds nothing up
     await page.get_by_label("Done by").fill(datetime.now(UTC).replace(year=2999).isoformat())
     await page.get_by_role("button", name="Check and forecast").click()
     forecast = page.get_by_role("status").filter(has=page.get_by_role("heading", name="12 tasks"))
@@ -94,6 +98,9 @@ async def test_a_workflow_that_is_dropped_is_converted_varied_and_makes_its_pict
     await page.get_by_role("button", name="Vary an input").click()
     await page.get_by_label("Input", exact=True).select_option("set.3.steps")
     await page.get_by_label("Values, one on each line").fill("2\n3")
+    await page.get_by_role("button", name="Vary an input").click()
+    await page.get_by_label("Input", exact=True).last.select_option("set.7.text")
+    await page.get_by_label("Values, one on each line").last.fill("007")
     await page.get_by_role("button", name="Check and forecast").click()
     await expect(page.get_by_role("heading", name="4 tasks")).to_be_visible()
     assert await find_violations(page) == []
@@ -102,3 +109,5 @@ async def test_a_workflow_that_is_dropped_is_converted_varied_and_makes_its_pict
     await page.locator("tbody a").first.click()
     await expect(page.locator("[data-output] img")).to_have_js_property("naturalWidth", 32)
     assert len(comfy.submissions) == 4
+    tasks = (await barn.get("/corral/v1/tasks?limit=4"))["items"]
+    assert [task["inputs"]["set"]["7.text"] for task in tasks] == ["007"] * 4

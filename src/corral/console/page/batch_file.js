@@ -1,6 +1,7 @@
 // The batch file that a form stands for, and the fields that problems with it are about.
 
 import { listFields, listLines, readValue } from "./schema.js";
+import { listNodeInputs } from "./workflow_inputs.js";
 
 /** @typedef {import("./types.js").Engine} Engine */
 /** @typedef {import("./types.js").Problem} Problem */
@@ -20,7 +21,7 @@ import { listFields, listLines, readValue } from "./schema.js";
 const TASK = "tasks[0]";
 
 /**
- * The batch file of a draft; `faults` has what is no JSON, which no server needs to see.
+ * The batch file of a draft; `faults` has what cannot be sent, which no server needs to see.
  * @param {Draft} draft
  * @param {Engine} engine
  * @returns {{file: Record<string, unknown>, faults: Fault[]}}
@@ -41,7 +42,7 @@ export function makeBatchFile(draft, engine) {
     inputs: readInputs(draft, engine, faults),
     ...(takesFiles ? { files: Object.fromEntries(draft.files.map(({ name, upload }) => [name, { upload }])) } : {}),
     ...(takesPrompts ? { prompts: listLines(draft.prompts) } : {}),
-    ...(draft.count.trim() ? { count: readValue("number", draft.count) } : {}),
+    ...(draft.count.trim() ? { count: attempt("count", "number", draft.count, faults) } : {}),
     ...readMatrix(draft, engine, faults),
   };
   return { file: { apiVersion: "corral/v1", kind: "Batch", name, ...given("by", draft.by), tasks: [task] }, faults };
@@ -72,11 +73,12 @@ function readInputs(draft, engine, faults) {
 function readMatrix(draft, engine, faults) {
   const chosen = draft.matrix.filter((row) => row.input && row.values.trim());
   if (!chosen.length) return {};
-  const kinds = new Map(listFields(engine.inputs).map((field) => [field.name, field.kind]));
+  const ofNodes = engine.object_inputs.flatMap((name) => listNodeInputs(draft.objects[name]?.content ?? {}));
+  const kinds = new Map([...listFields(engine.inputs), ...ofNodes].map((field) => [field.name, field.kind]));
   return {
     matrix: Object.fromEntries(
       chosen.map(({ input, values }) => {
-        const kind = kinds.get(input) ?? "number"; // an input of a workflow: a number, or else text
+        const kind = kinds.get(input) ?? "text"; // an input of a workflow that is not there any more
         const single = kind === "lines" ? "json" : kind;
         return [input, listLines(values).map((line) => attempt(`matrix.${input}`, single, line, faults))];
       }),
@@ -94,7 +96,8 @@ function attempt(field, kind, text, faults) {
   try {
     return readValue(kind, text);
   } catch (error) {
-    faults.push({ field, what: `not JSON: ${error instanceof Error ? error.message : error}`, hint: "" });
+    const what = error instanceof Error ? error.message : String(error);
+    faults.push({ field, what: error instanceof SyntaxError ? `not JSON: ${what}` : what, hint: "" });
     return null;
   }
 }

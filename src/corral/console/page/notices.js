@@ -12,10 +12,11 @@ let newest = 0;
 export const notices = signal([]);
 
 /**
+ * Show a text for some seconds.
  * @param {string} text
  * @param {boolean} isError
  */
-function add(text, isError) {
+export function announce(text, isError) {
   const id = ++newest;
   notices.value = [...notices.value, { id, text, isError }];
   setTimeout(() => dismiss(id), isError ? 2 * LASTS_MS : LASTS_MS);
@@ -35,11 +36,11 @@ export function dismiss(id) {
 export async function perform(act, done) {
   try {
     const result = await act();
-    if (done) add(done, false);
+    if (done) announce(done, false);
     return result;
   } catch (error) {
     const hint = error instanceof ApiError && error.hint ? ` (${error.hint})` : "";
-    add(`${error instanceof Error ? error.message : String(error)}${hint}`, true);
+    announce(`${error instanceof Error ? error.message : String(error)}${hint}`, true);
     return undefined;
   }
 }

@@ -75,7 +75,7 @@ function chooseKind(options, root) {
 
 /**
  * What was typed, as JSON; text stays text where it is not what is expected, and the server says so.
- * Raises SyntaxError for a `json` field that is not JSON.
+ * Raises SyntaxError for a `json` field that is not JSON, RangeError for an integer that JavaScript would round.
  * @param {Field["kind"]} kind
  * @param {string} text
  * @returns {unknown}
@@ -83,16 +83,27 @@ function chooseKind(options, root) {
 export function readValue(kind, text) {
   switch (kind) {
     case "number":
-      return NUMBER.test(text.trim()) ? Number(text) : text.trim();
+      return NUMBER.test(text.trim()) ? keepExact(text.trim(), Number(text)) : text.trim();
     case "choice":
       return text === "true" ? true : text === "false" ? false : text;
     case "lines":
       return listLines(text);
     case "json":
-      return JSON.parse(text);
+      return readJson(text);
     default:
       return text;
   }
+}
+
+/** JSON whose integers are those that were written. Raises as `readValue`. @param {string} text @returns {any} */
+export function readJson(text) {
+  return JSON.parse(text, (_, value) => (typeof value === "number" ? keepExact(String(value), value) : value));
+}
+
+/** @param {string} text of the number @param {number} value */
+function keepExact(text, value) {
+  if (!/^-?\d+$/.test(text) || Number.isSafeInteger(value)) return value;
+  throw new RangeError(`an integer beyond ±${Number.MAX_SAFE_INTEGER} would be rounded here; \`corral submit\` sends it whole`);
 }
 
 /** The lines of a text that are not empty. @param {string} text */

@@ -1,13 +1,14 @@
 // A question to the server whose answer takes a while: what is asked, its answer, or every reason why there is none.
 
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import { html } from "../html.js";
 import { ApiError } from "../api.js";
+import { trackNewest } from "../newest.js";
 
 /** @typedef {import("../types.js").Problem} Problem */
 
 /**
- * The newest answer, and a function that asks; an answer stays while the next one is on its way, and with `keeps` also
+ * The answer to the newest question, and a function that asks; an answer stays while the next one is on its way, and with `keeps` also
  * where there is none.
  * @template T
  * @param {boolean} [keeps]
@@ -17,14 +18,19 @@ export function useAnswer(keeps = false) {
   const [answer, setAnswer] = useState(/** @type {T | null} */ (null));
   const [problems, setProblems] = useState(/** @type {readonly Problem[]} */ ([]));
   const [isBusy, setBusy] = useState(false);
+  const begin = useRef(trackNewest()).current;
 
   /** @param {() => Promise<T>} make */
   async function ask(make) {
+    const isNewest = begin();
     setBusy(true);
     try {
-      setAnswer(await make());
+      const made = await make();
+      if (!isNewest()) return;
+      setAnswer(made);
       setProblems([]);
     } catch (error) {
+      if (!isNewest()) return;
       if (!keeps) setAnswer(null);
       setProblems(listProblems(error));
     }

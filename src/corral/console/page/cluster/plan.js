@@ -26,7 +26,7 @@ function Layout({ plan }) {
   const name = plan.layout ?? "services";
   return html`<section aria-label=${`Layout ${name}`}>
     <h2>Layout ${name}</h2>
-    ${plan.warnings.map(({ where, what, hint }) => html`<p key=${`${where} ${what}`} class="warning">${where}: ${what} (${hint})</p>`)}
+    ${plan.warnings.map(({ where, what, hint }) => html`<p key=${`${where} ${what}`} class="warning">${where}: ${what}${hint ? ` (${hint})` : ""}</p>`)}
     ${plan.placed.length === 0 && plan.unplaced.length === 0 && html`<p>No service is in it.</p>`}
     ${plan.placed.length > 0 &&
     html`<${Table}

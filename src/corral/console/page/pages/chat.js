@@ -8,7 +8,7 @@ import { ChatModels } from "../parts/chat_models.js";
 import { ConversationList } from "../parts/conversation_list.js";
 import { VoiceBar } from "../parts/voice_bar.js";
 import { go, replace, route } from "../router.js";
-import { kept, models, openConversation, problem, readModels, startConversation, turns } from "../stores/chat.js";
+import { kept, models, modelsProblem, openConversation, problem, readModels, startConversation, turns } from "../stores/chat.js";
 import { refreshConversations } from "../stores/conversations.js";
 import { canSubmit, session } from "../stores/session.js";
 
@@ -34,6 +34,7 @@ export function ChatPage() {
   return html`<div class="chat">
     <div>
       <${ChatModels} />
+      ${modelsProblem.value && html`<p class="warning" role="alert">${modelsProblem.value}</p>`}
       ${problem.value && html`<p class="warning" role="alert">${problem.value}</p>`}
       <div class="turns" role="log" aria-label="Conversation">
         ${turns.value.map((turn) => html`<${TurnView} key=${turn.id} turn=${turn} />`)}
@@ -50,7 +51,7 @@ export function ChatPage() {
 
 /** @param {{turn: Turn}} properties */
 function TurnView({ turn }) {
-  return html`<section class="turn" aria-label=${`Question: ${turn.asked.slice(0, 60)}`}>
+  return html`<section class="turn" data-kept=${turn.isKept} aria-label=${`Question: ${turn.asked.slice(0, 60)}`}>
     <p class="asked">${turn.asked}</p>
     ${turn.images.map((image, place) => html`<img key=${place} class="preview" src=${image} alt=${`Picture ${place + 1}`} />`)}
     <div class="side-by-side">

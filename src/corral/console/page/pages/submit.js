@@ -5,6 +5,7 @@ import { html } from "../html.js";
 import { BatchForecastView } from "../parts/batch_forecast.js";
 import { EngineInputs } from "../parts/engine_inputs.js";
 import { FormField } from "../parts/form_field.js";
+import { More } from "../parts/more.js";
 import { TaskFiles } from "../parts/task_files.js";
 import { Varying } from "../parts/varying.js";
 import { go } from "../router.js";
@@ -110,35 +111,34 @@ function About({ engine, usable }) {
 
 function Terms() {
   const { queue, priority, by } = draft.value;
-  return html`<details open=${Boolean(queue || priority || by) || ["queue", "priority", "by"].some((field) => findFaults(field).length)}>
-    <summary>Queue, priority, deadline</summary>
-    <div class="fields">
-      <${FormField}
-        id="queue"
-        label="Queue"
-        value=${queue}
-        onChange=${(/** @type {string} */ word) => changeDraft({ queue: word })}
-        choices=${[["", "default"], ...queues.value.filter((word) => word !== "default").map((word) => [word, word])]}
-        faults=${findFaults("queue")}
-      />
-      <${FormField}
-        id="priority"
-        label="Priority"
-        value=${priority}
-        onChange=${(/** @type {string} */ word) => changeDraft({ priority: word })}
-        choices=${[["", "default (normal)"], ...PRIORITIES.map((word) => [word, word])]}
-        faults=${findFaults("priority")}
-      />
-      <${FormField}
-        id="by"
-        label="Done by"
-        value=${by}
-        onChange=${(/** @type {string} */ text) => changeDraft({ by: text })}
-        note="A time of the clock, 07:00, or an instant."
-        faults=${findFaults("by")}
-      />
-    </div>
-  </details>`;
+  const isSet = Boolean(queue || priority || by);
+  const isWrong = ["queue", "priority", "by"].some((field) => findFaults(field).length);
+  return html`<${More} title="Queue, priority, deadline" isNeeded=${isSet || isWrong}>
+    <${FormField}
+      id="queue"
+      label="Queue"
+      value=${queue}
+      onChange=${(/** @type {string} */ word) => changeDraft({ queue: word })}
+      choices=${[["", "default"], ...queues.value.filter((word) => word !== "default").map((word) => [word, word])]}
+      faults=${findFaults("queue")}
+    />
+    <${FormField}
+      id="priority"
+      label="Priority"
+      value=${priority}
+      onChange=${(/** @type {string} */ word) => changeDraft({ priority: word })}
+      choices=${[["", "default (normal)"], ...PRIORITIES.map((word) => [word, word])]}
+      faults=${findFaults("priority")}
+    />
+    <${FormField}
+      id="by"
+      label="Done by"
+      value=${by}
+      onChange=${(/** @type {string} */ text) => changeDraft({ by: text })}
+      note="A time of the clock, 07:00, or an instant."
+      faults=${findFaults("by")}
+    />
+  <//>`;
 }
 
 /** @param {string} field */

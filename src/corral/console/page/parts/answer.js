@@ -1,6 +1,6 @@
 // One answer: its text, where it is written and how fast, or what it waits for.
 
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { html } from "../html.js";
 
 /** @typedef {import("../stores/chat.js").Answer} Answer */
@@ -29,14 +29,25 @@ function describeSpeed({ place, tokens, seconds, isWhole }) {
 /** @param {{text: string}} properties */
 function Markdown({ text }) {
   const place = useRef(/** @type {HTMLDivElement | null} */ (null));
+  const [isPlain, setPlain] = useState(false);
   useEffect(() => {
     let isNewest = true;
-    void import("./markdown.js").then(({ makeNodes }) => {
-      if (isNewest) place.current?.replaceChildren(makeNodes(text));
-    });
+    import("./markdown.js")
+      .then(({ makeNodes }) => makeNodes(text))
+      .then(
+        (nodes) => show(nodes, false),
+        () => show(text, true),
+      );
+    /** @param {Node | string} content @param {boolean} withoutMarkup */
+    function show(content, withoutMarkup) {
+      if (!isNewest) return;
+      place.current?.replaceChildren(content);
+      setPlain(withoutMarkup);
+    }
     return () => {
       isNewest = false;
     };
   }, [text]);
-  return html`<div class="said" ref=${place}></div>`;
+  return html`<div class=${isPlain ? "said thought" : "said"} ref=${place}></div>
+    ${isPlain && html`<p class="warning" role="alert">This is the text as it was written: its markup cannot be shown. Reload the page.</p>`}`;
 }

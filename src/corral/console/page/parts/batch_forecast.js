@@ -7,10 +7,10 @@ import { formatDay, formatUntil, formatWord } from "../format.js";
 
 /** @param {{forecast: BatchForecast}} properties */
 export function BatchForecastView({ forecast }) {
-  const { tasks, task_count: count, deadline } = forecast;
+  const { tasks, task_count: count, deadline, caution } = forecast;
   return html`<section class="forecast" aria-labelledby="forecast" role="status">
     <h2 id="forecast">${count === 1 ? "1 task" : `${count} tasks`}</h2>
-    ${forecast.caution && html`<p class="warning">${forecast.caution.what} (${forecast.caution.hint})</p>`}
+    ${caution && html`<p class="warning">${caution.what}${caution.hint ? ` (${caution.hint})` : ""}</p>`}
     <dl>
       <dt>Done, if it goes first</dt><dd><${Instant} at=${forecast.ready_at} unknown=${forecast.unknown} /></dd>
       <dt>Done, after all that waits now</dt><dd><${Instant} at=${forecast.ready_after_all} unknown=${forecast.unknown} /></dd>

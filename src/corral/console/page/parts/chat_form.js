@@ -1,8 +1,9 @@
 // Where a question is written: text and pictures; Enter sends, Shift and Enter begins a new line.
 
+import { useSignal } from "@preact/signals";
 import { useState } from "preact/hooks";
 import { html } from "../html.js";
-import { perform } from "../notices.js";
+import { announce, perform } from "../notices.js";
 import { shrinkPicture } from "../pictures.js";
 import { blind, chosen, isAnswering, send, stopAnswers } from "../stores/chat.js";
 
@@ -10,8 +11,8 @@ const MOST_PICTURES = 8;
 
 export function ChatForm() {
   const [text, setText] = useState("");
-  const [images, setImages] = useState(/** @type {readonly string[]} */ ([]));
-  const canSend = !isAnswering.value && chosen.value.length > 0 && (text.trim() !== "" || images.length > 0);
+  const images = useSignal(/** @type {readonly string[]} */ ([]));
+  const canSend = !isAnswering.value && chosen.value.length > 0 && (text.trim() !== "" || images.value.length > 0);
   const seesNone = blind.value.length === chosen.value.length;
 
   /** @param {Event} [event] */
@@ -19,8 +20,8 @@ export function ChatForm() {
     event?.preventDefault();
     if (!canSend) return;
     setText("");
-    setImages([]);
-    void send(text, images);
+    void send(text, images.value);
+    images.value = [];
   }
 
   /** @param {KeyboardEvent} event */
@@ -33,30 +34,32 @@ export function ChatForm() {
   /** @param {Event} event */
   async function attach(event) {
     const field = /** @type {HTMLInputElement} */ (event.currentTarget);
-    const files = [...(field.files ?? [])].slice(0, MOST_PICTURES - images.length);
-    const added = await perform(() => Promise.all(files.map(shrinkPicture)), "");
+    const files = [...(field.files ?? [])].slice(0, MOST_PICTURES + 1);
+    const added = (await perform(() => Promise.all(files.map(shrinkPicture)), "")) ?? [];
     field.value = "";
-    if (added !== undefined) setImages([...images, ...added]);
+    const all = [...images.value, ...added];
+    images.value = all.slice(0, MOST_PICTURES);
+    if (all.length > MOST_PICTURES) announce(`A question takes ${MOST_PICTURES} pictures: the others are left out`, true);
   }
 
   return html`<form class="ask" onSubmit=${submit} aria-label="Ask">
-    ${images.length > 0 &&
+    ${images.value.length > 0 &&
     html`<ul class="attached">
-      ${images.map(
+      ${images.value.map(
         (image, place) => html`<li key=${place}>
           <img src=${image} alt=${`Picture ${place + 1}`} />
           <button
             type="button"
             class="small"
             aria-label=${`Remove picture ${place + 1}`}
-            onClick=${() => setImages(images.filter((_, at) => at !== place))}
+            onClick=${() => (images.value = images.value.filter((_, at) => at !== place))}
           >
             Remove
           </button>
         </li>`,
       )}
     </ul>`}
-    ${images.length > 0 &&
+    ${images.value.length > 0 &&
     blind.value.length > 0 &&
     html`<p class="warning">${blind.value.join(", ")} looks at no pictures, and is asked without.</p>`}
     <textarea

@@ -34,20 +34,21 @@ export function ConversationList() {
     <ul>
       ${(listed ?? []).map((conversation) => html`<${Row} key=${conversation.id} conversation=${conversation} />`)}
     </ul>
-    ${next.value !== null && html`<button class="small" onClick=${showMoreConversations}>Show older ones</button>`}
+    ${next.value !== null && html`<button class="small" onClick=${() => perform(showMoreConversations, "")}>Show older ones</button>`}
   </section>`;
 }
 
 /** @param {{conversation: Conversation}} properties */
 function Row({ conversation }) {
   const { id, title } = conversation;
-  async function remove() {
-    await perform(() => deleteConversation(id), "The conversation is deleted");
-    if (kept.value === id) go("/chat");
+  async function askToRemove() {
+    const remove = () => deleteConversation(id).then(() => true);
+    const isGone = await perform(remove, "The conversation is deleted");
+    if (isGone && kept.value === id) go("/chat");
   }
   return html`<li data-conversation=${id}>
     <a href=${`#/chat?conversation=${id}`} aria-current=${kept.value === id ? "true" : null}>${title}</a>
     <span class="note">${formatDay(conversation.changed_at)}</span>
-    <button class="quiet" aria-label=${`Delete ${title}`} onClick=${remove}>Delete</button>
+    <button class="quiet" aria-label=${`Delete ${title}`} onClick=${askToRemove}>Delete</button>
   </li>`;
 }

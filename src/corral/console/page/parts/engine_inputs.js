@@ -4,6 +4,7 @@ import { html } from "../html.js";
 import { listFields } from "../schema.js";
 import { draft, faults, setValue } from "../stores/draft.js";
 import { FaultList, FormField } from "./form_field.js";
+import { More } from "./more.js";
 import { WorkflowField } from "./workflow.js";
 
 /** @typedef {import("../types.js").Engine} Engine */
@@ -18,18 +19,15 @@ export function EngineInputs({ engine }) {
   const isInFront = (/** @type {Field} */ field) =>
     field.isRequired || field.name === engine.text_input || engine.object_inputs.includes(field.name);
   const [first, more] = [fields.filter(isInFront), fields.filter((field) => !isInFront(field))];
-  const isOpen = more.some((field) => isTyped(field) || faults.value.some((fault) => fault.field === `inputs.${field.name}`));
+  const isNeeded = more.some((field) => isTyped(field) || faults.value.some((fault) => fault.field === `inputs.${field.name}`));
   return html`<fieldset>
     <legend>Inputs</legend>
     <${FaultList} id="inputs" faults=${faults.value.filter((fault) => fault.field === "inputs")} />
     ${first.map((field) => html`<${InputField} key=${`${engine.name} ${field.name}`} engine=${engine} field=${field} />`)}
     ${more.length > 0 &&
-    html`<details key=${engine.name} open=${isOpen}>
-      <summary>More inputs (${more.length})</summary>
-      <div class="fields">
-        ${more.map((field) => html`<${InputField} key=${field.name} engine=${engine} field=${field} />`)}
-      </div>
-    </details>`}
+    html`<${More} key=${engine.name} title=${`More inputs (${more.length})`} isNeeded=${isNeeded}>
+      ${more.map((field) => html`<${InputField} key=${field.name} engine=${engine} field=${field} />`)}
+    <//>`}
   </fieldset>`;
 }
 

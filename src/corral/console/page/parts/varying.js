@@ -3,8 +3,8 @@
 import { html } from "../html.js";
 import { listFields } from "../schema.js";
 import { changeDraft, draft, faults } from "../stores/draft.js";
+import { listNodeInputs } from "../workflow_inputs.js";
 import { FormField } from "./form_field.js";
-import { listNodeInputs } from "./workflow.js";
 
 /** @typedef {import("../types.js").Engine} Engine */
 /** @typedef {import("../batch_file.js").Variation} Variation */
@@ -90,5 +90,8 @@ function listInputs(engine) {
     .filter((field) => !engine.object_inputs.includes(field.name))
     .map((field) => /** @type {[string, string]} */ ([field.name, field.name]));
   const { objects } = draft.value;
-  return [...own, ...engine.object_inputs.flatMap((name) => listNodeInputs(objects[name]?.content ?? {}))];
+  const ofNodes = engine.object_inputs
+    .flatMap((name) => listNodeInputs(objects[name]?.content ?? {}))
+    .map(({ name, label }) => /** @type {[string, string]} */ ([name, label]));
+  return [...own, ...ofNodes];
 }

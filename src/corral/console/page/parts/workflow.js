@@ -3,6 +3,7 @@
 import { useState } from "preact/hooks";
 import { html } from "../html.js";
 import { post } from "../api.js";
+import { readJson } from "../schema.js";
 import { changeDraft, draft } from "../stores/draft.js";
 import { describeControl, FaultList } from "./form_field.js";
 
@@ -23,11 +24,18 @@ export function WorkflowField({ engine, name, faults }) {
     if (file == null) return;
     setProblem("");
     try {
-      const { content, notes } = await readWorkflow(engine, JSON.parse(await file.text()));
+      const { content, notes } = await readWorkflow(engine, readJson(await file.text()));
       changeDraft({ objects: { ...draft.value.objects, [name]: { name: file.name, content, notes } } });
     } catch (error) {
       setProblem(`${file.name}: ${error instanceof Error ? error.message : error}`);
     }
+  }
+
+  /** @param {Event} event */
+  async function choose(event) {
+    const field = /** @type {HTMLInputElement} */ (event.currentTarget);
+    await take(field.files?.[0]);
+    field.value = ""; // the same file can be chosen once more
   }
 
   /** @param {DragEvent} event */
@@ -52,7 +60,7 @@ export function WorkflowField({ engine, name, faults }) {
       type="file"
       accept="application/json,.json"
       ...${describeControl(id, note, faults)}
-      onChange=${(/** @type {Event} */ event) => take(/** @type {HTMLInputElement} */ (event.currentTarget).files?.[0])}
+      onChange=${choose}
     />
     <p class="note" id=${`${id}-note`}>${note}</p>
     ${dropped && html`<p class="good" role="status">${dropped.name}: ${Object.keys(dropped.content).length} nodes</p>`}
@@ -75,20 +83,4 @@ async function readWorkflow(engine, workflow) {
   if (!Array.isArray(workflow.nodes)) return { content: workflow, notes: [] }; // API format: keys are ids of nodes
   const converted = await post(`engines/${engine.name}/convert`, { workflow });
   return { content: converted.workflow, notes: converted.notes };
-}
-
-/**
- * What can vary in a workflow: the inputs of its nodes that are no links, as `set.<node>.<input>`, each with a name.
- * @param {Record<string, any>} workflow in API format
- * @returns {[string, string][]}
- */
-export function listNodeInputs(workflow) {
-  return Object.entries(workflow).flatMap(([id, node]) =>
-    Object.entries(node?.inputs ?? {})
-      .filter(([, value]) => typeof value !== "object")
-      .map(([input, value]) => /** @type {[string, string]} */ ([
-        `set.${id}.${input}`,
-        `${node._meta?.title ?? node.class_type} (${id}): ${input}, now ${String(value).slice(0, 40)}`,
-      ])),
-  );
 }

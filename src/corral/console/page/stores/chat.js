@@ -13,7 +13,8 @@ import { session } from "./session.js";
  * @typedef {{model: string, text: string, thought: string, wait: string, place: string | null, tokens: number | null,
  *   seconds: number | null, problem: string, isWhole: boolean}} Answer
  */
-/** @typedef {{id: number, asked: string, images: readonly string[], answers: readonly Answer[]}} Turn */
+/** @typedef {{id: number, asked: string, images: readonly string[], answers: readonly Answer[], isKept: boolean}} Turn */
+/** A conversation with the turns that wait to be kept, one after the other; `id` is the server's. @typedef {{id: number | null, keeping: Promise<void>}} Shown */
 
 const NEW = { text: "", thought: "", wait: "", place: null, tokens: null, seconds: null, problem: "", isWhole: false };
 /** Between two drawings of an answer that grows. */
@@ -31,10 +32,14 @@ export const turns = signal([]);
 export const kept = signal(null);
 /** What went wrong; empty when nothing did. */
 export const problem = signal("");
+/** Why the models cannot be read; empty when they can. */
+export const modelsProblem = signal("");
 export const isAnswering = computed(() => turns.value.at(-1)?.answers.some((answer) => !answer.isWhole) ?? false);
 /** Those who are asked and look at no pictures. */
 export const blind = computed(() => chosen.value.filter((name) => !seesPictures(findModel(name))));
 
+/** The one on the page: what comes late for another is not shown. @type {Shown} */
+let shown = { id: null, keeping: Promise.resolve() };
 /** @type {AbortController | null} */
 let running = null;
 /** Numbers the turns of this page. */
@@ -50,15 +55,16 @@ export async function readModels() {
     models.value = await listChatModels();
     const first = models.value[0];
     if (!chosen.value.length && first !== undefined) chosen.value = [first.id];
-    problem.value = "";
+    modelsProblem.value = "";
   } catch (error) {
-    problem.value = describe(error);
+    modelsProblem.value = describe(error);
   }
 }
 
 /** Begin anew, with the same models and system prompt. */
 export function startConversation() {
   stopAnswers();
+  shown = { id: null, keeping: Promise.resolve() };
   turns.value = [];
   kept.value = null;
   problem.value = "";
@@ -68,19 +74,24 @@ export function startConversation() {
 export async function openConversation(id) {
   if (kept.value === id) return;
   startConversation();
+  const opened = shown;
   try {
     const whole = await readConversation(id);
+    if (opened !== shown) return;
+    opened.id = id;
     kept.value = id;
     chosen.value = whole.models;
     system.value = whole.system;
-    turns.value = whole.turns.map((turn) => ({
+    const past = whole.turns.map((turn) => ({
       id: ++newest,
       asked: turn.asked,
       images: turn.images,
       answers: turn.answers.map((said) => ({ ...NEW, ...said, problem: said.problem ?? "", isWhole: true })),
+      isKept: true,
     }));
+    turns.value = [...past, ...turns.value];
   } catch (error) {
-    problem.value = describe(error);
+    if (opened === shown) problem.value = describe(error);
   }
 }
 
@@ -90,7 +101,8 @@ export function stopAnswers() {
 onDenied(stopAnswers); // none is written on, to be kept for the next user
 
 /**
- * Ask all that are chosen, at once; returns when every answer is whole.
+ * Ask all that are chosen, at once; returns when every answer is whole, and the turn kept. Where another conversation
+ * is opened meanwhile, the turn is kept as far as it was written.
  * @param {string} asked
  * @param {readonly string[]} images as `data:` URLs
  */
@@ -99,35 +111,43 @@ export async function send(asked, images) {
   running = stopping;
   const before = turns.value;
   const answers = chosen.value.map((model) => ({ ...NEW, model }));
-  const begun = { id: ++newest, asked, images, answers };
+  const begun = { id: ++newest, asked, images, answers, isKept: false };
   turns.value = [...before, begun];
-  await Promise.all(answers.map((answer, place) => write(before, begun, place, answer, stopping.signal)));
-  const turn = turns.value.find(({ id }) => id === begun.id);
-  if (turn !== undefined && session.value?.keeps_conversations) await keep(turn);
+  const [conversation, models] = [shown, chosen.value];
+  const head = { title: asked.trim().slice(0, LONGEST_TITLE) || "Picture", system: system.value, models };
+  const written = await Promise.all(answers.map((answer, place) => write(before, begun, place, answer, stopping.signal)));
+  if (!session.value?.keeps_conversations) return;
+  conversation.keeping = conversation.keeping.then(() => keep(conversation, head, { ...begun, answers: written }));
+  await conversation.keeping;
 }
 
-/** @param {Turn} turn */
-async function keep(turn) {
-  const title = turn.asked.trim().slice(0, LONGEST_TITLE) || "Picture";
+/**
+ * @param {Shown} conversation
+ * @param {{title: string, system: string, models: readonly string[]}} head of one that is not kept yet
+ * @param {Turn} turn
+ */
+async function keep(conversation, head, turn) {
   const answers = turn.answers.map(({ model, text, place, tokens, seconds, problem: why }) => {
     return { model, text, place, tokens, seconds, problem: why || null };
   });
   try {
-    const begun = { title, system: system.value, models: chosen.value };
-    const id = await keepTurn(kept.value, begun, { asked: turn.asked, images: turn.images, answers });
-    if (turns.value.some((shown) => shown.id === turn.id)) kept.value = id;
+    conversation.id = await keepTurn(conversation.id, head, { asked: turn.asked, images: turn.images, answers });
+    if (conversation !== shown) return;
+    kept.value = conversation.id;
+    turns.value = turns.value.map((known) => (known.id === turn.id ? { ...known, isKept: true } : known));
   } catch (error) {
-    problem.value = `This is not kept: ${describe(error)}`;
+    problem.value = `"${head.title}" is not kept: ${describe(error)}`;
   }
 }
 
 /**
- * Let one model write its answer, which is the `place`-th of a turn.
+ * Let one model write its answer, which is the `place`-th of a turn; returns it whole, or as far as it came.
  * @param {readonly Turn[]} before
  * @param {Turn} turn
  * @param {number} place
  * @param {Answer} answer
  * @param {AbortSignal} stopping
+ * @returns {Promise<Answer>}
  */
 async function write(before, turn, place, answer, stopping) {
   let begunAt = 0;
@@ -147,7 +167,10 @@ async function write(before, turn, place, answer, stopping) {
         begunAt ||= performance.now();
         note({ text: answer.text + text, wait: "" });
       },
-      onThought: (thought) => note({ thought: answer.thought + thought, wait: "" }),
+      onThought: (thought) => {
+        begunAt ||= performance.now(); // thoughts are among the tokens that are counted
+        note({ thought: answer.thought + thought, wait: "" });
+      },
       onWait: (wait) => note({ wait }),
       onPlace: (on) => note({ place: on }),
       onTokens: (tokens) => note({ tokens }),
@@ -159,6 +182,7 @@ async function write(before, turn, place, answer, stopping) {
   const seconds = begunAt ? (performance.now() - begunAt) / 1000 : null;
   answer = { ...answer, wait: "", seconds, isWhole: true };
   draw();
+  return answer;
 }
 
 /**

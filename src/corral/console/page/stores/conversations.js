@@ -2,6 +2,7 @@
 
 import { signal } from "@preact/signals";
 import { call, get, post } from "../api.js";
+import { trackNewest } from "../newest.js";
 
 /** @typedef {import("../types.js").Conversation} Conversation */
 /** @typedef {import("../types.js").WholeConversation} WholeConversation */
@@ -16,18 +17,19 @@ export const next = signal(null);
 export const problem = signal("");
 /** The words that are looked for, as they are typed; empty for all conversations. */
 export const search = signal("");
+const begin = trackNewest();
 
 /** Read the first page anew. */
 export async function refreshConversations() {
-  const words = search.value;
+  const isNewest = begin();
   try {
-    const page = await readPage(words, null);
-    if (words !== search.value) return;
+    const page = await readPage(search.value, null);
+    if (!isNewest()) return;
     conversations.value = page.items;
     next.value = page.next;
     problem.value = "";
   } catch (error) {
-    problem.value = error instanceof Error ? error.message : String(error);
+    if (isNewest()) problem.value = error instanceof Error ? error.message : String(error);
   }
 }
 
@@ -37,9 +39,12 @@ export function searchConversations(words) {
   return refreshConversations();
 }
 
+/** Read the next page; it is dropped when the list is another by then. */
 export async function showMoreConversations() {
-  if (next.value === null) return;
-  const page = await readPage(search.value, next.value);
+  const [words, cursor] = [search.value, next.value];
+  if (cursor === null) return;
+  const page = await readPage(words, cursor);
+  if (words !== search.value || cursor !== next.value) return;
   conversations.value = [...(conversations.value ?? []), ...page.items];
   next.value = page.next;
 }

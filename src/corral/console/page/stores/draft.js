@@ -84,14 +84,17 @@ export function clearDraft() {
 
 /** Have the server check the draft and estimate its end; every problem goes to its field. @param {Engine} engine */
 export async function checkDraft(engine) {
-  forecast.value = (await send("batches/file/forecast", engine, {})) ?? null;
+  const asked = key;
+  const made = await send("batches/file/forecast", engine, {});
+  if (asked === key) forecast.value = made ?? null; // or it is of a draft that has changed since
 }
 
 /** Submit the draft; returns the number of the batch, null when it was refused. @param {Engine} engine @returns {Promise<number | null>} */
 export async function submitDraft(engine) {
-  const made = await send("batches/file", engine, { "Idempotency-Key": key });
+  const asked = key;
+  const made = await send("batches/file", engine, { "Idempotency-Key": asked });
   if (made === undefined) return null;
-  clearDraft();
+  if (asked === key) clearDraft(); // or it has what was typed since
   return made.batch.id;
 }
 

@@ -2,6 +2,7 @@
 
 import { signal } from "@preact/signals";
 import { ROOT, get } from "../api.js";
+import { trackNewest } from "../newest.js";
 
 /** @typedef {import("../types.js").Picture} Picture */
 
@@ -18,6 +19,7 @@ let filter = "";
 /** @type {string | null} */
 let next = null;
 let isReading = false;
+const begin = trackNewest();
 
 /** The name of a picture: its task and its output. @param {Picture} picture */
 export function placeOf({ task, name }) {
@@ -30,7 +32,6 @@ export async function showPictures(query) {
   pictures.value = null;
   chosen.value = new Set();
   next = null;
-  isReading = false;
   await readPage();
 }
 
@@ -40,16 +41,17 @@ export async function showMorePictures() {
 }
 
 async function readPage() {
-  const asked = filter;
+  const isNewest = begin();
   isReading = true;
   try {
     const cursor = next === null ? "" : `&cursor=${encodeURIComponent(next)}`;
-    const page = await get(`pictures?${asked}&limit=${PAGE}${cursor}`);
-    if (asked !== filter) return;
+    const page = await get(`pictures?${filter}&limit=${PAGE}${cursor}`);
+    if (!isNewest()) return;
     pictures.value = [...(pictures.value ?? []), ...page.items];
     next = page.next;
     problem.value = "";
   } catch (error) {
+    if (!isNewest()) return;
     problem.value = error instanceof Error ? error.message : String(error);
   }
   isReading = false;

@@ -2,6 +2,7 @@
 
 import { signal } from "@preact/signals";
 import { get } from "../api.js";
+import { trackNewest } from "../newest.js";
 
 /** @typedef {import("../types.js").UsageLine} UsageLine */
 
@@ -9,6 +10,7 @@ import { get } from "../api.js";
 export const usage = signal(null);
 /** Why they cannot be read; empty when they can. */
 export const problem = signal("");
+const begin = trackNewest();
 
 /**
  * Read the sums; `since` is a day, empty for all.
@@ -17,10 +19,13 @@ export const problem = signal("");
  */
 export async function readUsage(by, since) {
   const query = new URLSearchParams({ by, ...(since ? { since } : {}) });
+  const isNewest = begin();
   try {
-    usage.value = (await get(`usage?${query}`)).items;
+    const { items } = await get(`usage?${query}`);
+    if (!isNewest()) return;
+    usage.value = items;
     problem.value = "";
   } catch (error) {
-    problem.value = error instanceof Error ? error.message : String(error);
+    if (isNewest()) problem.value = error instanceof Error ? error.message : String(error);
   }
 }
