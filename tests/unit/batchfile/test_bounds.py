@@ -80,6 +80,20 @@ def test_what_is_wrong_with_many_tasks_of_one_entry_is_kept_once() -> None:
     assert len(document.problems) == 1
 
 
+def test_a_thousand_problems_with_the_inputs_of_an_entry_are_enough() -> None:
+    words = [f"s{number}" for number in range(1100)]
+    wrong = {"name": "t", "engine": "sleep", "matrix": {"seconds": words}}
+    after = {"name": "u", "engine": "sleep", "inputs": {"seconds": "soon"}}
+    value = {"apiVersion": "corral/v1", "kind": "Batch", "name": "b", "tasks": [wrong, after]}
+    with pytest.raises(BatchFileError) as caught:
+        read_batch_value(value)
+
+    assert [problem.where for problem in caught.value.problems] == [
+        *["tasks[0].matrix.seconds"] * 1000,
+        "tasks[1].inputs.seconds",
+    ]
+
+
 @pytest.mark.parametrize("folder", [None, Path("/folder")])
 @pytest.mark.parametrize("name", ["~nobody-of-this-name/x.wav", "~a\0b/x.wav"])
 def test_a_home_that_is_not_there_is_a_problem_in_its_place(name: str, folder: Path | None) -> None:

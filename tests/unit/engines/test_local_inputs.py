@@ -40,6 +40,13 @@ def test_conflict_between_fields_is_reported_beside_a_wrong_field() -> None:
     assert set(hints) == {"inputs", "inputs.max_tokens"}
 
 
+def test_each_of_many_unknown_names_is_named_and_the_first_hundred_have_a_hint() -> None:
+    reported = check_inputs("llama", {"prompt": "p", **{f"max_token{number}": 0 for number in range(150)}})
+
+    assert [problem.where for problem in reported] == [f"inputs.max_token{number}" for number in range(150)]
+    assert [problem.hint for problem in reported] == ["did you mean `max_tokens`?"] * 100 + [None] * 50
+
+
 def test_unknown_engine_is_met_with_the_nearest_name() -> None:
     (problem,) = check_inputs("whispr", {})
 
