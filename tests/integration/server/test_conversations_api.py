@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from corral.server.services import Services
+from corral.tasks.store.conversations import MOST_BYTES_OF_EACH, MOST_CONVERSATIONS
 from corral.tasks.store.tokens import create_token
 from doubles.serving import Serving, serving
 
@@ -58,6 +59,7 @@ async def test_a_conversation_is_kept_whole_and_listed_by_its_last_change(api: S
     assert whole["turns"][1]["answers"] == [{**said, "problem": None}]
     page = (await api.get(f"{PATH}?limit=1")).json
     assert [item["title"] for item in page["items"]] == ["Foxes"]
+    assert "system" not in page["items"][0]  # it can be long, and a page has many
     assert await list_titles(api, f"?limit=1&cursor={page['next']}") == ["Hens"]
 
 
@@ -116,3 +118,39 @@ async def test_a_setting_turns_keeping_off_and_what_was_kept_can_still_be_delete
 async def test_a_turn_that_no_chat_makes_is_refused(api: Serving, turn: dict[str, Any]) -> None:
     kept = await begin(api, "Foxes", [])
     assert (await api.post(f"{PATH}/{kept}/turns", turn)).status == 422
+
+
+async def test_all_that_is_stored_counts_in_bytes_and_no_conversation_grows_without_end(
+    api: Serving, services: Services
+) -> None:
+    long = "\u00e4" * 1000  # 2,000 bytes
+    made = await api.post(PATH, {"title": "x", "system": long, "models": [long]})
+    path = f"{PATH}/{made.json['id']}/turns"
+
+    async def measure() -> int:
+        return await services.pool.fetchval("select bytes from conversations where id = $1", made.json["id"])
+
+    begun = await measure()
+    assert begun > 4000
+    said = {"model": long, "text": long, "problem": long, "place": "p" * 200}
+    assert (await api.post(path, {"asked": long, "answers": [said] * 8})).status == 201
+    stored = await services.pool.fetchval(
+        "select octet_length(asked) + octet_length(answers::text) + octet_length(words) from conversation_turns"
+    )
+    assert await measure() - begun > 2000 * (1 + 8 * 3 + 1 + 8)
+    assert await measure() - begun == pytest.approx(stored, rel=0.05)
+
+    most = MOST_BYTES_OF_EACH
+    await services.pool.execute("update conversations set bytes = $1", most - 1000)
+    assert (await api.post(path, a_turn("?"))).status == 201
+    refused = await api.post(path, a_turn(long))
+    assert (refused.status, refused.json["error"]["code"]) == (429, "conversation.quota")
+    assert await measure() < most
+
+    await services.pool.execute(
+        "insert into conversations (owner, title, system, models) select 'local', 'x', '', '{m}' "
+        "from generate_series(2, $1)",
+        MOST_CONVERSATIONS,
+    )
+    assert (await api.post(PATH, {"title": "x", "models": ["m"]})).status == 429
+    assert (await api.post(path, a_turn("?"))).status == 201

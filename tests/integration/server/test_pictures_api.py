@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import subprocess
 import sys
 import zipfile
@@ -18,6 +19,7 @@ from av.video.frame import VideoFrame
 
 from corral.server.services import Services
 from corral.server.thumbnails import MOST_PIXELS, ThumbnailError, shrink
+from corral.tasks.values import Sha256
 from doubles.serving import Serving
 
 SIZES = {"wide.png": (600, 300), "tall.png": (30, 500)}
@@ -96,6 +98,26 @@ async def test_a_thumbnail_is_made_once_and_what_cannot_be_read_is_refused(
     with zipfile.ZipFile(io.BytesIO(archive.body)) as whole:
         assert whole.namelist() == [f"{task}-wide.png"]
         assert whole.read(f"{task}-wide.png") == draw(*SIZES["wide.png"])
+
+
+async def test_an_archive_has_every_picture_under_its_own_name_and_none_that_was_changed(
+    api: Serving, services: Services, tmp_path: Path
+) -> None:
+    task, digests = await make_pictures(api, services, tmp_path, "hens")
+    for old, new in (("wide.png", "a/b.png"), ("tall.png", "a-b.png")):
+        await services.pool.execute("update outputs set name = $2 where name = $1", old, new)
+    tall = services.artifacts.locate(Sha256(digests["tall.png"]))
+    os.utime(tall, (0, 0))  # before a ZIP can tell the time
+    path = f"/corral/v1/pictures/archive?of={task}/a-b.png&of={task}/a/b.png"
+    with zipfile.ZipFile(io.BytesIO((await api.get(path)).body)) as whole:
+        assert {name: whole.read(name) for name in whole.namelist()} == {
+            f"{task}-a-b.png": draw(*SIZES["tall.png"]), f"2-{task}-a-b.png": draw(*SIZES["wide.png"]),
+        }  # fmt: skip
+        assert whole.infolist()[0].date_time == (1980, 1, 1, 0, 0, 0)
+    tall.chmod(0o600)
+    tall.write_bytes(b"other")
+    refused = await api.get(path)
+    assert (refused.status, refused.json["error"]["code"]) == (409, "artifact.damaged")
 
 
 MEASURE = """

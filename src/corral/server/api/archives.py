@@ -5,12 +5,16 @@ Pictures are compressed already, so they are stored as they are.
 
 from __future__ import annotations
 
+import os
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
+from itertools import chain, count
 from pathlib import Path
 
 _CHUNK = 256 * 1024
+_FIRST, _LAST = (1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58)
+"""The times that a ZIP can write."""
 
 
 class _Sink:
@@ -35,6 +39,15 @@ class _Sink:
         return whole
 
 
+def name_entries(wanted: Sequence[str]) -> list[str]:
+    """Return a name without folders for each, in their order; no two are the same."""
+    names: dict[str, None] = {}
+    for flat in (name.replace("/", "-") for name in wanted):
+        free = chain([flat], (f"{number}-{flat}" for number in count(2)))
+        names[next(name for name in free if name not in names)] = None
+    return [*names]
+
+
 def write_archive(files: Sequence[tuple[str, Path]]) -> Iterator[bytes]:
     """Yield a ZIP of files under their names; blocks while it reads. One that is gone by then is left out."""
     sink = _Sink()
@@ -44,9 +57,11 @@ def write_archive(files: Sequence[tuple[str, Path]]) -> Iterator[bytes]:
                 source = path.open("rb")
             except FileNotFoundError:
                 continue
-            entry = zipfile.ZipInfo(name, time.localtime(path.stat().st_mtime)[:6])
-            with source, archive.open(entry, "w", force_zip64=True) as target:
-                while chunk := source.read(_CHUNK):
-                    target.write(chunk)
-                    yield sink.take()
+            with source:
+                changed_at = time.localtime(os.fstat(source.fileno()).st_mtime)[:6]
+                entry = zipfile.ZipInfo(name, min(max(changed_at, _FIRST), _LAST))
+                with archive.open(entry, "w", force_zip64=True) as target:
+                    while chunk := source.read(_CHUNK):
+                        target.write(chunk)
+                        yield sink.take()
     yield sink.take()

@@ -6,19 +6,27 @@ question and the words of the answers, without pictures.
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar
 
 from corral.errors import CorralError, Kind
+from corral.tasks.store.patterns import make_pattern
 from corral.tasks.store.pool import Connection, Pool, Queries, Row
 from corral.units import Bytes
 from corral.wire import to_json
 
 MOST_CONVERSATIONS = 10_000
 MOST_BYTES = 256 * 1024**2
-"""Of one owner: some 1,000 pictures as the console shrinks them, or 60 million words."""
+"""Of one owner: some 1,000 pictures as the console shrinks them, or 20 million words, which are stored twice."""
+MOST_BYTES_OF_EACH = 32 * 1024**2
+"""Of one conversation, which is read and sent as a whole."""
+_ROW_BYTES = 128
+"""Counted for a conversation, a turn and an answer each, next to their texts."""
+_COLUMNS = "id, title, models, created_at, changed_at"
 _LOCK = 0x63686174  # "chat": the first half of an advisory lock; the other is a hash of the owner
 
 
@@ -30,7 +38,7 @@ class ConversationMissingError(CorralError):
 
 
 class ConversationQuotaError(CorralError):
-    """The owner has kept as much as one can."""
+    """The owner has kept as much as one can, or a conversation is as large as one can be."""
 
     code: ClassVar[str] = "conversation.quota"
     kind: ClassVar[Kind] = Kind.NO_CAPACITY
@@ -64,12 +72,10 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """A conversation without its turns."""
+    """A conversation without its turns and its system prompt."""
 
     id: int
     title: str
-    system: str
-    """The system prompt; empty without one."""
     models: tuple[str, ...]
     created_at: datetime
     changed_at: datetime
@@ -79,19 +85,24 @@ class Conversation:
 class WholeConversation(Conversation):
     """A conversation with all its turns, the oldest first."""
 
+    system: str
+    """The system prompt; empty without one."""
     turns: tuple[Turn, ...] = field(default=())
 
 
 async def begin_conversation(pool: Pool, *, owner: str, title: str, system: str, models: Sequence[str]) -> Conversation:
     """Begin a conversation without turns. Raises: ConversationQuotaError."""
     async with pool.acquire() as connection, connection.transaction():
-        await _require_room(connection, owner, Bytes(0))
+        size = _measure((title, system, *models))
+        await _require_room(connection, owner, size, begun=1)
         row = await connection.fetchrow(
-            "insert into conversations (owner, title, system, models) values ($1, $2, $3, $4) returning *",
+            "insert into conversations (owner, title, system, models, bytes) values ($1, $2, $3, $4, $5)"
+            f" returning {_COLUMNS}",
             owner,
             title,
             system,
             [*models],
+            size,
         )
     assert row is not None, "an insert without conditions returns its row"
     return _read(row)
@@ -100,17 +111,25 @@ async def begin_conversation(pool: Pool, *, owner: str, title: str, system: str,
 async def add_turn(pool: Pool, *, owner: str, conversation: int, turn: Turn) -> Conversation:
     """Add a turn, and return the conversation. Raises: ConversationMissingError, ConversationQuotaError."""
     answers: Any = to_json(turn.answers)  # what jsonb holds
-    size = sum(map(len, (turn.asked, *turn.images, *(said.text for said in turn.answers))))
+    words = "\n".join((turn.asked, *(said.text for said in turn.answers)))
+    said = (_measure((said.model, said.text, said.place or "", said.problem or "")) for said in turn.answers)
+    size = Bytes(_measure((turn.asked, words, *turn.images)) + sum(said))
     async with pool.acquire() as connection, connection.transaction():
-        await _require_room(connection, owner, Bytes(size))
+        await _require_room(connection, owner, size)
         row = await connection.fetchrow(
-            "update conversations set changed_at = now(), bytes = bytes + $3 where id = $1 and owner = $2 returning *",
+            "update conversations set changed_at = now(), bytes = bytes + $3 where id = $1 and owner = $2"
+            f" returning {_COLUMNS}, bytes",
             conversation,
             owner,
             size,
         )
         if row is None:
             raise _missing(conversation)
+        if row["bytes"] > MOST_BYTES_OF_EACH:
+            raise ConversationQuotaError(
+                f"the conversation {conversation} would have {row['bytes']} bytes; the most are {MOST_BYTES_OF_EACH}",
+                hint="begin another one",
+            )
         await connection.execute(
             """
             insert into conversation_turns (conversation, place, asked, images, answers, words)
@@ -120,7 +139,7 @@ async def add_turn(pool: Pool, *, owner: str, conversation: int, turn: Turn) -> 
             turn.asked,
             [*turn.images],
             answers,
-            "\n".join((turn.asked, *(said.text for said in turn.answers))),
+            words,
         )
     return _read(row)
 
@@ -133,8 +152,8 @@ async def list_conversations(
     `after` is the last one of the page before.
     """
     rows = await pool.fetch(
-        """
-        select c.* from conversations c
+        f"""
+        select {_COLUMNS} from conversations c
         where c.owner = $1
           and ($2::text is null or c.title ilike $2 or exists (
             select from conversation_turns t where t.conversation = c.id and t.words ilike $2))
@@ -143,7 +162,7 @@ async def list_conversations(
         order by c.changed_at desc, c.id desc limit $4
         """,
         owner,
-        None if search is None else f"%{_escape(search)}%",
+        make_pattern(search),
         after,
         limit,
     )
@@ -151,15 +170,19 @@ async def list_conversations(
 
 
 async def get_conversation(pool: Pool, *, owner: str, conversation: int) -> WholeConversation:
-    """Return a conversation with its turns. Raises: ConversationMissingError."""
+    """Return a conversation with its turns; their JSON is read in a thread. Raises: ConversationMissingError."""
     async with pool.acquire() as connection:
-        row = await connection.fetchrow("select * from conversations where id = $1 and owner = $2", conversation, owner)
+        row = await connection.fetchrow(
+            f"select {_COLUMNS}, system from conversations where id = $1 and owner = $2", conversation, owner
+        )
         if row is None:
             raise _missing(conversation)
-        turns = await connection.fetch(
-            "select asked, images, answers from conversation_turns where conversation = $1 order by place", conversation
+        rows = await connection.fetch(
+            "select asked, images::text, answers::text from conversation_turns where conversation = $1 order by place",
+            conversation,
         )
-    return WholeConversation(**_read_fields(row), turns=tuple(map(_read_turn, turns)))
+    turns = await asyncio.to_thread(lambda: tuple(map(_read_turn, rows)))
+    return WholeConversation(**_read_fields(row), system=row["system"], turns=turns)
 
 
 async def delete_conversation(pool: Queries, *, owner: str, conversation: int) -> None:
@@ -171,15 +194,20 @@ async def delete_conversation(pool: Queries, *, owner: str, conversation: int) -
         raise _missing(conversation)
 
 
-async def _require_room(connection: Connection, owner: str, size: Bytes) -> None:
+def _measure(texts: Sequence[str]) -> Bytes:
+    """Return the bytes that count for a row with these texts."""
+    return Bytes(_ROW_BYTES + sum(len(text.encode()) for text in texts))
+
+
+async def _require_room(connection: Connection, owner: str, size: Bytes, *, begun: int = 0) -> None:
     """Return when an owner can keep more; others of this owner wait meanwhile. Raises: ConversationQuotaError."""
     await connection.execute("select pg_advisory_xact_lock($1, hashtext($2))", _LOCK, owner)
     row = await connection.fetchrow(
         "select count(*) as count, coalesce(sum(bytes), 0) as bytes from conversations where owner = $1", owner
     )
     assert row is not None, "an aggregate has a row"
-    if row["count"] >= MOST_CONVERSATIONS or row["bytes"] + size > MOST_BYTES:
-        what = f"{owner!r} keeps {row['count']} conversations with {row['bytes']} characters"
+    if row["count"] + begun > MOST_CONVERSATIONS or row["bytes"] + size > MOST_BYTES:
+        what = f"{owner!r} keeps {row['count']} conversations with {row['bytes']} bytes"
         raise ConversationQuotaError(
             f"{what}; the most are {MOST_CONVERSATIONS} and {MOST_BYTES}", hint="delete some of them"
         )
@@ -190,20 +218,15 @@ def _missing(conversation: int) -> ConversationMissingError:
     return ConversationMissingError(f"there is no conversation {conversation} of yours", hint=hint)
 
 
-def _escape(words: str) -> str:
-    """Return words as a pattern that matches nothing else."""
-    return words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-
-
 def _read(row: Row) -> Conversation:
     return Conversation(**_read_fields(row))
 
 
 def _read_fields(row: Row) -> dict[str, Any]:  # of `Conversation`
-    names = ("id", "title", "system", "created_at", "changed_at")
+    names = ("id", "title", "created_at", "changed_at")
     return {name: row[name] for name in names} | {"models": tuple(row["models"])}
 
 
 def _read_turn(row: Row) -> Turn:
-    answers = tuple(Said(**said) for said in row["answers"])
-    return Turn(asked=row["asked"], images=tuple(row["images"]), answers=answers)
+    answers = tuple(Said(**said) for said in json.loads(row["answers"]))
+    return Turn(asked=row["asked"], images=tuple(json.loads(row["images"])), answers=answers)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from corral.tasks.store.patterns import make_pattern
 from corral.tasks.store.pool import Queries, Row
 from corral.tasks.values import Sha256
 from corral.units import Bytes
@@ -75,8 +76,8 @@ async def list_pictures(
         """,
         task,
         name,
-        _make_pattern(chosen.search),
-        _make_pattern(chosen.model),
+        make_pattern(chosen.search),
+        make_pattern(chosen.model),
         chosen.seed,
         chosen.batch,
         chosen.owner,
@@ -94,14 +95,6 @@ async def find_pictures(pool: Queries, places: Sequence[Place]) -> tuple[Picture
     )
     known = {(row["task_id"], row["name"]): _read(row) for row in rows}
     return tuple(known[place] for place in dict.fromkeys(places) if place in known)
-
-
-def _make_pattern(words: str | None) -> str | None:
-    """Return a pattern that matches these words anywhere, and nothing else."""
-    if words is None:
-        return None
-    escaped = words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return f"%{escaped}%"
 
 
 def _read(row: Row) -> Picture:

@@ -15,7 +15,7 @@ from corral.server.api.fields import Cursor, Id, Limit, Word, find_next, id_of
 from corral.server.api.requests import ConversationAsked, TurnAsked
 from corral.server.api.routing import make_router
 from corral.server.api.state import ApiState, Here, Submitter, Viewer
-from corral.server.api.wired import answer, defer, describe_answers
+from corral.server.api.wired import answer, compute, defer, describe_answers
 from corral.tasks.store.conversations import (
     Conversation,
     Said,
@@ -97,7 +97,8 @@ async def begin(asked: ConversationAsked, api: Here, caller: Submitter) -> Respo
 )
 async def get(id: Id, api: Here, caller: Viewer) -> Response:
     """Return one of the caller's conversations with its turns."""
-    return answer(await get_conversation(api.services.pool, owner=caller.owner, conversation=id))
+    whole = await get_conversation(api.services.pool, owner=caller.owner, conversation=id)
+    return await compute(lambda: whole)  # it can have 32 MiB
 
 
 @router.post(

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import Query
 from pydantic import StringConstraints
 from starlette.responses import FileResponse, Response, StreamingResponse
 
-from corral.server.api.archives import write_archive
+from corral.server.api.archives import name_entries, write_archive
 from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import Digest, Id, Limit, Word
 from corral.server.api.routing import make_router
 from corral.server.api.state import Here, Viewer
 from corral.server.api.wired import answer, defer, describe_answers
+from corral.tasks.artifacts import ArtifactMissingError, ArtifactStore
 from corral.tasks.store.gallery import Picture, PictureFilter, Place, find_pictures, list_pictures
 from corral.tasks.values import Sha256
 
@@ -68,7 +72,7 @@ async def list_all(
     "/pictures/archive",
     summary="Download pictures as an archive",
     response_class=Response,
-    responses={**declare_refusals(), 200: {"description": "a ZIP", "content": {"application/zip": {}}}},
+    responses={**declare_refusals(409), 200: {"description": "a ZIP", "content": {"application/zip": {}}}},
     name="download_pictures",
 )
 async def archive(
@@ -80,11 +84,7 @@ async def archive(
 ) -> Response:
     """Download chosen pictures as one ZIP, which is written while it is sent; those that are gone are left out."""
     pictures = await find_pictures(api.services.pool, [_read_place(place) for place in of])
-    artifacts = api.services.artifacts
-    files = [
-        (f"{picture.task}-{picture.name.replace('/', '-')}", artifacts.place(Sha256(picture.sha256)))
-        for picture in pictures
-    ]
+    files = await asyncio.to_thread(_find_files, api.services.artifacts, pictures)
     headers = {"Content-Disposition": 'attachment; filename="pictures.zip"'}
     return StreamingResponse(write_archive(files), media_type="application/zip", headers=headers)
 
@@ -103,6 +103,16 @@ async def thumbnail(sha256: Digest, api: Here, caller: Viewer) -> Response:
     return FileResponse(
         path, media_type="image/jpeg", headers={"Cache-Control": "private, immutable, max-age=31536000"}
     )
+
+
+def _find_files(artifacts: ArtifactStore, pictures: Sequence[Picture]) -> list[tuple[str, Path]]:
+    """Return the files of an archive; blocks. Pictures that are gone are left out. Raises: ArtifactDamagedError."""
+    files: list[tuple[str, Path]] = []
+    names = name_entries([f"{picture.task}-{picture.name}" for picture in pictures])
+    for name, picture in zip(names, pictures, strict=True):
+        with suppress(ArtifactMissingError):
+            files.append((name, artifacts.check(Sha256(picture.sha256))))
+    return files
 
 
 def _read_place(text: PlaceText) -> Place:
