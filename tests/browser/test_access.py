@@ -11,11 +11,18 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from playwright.async_api import expect
+from playwright.async_api import Page, expect
 
 from browser.accessibility import find_violations
 from browser.conftest import FAR_NAME, Visits
 from browser.serving import Barn
+
+
+async def ask(page: Page, question: str) -> None:
+    """Ask the first model, once it is known."""
+    await page.get_by_label("Your question").fill(question)
+    await expect(page.get_by_role("button", name="Send")).to_be_enabled()
+    await page.get_by_label("Your question").press("Enter")
 
 
 async def test_a_link_lets_one_browser_in_and_its_code_is_gone(guarded: Barn, visits: Visits) -> None:
@@ -76,8 +83,7 @@ async def test_a_person_gets_in_by_an_invitation_and_is_used_up_counted_and_shut
     await expect(second.get_by_role("alert")).to_contain_text("unknown, used or too old")
     await guest.route("**/parts/markdown.js", lambda route: route.abort())
     await guest.get_by_role("link", name="Chat").click()
-    await guest.get_by_label("Your question").fill("Who counts?")
-    await guest.get_by_label("Your question").press("Enter")
+    await ask(guest, "Who counts?")
     await expect(guest.locator(".answer").filter(has_text="tokens/s")).to_have_count(1)
     await expect(guest.locator(".said")).to_have_text("Who counts?")
     await expect(guest.get_by_role("alert")).to_contain_text("Reload the page")
@@ -115,8 +121,7 @@ async def test_nothing_of_a_user_is_left_for_the_next_one_of_the_browser(guarded
     await expect(page.get_by_text("early (submitter)")).to_be_visible()
     other = await visits.open_in(page.context, guarded.url, "#/submit")
     await other.get_by_label("Name", exact=True).fill("private")
-    await page.get_by_label("Your question").fill("Is this mine?")
-    await page.get_by_label("Your question").press("Enter")
+    await ask(page, "Is this mine?")
     await expect(page.locator(".answer").filter(has_text="tokens/s")).to_have_count(1)
     await page.get_by_role("button", name="Log out").click()
     for tab in (page, other):
@@ -131,8 +136,7 @@ async def test_nothing_of_a_user_is_left_for_the_next_one_of_the_browser(guarded
     await expect(page.get_by_text("None is kept yet.")).to_be_visible()
     await expect(page.locator(".turn")).to_have_count(0)
 
-    await page.get_by_label("Your question").fill("And this?")
-    await page.get_by_label("Your question").press("Enter")
+    await ask(page, "And this?")
     await expect(page.get_by_role("link", name="And this?")).to_be_visible()
     await guarded.delete("/corral/v1/tokens/late")
     await page.get_by_role("link", name="Tasks").click()

@@ -1,6 +1,6 @@
 // The server's own OpenAI door, as any client uses it: which models chat, and answers piece by piece.
 
-import { ApiError, HEADERS, noteDenied } from "./api.js";
+import { ApiError, readEvents, send } from "./api.js";
 import { EventParser } from "./events.js";
 
 /** @typedef {{id: string, capabilities: readonly string[] | null}} ChatModel */
@@ -19,7 +19,7 @@ const RUNS_ON = /^runs on (.+)$/;
  * @returns {Promise<readonly ChatModel[]>}
  */
 export async function listChatModels() {
-  const response = await ask("models", { headers: HEADERS });
+  const response = await ask("models");
   /** @type {readonly ChatModel[]} */
   const models = (await response.json()).data;
   return models.filter(({ capabilities }) => capabilities === null || capabilities.includes("completion"));
@@ -41,7 +41,7 @@ export async function streamAnswer(model, messages, stopping, listener) {
   const body = { model, messages, stream: true, stream_options: { include_usage: true } };
   const response = await ask("chat/completions", {
     method: "POST",
-    headers: { ...HEADERS, "Content-Type": "application/json", "X-Corral-Wait": "comments" },
+    headers: { "Content-Type": "application/json", "X-Corral-Wait": "comments" },
     body: JSON.stringify(body),
     signal: stopping,
   });
@@ -52,14 +52,8 @@ export async function streamAnswer(model, messages, stopping, listener) {
     if (runsOn === undefined) listener.onWait(words);
     else listener.onPlace(runsOn);
   });
-  const decoder = new TextDecoder();
-  const reader = response.body?.getReader();
-  while (reader !== undefined) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    for (const event of parser.add(decoder.decode(value, { stream: true }))) {
-      if (event.data !== "[DONE]") take(JSON.parse(event.data), listener);
-    }
+  for await (const event of readEvents(response, stopping, parser)) {
+    if (event.data !== "[DONE]") take(JSON.parse(event.data), listener);
   }
 }
 
@@ -78,21 +72,16 @@ function take(chunk, listener) {
 }
 
 /**
- * Send a request to the doors of OpenAI's API.
+ * Send a request to the doors of OpenAI's API; raises as `send` does.
  * @param {string} path below `/v1/`
- * @param {RequestInit} request
+ * @param {import("./api.js").Asked} [request]
  */
-export async function ask(path, request) {
-  /** @type {Response} */
-  let response;
-  try {
-    response = await fetch(new URL(path, DOOR), { ...request, credentials: "same-origin" });
-  } catch (error) {
-    if (request.signal?.aborted) throw error;
-    throw new ApiError(0, "the server cannot be reached");
-  }
-  if (response.ok) return response;
-  if (response.status === 401) noteDenied();
+export function ask(path, request = {}) {
+  return send(new URL(path, DOOR), request, readRefusal);
+}
+
+/** Read why the door refused a request: OpenAI's protocol has errors of its own. @param {Response} response */
+async function readRefusal(response) {
   const error = await response.json().then((answer) => answer.error, () => null);
-  throw new ApiError(response.status, error?.message ?? `the server answered ${response.status}`);
+  return new ApiError(response.status, error?.message ?? `the server answered ${response.status}`);
 }

@@ -1,6 +1,5 @@
 // The server's own door of speech, as any client uses it: what speaks and hears, recordings as text, text as sound.
 
-import { HEADERS } from "./api.js";
 import { ask } from "./completions.js";
 
 /** What speaks a text; no voice is the model's first one. @typedef {{model: string, voice: string | null}} Voice */
@@ -12,12 +11,12 @@ export const SPEAKER = "tts-1";
 
 /** @returns {Promise<readonly SpeechModel[]>} */
 export async function listSpeechModels() {
-  return (await (await ask("audio/models", { headers: HEADERS })).json()).models;
+  return (await (await ask("audio/models")).json()).models;
 }
 
 /** The names of a model's voices, and of the user's own. @param {string} model @returns {Promise<readonly string[]>} */
 export async function listVoices(model) {
-  const response = await ask(`audio/voices?${new URLSearchParams({ model })}`, { headers: HEADERS });
+  const response = await ask(`audio/voices?${new URLSearchParams({ model })}`);
   return (await response.json()).voices.map((/** @type {{name: string}} */ voice) => voice.name);
 }
 
@@ -31,7 +30,7 @@ export async function hear(recording, stopping) {
   const form = new FormData();
   form.set("model", HEARER);
   form.set("file", recording, `recording.${/^audio\/(\w+)/.exec(recording.type)?.[1] ?? "webm"}`);
-  const response = await ask("audio/transcriptions", { method: "POST", headers: HEADERS, body: form, signal: stopping });
+  const response = await ask("audio/transcriptions", { method: "POST", body: form, signal: stopping });
   return (await response.json()).text.trim();
 }
 
@@ -45,7 +44,7 @@ export async function speak(text, { model, voice }, stopping) {
   const body = { model, input: text, response_format: "wav", ...(voice === null ? {} : { voice }) };
   const response = await ask("audio/speech", {
     method: "POST",
-    headers: { ...HEADERS, "Content-Type": "application/json" },
+    headers: { "Content-Type": "application/json" },
     body: JSON.stringify(body),
     signal: stopping,
   });

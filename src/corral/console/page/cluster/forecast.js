@@ -3,7 +3,7 @@
 import { signal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 import { html } from "../html.js";
-import { HEADERS, ROOT, get } from "../api.js";
+import { ROOT, get, send } from "../api.js";
 import { FormField } from "../parts/form_field.js";
 import { Outcome, useAnswer } from "./asking.js";
 import { FigureView, OriginsChoice } from "./figure.js";
@@ -106,11 +106,6 @@ function Chart({ workload, query }) {
 async function drawNight(workload, query, leaving) {
   const asked = new URLSearchParams(query);
   asked.set("workload", workload);
-  const response = await fetch(new URL(`cluster/forecast/chart?${asked}`, ROOT), {
-    headers: HEADERS,
-    credentials: "same-origin",
-    signal: leaving,
-  });
-  if (!response.ok) throw new Error(`the server answered ${response.status}`);
+  const response = await send(new URL(`cluster/forecast/chart?${asked}`, ROOT), { signal: leaving });
   return URL.createObjectURL(await response.blob());
 }

@@ -1,7 +1,7 @@
 // The report of a change of hardware: the advice with its reasons, and what is before and after.
 
 import { html } from "../html.js";
-import { HEADERS, ROOT, readError } from "../api.js";
+import { ROOT, send } from "../api.js";
 import { perform } from "../notices.js";
 import { FigureView, OriginsChoice } from "./figure.js";
 import { Table } from "./table.js";
@@ -77,13 +77,11 @@ function Differences({ label, rows }) {
 /** The report as one page that stands alone, charts included; it is a file, since nothing of it runs in the console. @param {readonly AskedChange[]} asked */
 async function download(asked) {
   await perform(async () => {
-    const response = await fetch(new URL("cluster/upgrade", ROOT), {
+    const response = await send(new URL("cluster/upgrade", ROOT), {
       method: "POST",
-      headers: { ...HEADERS, "Content-Type": "application/json", Accept: "text/html" },
+      headers: { "Content-Type": "application/json", Accept: "text/html" },
       body: JSON.stringify({ changes: asked }),
-      credentials: "same-origin",
     });
-    if (!response.ok) throw await readError(response);
     const link = document.createElement("a");
     link.href = URL.createObjectURL(await response.blob());
     link.download = "upgrade.html";

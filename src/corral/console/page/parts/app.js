@@ -2,7 +2,7 @@
 
 import { useEffect, useRef } from "preact/hooks";
 import { html } from "../html.js";
-import { dismiss, notices } from "../notices.js";
+import { dismiss, notices, perform } from "../notices.js";
 import { AccessPage } from "../pages/access.js";
 import { BatchPage } from "../pages/batch.js";
 import { BatchesPage } from "../pages/batches.js";
@@ -72,7 +72,7 @@ function Head({ current }) {
       <p class=${`connection ${connection.value}`} role="status">${CONNECTION[connection.value]}</p>
       <p class="who">
         ${session.value?.owner} (${session.value?.role})
-        ${session.value?.has_cookie && html`<button class="quiet" onClick=${logOut}>Log out</button>`}
+        ${session.value?.has_cookie && html`<button class="quiet" onClick=${() => perform(logOut, "")}>Log out</button>`}
       </p>
     </header>
   `;

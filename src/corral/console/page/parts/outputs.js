@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { html } from "../html.js";
-import { HEADERS, ROOT, readError } from "../api.js";
+import { ROOT, send } from "../api.js";
 import { formatBytes } from "../format.js";
 
 /** @typedef {import("../types.js").Output} Output */
@@ -58,10 +58,8 @@ function TextView({ address, output }) {
  * @param {number} size
  */
 async function readStart(address, size) {
-  const headers = size > MOST_TEXT ? { ...HEADERS, Range: `bytes=0-${MOST_TEXT - 1}` } : HEADERS;
-  const response = await fetch(address, { headers, credentials: "same-origin" });
-  if (!response.ok) throw await readError(response);
-  return response.text();
+  const range = size > MOST_TEXT ? { headers: { Range: `bytes=0-${MOST_TEXT - 1}` } } : {};
+  return (await send(new URL(address), range)).text();
 }
 
 /** @param {{text: string, separator: string, name: string}} properties */
