@@ -17,7 +17,7 @@ def test_address_waits_until_its_oldest_failure_is_past() -> None:
     failures = FailedKeys(most=3, window_s=60)
     fail(failures, "192.0.2.1", 2, at=0)
     fail(failures, "192.0.2.1", 1, at=10)
-    with pytest.raises(FailedKeysError, match=r"3 unknown tokens came from 192\.0\.2\.1") as refused:
+    with pytest.raises(FailedKeysError, match=r"3 unknown tokens or codes came from 192\.0\.2\.1") as refused:
         failures.refuse_many("192.0.2.1", 20)
     assert refused.value.retry_after_s == 40
     failures.refuse_many("192.0.2.2", 20)
