@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from browser.accessibility import find_violations
 from browser.conftest import FAR_NAME, Visits
@@ -88,7 +88,20 @@ async def test_a_person_gets_in_by_an_invitation_and_is_used_up_counted_and_shut
     await expect(guest.locator(".said")).to_have_text("Who counts?")
     await expect(guest.get_by_role("alert")).to_contain_text("Reload the page")
     await guest.get_by_role("link", name="Usage").click()
+    late = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await late.wait()
+        await route.continue_()
+
+    await guest.route("**/usage?by=engine", hold)
+    await guest.get_by_role("combobox", name="Summed up by").select_option("engine")
     await guest.get_by_role("combobox", name="Summed up by").select_option("key")
+    await expect(guest.get_by_role("row").filter(has_text="grace")).to_contain_text("1")
+    async with guest.expect_response("**/usage?by=engine") as answered:
+        late.set()
+    await (await answered.value).finished()
+    await guest.evaluate("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
     await expect(guest.get_by_role("row").filter(has_text="grace")).to_contain_text("1")
     assert await find_violations(guest) == []
 
