@@ -186,7 +186,7 @@ async def test_of_two_servers_one_leads_and_when_its_node_is_drained_the_other_g
         task = {"engine": "ollama", "model": MODEL, "inputs": {"prompt": "one", "options": {"num_predict": 8}}}
         accepted = await queue.ask("POST", "/corral/v1/batches", {"name": "words", "tasks": [task] * 6})
         tasks = [entry["id"] for entry in accepted["tasks"]]
-        while (await queue.ask("GET", f"/corral/v1/tasks/{tasks[1]}"))["state"] != "running":  # noqa: ASYNC110 (remote)
+        while (await queue.ask("GET", f"/corral/v1/tasks/{tasks[1]}"))["started_at"] is None:  # noqa: ASYNC110 (remote)
             await asyncio.sleep(0.2)
         assert queue.list_ready() == [leader]
         await asyncio.to_thread(drain, cluster, leader)

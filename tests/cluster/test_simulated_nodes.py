@@ -49,7 +49,7 @@ def test_replicas_get_gpus_of_two_nodes_and_the_third_waits(cluster: Cluster) ->
     assert len({pod["spec"]["nodeName"] for pod in running}) == 2
     assert len({wait_for_line(cluster, pod["metadata"]["name"]) for pod in running}) == 2
     (waiting,) = (pod["metadata"]["name"] for pod in cluster.list_pods("app=trained") if pod not in running)
-    assert "Insufficient nvidia.com/gpu" in cluster.wait_for_event(waiting, "FailedScheduling")
+    assert cluster.wait_for_event(waiting, "FailedScheduling", "Insufficient nvidia.com/gpu")
 
 
 def test_a_claim_is_allocated_by_memory_and_a_taint_of_its_gpu_evicts(cluster: Cluster) -> None:
