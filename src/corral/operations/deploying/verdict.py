@@ -43,6 +43,10 @@ _MOST_ASKED = 3
 """Containers that are asked the same, until one has a program for it."""
 _MOST_IMAGES = 2
 _LOOK_S = 0.5
+_PAUSES_S = (1.0, 3.0)
+"""Pauses before a connection that failed is tried again. Nodes learn where a Service leads a moment after its pods are
+ready (https://kubernetes.io/docs/reference/networking/virtual-ips/: kube-proxy syncs once a second at most)."""
+_BY_NETWORK = frozenset({Subject.CALLS, Subject.ENGINES})
 _EVENT = Kind("", "Event")
 
 
@@ -118,8 +122,7 @@ class _Inside:
         why = "no container that could be asked runs"
         for container in question.candidates[:_MOST_ASKED]:
             try:
-                async with asyncio.timeout(_ANSWER_S):
-                    reply = await self._run(container, question.argv)
+                reply = await self._try(container, question)
             except TimeoutError:
                 if question.subject is Subject.EXPORTS:
                     return (judge_hanging(question, f"asked in {container}", _ANSWER_S),)
@@ -133,10 +136,21 @@ class _Inside:
                 why = f"{container} has neither curl, python3, wget nor bash"
         return why
 
+    async def _try(self, container: ContainerKey, question: Question) -> Reply:
+        """Ask a container, again when a connection from pod to pod failed."""
+        reply = await self._run(container, question.argv)
+        for pause_s in _PAUSES_S if question.subject in _BY_NETWORK else ():
+            if reply.error is None:
+                break
+            await asyncio.sleep(pause_s)
+            reply = await self._run(container, question.argv)
+        return reply
+
     async def _run(self, container: ContainerKey, argv: tuple[str, ...]) -> Reply:
-        answer = await self.api.run_inside(
-            container.namespace, container.pod, container.name, argv, deadline_s=2 * _ANSWER_S
-        )
+        async with asyncio.timeout(_ANSWER_S):
+            answer = await self.api.run_inside(
+                container.namespace, container.pod, container.name, argv, deadline_s=2 * _ANSWER_S
+            )
         return read_reply(answer.exit_code, _decode(answer.stdout) + _decode(answer.stderr))
 
     async def _ask_by_job(self, question: Question, why: str) -> tuple[Check, ...]:
