@@ -175,3 +175,22 @@ async def is_kept_for_its_owner(barn: Barn, visits: Visits, page: Page) -> None:
     await page.get_by_role("button", name="Delete Is the dot red?").click()
     await expect(page.get_by_text("None is kept yet.")).to_be_visible()
     await expect(page.locator(".turn")).to_have_count(0)
+
+
+async def test_a_conversation_that_is_kept_as_its_page_is_left_leads_nobody_back(guarded: Barn, visits: Visits) -> None:
+    page = await visits.log_in(guarded, await guarded.make_token("leaver", role="submitter"), "#/chat")
+    await page.evaluate(
+        """() => {
+          const leave = () => document.querySelector(".turn[data-kept='true']") && requestAnimationFrame(() => {
+            location.hash = "#/usage";  // before the page has heard that its conversation has an address now
+            watch.disconnect();
+          });
+          const watch = new MutationObserver(leave);
+          watch.observe(document.body, {subtree: true, childList: true, attributes: true});
+        }"""
+    )
+    await page.get_by_label("Your question").fill("Who is last?")
+    await expect(page.get_by_role("button", name="Send")).to_be_enabled()
+    await page.get_by_label("Your question").press("Enter")
+    await expect(page.get_by_role("heading", name="Usage")).to_be_visible()
+    await expect(page).to_have_url(re.compile("#/usage$"))

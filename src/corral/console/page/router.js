@@ -18,8 +18,18 @@ export function go(path) {
   location.hash = path;
 }
 
-/** Change the address without a new entry in the history. @param {string} path */
+/**
+ * Change the address within its page without a new entry in the history. Nothing happens where the page is being left:
+ * the browser has the new address before `hashchange`, and what comes late leads nobody back.
+ * @param {string} path without `#`
+ */
 export function replace(path) {
+  if (pageOf(location.hash) !== pageOf(path)) return;
   history.replaceState(null, "", `#${path}`);
   hash.value = `#${path}`;
+}
+
+/** The first step of an address. @param {string} address */
+function pageOf(address) {
+  return /^#?\/?([^/?]*)/.exec(address)?.[1];
 }
