@@ -25,6 +25,7 @@ from corral.errors import Kind
 from corral.mcp.arguments import Arguments, make_schema
 from corral.mcp.tools import TOOLS
 from corral.requests import DEFAULT_MAX_ATTEMPTS, DEFAULT_TIMEOUT_S
+from corral.scheduling.retrying import BACKOFF_BASE, BACKOFF_CAP, MAX_LOSSES
 from corral.scheduling.values import PolicyBounds, Rule
 from corral.server.api.bodies import MAX_JSON_BYTES
 from corral.server.api.state import MAX_UPLOAD
@@ -34,7 +35,7 @@ from corral.server.runtime import GRACE_S
 from corral.server.settings import DEFAULT_PORT
 from corral.tasks.attempt_run import MAX_VALUES_BYTES
 from corral.tasks.dispatcher import Timings
-from corral.tasks.lifecycle import BACKOFF_BASE, BACKOFF_CAP, MAX_LOSSES, TERMINAL, TRANSITIONS, TaskState
+from corral.tasks.lifecycle import TERMINAL, TRANSITIONS, TaskState
 from corral.tasks.store.transitions import kind_of
 from corral.tasks.submission_checks import MAX_BYTES, MAX_INPUTS_BYTES, MAX_TASKS, MAX_TOTAL_NEEDS
 from corral.units import format_bytes, format_duration

@@ -50,6 +50,7 @@ def _arrival(chance: Random, number: int) -> Arrival:
         gpus=chance.choice((1, 1, 1, 2)),
         memory=chance.choice((None, 2, 6, 9)),
         seconds=chance.choice(({"*": 5}, {"*": 0}, {"fast": 2.5, "*": 11})),
+        fails_after_s=chance.choice(((), (), (), (0,), (3, 1), (2, 2, 2))),
     )
 
 

@@ -17,6 +17,7 @@ from typing import ClassVar, assert_never
 from uuid import UUID
 
 from corral.errors import CorralError, Kind
+from corral.scheduling.retrying import MAX_LOSSES, backoff
 from corral.work import FailureScope, SlotId
 
 
@@ -35,12 +36,8 @@ class TaskState(StrEnum):
 TERMINAL = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED})
 ACTIVE = frozenset({TaskState.LEASED, TaskState.RUNNING})
 
-BACKOFF_BASE = timedelta(seconds=1)
-BACKOFF_CAP = timedelta(minutes=5)
 WAIT_BEFORE_RETURN = timedelta(seconds=30)
 """Before a task is placed again that its engine could not take: as long as a slot that works is not checked."""
-MAX_LOSSES = 20
-"""A task that was running each of twenty times its server or slot died is suspected of killing them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,12 +271,6 @@ def advance(life: Life, event: Event, *, now: datetime) -> tuple[Life, tuple[Eff
             return _end(life, TaskState.CANCELLED)
         case _:
             assert_never(event)
-
-
-def backoff(failures: int, jitter: float) -> timedelta:
-    """Return how long to wait after the given number of failures: exponential, capped, spread by `jitter` in 0 to 1."""
-    full = min(BACKOFF_BASE * 2 ** min(failures - 1, 20), BACKOFF_CAP)
-    return full * (0.5 + 0.5 * jitter)
 
 
 def _refuse_foreign(life: Life, event: Event) -> None:

@@ -10,7 +10,9 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from corral.scheduling.retrying import backoff
 from corral.scheduling.simulator import simulate, summarise
+from corral.scheduling.simulator.spreading import spread
 from corral.scheduling.simulator.values import Run, Span, Trace
 from corral.scheduling.values import Gate, Rule, Share, find_share
 from doubles.chances import MANY
@@ -70,7 +72,8 @@ def test_an_attempt_takes_its_time_and_that_of_loading_unless_it_is_lost(trace: 
         work_s = max(arrival.on(models[place]) or 0 for place in span.places)
         assert span.load_s in (0, loads.get((arrival.engine, arrival.model), 0)) or span.lost
         if span.lost:
-            assert span.until_s - span.from_s <= work_s + loads.get((arrival.engine, arrival.model), 0)
+            longest_s = max((work_s, *arrival.fails_after_s))
+            assert span.until_s - span.from_s <= longest_s + loads.get((arrival.engine, arrival.model), 0) + 1e-5
         else:
             assert abs(span.until_s - span.from_s - span.load_s - work_s) < 1e-5
 
@@ -113,6 +116,19 @@ def test_memory_of_a_device_is_never_given_twice(trace: Trace) -> None:
             assert held[device] <= (capacity or 0)
 
 
+def find_backing_off(run: Run, at_s: float) -> set[int]:
+    """The tasks whose last attempt before then was lost, and that had not waited out their backoff."""
+    lost: defaultdict[int, list[float]] = defaultdict(list)
+    for span in run.spans:
+        if span.lost and span.until_s <= at_s:
+            lost[span.task].append(span.until_s)
+    return {
+        task
+        for task, ends in lost.items()
+        if at_s < max(ends) + backoff(len(ends), spread(task + len(ends))).total_seconds()
+    }
+
+
 @given(traces(plain=True))
 @MANY
 def test_nothing_waits_beside_a_free_slot_that_could_run_it(trace: Trace) -> None:
@@ -127,7 +143,10 @@ def test_nothing_waits_beside_a_free_slot_that_could_run_it(trace: Trace) -> Non
         away = {outage.place for outage in trace.outages if outage.from_s <= middle < outage.until_s}
         done = {span.task for span in run.spans if not span.lost and span.until_s <= middle}
         present = {arrival.id for arrival in trace.arrivals if arrival.at_s <= begin}
-        waiting = present - done - {span.task for span in at_work}
+        backing_off = find_backing_off(run, middle) | {
+            task for task, why in run.because.items() if why.startswith("failed")
+        }
+        waiting = present - done - {span.task for span in at_work} - backing_off
         events = {begin, *(outage.until_s for outage in trace.outages if begin < outage.until_s <= middle)}
         if waiting and len(events) == 1:
             assert all(place in busy or place in away for place in open_places)

@@ -11,8 +11,10 @@ import pytest
 from corral.hours import make_hours
 from corral.scheduling.durations import History, observe
 from corral.scheduling.policy import decide
+from corral.scheduling.retrying import MAX_LOSSES, backoff
 from corral.scheduling.simulator import Watts, simulate, simulate_nights, summarise
 from corral.scheduling.simulator.checking import TraceError
+from corral.scheduling.simulator.spreading import spread
 from corral.scheduling.simulator.values import Arrival, Load, Outage, Span, Trace
 from corral.scheduling.values import Decision, DurationKey, Gate, Queue, Rule, Snapshot, TaskClass
 from corral.units import Bytes
@@ -22,6 +24,11 @@ from doubles.traces import a_place, an_arrival
 FIRST, SECOND = SlotId("a/gpu0"), SlotId("a/gpu1")
 M1 = Load(engine="llama", model="m1", seconds=4)
 M2 = Load(engine="llama", model="m2", seconds=4)
+
+
+def backed_off(failures: int) -> float:
+    """Seconds that task 1 waits after so many failures."""
+    return round(backoff(failures, spread(1 + failures)).total_seconds(), 6)
 
 
 def spans_of(trace: Trace) -> list[tuple[int, float, float]]:
@@ -66,6 +73,42 @@ def test_work_on_a_slot_that_goes_away_is_lost_and_done_again() -> None:
         Span(task=1, places=(FIRST,), from_s=0, until_s=6, load_s=0, lost=True),
         Span(task=1, places=(FIRST,), from_s=8, until_s=18, load_s=0),
     )
+
+
+def test_a_lost_task_waits_out_the_backoff_of_production() -> None:
+    trace = a_trace(an_arrival(), outages=tuple(Outage(place=FIRST, from_s=at, until_s=at + 0.1) for at in (6, 8)))
+    assert spans_of(trace) == [(1, 0, 6), (1, 6 + backed_off(1), 8), (1, 8 + backed_off(2), 18 + backed_off(2))]
+
+
+def test_failed_attempts_are_made_again_after_the_backoff_of_production() -> None:
+    first_s, second_s = backed_off(1), backed_off(2)
+    trace = a_trace(an_arrival(model="m1", fails_after_s=(3, 5)), loads=(M1,))
+    assert [(span.from_s, span.until_s, span.load_s, span.lost) for span in simulate(trace).spans] == [
+        (0, 7, 4, True),
+        (7 + first_s, pytest.approx(12 + first_s), 0, True),
+        (pytest.approx(12 + first_s + second_s), pytest.approx(22 + first_s + second_s), 0, False),
+    ]
+
+
+def test_a_task_in_its_backoff_leaves_its_slot_to_others() -> None:
+    trace = a_trace(an_arrival(1, fails_after_s=(3,)), an_arrival(2))
+    assert spans_of(trace) == [(1, 0, 3), (2, 3, 13), (1, 13, 23)]
+
+
+def test_failures_teach_nothing_of_durations() -> None:
+    run = simulate(a_trace(an_arrival(fails_after_s=(3,))))
+    assert set(run.history.expected.values()) == {10}
+
+
+def test_a_task_that_has_spent_its_attempts_is_left_with_that_reason_and_what_needs_it_waits() -> None:
+    run = simulate(a_trace(an_arrival(1, fails_after_s=(3, 3), max_attempts=2), an_arrival(2, needs=(1,))))
+    assert run.because == {1: "failed 2 times", 2: "needs task 1"}
+
+
+def test_a_task_that_was_lost_too_often_is_left_with_that_reason() -> None:
+    away = tuple(Outage(place=FIRST, from_s=1000 * at + 999, until_s=1000 * at + 1000) for at in range(MAX_LOSSES + 1))
+    run = simulate(a_trace(an_arrival(seconds={"*": 2000}), outages=away))
+    assert run.because == {1: f"lost {MAX_LOSSES} times"}
 
 
 def test_a_slot_that_comes_back_has_nothing_loaded() -> None:

@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from corral.scheduling.retrying import BACKOFF_CAP, MAX_LOSSES, backoff
 from corral.tasks.lifecycle import (
     ACTIVE,
-    BACKOFF_CAP,
-    MAX_LOSSES,
     TERMINAL,
     TRANSITIONS,
     WAIT_BEFORE_RETURN,
@@ -38,7 +37,6 @@ from corral.tasks.lifecycle import (
     TaskState,
     TransitionRefusedError,
     advance,
-    backoff,
     first_state,
 )
 from corral.work import FailureScope, SlotId

@@ -24,6 +24,7 @@ from corral.planning.forecast.workload_slots import WorkloadSlots, find_workload
 from corral.planning.placement.values import Plan
 from corral.scheduling.durations import ANY, History
 from corral.scheduling.simulator import Outcome, PlayedNights, simulate_nights, summarise
+from corral.scheduling.simulator.spreading import spread
 from corral.scheduling.simulator.values import START, Arrival, Load, Run, Trace
 from corral.scheduling.values import DurationKey, Owner, Place
 from corral.work import SlotId
@@ -32,9 +33,6 @@ OWNER = Owner("night")
 MOST_TASKS = 20_000
 """Tasks of a night that are played; a longer one is played for as long as these last, and counted up."""
 _LEAST_S = 1e-3
-_GOLDEN = 0.618_033_988_749_895
-"""Multiples of it, less their whole part, fill the span from 0 to 1 evenly at any length (Weyl's sequence): a spread
-without a generator, the same for everybody."""
 _PLAIN = Scenario()
 _DAYS_OF_A_WEEK = 7
 
@@ -257,7 +255,7 @@ def _spread(table: Mapping[str, float], share: float, index: int) -> Mapping[str
     """The durations of one task of a night: the usual ones, or as much above or below as its index says."""
     if not share:
         return table
-    factor = 1 + share * (2 * ((index + 1) * _GOLDEN % 1) - 1)
+    factor = 1 + share * (2 * spread(index + 1) - 1)
     return {model: seconds * factor for model, seconds in table.items()}
 
 

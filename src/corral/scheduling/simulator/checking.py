@@ -40,12 +40,17 @@ def _check_arrivals(trace: Trace) -> Iterator[str]:
         yield from (
             f"task {arrival.id} needs task {need}, which never arrives" for need in arrival.needs if need not in known
         )
+        if arrival.max_attempts < 1:
+            yield f"task {arrival.id} has {arrival.max_attempts} attempts"
 
 
 def _check_times(trace: Trace) -> Iterator[str]:
     for arrival in trace.arrivals:
         if not _is_span(arrival.at_s):
             yield f"task {arrival.id} arrives at {arrival.at_s} s"
+        for seconds in arrival.fails_after_s:
+            if not _is_span(seconds):
+                yield f"task {arrival.id} fails after {seconds} s"
     for arrival in _select_distinct(trace.arrivals):
         yield from (
             f"task {arrival.id} takes {seconds} s on {device_model}"

@@ -5,8 +5,12 @@ from what each success took with its loading. Time is kept in whole microseconds
 that sums of seconds which should meet do meet, and the same trace gives the same run on every machine. All events of
 one instant happen before its one decision: a task that ends when its place goes away has ended.
 
-What differs from production: a decision costs no time, and the backoff of about a second after a lost attempt is left
-out. Each decision costs what the policy costs; everything else is O(log n) per event.
+A task whose attempt failed by itself, or was lost with its place, waits out its backoff (`corral.scheduling.retrying`)
+and keeps its age; what hours interrupt waits for nothing. The random part of a backoff is a fixed sequence here
+(`spreading`).
+
+What differs from production: a decision costs no time, and a task goes back to a place that it was lost with like to
+any other. Each decision costs what the policy costs; everything else is O(log n) per event.
 """
 
 from __future__ import annotations
@@ -23,9 +27,11 @@ from corral.scheduling.deadlines import DeadlineId
 from corral.scheduling.estimating import WaitingWork
 from corral.scheduling.judgement import CANDIDATES, Judgement
 from corral.scheduling.policy import decide
+from corral.scheduling.retrying import MAX_LOSSES, backoff
 from corral.scheduling.simulator.attempts import SECOND, Attempt, Processors
 from corral.scheduling.simulator.checking import check
 from corral.scheduling.simulator.simulated_places import SimulatedPlace, SimulatedPlaces
+from corral.scheduling.simulator.spreading import spread
 from corral.scheduling.simulator.values import Arrival, Load, Policy, Run, Trace
 from corral.scheduling.values import (
     Assignment,
@@ -48,7 +54,7 @@ _WEEKS_S = 9 * 86_400.0
 _LOOK_EVERY_S = 300.0
 """How often deadlines are looked at; the dispatcher does it every half minute, and a night of that costs much here."""
 
-_ENDS, _LEAVES, _RETURNS, _WAKES, _ASKS = range(5)
+_ENDS, _LEAVES, _RETURNS, _RETRIES, _WAKES, _ASKS = range(6)
 """Kinds of events, in the order in which those of one instant happen."""
 
 
@@ -62,7 +68,7 @@ def simulate(trace: Trace, policy: Policy = decide, *, wake_every_s: float | Non
     return _Simulation(trace, policy, wake_every_s).run()
 
 
-_Event = tuple[int, int, int, "Attempt | SlotId | None"]
+_Event = tuple[int, int, int, "Attempt | QueuedTask | SlotId | None"]
 
 
 @dataclass(slots=True)
@@ -72,7 +78,7 @@ class _Agenda:
     events: list[_Event] = field(default_factory=list[_Event])
     entered: int = 0
 
-    def add(self, at_us: int, kind: int, what: Attempt | SlotId | None = None) -> None:
+    def add(self, at_us: int, kind: int, what: Attempt | QueuedTask | SlotId | None = None) -> None:
         self.entered += 1
         heappush(self.events, (at_us, kind, self.entered, what))
 
@@ -97,6 +103,11 @@ class _Simulation:
         self._places = SimulatedPlaces(trace.places, unknown_s=trace.bounds.unknown_duration_s)
         self._backlog = Backlog()
         self._needs = Needs()
+        self._failures: Counter[int] = Counter()
+        """Attempts of a task that failed by themselves."""
+        self._losses: Counter[int] = Counter()
+        """Attempts of a task that were lost with their place."""
+        self._given_up: dict[int, str] = {}
         self._processors = Processors()
         self._agenda = _Agenda()
         self._attempts: list[Attempt] = []
@@ -165,6 +176,8 @@ class _Simulation:
             if isinstance(what, Attempt):
                 if not _is_moved(event):
                     self._end(what)
+            elif isinstance(what, QueuedTask):
+                self._backlog.add(what)
             elif what is None:
                 self._wake_entered = self._wake_entered and kind != _WAKES
             elif kind == _LEAVES:
@@ -179,25 +192,54 @@ class _Simulation:
                 self._backlog.add(_to_queued(arrival, self._now))
 
     def _end(self, attempt: Attempt) -> None:
-        """Let an attempt end well."""
+        """Let an attempt end that was not lost."""
         self._free(attempt)
         task, first = attempt.task, self._places[attempt.assignment.places[0]]
         if task.model is not None:
             first.keep(_to_resident(task.engine, task.model, self._loads.get((task.engine, task.model))))
+        if self._failures[task.id] < len(self._arrivals[task.id].fails_after_s):
+            self._fail(attempt)
+        else:
+            self._succeed(attempt, first)
+        if first.hours is not None and not first.hours.is_open(self._now):
+            first.empty()
+
+    def _succeed(self, attempt: Attempt, first: SimulatedPlace) -> None:
+        task = attempt.task
         key = DurationKey(task.engine, task.model, first.device_model)
         seconds = (attempt.until_us - attempt.from_us) / SECOND
         self._judgement.learn(key, attempt.assignment, task.owner, seconds, at=attempt.until_us / SECOND, now=self._now)
-        if first.hours is not None and not first.hours.is_open(self._now):
-            first.empty()
         for freed in self._needs.end(task.id):
             self._backlog.add(_to_queued(self._arrivals[freed], self._now))
 
+    def _fail(self, attempt: Attempt) -> None:
+        """Let an attempt fail by itself: its task is tried again after its backoff, or has spent its attempts."""
+        task = attempt.task
+        attempt.lost = True
+        self._judgement.end(task.id, self._now_us / SECOND)
+        self._failures[task.id] += 1
+        if self._failures[task.id] >= self._arrivals[task.id].max_attempts:
+            self._given_up[task.id] = f"failed {self._failures[task.id]} times"
+        else:
+            self._retry(task, self._failures[task.id])
+
+    def _retry(self, task: QueuedTask, failures: int) -> None:
+        """Queue a task again, with its age, after the backoff of so many failures."""
+        jitter = spread(task.id + failures)
+        self._agenda.add(self._now_us + _to_us(backoff(failures, jitter).total_seconds()), _RETRIES, task)
+
     def _leave(self, place: SlotId) -> None:
-        """Let a place go away; what ran there is lost, and queued again as it was."""
+        """Let a place go away; what ran there is lost, and queued again after its backoff."""
         attempts = list(self._on.get(place, ()))
         self._places[place].leave()
         for attempt in attempts:
             self._lose(attempt)
+            task = attempt.task
+            self._losses[task.id] += 1
+            if self._losses[task.id] >= MAX_LOSSES:
+                self._given_up[task.id] = f"lost {self._losses[task.id]} times"
+            else:
+                self._retry(task, self._losses[task.id])
 
     def _close_by_hours(self) -> None:
         """Interrupt what hours end for that interrupt, and let closed places give up their models."""
@@ -210,6 +252,7 @@ class _Simulation:
                 if hours is not None
             ):
                 self._lose(attempt)
+                self._backlog.add(attempt.task)
         for place in self._places.list_timed():
             if not place.running and place.hours is not None and not place.hours.is_open(self._now):
                 place.empty()
@@ -221,7 +264,6 @@ class _Simulation:
         self._judgement.end(attempt.task.id, self._now_us / SECOND)
         attempt.until_us = self._now_us
         self._places[attempt.assignment.places[0]].give_up(attempt.task.engine)
-        self._backlog.add(attempt.task)
 
     def _free(self, attempt: Attempt) -> None:
         attempt.ended = True
@@ -317,8 +359,11 @@ class _Simulation:
         return 0 if load is None or place.has(task.engine, task.model) else _to_us(load.seconds)
 
     def _run_us(self, task: QueuedTask, places: list[SimulatedPlace]) -> int:
-        """How long the work takes; several places are as fast as the slowest of them."""
+        """How long the work takes, until it fails where it does; several places are as fast as the slowest of them."""
         arrival = self._arrivals[task.id]
+        failures = self._failures[task.id]
+        if failures < len(arrival.fails_after_s):
+            return _to_us(arrival.fails_after_s[failures])
         return max(
             _to_us((arrival.on(place.device_model) or 0.0) * self._slowdown.get(place.id, 1.0)) for place in places
         )
@@ -340,7 +385,7 @@ class _Simulation:
     def _explain_left(self) -> Mapping[int, str]:
         """Ask the policy why each task that is left waits, as many at a time as one decision looks at."""
         left = sorted(self._backlog, key=lambda task: task.id)
-        reasons: dict[int, str] = {task: f"needs task {need}" for task, need in self._needs.left()}
+        reasons: dict[int, str] = {task: f"needs task {need}" for task, need in self._needs.left()} | self._given_up
         for first in range(0, len(left), CANDIDATES):
             batch = tuple(left[first : first + CANDIDATES])
             waiting = self._policy(

@@ -29,6 +29,10 @@ class Arrival(Demand):
     """True duration without loading, by device model; `*` is any other."""
     needs: tuple[int, ...] = ()
     """Tasks that must end first; its wait is counted from then."""
+    fails_after_s: tuple[float, ...] = ()
+    """How long each of its first attempts computes, without loading, before it fails by itself; later ones succeed."""
+    max_attempts: int = 3
+    """As many failed attempts end the task."""
 
     def on(self, device_model: str) -> float | None:
         """How long it takes on a device model, in seconds; None when nothing is said about it."""
@@ -37,7 +41,7 @@ class Arrival(Demand):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outage:
-    """A place that is away for a while; what ran there is lost and queued again."""
+    """A place that is away for a while; what ran there is lost and queued again, after its backoff."""
 
     place: SlotId
     from_s: float
@@ -89,7 +93,7 @@ class Span:
     load_s: float
     """Of that, loading the model; 0 when it was resident."""
     lost: bool = False
-    """It ended because its place went away."""
+    """It brought no result: its place went away, or it failed by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +105,7 @@ class Run:
     unfinished: tuple[int, ...] = ()
     """Tasks that nothing could run."""
     because: Mapping[int, str] = field(default_factory=dict[int, str])
-    """For each unfinished task, the `Rule` that kept it waiting at the end, or the task that it needed."""
+    """For each unfinished task, the `Rule` that kept it waiting at the end, the task it needed, or how it failed."""
     places: tuple[Place, ...] = ()
     """At the end, with what is resident."""
     history: History = field(default_factory=History)
