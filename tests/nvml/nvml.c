@@ -14,7 +14,9 @@
  * CORRAL_TEST_NVML_STATE names a file that tests write while the cards are watched; it is read at each question. A line is
  * `used CARD MIB`, `process CARD PID MIB KIND PERCENT` (KIND is C, G or B for both lists; MIB -1 is not available, PERCENT
  * is of the time), `busy CARD PERCENT`, `lost CARD` (as in `lost` above), `gone CARD` (not listed any more; the last one),
- * `unloaded` (every question is answered as after `rmmod nvidia`), `nolists` (the driver lists no processes).
+ * `unloaded` (every question is answered as after `rmmod nvidia`), `nolists` (the driver lists no processes),
+ * `xid CARD NUMBER COUNT` (an event, given once to those that were registered when COUNT rose to this),
+ * `ecc CARD COUNT` (memory errors that could not be corrected), `slowed CARD BITS` (reasons for lower clocks, in hex).
  *
  * Signatures, structures and error numbers are those of nvml.h as nvidia-ml-py 13 declares them. Sizes are what cards of
  * these models report: total memory is a little below the nominal size. Bounds of the power limit are of the right order
@@ -34,6 +36,7 @@ enum {
   NOT_FOUND = 6,
   INSUFFICIENT_SIZE = 7,
   DRIVER_NOT_LOADED = 9,
+  TIMEOUT = 10,
   GPU_IS_LOST = 15,
   LIB_RM_VERSION_MISMATCH = 18,
 };
@@ -118,7 +121,8 @@ typedef struct {
 } Running;
 
 typedef struct {
-  int lost, gone, busy, count;
+  int lost, gone, busy, count, ecc;
+  unsigned int xid, xids, slowed;
   long long used;
   Running running[MOST];
 } World;
@@ -130,9 +134,9 @@ static void look(void) {
   const char *path = getenv("CORRAL_TEST_NVML_STATE");
   FILE *file = path ? fopen(path, "r") : NULL;
   char line[256], word[32];
-  unsigned int card;
+  unsigned int card, xids;
   memset(worlds, 0, sizeof worlds);
-  worlds[0].used = worlds[1].used = worlds[0].busy = worlds[1].busy = -1;
+  worlds[0].used = worlds[1].used = worlds[0].busy = worlds[1].busy = worlds[0].ecc = worlds[1].ecc = -1;
   unloaded = nolists = 0;
   if (!file) return;
   while (fgets(line, sizeof line, file)) {
@@ -143,6 +147,14 @@ static void look(void) {
       worlds[card & 1].used = atoll(word);
     else if (sscanf(line, "busy %u %s", &card, word) == 2)
       worlds[card & 1].busy = atoi(word);
+    else if (sscanf(line, "ecc %u %s", &card, word) == 2)
+      worlds[card & 1].ecc = atoi(word);
+    else if (sscanf(line, "slowed %u %31s", &card, word) == 2)
+      worlds[card & 1].slowed = (unsigned int)strtoul(word, NULL, 16);
+    else if (sscanf(line, "xid %u %31s %u", &card, word, &xids) == 3) {
+      worlds[card & 1].xid = (unsigned int)atoi(word);
+      worlds[card & 1].xids = xids;
+    }
     else if (sscanf(line, "lost %u", &card) == 1)
       worlds[card & 1].lost = 1;
     else if (sscanf(line, "gone %u", &card) == 1)
@@ -338,6 +350,7 @@ int nvmlDeviceGetCurrentClocksEventReasons(const Card *card, unsigned long long 
   if (is_lost(card)) return GPU_IS_LOST;
   *reasons = is_loaded() ? 0x4 : 0x1; /* power cap, or idle */
   if (warmth(card) >= 90) *reasons |= 0x8 | 0x40; /* slowed by the hardware, for heat */
+  *reasons |= worlds[place(card)].slowed;
   if (does("brake") && place(card) == 1 && steps[1] == 5) *reasons |= 0x8 | 0x80; /* and for power */
   return SUCCESS;
 }
@@ -358,6 +371,54 @@ int nvmlDeviceGetPcieReplayCounter(const Card *card, unsigned int *replays) {
   if (is_lost(card)) return GPU_IS_LOST;
   *replays = 0;
   return SUCCESS;
+}
+
+int nvmlDeviceGetTotalEccErrors(const Card *card, int type, int counter, unsigned long long *errors) {
+  (void)counter;
+  if (is_lost(card)) return GPU_IS_LOST;
+  if (worlds[place(card)].ecc < 0 || type != 1) return NOT_SUPPORTED; /* 1 is uncorrected */
+  *errors = (unsigned long long)worlds[place(card)].ecc;
+  return SUCCESS;
+}
+
+typedef struct {
+  const Card *card;
+  unsigned long long type, data;
+  unsigned int gpu_instance, compute_instance;
+} Event;
+
+static unsigned int given[2];  /* XIDs of each card that were given, or came before its registration */
+static int registered[2];
+
+int nvmlEventSetCreate(int **set) {
+  *set = registered;
+  registered[0] = registered[1] = 0;
+  return SUCCESS;
+}
+
+int nvmlEventSetFree(int *set) {
+  (void)set;
+  return SUCCESS;
+}
+
+int nvmlDeviceRegisterEvents(const Card *card, unsigned long long types, int *set) {
+  if (is_lost(card)) return GPU_IS_LOST;
+  if (card->shared || types != 8) return NOT_SUPPORTED; /* 8 is a critical XID */
+  set[place(card)] = 1;
+  given[place(card)] = worlds[place(card)].xids;
+  return SUCCESS;
+}
+
+int nvmlEventSetWait_v2(int *set, Event *event, unsigned int milliseconds) {
+  (void)milliseconds;
+  look();
+  for (unsigned int card = 0; card < machine()->count; card++) {
+    if (!set[card] || worlds[card].xids <= given[card]) continue;
+    given[card]++;
+    *event = (Event){&machine()->cards[card], 8, worlds[card].xid, ~0u, ~0u};
+    return SUCCESS;
+  }
+  return TIMEOUT;
 }
 
 typedef struct {

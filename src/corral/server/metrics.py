@@ -73,6 +73,12 @@ class Metrics:
         self._busy = Gauge(
             "corral_slot_busy", "1 while a task or a guest has the slot.", ["slot", "device"], registry=registry
         )
+        self._closed = Gauge(
+            "corral_device_closed",
+            "1 while a GPU gets no tasks because it is lost or has errors.",
+            ["device"],
+            registry=registry,
+        )
         self._lanes = Gauge(
             "corral_slot_lanes", "How many tasks of one model a slot does at a time.", ["slot"], registry=registry
         )
@@ -201,9 +207,10 @@ class Metrics:
             return generate_latest(self._registry)
 
     def _show_slots(self, services: Services) -> None:
-        for gauge in (self._busy, self._lanes, self._lanes_busy):
+        for gauge in (self._busy, self._closed, self._lanes, self._lanes_busy):
             gauge.clear()
         for place in services.board.places:
+            self._closed.labels(place.device.name).set(place.device_problem is not None)
             for slot in place.slots:
                 busy = sum(work.engine == slot.spec.engine for work in place.facts.running)
                 self._busy.labels(slot.spec.id, slot.spec.device).set(busy > 0)

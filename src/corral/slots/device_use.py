@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from corral.slots.health import NO_SIGNS, Signs
 from corral.units import Bytes, format_bytes
 
 LEAST_STEP = Bytes(256 * 2**20)
@@ -52,6 +53,8 @@ class DeviceUse:
     energy_j: float | None = None
     """Joules that it drew since its driver was loaded."""
     temperature_c: int | None = None
+    signs: Signs = NO_SIGNS
+    """Its errors, as the driver reports them."""
     problem: str | None = None
     """Why the GPU cannot be used now: it is lost, say; None when it answers."""
     blind: str | None = None

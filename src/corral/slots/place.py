@@ -67,6 +67,7 @@ class PlaceState:
         """Who holds a place that leaves and takes the same GPU or server, under another name."""
         self.device_problem: str | None = None
         """Why its device cannot be used now: it is lost, or the machine slept and its engines start anew."""
+        self._is_resumed = False
         self.yielding: Yielding | None = None
         """The programs outside of Corral that have its device now."""
         self.use: DeviceUse | None = None
@@ -192,6 +193,7 @@ class PlaceState:
         """Open and close its slots."""
         for state in (*self._states.values(), *self._wanted.values()):
             before, state.gate = state.gate, find_gate(state.spec)
+            self._is_resumed = self._is_resumed or before is not state.gate is Gate.OPEN
             if before is not state.gate is Gate.OPEN and isinstance(state.engine, StartsServer):
                 state.engine.forgive()  # it was opened by hand
                 state.check_due = 0.0
@@ -223,6 +225,11 @@ class PlaceState:
     def join(self, neighbour: PlaceState) -> None:
         """Take over the state of the device from a place that is on it already."""
         self.use, self.device_problem, self.yielding = neighbour.use, neighbour.device_problem, neighbour.yielding
+
+    def take_resumed(self) -> bool:
+        """Return whether a slot was opened by hand since the last call."""
+        is_resumed, self._is_resumed = self._is_resumed, False
+        return is_resumed
 
     def close_for(self, problem: str | None) -> None:
         """Close the place for a problem of its device; None opens it, and its engines start anew."""
@@ -353,6 +360,7 @@ class PlaceState:
             holds=self.holds,
             use=self.use,
             yielding=self.yielding,
+            device_problem=self.device_problem,
         )
 
     def _judge_gate(self) -> tuple[Gate, str]:

@@ -314,3 +314,5 @@ class PlaceView:
     """The newest look at the device; None where this server cannot look at it."""
     yielding: Yielding | None = None
     """The programs outside of Corral that have the device now."""
+    device_problem: str | None = None
+    """Why the device cannot be used now; None where it can."""

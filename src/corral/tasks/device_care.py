@@ -16,6 +16,7 @@ import structlog
 from corral.cluster.yields import YieldTo
 from corral.errors import Problem
 from corral.slots.device_use import DeviceUse
+from corral.slots.health import Health, judge
 from corral.slots.place import PlaceState
 from corral.slots.registry import Registry
 from corral.slots.yielding import Yielding, YieldState, decide
@@ -63,6 +64,7 @@ class DeviceCare:
         self._now = now
         self._states: dict[SlotId, YieldState] = {}
         self._failures: dict[SlotId, int] = {}
+        self._health: dict[SlotId, Health] = {}
         self._unwritten: list[story.Entry] = []
 
     @property
@@ -127,17 +129,24 @@ class DeviceCare:
         devices, changed = self._slots.list_devices(), list[PlaceState]()
         for name, use in seen.items():
             places = devices[name]
-            if use.problem is None:
-                self._failures.pop(name, None)
-                changed += self._open(name, places)
+            self._failures[name] = 0 if use.problem is None else self._failures.get(name, 0) + 1
+            if 0 < self._failures[name] < LOOKS_BEFORE_CLOSING:
                 continue
-            self._failures[name] = self._failures.get(name, 0) + 1
-            if self._failures[name] >= LOOKS_BEFORE_CLOSING:
-                changed += self._close(name, places, f"the GPU cannot be used: {use.problem}")
-                self._stop(name, Problem(code="attempt.device_lost", what=f"{name}: {use.problem}"))
+            problem = use.problem or self._find_fault(name, places, use)
+            if problem is None:
+                changed += self._open(name, places)
+            else:
+                changed += self._close(name, places, f"the GPU cannot be used: {problem}")
+                self._stop(name, Problem(code="attempt.device_lost", what=f"{name}: {problem}"))
         closed = {name: places[0].device_problem for name, places in devices.items() if places[0].device_problem}
         self._alarms.show(ALARM, _describe_closed(closed) if closed else None)
         return changed
+
+    def _find_fault(self, name: SlotId, places: Sequence[PlaceState], use: DeviceUse) -> str | None:
+        """Say which error of a GPU that answers keeps it closed; None where none does."""
+        resumed = [place.take_resumed() for place in places]
+        self._health[name] = judge(self._health.get(name, Health()), use.signs, self._now(), is_resumed=any(resumed))
+        return self._health[name].fault
 
     def _close(self, name: SlotId, places: Sequence[PlaceState], problem: str) -> Sequence[PlaceState]:
         if places[0].device_problem == problem:
@@ -218,5 +227,6 @@ def _describe_closed(problems: Mapping[SlotId, str | None]) -> Problem:
     return Problem(
         code=ALARM,
         what="; ".join(f"{name}: {problem}" for name, problem in problems.items()),
-        hint="it opens by itself when the GPU answers; run `corral doctor` if it does not",
+        hint="it opens by itself when the GPU answers and has had no error for a while, or by `corral slots pause` and "
+        "`corral slots resume`; docs/concepts/gpus.md has the rules",
     )

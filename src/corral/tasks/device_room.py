@@ -103,6 +103,17 @@ class DeviceRoom:
         await self.look_again()
         return next((lack for place in places if (lack := self._find_lack(place, places, memory))), None)
 
+    async def find_fault(self, places: Sequence[PlaceState]) -> str | None:
+        """Look again after a failure; return what is wrong with a GPU that it ran on, or None."""
+        if not self.is_watched or all(place.device.visible is None for place in places):
+            return None
+        await self.look_again()
+        for place in places:
+            problem = place.device_problem or (place.use.problem if place.use is not None else None)
+            if problem is not None:
+                return f"{place.device.name}: {problem}"
+        return None
+
     def _find_lack(self, place: PlaceState, places: Sequence[PlaceState], memory: Bytes) -> Problem | None:
         use = place.use
         if use is None or use.own is None or use.total is None or use.problem is not None:

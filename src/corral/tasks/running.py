@@ -187,7 +187,8 @@ class Runner:
         ended, metered = None, self.energy.begin(attempt.places)
         try:
             with self.room.follow(attempt.places) as follow:
-                ended = await self._judge_failure(await run_attempt(engine, order, self.artifacts), follow)
+                ended = await run_attempt(engine, order, self.artifacts)
+                ended = await self._judge_failure(ended, follow, attempt.places)
             return ended
         finally:
             self.energy.end_task(metered, attempt.task.id)
@@ -216,10 +217,10 @@ class Runner:
     def _find_files(self, details: Details) -> dict[str, Path]:
         return {name: self.artifacts.check(sha256) for name, sha256 in details.files.items()}
 
-    async def _judge_failure(self, ended: Ended, follow: Follow) -> Ended:
+    async def _judge_failure(self, ended: Ended, follow: Follow, places: Sequence[PlaceState]) -> Ended:
         """Blame what brought a failure about, whatever the engine's program said of it.
 
-        Memory that others took, a suspend, a full disk.
+        Memory that others took, a suspend, a GPU with errors, a full disk.
         """
         failure = ended.failure
         if failure is None or failure.scope not in (FailureScope.ATTEMPT, FailureScope.SLOT):
@@ -227,6 +228,8 @@ class Runner:
         outside = follow.describe_rise() if failure.out_of_memory else None
         if outside is None and follow.slept:
             outside = "the machine slept while it ran"
+        if outside is None:
+            outside = await self.room.find_fault(places)
         if outside is not None:
             problem = replace(
                 failure.problem, code="attempt.disturbed", what=f"{outside}; it ended with: {failure.problem.what}"

@@ -160,6 +160,10 @@ def _check_gpu(gpu: FoundGpu) -> Finding:
         fix = "restart the machine; if it happens again, check its power cable and slot, and `sudo dmesg | grep Xid`"
         return Finding(name=name, state=State.ERROR, what=what, fix=fix)
     what = ", ".join(_list_gpu_facts(gpu))
+    if gpu.ecc_uncorrected:
+        what += f"; its memory had errors that could not be corrected ({gpu.ecc_uncorrected} since the driver loaded)"
+        fix = f"stop what uses it and run `sudo nvidia-smi --gpu-reset -i {gpu.index}`; with new errors, replace it"
+        return Finding(name=name, state=State.ERROR, what=what, fix=fix)
     if gpu.is_integrated:
         what += "; integrated, so it is a device only where the cluster file lists it"
     elif gpu.maker != NVIDIA and gpu.memory_total is None:

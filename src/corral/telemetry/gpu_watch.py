@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from corral.slots.device_use import DeviceUse, Program
+from corral.slots.health import Signs
 from corral.telemetry.drm_clients import DrmClients
 from corral.telemetry.kernel_gpus import KernelCard, list_kernel_cards
 from corral.telemetry.nvml import GpuState, NvmlStatus, describe_error, find_status, open_session
 from corral.telemetry.ownership import Own, Ownership, Process
-from corral.telemetry.sampling import CardUse, GpuProcess, Sampler
+from corral.telemetry.sampling import HARDWARE_SLOWDOWNS, CardUse, GpuProcess, Sampler
+from corral.telemetry.xid_watch import XidWatch, open_xid_watch
 from corral.units import Bytes
 
 REOPEN_S = 10.0
@@ -61,6 +63,7 @@ class GpuWatch:
     """Whether process ids here are those of the whole machine; None looks at this process's own namespace."""
     sampler: Sampler | None = None
     """Of NVIDIA's GPUs, while their driver is open."""
+    _xids: XidWatch | None = None
     _session: ExitStack = field(default_factory=ExitStack)
     _reopen_at: float | None = None
     """When the driver is opened anew, because a GPU did not answer; on the clock of `look`."""
@@ -85,14 +88,19 @@ class GpuWatch:
             *((use, self._look_up(use, own)) for use in kernel),
         ]
         self._ownership.forget_all_but(pids)
+        xids: Mapping[str, tuple[int, ...]] = {} if self._xids is None else self._xids.take()
         return GpuLook(
-            uses={use.identity: _make_device_use(use, whose) for use, whose in users if use.identity is not None},
+            uses={
+                use.identity: _make_device_use(use, whose, xids.get(use.identity, ()))
+                for use, whose in users
+                if use.identity is not None
+            },
             nvidia_problem=problem,
         )
 
     def close(self) -> None:
         """Close NVIDIA's driver; the next look opens it again."""
-        self.sampler = self._reopen_at = None
+        self.sampler = self._xids = self._reopen_at = None
         self._session.close()
 
     def _look_at_nvidia(self, now_s: float) -> tuple[list[CardUse], str | None]:
@@ -113,7 +121,9 @@ class GpuWatch:
 
     def _open(self, nvml: Any) -> Sampler:  # Any: the binding is untyped
         self._session.enter_context(open_session(nvml))
-        self.sampler = Sampler(nvml, range(nvml.nvmlDeviceGetCount()))
+        gpus = range(nvml.nvmlDeviceGetCount())
+        self._xids = self._session.enter_context(open_xid_watch(nvml, gpus))
+        self.sampler = Sampler(nvml, gpus)
         return self.sampler
 
     def _look_at_kernel(self, now_s: float) -> list[CardUse]:
@@ -145,7 +155,7 @@ class GpuWatch:
         return _Users(users, is_whole=True)
 
 
-def _make_device_use(use: CardUse, users: _Users) -> DeviceUse:
+def _make_device_use(use: CardUse, users: _Users, xids: tuple[int, ...]) -> DeviceUse:
     blind = _find_blindness(use, users)
     ours = [(process, known) for process, known in users.processes if known is not None and known.is_own]
     return DeviceUse(
@@ -157,6 +167,13 @@ def _make_device_use(use: CardUse, users: _Users) -> DeviceUse:
         power_w=use.power_w,
         energy_j=use.energy_j,
         temperature_c=use.temperature_c,
+        signs=Signs(
+            xids=xids,
+            ecc_uncorrected=use.ecc_uncorrected,
+            slowdowns=None
+            if use.slowed is None
+            else tuple(reason.value for reason in use.slowed if reason in HARDWARE_SLOWDOWNS),
+        ),
         problem=use.problem,
         blind=blind,
         located=frozenset(known.port for _, known in ours if known.port is not None),

@@ -82,6 +82,8 @@ class FoundGpu:
     pcie_best: PcieLink | None = None
     """The best link that GPU and slot have in common."""
     temperature_c: int | None = None
+    ecc_uncorrected: int | None = None
+    """Memory errors that could not be corrected since the driver loaded; most consumer GPUs do not count them."""
     problem: str | None = None
     """The driver's message, when `state` is not ok."""
 
@@ -154,6 +156,7 @@ def _find_gpu(nvml: Any, index: int) -> FoundGpu:
         pcie=_read_link(nvml, handle, nvml.nvmlDeviceGetCurrPcieLinkGeneration, nvml.nvmlDeviceGetCurrPcieLinkWidth),
         pcie_best=_read_link(nvml, handle, nvml.nvmlDeviceGetMaxPcieLinkGeneration, nvml.nvmlDeviceGetMaxPcieLinkWidth),
         temperature_c=ask(nvml, nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
+        ecc_uncorrected=count_memory_errors(nvml, handle),
     )
 
 
@@ -196,6 +199,13 @@ def ask(nvml: Any, question: Callable[..., _T], *arguments: Any) -> _T | None:
 def _parse_cuda_version(number: int | None) -> tuple[int, int] | None:
     """Read CUDA's spelling of a version: 12080 is 12.8."""
     return None if number is None else (number // 1000, number % 1000 // 10)
+
+
+def count_memory_errors(nvml: Any, handle: Any) -> int | None:
+    """Count the memory errors that could not be corrected since the driver loaded; None where a GPU does not."""
+    return ask(
+        nvml, nvml.nvmlDeviceGetTotalEccErrors, handle, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
+    )
 
 
 def find_status(nvml: Any, error: Exception) -> NvmlStatus:

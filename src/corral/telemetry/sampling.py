@@ -15,10 +15,8 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from corral.errors import CorralError, Kind
-from corral.telemetry.nvml import GpuState, ask, describe_error, is_lost, open_session
+from corral.telemetry.nvml import GpuState, ask, count_memory_errors, describe_error, is_lost, open_session
 from corral.units import Bytes
-
-_UNCORRECTED, _VOLATILE = 1, 0  # NVML_MEMORY_ERROR_TYPE_UNCORRECTED, NVML_VOLATILE_ECC: since the driver loaded
 
 
 class Slowed(StrEnum):
@@ -38,6 +36,8 @@ class Slowed(StrEnum):
     DISPLAY = "display clocks"
 
 
+HARDWARE_SLOWDOWNS = (Slowed.HARDWARE_THERMAL, Slowed.POWER_BRAKE)
+"""Heat or power that the GPU cannot bear; the driver's own limits are everyday, and no fault."""
 _BITS = {
     0x1: Slowed.IDLE,
     0x2: Slowed.CLOCKS_SET,
@@ -127,6 +127,9 @@ class CardUse:
     energy_j: float | None = None
     """Joules that it drew since its driver was loaded; GPUs older than Volta do not count them."""
     temperature_c: int | None = None
+    slowed: tuple[Slowed, ...] | None = None
+    ecc_uncorrected: int | None = None
+    """Memory errors that could not be corrected since its driver was loaded."""
     processes: tuple[GpuProcess, ...] | None = None
     """None where the driver does not list them."""
 
@@ -200,11 +203,11 @@ class Sampler:
             pcie_generation=self._ask(nvml.nvmlDeviceGetCurrPcieLinkGeneration, handle),
             pcie_width=self._ask(nvml.nvmlDeviceGetCurrPcieLinkWidth, handle),
             pcie_replays=self._ask(nvml.nvmlDeviceGetPcieReplayCounter, handle),
-            ecc_uncorrected=self._ask(nvml.nvmlDeviceGetTotalEccErrors, handle, _UNCORRECTED, _VOLATILE),
+            ecc_uncorrected=count_memory_errors(nvml, handle),
         )
 
     def read_use(self, gpu: int) -> CardUse:
-        """Look at the memory, the processes, power and heat of a GPU; a fraction of the questions of `look`."""
+        """Look at the memory, the processes, power, heat and errors of a GPU; fewer questions than those of `look`."""
         nvml = self._nvml
         try:
             handle = nvml.nvmlDeviceGetHandleByIndex(gpu)
@@ -223,6 +226,8 @@ class Sampler:
             power_w=None if power is None else power / 1000,
             energy_j=None if energy is None else energy / 1000,
             temperature_c=self._ask(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
+            slowed=self._read_slowed(handle),
+            ecc_uncorrected=count_memory_errors(nvml, handle),
             processes=self._list_processes(gpu, handle),
         )
 

@@ -16,6 +16,7 @@ from corral.hardware.power.measured import add_up
 from corral.scheduling.values import Gate, Rule
 from corral.slots.device_use import DeviceUse, Program
 from corral.slots.guests import Choice, GuestAsk
+from corral.slots.health import Signs
 from corral.slots.values import Wanted
 from corral.tasks.dispatcher import Dispatcher
 from corral.tasks.lifecycle import TaskState
@@ -326,6 +327,21 @@ async def test_attempt_that_fails_after_a_suspend_is_lost_and_not_failed(bench: 
     (ended,) = await bench.yard.ended(id)
 
     assert (ended.state, ended.attempts) == (TaskState.SUCCEEDED, 0)
+
+
+async def test_attempt_that_an_error_of_its_gpu_ends_is_lost_and_not_failed(bench: Bench) -> None:
+    async def fail(work: Work, report: Reporter) -> Produced:
+        raise EngineError("CUDA error: an illegal memory access was encountered")
+
+    bench.engine.script = fail
+    bench.look(IDLE)
+    bench.answer_starts(replace(IDLE, signs=Signs(xids=(62,))))
+    id = await bench.submit()
+    (lost,) = await bench.yard.until(lambda task: task.losses == 1, id)
+    reason = bench.yard.board.places[0].device_problem
+
+    assert reason == "the GPU cannot be used: its driver reported XID 62: an internal error of its microcontroller"
+    assert (lost.state, lost.attempts) == (TaskState.QUEUED, 0)
 
 
 async def test_energy_of_tasks_and_guests_is_theirs_once_it_is_written(bench: Bench) -> None:

@@ -188,6 +188,30 @@ def test_lost_card_is_reported_next_to_one_that_works_and_answers_again(looking:
     assert back["uses"][SECOND].get("problem") is None
 
 
+def test_errors_of_a_card_are_seen_an_xid_once_and_none_of_before(looking: Looking) -> None:
+    before = looking.look("xid 1 62 3")["uses"][SECOND]["signs"]
+    seen = looking.look("xid 1 62 5", "ecc 1 2", "slowed 1 c8")["uses"]
+    after = looking.look("xid 1 62 5", "ecc 1 2")["uses"][SECOND]["signs"]
+
+    assert before["xids"] == []
+    assert before.get("ecc_uncorrected") is None
+    assert seen[SECOND]["signs"] == {
+        "xids": [62, 62],
+        "ecc_uncorrected": 2,
+        "slowdowns": ["thermal slowdown by the hardware", "power brake"],
+    }
+    assert seen[FIRST]["signs"]["xids"] == []
+    assert (after["xids"], after["slowdowns"]) == ([], [])
+
+
+def test_xids_are_seen_again_after_the_driver_was_opened_anew(looking: Looking) -> None:
+    looking.look("xid 1 62 1")
+    looking.look("unloaded")
+    looking.look("xid 1 62 1")
+
+    assert looking.look("xid 1 79 2")["uses"][SECOND]["signs"]["xids"] == [79]
+
+
 def test_driver_that_is_unloaded_and_loaded_again_is_opened_anew(looking: Looking) -> None:
     assert FIRST in looking.look()["uses"]
 

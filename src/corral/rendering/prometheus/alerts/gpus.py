@@ -1,11 +1,12 @@
 """Alerts on GPUs, from NVIDIA's DCGM exporter.
 
-XID errors are NVIDIA's numbers for what the driver reports (NVIDIA, "XID Errors"); bits of the reasons for lower clocks
+Bits of the reasons for lower clocks
 are NVML's (nvml.h, nvmlClocksEventReasons).
 """
 
 from __future__ import annotations
 
+from corral.hardware.xids import FELL_OFF_THE_BUS, XIDS_OF_PROGRAMS
 from corral.rendering.gpus import POWER_LIMIT_UNIT, list_limited_gpus
 from corral.rendering.prometheus.alerts.values import Alert, Severity
 from corral.rendering.prometheus.jobs import DCGM
@@ -20,9 +21,6 @@ from corral.rendering.prometheus.recording import (
 )
 from corral.rendering.prometheus.targets import Targets
 
-FELL_OFF_THE_BUS = 79
-XIDS_OF_PROGRAMS = (13, 31, 43, 45, 68, 109)
-"""Errors that a program makes, after which a GPU works on: the same that NVIDIA's device plugin passes over."""
 NEAR_SLOWDOWN_C = 5
 """Degrees below the temperature at which the GPU slows itself down: time to look before it does."""
 HOT_C = 85

@@ -80,6 +80,19 @@ TASK_ALERTS = (
         ),
         reason="Compares with the last hour, so that a slot which was removed on purpose is reported only once.",
     ),
+    Alert(
+        name="SlotClosed",
+        expression="max by (device) (corral_device_closed) == 1",
+        lasting="1m",
+        severity=Severity.CRITICAL,
+        summary="Corral gives no tasks to {{ $labels.device }}: its GPU is lost or has errors",
+        description=(
+            "`corral slots list` has the reason: an XID, memory errors, heat, the power brake, or a GPU that left the "
+            "bus. What ran there is tried elsewhere. It opens by itself when that is over; after a look at the GPU, "
+            "`corral slots pause {{ $labels.device }}` and `corral slots resume {{ $labels.device }}` open it at once."
+        ),
+        reason="A minute outlasts a suspend of the machine, after which its slots open at the next look.",
+    ),
 )
 
 
