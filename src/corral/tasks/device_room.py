@@ -30,6 +30,8 @@ class Follow:
     at_start: dict[SlotId, int] = field(default_factory=dict[SlotId, int])
     most: dict[SlotId, tuple[int, str]] = field(default_factory=dict[SlotId, tuple[int, str]])
     """With the programs that held it."""
+    peak: Bytes | None = None
+    """The most that Corral's processes held, where that is the attempt's alone; None where that was not seen."""
     slept: bool = False
     """Whether the machine was suspended meanwhile."""
 
@@ -72,7 +74,10 @@ class DeviceRoom:
         self._looked.set()
         self._looked = asyncio.Event()
         for follow in self._follows:
-            self._follow(follow, {name: use for name, use in seen.items() if name in follow.devices})
+            watched = {name: use for name, use in seen.items() if name in follow.devices}
+            self._follow(follow, watched)
+            if len(follow.devices) == 1:
+                self._note_peak(follow, watched)
 
     def _follow(self, follow: Follow, seen: Mapping[SlotId, DeviceUse]) -> None:
         """Note what others hold; where that cannot be distinguished from what the attempt itself takes, nothing is."""
@@ -82,6 +87,16 @@ class DeviceRoom:
                 follow.at_start.setdefault(name, foreign)
                 if foreign >= follow.most.get(name, (0, ""))[0]:
                     follow.most[name] = foreign, describe_programs(use.programs)
+
+    def _note_peak(self, follow: Follow, seen: Mapping[SlotId, DeviceUse]) -> None:
+        """Note what Corral holds of a device that one task has, and where no other model is: it is all that task's."""
+        for name, use in seen.items():
+            places = [place for place in self._slots if place.device.name == name]
+            tasks = [hold.task for place in places for hold in place.holds]
+            models = {(model.engine, model.model) for place in places for model in place.to_place().resident}
+            is_alone = len(tasks) == 1 and tasks[0] is not None and models <= {(tasks[0].engine, tasks[0].model)}
+            if use.own is not None and is_alone:
+                follow.peak = max(follow.peak or use.own, use.own)
 
     def note_sleep(self) -> None:
         """Note that the machine was suspended while these attempts ran."""

@@ -491,7 +491,7 @@ class Dispatcher:
         ended = await self._runner.run(attempt, details)
         if ended.failure is not None:
             self._note_disk()
-        if ended.values is not None and not self._memory.is_measured(attempt):
+        if ended.values is not None:
             await self._memory.measure(attempt)
         elif ended.was_cut_off and len(attempt.place.holds) == 1:  # its slot is not free before the engine is
             await attempt.place.check(attempt.task.engine, now=self._monotonic())

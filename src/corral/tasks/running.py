@@ -47,6 +47,8 @@ class Attempt:
     started_at: float = 0.0
     batch: int | None = None
     stop: StopSignal = field(default_factory=StopSignal)
+    peak: Bytes | None = None
+    """The most memory that it was seen to hold of its device; None where that was not seen."""
     is_cancelled: bool = False
     """Whether it ends as cancelled, once the program that has its devices has given them back."""
 
@@ -188,6 +190,7 @@ class Runner:
         try:
             with self.room.follow(attempt.places) as follow:
                 ended = await run_attempt(engine, order, self.artifacts)
+                attempt.peak = follow.peak
                 ended = await self._judge_failure(ended, follow, attempt.places)
             return ended
         finally:

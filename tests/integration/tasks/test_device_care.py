@@ -21,6 +21,7 @@ from corral.slots.values import Wanted
 from corral.tasks.dispatcher import Dispatcher
 from corral.tasks.lifecycle import TaskState
 from corral.tasks.store import story
+from corral.tasks.store.dispatching import read_memory, read_ready_tasks
 from corral.tasks.store.energy import read_device_energy
 from corral.tasks.store.submitting import submit
 from corral.tasks.store.usage import UsageBy, list_usage
@@ -78,8 +79,8 @@ class Bench:
         if self._looking is not None:
             self._looking.cancel()
 
-    async def submit(self, memory: int | None = None, *, engine: str = "llama") -> int:
-        task = a_task("a", engine=engine, memory=None if memory is None else Bytes(memory))
+    async def submit(self, memory: int | None = None, *, engine: str = "llama", model: str | None = None) -> int:
+        task = a_task("a", engine=engine, model=model, memory=None if memory is None else Bytes(memory))
         return (await submit(self.yard.pool, a_submission(task), queued_limits={})).tasks[0]
 
     def explain(self, task: int) -> tuple[Rule | None, str]:
@@ -342,6 +343,36 @@ async def test_attempt_that_an_error_of_its_gpu_ends_is_lost_and_not_failed(benc
 
     assert reason == "the GPU cannot be used: its driver reported XID 62: an internal error of its microcontroller"
     assert (lost.state, lost.attempts) == (TaskState.QUEUED, 0)
+
+
+async def test_task_needs_the_most_that_its_model_was_seen_to_take_where_that_is_more_than_it_says(
+    bench: Bench,
+) -> None:
+    bench.look(IDLE)
+    id = await bench.submit(2 * GIB, model="m.gguf")
+    await bench.engine.started.wait()
+    for held in (5, 9, 7):
+        bench.look(replace(IDLE, own=Bytes(held * GIB), used=Bytes((held + 1) * GIB)))
+    bench.go_on.set()
+    await bench.yard.ended(id)
+    bench.look(replace(IDLE, own=Bytes(20 * GIB), used=Bytes(21 * GIB)))
+
+    assert await read_memory(bench.yard.pool) == {("llama", "m.gguf"): 9 * GIB}
+    later = await bench.submit(2 * GIB, model="m.gguf")
+    (ready,) = await read_ready_tasks(bench.yard.pool, [later])
+    assert ready.task.memory == 9 * GIB
+
+
+async def test_memory_next_to_a_model_of_another_engine_is_not_taken_for_the_tasks(bench: Bench) -> None:
+    bench.speech.held = (Resident(model="speech", memory=Bytes(GIB)),)
+    await bench.yard.ended(await bench.submit(engine="whisper", model="speech"))
+    id = await bench.submit(2 * GIB, model="m.gguf")
+    await bench.engine.started.wait()
+    bench.look(replace(IDLE, own=Bytes(9 * GIB), used=Bytes(10 * GIB)))
+    bench.go_on.set()
+    await bench.yard.ended(id)
+
+    assert ("llama", "m.gguf") not in await read_memory(bench.yard.pool)
 
 
 async def test_energy_of_tasks_and_guests_is_theirs_once_it_is_written(bench: Bench) -> None:
