@@ -3,7 +3,7 @@
 The content goes to a temporary file in the same folder, is synced, and is renamed over the target; then the folder is
 synced, without which the rename itself can be lost (rename(2), fsync(2)).
 
-Belongs here: writing files whole, for every package that writes one.
+Belongs here: writing files whole, and plain names for them, for every package that writes one.
 Does not belong here: what is in a file; files that grow (logs, downloads).
 May import: `corral.errors`.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,11 @@ NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 """Errors of a disk that takes nothing more: full, over a quota, read-only (which Linux makes of one that fails)."""
 _NEW_FILE_MODE = 0o666
 """Before the umask, as for every file that a program creates."""
+LONGEST_STEM = 120
+"""With an extension and a number, under the 255 bytes that file systems take, in 1-byte characters."""
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))})
+"""Device names on Windows, whatever follows the first dot; folders are copied to such machines."""
 
 
 class ChangedMeanwhileError(CorralError):
@@ -119,3 +125,9 @@ def _keep_owner(temporary: Path, kept: os.stat_result, mode: int | None) -> None
         temporary.chmod(kept.st_mode & 0o7777)
     with contextlib.suppress(PermissionError):  # only root can give a file away; `sudo` must not take it
         os.chown(temporary, kept.st_uid, kept.st_gid)
+
+
+def to_file_name(text: str) -> str:
+    """Return a plain file name that people recognise; never empty, hidden, or a path."""
+    name = _UNSAFE.sub("-", text).strip(".-")[:LONGEST_STEM].rstrip(".-") or "unnamed"
+    return f"_{name}" if name.split(".")[0].lower() in _RESERVED else name

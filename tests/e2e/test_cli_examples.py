@@ -64,6 +64,7 @@ EXPECTED = {
     "corral models load llama3.2 --on ollama --keep 30m": NO_SUCH_THING,
     "corral models unload llama3.2 --on ollama": NO_SUCH_THING,
     "corral models place ./paint.safetensors --as loras/p.safetensors": NO_SUCH_THING,
+    "corral pictures decide keep 12/dot.png 13/dot.png": NO_SUCH_THING,
     "corral uploads rm 3fa4b1c2d5e6 --yes": NO_SUCH_THING,
     "corral rollback --dry-run": NO_SUCH_THING,
     "corral engines check portrait.json": ERRORS_FOUND,

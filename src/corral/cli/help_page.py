@@ -55,7 +55,7 @@ COMMANDS_BY_PURPOSE: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "doctor",
             "service",
         ),
-        "Manage": ("models", "engines", "uploads", "tokens", "usage", "notify", "audit", "reload", "gc"),
+        "Manage": ("models", "engines", "pictures", "uploads", "tokens", "usage", "notify", "audit", "reload", "gc"),
         "Keep": ("backup", "restore", "rollback", "version"),
     }
 )

@@ -46,6 +46,7 @@ from corral.cli.commands import (
     mcp,
     models,
     notify,
+    pictures,
     plan,
     power,
     queues,
@@ -120,7 +121,22 @@ for single in (
     version,
 ):
     single.register(app)
-for group in (tasks, batches, slots, holds, queues, engines, models, gpus, uploads, tokens, notify, audit, service):
+for group in (
+    tasks,
+    batches,
+    slots,
+    holds,
+    queues,
+    engines,
+    models,
+    gpus,
+    pictures,
+    uploads,
+    tokens,
+    notify,
+    audit,
+    service,
+):
     app.add_typer(group.app, name=group.NAME)
 version.register_option(app)
 

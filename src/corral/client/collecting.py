@@ -9,7 +9,6 @@ The temporary name is made of the checksum, so that a download that broke off go
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -19,7 +18,8 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote
 
-from corral.client.api import Api, DamagedDownloadError
+from corral.client.api import Api
+from corral.client.file_fetching import fetch_file, has_content
 from corral.client.output_folder import MANIFEST, FileNames, Heading, choose_folder, make_manifest, read_names
 from corral.client.progress import BatchProgress, Output, TaskView
 from corral.errors import CorralError, Kind, Problem, ProblemsError
@@ -112,8 +112,8 @@ class Collector:
         written = self._written.setdefault(task.id, {})
         for output in task.outputs:
             try:
-                has_content = partial(_has_content, output=output)
-                name = await self._claim_name(task, output.name, names[output.name], has_content)
+                is_there = partial(has_content, size=output.size, sha256=output.sha256)
+                name = await self._claim_name(task, output.name, names[output.name], is_there)
                 await self._fetch(task, output, self.folder / name)
                 written[output.name] = name
             except CorralError as error:
@@ -135,17 +135,8 @@ class Collector:
         return name
 
     async def _fetch(self, task: TaskView, output: Output, target: Path) -> None:
-        if await asyncio.to_thread(_has_content, target, output):
-            return
-        part = self.folder / f".{output.sha256}.part"
         path = f"/corral/v1/tasks/{task.id}/outputs/{quote(output.name, safe='')}"
-        await asyncio.to_thread(_drop_if_damaged, part, output)
-        try:
-            await self.api.download(path, part, sha256=output.sha256)
-        except DamagedDownloadError:
-            part.unlink(missing_ok=True)
-            raise
-        part.replace(target)
+        await fetch_file(self.api, path, target, size=output.size, sha256=output.sha256)
 
     async def _write_values(self, task: TaskView) -> None:
         """Keep the small results of a task that made no file: its text as text, anything else as JSON."""
@@ -166,28 +157,11 @@ class Collector:
             raise _make_unwritable_error(self.folder, error) from error
 
 
-def _has_content(path: Path, output: Output) -> bool:
-    """Whether a file is there with the output's content."""
-    try:
-        if path.stat().st_size != output.size:
-            return False
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == output.sha256
-    except OSError:
-        return False
-
-
 def _has_bytes(path: Path, content: bytes) -> bool:
     try:
         return path.read_bytes() == content
     except OSError:
         return False
-
-
-def _drop_if_damaged(part: Path, output: Output) -> None:
-    """Remove a part that has all the bytes that it can have, and not the content."""
-    if part.exists() and part.stat().st_size >= output.size and not _has_content(part, output):
-        part.unlink()
 
 
 def _dump(value: Json) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 
 from corral.client.progress import TaskView
 from corral.client.tally import count_states
+from corral.files import LONGEST_STEM, to_file_name
 from corral.work import Json
 
 VERSION = 1
@@ -125,17 +126,7 @@ def _format_instant(instant: datetime | None) -> str | None:
 
 
 MANIFEST = "manifest.json"
-_LONGEST_STEM = 120  # with an extension and a number, under the 255 bytes that file systems take, in 1-byte characters
 _LONGEST_EXTENSION = 12
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
-_RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))})
-"""Device names on Windows, whatever follows the first dot; folders are copied to such machines."""
-
-
-def to_file_name(text: str) -> str:
-    """Return a plain file name that people recognise; never empty, hidden, or a path."""
-    name = _UNSAFE.sub("-", text).strip(".-")[:_LONGEST_STEM].rstrip(".-") or "unnamed"
-    return f"_{name}" if name.split(".")[0].lower() in _RESERVED else name
 
 
 class FileNames:
@@ -170,7 +161,7 @@ class FileNames:
         extension = _find_extension(output)
         stem = to_file_name(name)
         if not alone or not extension:
-            stem = f"{stem}.{to_file_name(output.removesuffix(extension))}"[:_LONGEST_STEM]
+            stem = f"{stem}.{to_file_name(output.removesuffix(extension))}"[:LONGEST_STEM]
         self._candidates[task, output] = _generate_names(stem, task, extension)
         return self.rename_output(task, output)
 

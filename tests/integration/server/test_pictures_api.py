@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -17,10 +18,14 @@ import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 
+from corral.client.api import Api
+from corral.client.data_sets import OtherFolderError, write_data_set
 from corral.server.services import Services
 from corral.server.thumbnails import MOST_PIXELS, ThumbnailError, shrink
+from corral.tasks.store.tokens import create_token
 from corral.tasks.values import Sha256
-from doubles.serving import Serving
+from corral.work import Json
+from doubles.serving import Serving, serving
 
 SIZES = {"wide.png": (600, 300), "tall.png": (30, 500)}
 
@@ -70,6 +75,7 @@ async def test_pictures_are_listed_by_what_made_them_page_by_page(
         "task": foxes, "name": "wide.png", "sha256": first["items"][0]["sha256"], "size": first["items"][0]["size"],
         "media_type": "image/png", "task_name": "sleep", "owner": "local", "batch": None, "engine": "sleep",
         "model": "sdxl", "prompt": "100% fox", "seed": "7", "made_at": None,
+        "labels": {}, "decision": None, "note": "",
     }  # fmt: skip
     queries = {"search=HENS": 2, "search=0%25": 2, "seed=7&model=SD": 4, "seed=8": 0, "owner=ada": 0, "batch=1": 0}
     counts = {query: len((await api.get(f"/corral/v1/pictures?{query}")).json["items"]) for query in queries}
@@ -159,3 +165,105 @@ def test_a_list_of_files_is_no_picture(tmp_path: Path) -> None:
     (tmp_path / "list").write_text("ffconcat version 1.0\nfile picture\n")
     with pytest.raises(ThumbnailError, match="not a picture"):
         shrink(tmp_path / "list")
+
+
+async def test_decisions_are_kept_with_their_notes_and_choose_pictures(
+    api: Serving, services: Services, tmp_path: Path
+) -> None:
+    hens, _ = await make_pictures(api, services, tmp_path, "hens")
+    places = [f"{hens}/tall.png", f"{hens}/wide.png"]
+    path = "/corral/v1/pictures/decisions"
+    kept = await api.post(path, {"of": places, "decision": "keep", "note": "good eyes"})
+    assert [(item["name"], item["decision"], item["note"]) for item in kept.json["items"]] == [
+        ("tall.png", "keep", "good eyes"), ("wide.png", "keep", "good eyes"),
+    ]  # fmt: skip
+    changed = await api.post(path, {"of": places[:1], "decision": "reject"})
+    assert (changed.json["items"][0]["decision"], changed.json["items"][0]["note"]) == ("reject", "good eyes")
+    await services.pool.execute("""update tasks set labels = '{"character": "elena"}' where id = $1""", hens)
+
+    async def choose(query: str) -> list[str]:
+        return [item["name"] for item in (await api.get(f"/corral/v1/pictures?{query}")).json["items"]]
+
+    assert await choose("decision=keep&decision=favourite") == ["wide.png"]
+    assert await choose("decision=reject&label=character=elena") == ["tall.png"]
+    assert await choose("label=character=marta") == []
+    assert await choose("decided=false") == []
+    await api.post(path, {"of": places, "decision": None, "note": ""})
+    assert await choose("decided=false") == ["wide.png", "tall.png"]
+
+
+async def test_a_decision_is_whole_and_about_pictures_of_ones_own(
+    api: Serving, services: Services, tmp_path: Path
+) -> None:
+    hens, _ = await make_pictures(api, services, tmp_path, "hens")
+    path = "/corral/v1/pictures/decisions"
+    wrong = await api.post(path, {"of": [f"{hens}/tall.png", f"{hens}/note.txt", "99/gone.png"], "decision": "keep"})
+    assert wrong.status == 404
+    assert [problem["where"] for problem in wrong.json["error"]["problems"]] == [f"{hens}/note.txt", "99/gone.png"]
+    assert (await api.get("/corral/v1/pictures?decision=keep")).json["items"] == []
+    invalid: list[Json] = [{"of": [], "decision": "keep"}, {"of": ["1/a.png"], "decision": "best"}, {"of": ["1/a.png"]}]
+    for body in invalid:
+        assert (await api.post(path, body)).status == 422
+    _, bob = await create_token(services.pool, name="bob", role="submitter")
+    async with serving(services) as guarded:
+        asked = {"of": [f"{hens}/tall.png"], "decision": "keep"}
+        assert (await guarded.post(path, asked, headers={"Authorization": f"Bearer {bob}"})).status == 403
+
+
+async def test_a_data_set_has_captions_and_a_manifest_and_is_the_same_twice(
+    api: Serving, services: Services, tmp_path: Path
+) -> None:
+    hens, digests = await make_pictures(api, services, tmp_path, "three\nhens")
+    foxes, _ = await make_pictures(api, services, tmp_path, "a fox")
+    await api.post(
+        "/corral/v1/pictures/decisions", {"of": [f"{hens}/tall.png", f"{foxes}/wide.png"], "decision": "keep"}
+    )
+    query = "decision=keep&trigger=ohwx"
+    manifest = (await api.get(f"/corral/v1/pictures/data-set?{query}")).json
+    assert [(entry["file"], entry["caption"]) for entry in manifest["pictures"]] == [
+        (f"{hens}.png", "ohwx, three hens"), (f"{foxes}.png", "ohwx, a fox"),
+    ]  # fmt: skip
+    path = f"/corral/v1/pictures/data-set/archive?{query}"
+    archive = (await api.get(path)).body
+    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        assert opened.testzip() is None
+        assert {*opened.namelist()} == {
+            f"{hens}.png", f"{hens}.txt", f"{foxes}.png", f"{foxes}.txt", "manifest.json",
+        }  # fmt: skip
+        assert opened.read(f"{hens}.txt") == b"ohwx, three hens\n"
+        assert hashlib.sha256(opened.read(f"{hens}.png")).hexdigest() == digests["tall.png"]
+        assert json.loads(opened.read("manifest.json")) == manifest
+    assert (await api.get(path)).body == archive
+
+
+async def test_a_folder_is_exactly_its_data_set_whenever_it_is_written_again(
+    api: Serving, services: Services, tmp_path: Path
+) -> None:
+    hens, digests = await make_pictures(api, services, tmp_path, "hens")
+    folder = tmp_path / "elena"
+    async with Api(api.url, None) as client:
+        await check_folder(api, client, folder, hens, digests)
+
+
+async def check_folder(api: Serving, client: Api, folder: Path, hens: int, digests: dict[str, str]) -> None:
+    assert (await write_data_set(client, [], folder)).removed == 0
+    whole = read_folder(folder)
+    assert {*whole} == {f"{hens}-tall.png", f"{hens}-tall.txt", f"{hens}-wide.png", f"{hens}-wide.txt", "manifest.json"}
+    assert hashlib.sha256(whole[f"{hens}-wide.png"]).hexdigest() == digests["wide.png"]
+    (folder / f"{hens}-wide.png").write_bytes(b"broken")
+    (folder / f"{hens}-tall.txt").unlink()
+    await write_data_set(client, [], folder)
+    assert read_folder(folder) == whole
+    await api.post("/corral/v1/pictures/decisions", {"of": [f"{hens}/tall.png"], "decision": "reject"})
+    assert (await write_data_set(client, [("decided", "false")], folder)).removed == 4
+    assert {*read_folder(folder)} == {f"{hens}.png", f"{hens}.txt", "manifest.json"}
+    other = folder.parent / "other"
+    other.mkdir()
+    (other / "mine.txt").write_text("mine")
+    with pytest.raises(OtherFolderError):
+        await write_data_set(client, [], other)
+    assert read_folder(other) == {"mine.txt": b"mine"}
+
+
+def read_folder(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}

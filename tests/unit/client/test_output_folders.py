@@ -8,8 +8,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corral.client.output_folder import MANIFEST, FileNames, Heading, make_manifest, read_names, to_file_name
+from corral.client.output_folder import MANIFEST, FileNames, Heading, make_manifest, read_names
 from corral.client.progress import Output, TaskView
+from corral.files import to_file_name
 
 TEXTS = st.text(max_size=300) | st.sampled_from(["..", ".", "/", "a/../..", "CON", "nul.txt", "manifest", "a.b", "A.b"])
 

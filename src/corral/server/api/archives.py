@@ -5,14 +5,17 @@ Pictures are compressed already, so they are stored as they are.
 
 from __future__ import annotations
 
+import io
 import os
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from itertools import chain, count
 from pathlib import Path
+from typing import BinaryIO
 
 _CHUNK = 256 * 1024
+_Time = tuple[int, int, int, int, int, int]
 _FIRST, _LAST = (1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58)
 """The times that a ZIP can write."""
 
@@ -48,20 +51,24 @@ def name_entries(wanted: Sequence[str]) -> list[str]:
     return [*names]
 
 
-def write_archive(files: Sequence[tuple[str, Path]]) -> Iterator[bytes]:
-    """Yield a ZIP of files under their names; blocks while it reads. One that is gone by then is left out."""
+def write_archive(files: Sequence[tuple[str, Path | bytes]]) -> Iterator[bytes]:
+    """Yield a ZIP of files and texts under their names; blocks while it reads. One that is gone by then is left out."""
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
-        for name, path in files:
+        for name, content in files:
             try:
-                source = path.open("rb")
+                source = io.BytesIO(content) if isinstance(content, bytes) else content.open("rb")
             except FileNotFoundError:
                 continue
             with source:
-                changed_at = time.localtime(os.fstat(source.fileno()).st_mtime)[:6]
+                changed_at = _FIRST if isinstance(content, bytes) else _read_time(source)
                 entry = zipfile.ZipInfo(name, min(max(changed_at, _FIRST), _LAST))
                 with archive.open(entry, "w", force_zip64=True) as target:
                     while chunk := source.read(_CHUNK):
                         target.write(chunk)
                         yield sink.take()
     yield sink.take()
+
+
+def _read_time(file: BinaryIO) -> _Time:
+    return time.localtime(os.fstat(file.fileno()).st_mtime)[:6]

@@ -14,7 +14,20 @@ from pydantic import Field, StringConstraints
 from corral.requests import Id, LongWord, Word
 from corral.tasks.store.reading import MAX_PAGE
 
-__all__ = ["Cursor", "Digest", "EventId", "Id", "Limit", "LongWord", "Numbered", "Word", "find_next", "id_of"]
+__all__ = [
+    "Cursor",
+    "Digest",
+    "EventId",
+    "Id",
+    "Labels",
+    "Limit",
+    "LongWord",
+    "Numbered",
+    "Word",
+    "find_next",
+    "id_of",
+    "read_labels",
+]
 
 EventId = Annotated[int, Field(ge=0, le=2**63 - 1)]
 """Names a line of the story; 0 is before the first."""
@@ -25,6 +38,8 @@ Cursor = Annotated[
     str | None, Query(pattern=r"^[1-9][0-9]{0,17}$", description="`next` of the page before; leave out for the first")
 ]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
+_Label = Annotated[Word, StringConstraints(pattern="^[^=]+=")]
+Labels = Annotated[list[_Label] | None, Query(max_length=32, description="`key=value`; all of these keys")]
 
 
 class Numbered(Protocol):
@@ -42,3 +57,8 @@ def id_of(cursor: Cursor) -> int | None:
 def find_next(entries: Sequence[Numbered], limit: int) -> str | None:
     """Return where the list goes on; None when the page was not full."""
     return str(entries[-1].id) if len(entries) == limit else None
+
+
+def read_labels(labels: Labels) -> dict[str, str] | None:
+    """Return labels by their keys; None where none are asked for."""
+    return None if labels is None else {key: value for key, _, value in (text.partition("=") for text in labels)}

@@ -25,6 +25,7 @@ from corral.requests import (
 )
 from corral.server.api.fields import Digest
 from corral.server.auth import Role
+from corral.tasks.store.gallery import Decision
 from corral.tasks.submission_checks import MAX_TASKS
 from corral.tasks.values import FileRef, OutputRef, UploadRef
 from corral.work import Json, Priority, TaskClass
@@ -222,6 +223,20 @@ class ConversationAsked(Asked):
     title: Word
     system: str = Field(default="", max_length=100_000, description="the system prompt")
     models: list[LongWord] = Field(min_length=1, max_length=8)
+
+
+PlaceText = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,17}/[^\x00]{1,500}$")]
+"""A task and the name of its output: `12/dot.png`."""
+MOST_PICTURES = 500
+"""That one request names."""
+
+
+class DecisionAsked(Asked):
+    """What somebody decided about pictures."""
+
+    of: list[PlaceText] = Field(min_length=1, max_length=MOST_PICTURES, description="tasks and names: `12/dot.png`")
+    decision: Decision | None = Field(description="null takes the decision back")
+    note: str | None = Field(default=None, max_length=2000, description="leave out to keep the note that is there")
 
 
 class PriorityAsked(Asked):

@@ -1,10 +1,11 @@
-"""Pictures that tasks made, newest first, found by what they were made with."""
+"""Pictures that tasks made, newest first, found by what they were made with, and what people decided about them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from corral.tasks.store.patterns import make_pattern
 from corral.tasks.store.pool import Queries, Row
@@ -13,6 +14,14 @@ from corral.units import Bytes
 
 Place = tuple[int, str]
 """A task's id, and the name of its output."""
+
+
+class Decision(StrEnum):
+    """What somebody decided about a picture."""
+
+    FAVOURITE = "favourite"
+    KEEP = "keep"
+    REJECT = "reject"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +44,11 @@ class Picture:
     seed: str | None
     """As the inputs have it."""
     made_at: datetime | None
+    labels: Mapping[str, str]
+    """Of the task."""
+    decision: Decision | None
+    """None before there is one."""
+    note: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +62,19 @@ class PictureFilter:
     seed: str | None = None
     batch: int | None = None
     owner: str | None = None
+    labels: Mapping[str, str] | None = None
+    """All of these, of the task."""
+    decisions: Sequence[Decision] | None = None
+    """Any of these."""
+    decided: bool | None = None
+    """Whether there is a decision."""
 
 
 _PICTURES = """
 select o.task_id, o.name, o.sha256, o.size, o.media_type, t.name as task_name, t.owner, t.batch_id, t.engine, t.model,
-  t.inputs->>'prompt' as prompt, t.inputs->>'seed' as seed, t.finished_at
-from outputs o join tasks t on t.id = o.task_id
+  t.inputs->>'prompt' as prompt, t.inputs->>'seed' as seed, t.finished_at, t.labels,
+  d.decision, d.note
+from outputs o join tasks t on t.id = o.task_id left join decisions d on d.task_id = o.task_id and d.name = o.name
 where o.media_type like 'image/%'
 """
 
@@ -72,7 +93,10 @@ async def list_pictures(
           and ($5::text is null or t.inputs->>'seed' = $5)
           and ($6::bigint is null or t.batch_id = $6)
           and ($7::text is null or t.owner = $7)
-        order by o.task_id desc, o.name desc limit $8
+          and ($8::jsonb is null or (t.labels <> '{}' and t.labels @> $8))
+          and ($9::text[] is null or d.decision = any($9))
+          and ($10::boolean is null or (d.decision is not null) = $10)
+        order by o.task_id desc, o.name desc limit $11
         """,
         task,
         name,
@@ -81,6 +105,9 @@ async def list_pictures(
         chosen.seed,
         chosen.batch,
         chosen.owner,
+        None if chosen.labels is None else dict(chosen.labels),
+        chosen.decisions,
+        chosen.decided,
         limit,
     )
     return tuple(map(_read, rows))
@@ -95,6 +122,26 @@ async def find_pictures(pool: Queries, places: Sequence[Place]) -> tuple[Picture
     )
     known = {(row["task_id"], row["name"]): _read(row) for row in rows}
     return tuple(known[place] for place in dict.fromkeys(places) if place in known)
+
+
+async def decide_pictures(
+    pool: Queries, places: Sequence[Place], *, decision: Decision | None, note: str | None, by: str
+) -> None:
+    """Store the decision about each of these pictures instead of the one before; a note that is None stays."""
+    await pool.execute(
+        """
+        insert into decisions (task_id, name, decision, note, decided_by)
+        select o.task_id, o.name, $3, coalesce($4, ''), $5
+        from outputs o join unnest($1::bigint[], $2::text[]) as p (task_id, name) using (task_id, name)
+        on conflict (task_id, name) do update set decision = excluded.decision,
+          note = coalesce($4, decisions.note), decided_by = excluded.decided_by, decided_at = now()
+        """,
+        [task for task, _ in places],
+        [name for _, name in places],
+        decision,
+        note,
+        by,
+    )
 
 
 def _read(row: Row) -> Picture:
@@ -112,4 +159,7 @@ def _read(row: Row) -> Picture:
         prompt=row["prompt"],
         seed=row["seed"],
         made_at=row["finished_at"],
+        labels=row["labels"],
+        decision=None if row["decision"] is None else Decision(row["decision"]),
+        note=row["note"] or "",
     )

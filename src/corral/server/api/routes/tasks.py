@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Literal
 
 from fastapi import Query, Request, Response
-from pydantic import StringConstraints
 
 from corral.errors import CorralError, Kind
 from corral.scheduling.explaining import NO_START
@@ -18,7 +17,7 @@ from corral.server.api.auditing import describe_act
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.changes import Subject
 from corral.server.api.errors import declare_refusals, declare_replays
-from corral.server.api.fields import Cursor, EventId, Id, Limit, Word, id_of
+from corral.server.api.fields import Cursor, EventId, Id, Labels, Limit, Word, id_of, read_labels
 from corral.server.api.requests import PriorityAsked, TaskAsked
 from corral.server.api.routing import make_router
 from corral.server.api.schemas import ExplanationOut, Story, TaskOut, TaskPage
@@ -35,8 +34,6 @@ from corral.tasks.store.retrying import prepare_task_retry
 from corral.tasks.store.transitions import TaskChange, apply
 from corral.tasks.values import Task
 from corral.work import SlotId
-
-Label = Annotated[Word, StringConstraints(pattern="^[^=]+=")]
 
 router = make_router("tasks", prefix="/corral/v1/tasks", route_class=StrictRoute)
 
@@ -86,7 +83,7 @@ async def list_tasks(
     owner: Word | None = None,
     engine: Word | None = None,
     slot: Word | None = None,
-    label: Annotated[list[Label] | None, Query(max_length=32, description="`key=value`; all of these keys")] = None,
+    label: Labels = None,
     cursor: Cursor = None,
     limit: Limit = 50,
     order: Literal["newest", "oldest"] = "newest",
@@ -99,7 +96,7 @@ async def list_tasks(
         owner=owner,
         engine=engine,
         slot=None if slot is None else SlotId(slot),
-        labels=None if label is None else {key: value for key, _, value in (text.partition("=") for text in label)},
+        labels=read_labels(label),
     )
     page = await reading.list_tasks(
         api.services.pool, chosen, before=id_of(cursor), limit=limit, oldest_first=order == "oldest"
