@@ -9,8 +9,10 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from uuid import uuid4
+from functools import partial
+from uuid import UUID
 
 from corral.hardware.power.measured import DeviceEnergy, DeviceHour
 from corral.slots.device_use import DeviceUse
@@ -18,9 +20,22 @@ from corral.slots.energy import Energy, EnergyMeter, MeteredWork
 from corral.slots.place import PlaceState
 from corral.tasks.store.energy import forget_old_energy, write_energy
 from corral.tasks.store.pool import Pool
+from corral.tasks.write_behind import WriteBehind
 from corral.work import SlotId
 
 WRITE_EVERY_S = 10.0
+
+
+@dataclass(slots=True)
+class _Measured:
+    """What was measured and is not known to be written."""
+
+    tasks: defaultdict[int, float] = field(default_factory=lambda: defaultdict[int, float](float))
+    """Joules, by task."""
+    devices: dict[DeviceHour, DeviceEnergy] = field(default_factory=dict[DeviceHour, DeviceEnergy])
+
+    def __len__(self) -> int:
+        return len(self.tasks) + len(self.devices)
 
 
 class EnergyBook:
@@ -37,14 +52,9 @@ class EnergyBook:
         self._meter = EnergyMeter()
         self._monotonic = monotonic
         self._now = now
-        self._writer = uuid4()
-        self._sequence = 1
         self._due = 0.0
         self._day = now().date()
-        self._tasks: defaultdict[int, float] = defaultdict(float)
-        self._devices: dict[DeviceHour, DeviceEnergy] = {}
-        self._sent: tuple[Mapping[int, float], Mapping[DeviceHour, DeviceEnergy]] | None = None
-        """On its way, or of unknown outcome: sent again with the same number."""
+        self._unwritten = WriteBehind(_Measured)
 
     def begin(self, places: Iterable[PlaceState]) -> MeteredWork | None:
         """Begin to measure work on the devices of places; None where none of them is measured."""
@@ -60,39 +70,31 @@ class EnergyBook:
 
         def keep(energy: Energy) -> None:
             if energy.is_whole:
-                self._tasks[task] += energy.joules
+                self._unwritten.pending.tasks[task] += energy.joules
 
         self.end(work, keep)
 
     def note_look(self, uses: Mapping[SlotId, DeviceUse]) -> None:
         """Take one look at the devices."""
         hour = self._now().replace(minute=0, second=0, microsecond=0)
+        devices = self._unwritten.pending.devices
         for device, energy in self._meter.note_look(self._monotonic(), uses).items():
             self.joules[device] += energy.joules
             at = DeviceHour(hour=hour, device=device)
-            known = self._devices.get(at)
-            self._devices[at] = energy if known is None else known + energy
+            known = devices.get(at)
+            devices[at] = energy if known is None else known + energy
 
     async def write(self, pool: Pool, *, at_once: bool = False) -> None:
         """Write what was measured, now and then. Raises: what asyncpg raises; nothing is lost then."""
         if self._monotonic() < self._due and not at_once:
             return
-        await self._send(pool)
-        if self._tasks or self._devices:
-            self._sent, self._tasks, self._devices = (self._tasks, self._devices), defaultdict(float), {}
-            await self._send(pool)
+        await self._unwritten.flush(partial(self._send, pool))
         today = self._now().date()
         if today != self._day:
             await forget_old_energy(pool, self._now())
             self._day = today
         self._due = self._monotonic() + WRITE_EVERY_S
 
-    async def _send(self, pool: Pool) -> None:
-        """Write what is on its way, if anything is."""
-        if self._sent is None:
-            return
-        tasks, devices = self._sent
+    async def _send(self, pool: Pool, writer: UUID, sequence: int, measured: _Measured) -> None:
         day = self._now().date()
-        await write_energy(pool, self._writer, self._sequence, tasks=tasks, devices=devices, day=day)
-        self._sequence += 1
-        self._sent = None
+        await write_energy(pool, writer, sequence, tasks=measured.tasks, devices=measured.devices, day=day)

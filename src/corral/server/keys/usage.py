@@ -6,9 +6,9 @@ A server that is killed loses the counts of `WRITE_EVERY_S` at most, and never c
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
-from uuid import uuid4
+from uuid import UUID
 
 import asyncpg
 import structlog
@@ -22,6 +22,7 @@ from corral.tasks.store.usage import (
     read_tokens_of_day,
     write_usage,
 )
+from corral.tasks.write_behind import WriteBehind
 
 WRITE_EVERY_S = 5.0
 
@@ -35,11 +36,7 @@ class UsageBook:
         self._pool = pool
         self._clock = clock
         self._every_s = every_s
-        self._writer = uuid4()
-        self._sequence = 1
-        self._pending: dict[UsageOf, Used] = {}
-        self._sent: dict[UsageOf, Used] = {}
-        """On its way, or of unknown outcome: sent again with the same number."""
+        self._unwritten = WriteBehind(dict[UsageOf, Used])
         self._day: date | None = None
         self._stored: dict[str, int] = {}
         """Tokens of each key on that day, in the database."""
@@ -58,8 +55,8 @@ class UsageBook:
     ) -> None:
         """Add what a request has used."""
         of = UsageOf(day=self._find_today(), key=key, owner=owner, model=model, cloud=cloud, engine=engine, door=door)
-        known = self._pending.get(of)
-        self._pending[of] = used if known is None else known + used
+        known = self._unwritten.pending.get(of)
+        self._unwritten.pending[of] = used if known is None else known + used
 
     def count_today(self, key: str) -> int:
         """Return the tokens of a key on this day (UTC), those of other servers and of tasks some seconds late."""
@@ -79,14 +76,12 @@ class UsageBook:
             await asyncio.sleep(self._every_s)
 
     async def write(self) -> None:
-        """Write what was added before; what is added meanwhile has to wait, or a busy server would write all the time.
+        """Write what was added before.
 
         Raises: what asyncpg raises when the database is away; nothing is lost then.
         """
         async with self._writing:
-            await self._send()
-            self._sent, self._pending = self._pending, {}
-            await self._send()
+            await self._unwritten.flush(self._send)
 
     async def read(self) -> None:
         """Read the tokens of this day. Raises: what asyncpg raises when the database is away."""
@@ -96,20 +91,15 @@ class UsageBook:
                 await forget_old_usage(self._pool, today)
             self._stored, self._day = await read_tokens_of_day(self._pool, today), today
 
-    async def _send(self) -> None:
-        """Write what is on its way, if anything is."""
-        if not self._sent:
-            return
-        await write_usage(self._pool, self._writer, self._sequence, [*self._sent.items()])
-        self._sequence += 1
-        for of, used in self._sent.items():
+    async def _send(self, writer: UUID, sequence: int, sums: Mapping[UsageOf, Used]) -> None:
+        await write_usage(self._pool, writer, sequence, [*sums.items()])
+        for of, used in sums.items():  # from here on they are stored, and not unwritten: nothing is awaited in between
             if of.key is not None and of.day == self._day:
                 self._stored[of.key] = self._stored.get(of.key, 0) + used.tokens
-        self._sent = {}
 
     def _list_unwritten(self) -> Iterator[tuple[UsageOf, Used]]:
-        yield from self._pending.items()
-        yield from self._sent.items()
+        yield from self._unwritten.pending.items()
+        yield from (self._unwritten.sent or {}).items()
 
     def _find_today(self) -> date:
         return self._clock().astimezone(UTC).date()
