@@ -22,7 +22,7 @@ _AT_ONCE = 4
 
 
 class OtherFolderError(CorralError):
-    """A folder has files, and is no data set that was written here before."""
+    """A folder has files that no data set of an earlier export lists."""
 
     code: ClassVar[str] = "data_set.other_folder"
     kind: ClassVar[Kind] = Kind.CONFLICT

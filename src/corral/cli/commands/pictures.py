@@ -45,7 +45,7 @@ WithLabels = Annotated[
 ]
 Decided = Annotated[
     list[DecisionWord] | None,
-    typer.Option("--decision", "-d", help="Only those with this decision (repeatable); `none` is no decision."),
+    typer.Option("--decision", "-d", help="Only those with this decision (repeatable); `none`: undecided ones."),
 ]
 Places = Annotated[list[str], typer.Argument(metavar="TASK/NAME...", help="Pictures, such as `12/dot.png`.")]
 Word = Annotated[DecisionWord, typer.Argument(metavar="DECISION", help="favourite, keep, reject, or none.")]

@@ -232,7 +232,7 @@ MOST_PICTURES = 500
 
 
 class DecisionAsked(Asked):
-    """What somebody decided about pictures."""
+    """A decision about pictures."""
 
     of: list[PlaceText] = Field(min_length=1, max_length=MOST_PICTURES, description="tasks and names: `12/dot.png`")
     decision: Decision | None = Field(description="null takes the decision back")

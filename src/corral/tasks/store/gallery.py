@@ -17,7 +17,7 @@ Place = tuple[int, str]
 
 
 class Decision(StrEnum):
-    """What somebody decided about a picture."""
+    """A decision about a picture."""
 
     FAVOURITE = "favourite"
     KEEP = "keep"
