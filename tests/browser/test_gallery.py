@@ -7,6 +7,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import asyncpg
 from playwright.async_api import expect
 
 from browser.accessibility import find_violations
@@ -23,6 +24,25 @@ for number in range(60):
     parts = chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(rows, 1)), chunk(b"IEND", b"")
     open(f"{number:02}.png", "wb").write(b"\\x89PNG\\r\\n\\x1a\\n" + b"".join(parts))
 """
+
+COPIES = 20_000
+
+
+async def copy_picture(barn: Barn, task: int) -> None:
+    """Add rows to a task that made `00.png`: further outputs with the same content, in files of their own names."""
+    database = await asyncpg.connect(f"postgresql://postgres:@/corral?host={barn.folder / 'data' / 'postgres'}")
+    try:
+        await database.execute(
+            """
+            insert into outputs (task_id, name, sha256, size, media_type)
+            select task_id, 'copy-' || lpad(number::text, 5, '0') || '.png', sha256, size, media_type
+            from outputs cross join generate_series(1, $2) number where task_id = $1 and name = '00.png'
+            """,
+            task,
+            COPIES,
+        )
+    finally:
+        await database.close()
 
 
 async def test_pictures_are_found_shown_small_chosen_and_downloaded(barn: Barn, visits: Visits, tmp_path: Path) -> None:
@@ -56,3 +76,35 @@ async def test_pictures_are_found_shown_small_chosen_and_downloaded(barn: Barn, 
     await page.goto(f"{barn.url}/#/gallery?search=IDAT")
     await cells.first.get_by_role("link").click()
     await expect(page.get_by_role("button", name="Clone with changes")).to_be_visible()
+
+
+async def test_a_gallery_of_twenty_thousand_pictures_has_no_more_in_the_page_than_its_window(
+    barn: Barn, visits: Visits
+) -> None:
+    task = await barn.run_command(sys.executable, "-c", MAKE, "herd", name="herd", outputs=["00.png"])
+    await copy_picture(barn, task)
+    page = await visits.open(barn.url, "#/gallery?search=herd", viewport={"width": 1280, "height": 800})
+    cells = page.locator("[data-picture]")
+    await expect(cells.first).to_be_visible()
+    most = await page.evaluate(
+        """async (copies) => {
+          const ROW_PX = 210;
+          const grid = document.querySelector(".gallery");
+          let most = 0;
+          const count = () => { most = Math.max(most, grid.querySelectorAll("[data-picture]").length); };
+          new MutationObserver(count).observe(grid, { childList: true, subtree: true });
+          const columns = getComputedStyle(grid.querySelector("ul")).gridTemplateColumns.split(" ").length;
+          const whole = Math.ceil((copies + 1) / columns);  // with the original
+          while (grid.querySelector(".whole").clientHeight / ROW_PX < whole) {
+            grid.scrollTop = grid.scrollHeight;
+            await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+          }
+          grid.scrollTop = grid.scrollHeight;
+          return most;
+        }""",
+        COPIES,
+    )
+    await expect(page.locator("[data-picture$='/copy-00001.png'] img")).to_have_js_property("naturalWidth", 256)
+    assert 7 < most < 100
+    await page.get_by_role("region", name="Pictures").evaluate("(grid) => { grid.scrollTop = 0; }")
+    await expect(page.locator(f"[data-picture$='/copy-{COPIES:05}.png'] img")).to_have_js_property("naturalWidth", 256)
