@@ -28,7 +28,7 @@ WRITE_EVERY_S = 10.0
 
 @dataclass(slots=True)
 class _Measured:
-    """What was measured and is not known to be written."""
+    """Measurements that are not known to be written."""
 
     tasks: defaultdict[int, float] = field(default_factory=lambda: defaultdict[int, float](float))
     """Joules, by task."""

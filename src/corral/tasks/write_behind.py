@@ -19,7 +19,7 @@ class WriteBehind(Generic[_Sums]):
     def __init__(self, make: Callable[[], _Sums]) -> None:
         """`make` makes sums of nothing."""
         self.pending = make()
-        """What was added since the last write."""
+        """Sums added since the last write."""
         self.sent: _Sums | None = None
         """On its way, or of unknown outcome."""
         self._make = make

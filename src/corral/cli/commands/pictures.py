@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NAME = "pictures"
 app = make_group(
-    "List pictures, keep or reject them, and export them as a data set.",
+    "List, keep, reject and export pictures.",
     example_command="corral pictures list --decision keep",
 )
 _PATH = "/corral/v1/pictures"

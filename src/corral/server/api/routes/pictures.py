@@ -146,7 +146,7 @@ async def archive(
     "/pictures/decisions",
     summary="Decide about pictures",
     response_model=defer(DecidedPictures),
-    responses=declare_refusals(404, 413),
+    responses=declare_refusals(400, 404, 413),
     name="decide_pictures",
 )
 async def decide(asked: DecisionAsked, api: Here, caller: Submitter) -> Response:
