@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from corral.cli import terminal
-from corral.cli.load_testing import ReportUnwritableError, require_folder, run_shown, write_report
+from corral.cli.load_testing import ReportUnwritableError, choose_load, require_folder, run_shown, write_report
 from corral.client.connection import call_server
 from corral.data_dir import prepare_data_dir
 from corral.errors import CorralError
@@ -23,6 +23,7 @@ from corral.operations.checklist.report import Standing, answer_checklist, draw_
 from corral.operations.checklist.running import Kept, run_items, status_of
 from corral.operations.checklist.state import Progress
 from corral.operations.checklist.values import SETTLED, Agreed, Answer, Evidence, Status, UnlookedError
+from corral.operations.load_testing import NoLoadError
 from corral.planning.checklist import Checklist, Item, ItemKind
 from corral.telemetry.loadtest.running import INTERRUPTED, LoadTest, LoadTestRequest
 from corral.wire import to_json
@@ -267,13 +268,21 @@ class LoadTests:
 
     def test(self, gpus: tuple[int, ...], seconds: float) -> LoadTest:
         """Watch the GPUs. Raises: UnlookedError when nothing loads them, NoGpusError, NoSuchGpuError."""
-        if self._load is None:
+        load = self._load or self._choose_load(gpus)
+        if load is None:
             _require_load()
-        test = run_shown(LoadTestRequest(seconds=seconds, gpus=gpus, load=self._load), self._data_dir)
+        test = run_shown(LoadTestRequest(seconds=seconds, gpus=gpus, load=load), self._data_dir)
         write_report(test, test.recording.with_suffix(".md"))
         if test.ended == INTERRUPTED:
             raise KeyboardInterrupt
         return test
+
+    def _choose_load(self, gpus: tuple[int, ...]) -> str | None:
+        """Choose the built-in load; None where no model for it is here."""
+        try:
+            return choose_load(self._data_dir, gpus)
+        except NoLoadError:
+            return None
 
 
 def _require_load() -> None:

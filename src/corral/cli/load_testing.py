@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import ClassVar
 
 from corral.cli import terminal
+from corral.data_dir import models_dir
 from corral.errors import CorralError, Kind, Problem
 from corral.files import write_whole
-from corral.operations.load_testing import LoadTestAskedError, answer_load_test, read_duration
+from corral.operations.load_testing import LoadTestAskedError, answer_load_test, read_duration, write_built_in_load
 from corral.telemetry.loadtest.report import ROW_TITLES, draw_charts, list_rows, render_load_test
 from corral.telemetry.loadtest.running import LoadTest, LoadTestRequest, describe_progress, run_load_test
-from corral.telemetry.nvml import GpuState
+from corral.telemetry.nvml import GpuState, find_gpus
 from corral.telemetry.sampling import Sample
 from corral.units import format_duration
+from corral.weights.store import Store
 from corral.wire import to_json
 
 _SAY_EVERY_S = 60.0
@@ -55,6 +57,12 @@ def require_folder(report: Path | None) -> None:
         return
     what = "the report would take the place of a folder" if report.is_dir() else f"there is no folder {report.parent}"
     raise ReportUnwritableError(what, where=f"--report {report}", hint="name a file in a folder that exists")
+
+
+def choose_load(data_dir: Path, gpus: tuple[int, ...] | None) -> str:
+    """Write the command of the built-in load for the GPUs that are tested. Raises: NoLoadError."""
+    present = [gpu for gpu in find_gpus().gpus if gpus is None or gpu.index in gpus]
+    return write_built_in_load(data_dir, Store(models_dir(data_dir)).list(), present)
 
 
 def run_shown(wish: LoadTestRequest, data_dir: Path) -> LoadTest:

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from corral.errors import Kind, Problem, ProblemsError
+from corral.engine_kinds import LLAMA
+from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.telemetry.loadtest.running import LoadTest, LoadTestFigures, LoadTestRequest, count_seconds, run_load_test
+from corral.telemetry.nvml import FoundGpu
 from corral.telemetry.sampling import Sample
 from corral.units import UnitError, parse_duration
+from corral.weights.values import Model
 from corral.wire import narrow
+
+_WEIGHTS_SHARE = 0.8
+"""Of a GPU's memory: the rest is for the caches of the requests, and for what the driver and a desktop hold."""
+
+
+class NoLoadError(CorralError):
+    """Nothing on this machine can put its GPUs under load."""
+
+    code: ClassVar[str] = "loadtest.no_load"
+    kind: ClassVar[Kind] = Kind.MISSING
 
 
 class LoadTestAskedError(ProblemsError):
@@ -42,6 +57,28 @@ def read_duration(text: str) -> float:
         what, hint = "a load test of no length has nothing to watch", "give it minutes, as 30m"
         raise LoadTestAskedError([Problem(code=LoadTestAskedError.code, what=what, where="--duration", hint=hint)])
     return asked_s
+
+
+def write_built_in_load(data_dir: Path, models: Sequence[Model], gpus: Sequence[FoundGpu]) -> str:
+    """Write the command of the built-in load: llama.cpp generates with the largest model that each of the GPUs holds.
+
+    Raises: NoLoadError where no model is here that it can use.
+    """
+    sizes = [gpu.memory_total for gpu in gpus if gpu.memory_total is not None]
+    room = min(sizes, default=None)
+    usable = [
+        model
+        for model in models
+        if LLAMA.name in model.engines and (room is None or model.size <= room * _WEIGHTS_SHARE)
+    ]
+    if not usable:
+        raise NoLoadError(
+            "there is no model here that the built-in load could generate with on each GPU",
+            hint="`corral models list` shows what can be pulled; or give `--load COMMAND`, or `--watch` what runs",
+        )
+    model = max(usable, key=lambda model: (model.size, model.name))
+    module = ("-P", "-m", "corral.engines.llama.load")
+    return shlex.join([sys.executable, *module, "--model", str(model.path), "--data-dir", str(data_dir)])
 
 
 def watch_gpus(

@@ -13,6 +13,7 @@ import pytest
 
 from corral.telemetry.loadtest.recording import read_recording
 from doubles.installed import CORRAL
+from doubles.local_engines import LLAMA, real_models, running_below
 from doubles.nvml_library import build_library, machine
 
 NOT_PASSED, INVALID, NO_SUCH_THING, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 6, 130
@@ -33,7 +34,8 @@ def run(library: Path, tmp_path: Path) -> Run:
     """Run `corral loadtest` in a folder of its own, with the cards under some load."""
 
     def with_load(load: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [str(CORRAL), "loadtest", "--data-dir", "data", *arguments]
+        watched = () if "--load" in arguments else ("--watch",)
+        command = [str(CORRAL), "loadtest", "--data-dir", "data", *watched, *arguments]
         return subprocess.run(
             command,
             cwd=tmp_path,
@@ -68,6 +70,29 @@ def test_idle_cards_are_inconclusive(run: Run) -> None:
     assert "GPU 0" not in done.stdout
 
 
+def test_load_is_built_in_where_no_other_is_given(library: Path, tmp_path: Path) -> None:
+    command = [str(CORRAL), "loadtest", "--data-dir", "data", "--duration", "1s", "--json"]
+
+    def test_with(store: Path | None) -> subprocess.CompletedProcess[str]:
+        if store is not None:
+            (tmp_path / "data" / "models").rmdir()
+            (tmp_path / "data" / "models").symlink_to(store)
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment(library, "steady"), capture_output=True, text=True, timeout=60
+        )
+
+    (tmp_path / "data" / "models").mkdir(parents=True)
+    without = test_with(None)
+    done = test_with(real_models().path(LLAMA).parents[1])
+
+    assert without.returncode == NO_SUCH_THING
+    assert json.loads(without.stderr)["error"]["problems"][0]["code"] == "loadtest.no_load"
+    answer = json.loads(done.stdout)
+    assert "corral.engines.llama.load --model" in answer["load"]
+    assert (answer["outcome"], answer["ended"]) == ("pass", "finished")
+    assert running_below(tmp_path / "data" / "loadtests") == []
+
+
 def test_ctrl_c_ends_the_load_and_still_prints_what_was_seen(library: Path, tmp_path: Path) -> None:
     command = [str(CORRAL), "loadtest", "--data-dir", "data", "--load", "echo $$ >> pids; sleep 600"]
     test = subprocess.Popen(
@@ -99,7 +124,7 @@ def _pids(path: Path) -> list[str]:
 
 def test_a_test_that_was_killed_is_told_by_the_next_one(library: Path, run: Run, tmp_path: Path) -> None:
     test = subprocess.Popen(
-        [str(CORRAL), "loadtest", "--data-dir", "data"],
+        [str(CORRAL), "loadtest", "--data-dir", "data", "--watch"],
         cwd=tmp_path,
         env=environment(library, "steady"),
         stdin=subprocess.DEVNULL,
@@ -123,7 +148,7 @@ def test_a_card_that_is_not_there_and_a_machine_without_a_driver_are_told(
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "libnvidia-ml.so.1").write_bytes(b"not a library")
     without = subprocess.run(
-        [str(CORRAL), "loadtest", "--data-dir", "data"],
+        [str(CORRAL), "loadtest", "--data-dir", "data", "--watch"],
         cwd=tmp_path,
         env={**os.environ, "LD_LIBRARY_PATH": str(tmp_path / "none")},
         stdin=subprocess.DEVNULL,

@@ -335,7 +335,8 @@ async def test_a_load_test_is_refused_alike_where_no_gpu_can_be_watched(
 ) -> None:
     answered = await api.post("/corral/v1/loadtest", {"duration": "1s", "gpus": [99]})
     await asyncio.to_thread(
-        run_command, ["loadtest", "--duration", "1s", "--gpu", "99", "--data-dir", str(services.data_dir), "--json"]
+        run_command,
+        ["loadtest", "--watch", "--duration", "1s", "--gpu", "99", "--data-dir", str(services.data_dir), "--json"],
     )
     refused = answered.json["error"]
     assert json.loads(capsys.readouterr().err)["error"] == {

@@ -33,9 +33,10 @@ def loadtest(
         typer.Option(
             "--load",
             metavar="COMMAND",
-            help="Run this for each GPU, with its UUID in CUDA_VISIBLE_DEVICES. Default: watch whatever runs.",
+            help="Run this for each GPU, with its UUID in CUDA_VISIBLE_DEVICES. Default: llama.cpp generates.",
         ),
     ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Start no load: watch whatever runs on the GPUs.")] = False,
     report: Annotated[
         Path | None,
         typer.Option(
@@ -45,17 +46,22 @@ def loadtest(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Watch GPUs under load, and judge them against their limits.
+    """Put GPUs under load, and judge them against their limits.
 
-    It judges temperature, power, clocks and throttling.
+    It judges temperature, power, clocks and throttling. The load is llama.cpp, which generates with the largest model
+    of this machine that each GPU holds, until the test ends; a GPU that is used less than 80 % is inconclusive.
     """
-    from corral.cli.load_testing import check_request, put_load_test, run_shown, write_report
+    from corral.cli.load_testing import check_request, choose_load, put_load_test, run_shown, write_report
     from corral.telemetry.loadtest.running import INTERRUPTED, LoadTestRequest
     from corral.telemetry.loadtest.verdict import Outcome
 
-    wish = LoadTestRequest(seconds=check_request(duration, report), gpus=tuple(gpu) if gpu else None, load=load)
+    if load is not None and watch:
+        raise typer.BadParameter("give a load or watch what runs, not both", param_hint="--watch")
+    seconds, gpus = check_request(duration, report), tuple(gpu) if gpu else None
     data = choose_data_dir(data_dir)
     prepare_data_dir(data)
+    command = load if load is not None or watch else choose_load(data, gpus)
+    wish = LoadTestRequest(seconds=seconds, gpus=gpus, load=command)
     test = run_shown(wish, data)
     if report is not None:
         terminal.note(f"report: {', '.join(str(path) for path in write_report(test, report))}")
