@@ -57,8 +57,8 @@ async def test_pictures_are_found_shown_small_chosen_and_downloaded(barn: Barn, 
     await page.get_by_role("region", name="Pictures").evaluate("(grid) => { grid.scrollTop = grid.scrollHeight; }")
     await expect(page.locator(f"[data-picture='{task}/00.png'] img")).to_have_js_property("naturalWidth", 256)
 
-    await page.get_by_label("00.png").check()
-    await page.get_by_label("01.png").check()
+    await page.get_by_role("checkbox", name="00.png").check()
+    await page.get_by_role("checkbox", name="01.png").check()
     async with page.expect_download() as started:
         await page.get_by_role("link", name="Download 2 as a ZIP").click()
     await (await started.value).save_as(tmp_path / "pictures.zip")
@@ -67,7 +67,8 @@ async def test_pictures_are_found_shown_small_chosen_and_downloaded(barn: Barn, 
         assert archive.testzip() is None
 
     await page.get_by_label("Seed").press_sequentially("12")
-    await page.get_by_label("01.png").evaluate("(box) => box.click()")  # the page is drawn anew, the cursor stays
+    second = page.get_by_role("checkbox", name="01.png")
+    await second.evaluate("(box) => box.click()")  # the page is drawn anew, the cursor stays
     await expect(page.get_by_role("link", name="Download 1 as a ZIP")).to_be_visible()
     await expect(page.get_by_label("Seed")).to_have_value("12")
     await page.get_by_label("Batch").fill("999999")
@@ -76,6 +77,30 @@ async def test_pictures_are_found_shown_small_chosen_and_downloaded(barn: Barn, 
     await page.goto(f"{barn.url}/#/gallery?search=IDAT")
     await cells.first.get_by_role("link").click()
     await expect(page.get_by_role("button", name="Clone with changes")).to_be_visible()
+
+
+async def test_pictures_are_kept_and_rejected_by_key_and_filtered_by_it(barn: Barn, visits: Visits) -> None:
+    task = await barn.run_command(sys.executable, "-c", MAKE, "herring", name="herring", outputs=["0[0-2].png"])
+    page = await visits.open(barn.url, "#/gallery?search=herring", viewport={"width": 1280, "height": 800})
+    links = [page.locator(f"[data-picture='{task}/0{number}.png'] a") for number in range(3)]
+    for link, key, decision in zip(links, "rkf", ("reject", "keep", "favourite"), strict=True):
+        await link.focus()
+        await page.keyboard.press(key)
+        await expect(page.locator(f"[data-decision='{decision}']")).to_have_count(1)
+    assert await find_violations(page) == []
+    await page.get_by_label(f"Decision about the picture {task}/02.png").select_option("")
+    await expect(page.locator("[data-decision='none']")).to_have_count(1)
+
+    await page.get_by_label("Decision", exact=True).select_option("reject")
+    await expect(page.locator("[data-picture]")).to_have_count(1)
+    await expect(links[0]).to_be_visible()
+    await page.get_by_label("Decision", exact=True).select_option("undecided")
+    await expect(links[2]).to_be_visible()
+    await expect(page.locator("[data-picture]")).to_have_count(1)
+    await page.reload()
+    await expect(page.get_by_label("Decision", exact=True)).to_have_value("undecided")
+    kept = (await barn.get("/corral/v1/pictures?search=herring&decision=keep"))["items"]
+    assert [picture["name"] for picture in kept] == ["01.png"]
 
 
 async def test_a_gallery_of_twenty_thousand_pictures_has_no_more_in_the_page_than_its_window(

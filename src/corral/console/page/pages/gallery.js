@@ -13,6 +13,8 @@ const WORDS = [
   { name: "batch", label: "Batch" },
   { name: "owner", label: "Owner" },
 ];
+const UNDECIDED = "undecided";
+const DECISIONS = ["favourite", "keep", "reject", UNDECIDED];
 
 export function GalleryPage() {
   const asked = route.value.query.toString();
@@ -22,7 +24,7 @@ export function GalleryPage() {
     <${PictureFilters} />
     ${problem.value && html`<p class="warning" role="alert">${problem.value}</p>`}
     <p role="status">
-      ${count === 0 && "Choose pictures to download them together."}
+      ${count === 0 && "Choose pictures to download them together. F, K, R and U decide about the picture that has the focus."}
       ${count > 0 && html`<a href=${findArchive()} download="pictures.zip">Download ${count} as a ZIP</a>`}
     </p>
     ${pictures.value === null && !problem.value && html`<p aria-busy="true">Loading</p>`}
@@ -39,8 +41,13 @@ function PictureFilters() {
   function choose(event) {
     event.preventDefault();
     const form = /** @type {HTMLFormElement} */ (event.currentTarget);
-    const given = [...new FormData(form)].filter(([, value]) => value !== "");
-    replace(`/gallery?${new URLSearchParams(given.map(([name, value]) => [name, String(value).trim()]))}`);
+    const asked = new URLSearchParams();
+    for (const [name, value] of new FormData(form)) if (value !== "") asked.append(name, String(value).trim());
+    if (asked.get("decision") === UNDECIDED) {
+      asked.delete("decision");
+      asked.append("decided", "false");
+    }
+    replace(`/gallery?${asked}`);
   }
 
   return html`<form class="filters" onChange=${choose} onSubmit=${choose} aria-label="Which pictures">
@@ -50,5 +57,12 @@ function PictureFilters() {
         <input name=${name} value=${query.get(name) ?? ""} autocomplete="off" spellcheck=${false} />
       </label>`,
     )}
+    <label>
+      Decision
+      <select name="decision" aria-label="Decision" value=${query.get("decided") === "false" ? UNDECIDED : (query.get("decision") ?? "")}>
+        <option value="">any or none</option>
+        ${DECISIONS.map((word) => html`<option key=${word} value=${word}>${word}</option>`)}
+      </select>
+    </label>
   </form>`;
 }

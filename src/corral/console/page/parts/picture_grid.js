@@ -2,14 +2,21 @@
 
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { html } from "../html.js";
-import { chosen, findThumbnail, pictures, placeOf, showMorePictures, toggle } from "../stores/gallery.js";
+import { perform } from "../notices.js";
+import { chosen, decide, findThumbnail, pictures, placeOf, showMorePictures, toggle } from "../stores/gallery.js";
+import { canChange } from "../stores/session.js";
 
 /** @typedef {import("../types.js").Picture} Picture */
+/** @typedef {import("../stores/gallery.js").Decision} Decision */
 
 const CELL_PX = 170;
 const ROW_PX = 210;
 /** Rows outside of the view on each side, so that scrolling shows no gap. */
 const MARGIN = 2;
+/** @type {readonly NonNullable<Decision>[]} */
+const DECISIONS = ["favourite", "keep", "reject"];
+/** Of the picture that has the focus. @type {ReadonlyMap<string, Decision>} */
+const KEYS = new Map([["f", "favourite"], ["k", "keep"], ["r", "reject"], ["u", null]]);
 
 export function PictureGrid() {
   const place = useRef(/** @type {HTMLDivElement | null} */ (null));
@@ -46,15 +53,45 @@ export function PictureGrid() {
 
 /** @param {{picture: Picture}} properties */
 function Cell({ picture }) {
-  const { task, name, prompt, task_name: taskName } = picture;
+  const { task, name, prompt, task_name: taskName, owner } = picture;
   const words = prompt ?? taskName;
-  return html`<li data-picture=${placeOf(picture)}>
+  const isOwn = canChange(owner);
+
+  /** @param {KeyboardEvent} event */
+  function press(event) {
+    const decision = KEYS.get(event.key);
+    const isChoice = event.target instanceof HTMLSelectElement; // which has letters of its own
+    if (decision === undefined || isChoice || !isOwn || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    void perform(() => decide(picture, decision), "");
+  }
+
+  return html`<li data-picture=${placeOf(picture)} data-decision=${picture.decision ?? "none"} onKeyDown=${press}>
     <a href=${`#/tasks/${task}`} title=${words}>
       <img src=${findThumbnail(picture)} alt=${`${words} (${name} of task ${task})`} loading="lazy" />
     </a>
-    <label>
-      <input type="checkbox" checked=${chosen.value.has(placeOf(picture))} onChange=${() => toggle(picture)} />
-      ${` ${name}`}
-    </label>
+    <div class="facts">
+      <label>
+        <input type="checkbox" checked=${chosen.value.has(placeOf(picture))} onChange=${() => toggle(picture)} />
+        ${` ${name}`}
+      </label>
+      ${isOwn ? html`<${Choice} picture=${picture} />` : html`<span class="note">${picture.decision}</span>`}
+    </div>
   </li>`;
+}
+
+/** @param {{picture: Picture}} properties */
+function Choice({ picture }) {
+  const { task, name, decision } = picture;
+
+  /** @param {Event} event */
+  function choose(event) {
+    const { value } = /** @type {HTMLSelectElement} */ (event.currentTarget);
+    void perform(() => decide(picture, DECISIONS.find((known) => known === value) ?? null), "");
+  }
+
+  return html`<select aria-label=${`Decision about the picture ${task}/${name}`} value=${decision ?? ""} onChange=${choose}>
+    <option value="">undecided</option>
+    ${DECISIONS.map((known) => html`<option key=${known} value=${known}>${known}</option>`)}
+  </select>`;
 }

@@ -1,10 +1,11 @@
 // Pictures that tasks made, page by page, and those that are chosen.
 
 import { signal } from "@preact/signals";
-import { ROOT, get } from "../api.js";
+import { ROOT, get, post } from "../api.js";
 import { trackNewest } from "../newest.js";
 
 /** @typedef {import("../types.js").Picture} Picture */
+/** @typedef {Picture["decision"]} Decision */
 
 const PAGE = 200;
 
@@ -62,6 +63,17 @@ export function toggle(picture) {
   const rest = new Set(chosen.value);
   if (!rest.delete(placeOf(picture))) rest.add(placeOf(picture));
   chosen.value = rest;
+}
+
+/**
+ * Store a decision about a picture; null takes it back. It stays on the page, also where the filter has others.
+ * @param {Picture} picture
+ * @param {Decision} decision
+ */
+export async function decide(picture, decision) {
+  const { items } = await post("pictures/decisions", { of: [placeOf(picture)], decision });
+  const decided = new Map(items.map((/** @type {Picture} */ item) => [placeOf(item), item]));
+  pictures.value = (pictures.value ?? []).map((known) => decided.get(placeOf(known)) ?? known);
 }
 
 /** Where the archive of the chosen pictures is. */
