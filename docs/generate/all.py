@@ -35,6 +35,7 @@ PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
         "reference/api.md": api_page.render,
         "reference/cluster-file.md": file_pages.cluster_page,
         "reference/batch-file.md": file_pages.batch_page,
+        "reference/set-file.md": file_pages.set_page,
         "reference/errors.md": errors_page.render,
         "reference/metrics.md": metrics_page.render,
         "reference/presets.md": presets_page.render,

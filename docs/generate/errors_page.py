@@ -119,6 +119,15 @@ _PROBLEMS = {
     "server.bug": "The server met an error that it does not know; its log has the rest, under the request id.",
     "server.strange_answer": "Something answered, but not as a Corral server does.",
     "server.unreachable": "The server does not answer.",
+    "set.no_characters": "The set takes all characters, and there are none.",
+    "set.too_large": "The set stands for more pictures than a set can have.",
+    "set.unknown_character": "The set names a character that there is not.",
+    "set.unset_place": "A text of the set has a place, such as `{character.look}`, without a value.",
+    "setfile.<...>": "The set file's YAML or shape is wrong; the rest is as in the cluster file (`cluster.*`).",
+    "setfile.distance": "The set has a distance for near-duplicates, and no check makes hashes.",
+    "setfile.engine": "A task of the set names an engine that there is not.",
+    "setfile.measure": "A threshold is on a measure that no check has.",
+    "setfile.threshold": "A threshold lets no value through, or there is nothing that is measured.",
     "slots.none": "The server has no slot, so nothing that is queued starts.",
     "submission.bad_name": "A task's name is empty, too long or not printable.",
     "submission.contradicting_nodes": "A task must run on one node and prefers another.",
@@ -206,14 +215,18 @@ def _table(rows: list[tuple[str, str]]) -> str:
     return table(("code", "meaning"), rows)
 
 
+_RECODED = {"batchfile.<...>", "setfile.<...>"}
+"""Codes of the cluster file's reader, as other files have them."""
+
+
 def check(used: set[str]) -> set[str]:
     """Return the codes to list. Raises: LookupError when the code and this page know different ones."""
-    known = set(_PROBLEMS) - {"batchfile.<...>"}
+    known = set(_PROBLEMS) - _RECODED
     if unknown := used - set(_PROBLEMS):
         raise LookupError(f"docs/generate/errors_page.py does not say what these mean: {', '.join(sorted(unknown))}")
     if left := known - used:
         raise LookupError(f"docs/generate/errors_page.py explains codes that are gone: {', '.join(sorted(left))}")
-    return used | {"batchfile.<...>"}
+    return used | _RECODED
 
 
 def _subclasses(error: type[CorralError]) -> Iterator[type[CorralError]]:

@@ -1,4 +1,4 @@
-"""The references of the cluster file and of the batch file, from the schemas that editors complete them with."""
+"""The references of the cluster, batch and set file, from the schemas that editors complete them with."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from shapes import Schema, fields, names_used, plain_name
 from corral.batchfile.shape import FILE_SHAPES
 from corral.batchfile.shape import json_schema as batch_schema
 from corral.cluster.schema import make_json_schema as cluster_schema
+from corral.studio.sets.shape import json_schema as set_schema
 
 _WRITING = """Sizes are a number with `Ki`, `Mi`, `Gi` or `Ti` (or `k`, `M`, `G`, `T`), such as `16Gi`. Durations are a
 number with `ms`, `s`, `m`, `h`, `d` or `w`, such as `90s` or `1h30m`. Unknown keys are errors."""
@@ -29,6 +30,15 @@ def batch_page() -> str:
         "see [engines](../concepts/engines.md)."
     )
     return f"{_page('Batch file', batch_schema(), opening)}\n{_forms_of_files()}\n"
+
+
+def set_page() -> str:
+    """Make the page of the set file."""
+    opening = (
+        "`corral schema --set` prints this as a JSON Schema, for editors. [The guide](../guides/studio.md) says how to "
+        "begin."
+    )
+    return _page("Set file", set_schema(), opening)
 
 
 def _forms_of_files() -> str:

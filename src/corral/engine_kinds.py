@@ -395,12 +395,43 @@ CHATTERBOX = EngineKind(
     ),
     on_by_default=False,
 )
+INSPECT = EngineKind(
+    name="inspect",
+    summary="Measures a picture without a model; off unless the cluster file turns it on.",
+    worker="corral.engines.inspect.worker:Inspect",
+    inputs="corral.engines.inspect.inputs:InspectInputs",
+    files=FileRule(minimum=1, maximum=1, summary="exactly one picture, under any name"),
+    values=(
+        ValueRule(name="decodable", summary="1, or 0 of a file that is not a picture; then there is nothing else"),
+        ValueRule(name="width", summary="pixels"),
+        ValueRule(name="height", summary="pixels"),
+        ValueRule(name="spread", summary="standard deviation of the brightness, 0 to 127.5; 0 is one colour"),
+        ValueRule(name="brightness", summary="its mean, 0 to 255"),
+        ValueRule(name="sharpness", summary="variance of the Laplacian of the brightness, at most 1024 pixels a side"),
+        ValueRule(name="phash", summary="perceptual hash: 64 bits as 16 hexadecimal digits"),
+    ),
+    on_by_default=False,
+)
 TRAINER = ServiceEngine(name="trainer", program=EngineProgram(data_path="/workspace"))
 
 ENGINES: Mapping[str, EngineKind] = MappingProxyType(
     {
         kind.name: kind
-        for kind in (LLAMA, OLLAMA, OPENAI, COMFYUI, WHISPER, PIPER, KOKORO, COMMAND, JOB, SLEEP, HOLD, CHATTERBOX)
+        for kind in (
+            LLAMA,
+            OLLAMA,
+            OPENAI,
+            COMFYUI,
+            WHISPER,
+            PIPER,
+            KOKORO,
+            COMMAND,
+            JOB,
+            SLEEP,
+            HOLD,
+            CHATTERBOX,
+            INSPECT,
+        )
     }
 )
 """Every engine of the queue by name."""

@@ -19,11 +19,14 @@ from typer.main import get_command
 from corral.batchfile.reading import read_batch
 from corral.cli.main import app
 from corral.cluster import load
+from corral.cluster.parsing import read
 from corral.engines.inputs import check_inputs
 from corral.hardware.catalogue import find_gpu
 from corral.server.api.app import create_app
 from corral.server.api.requests import TaskAsked
 from corral.server.services import Services
+from corral.studio.sets.expanding import expand
+from corral.studio.sets.reading import open_set_file, read_set_value
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").rglob("*.md"))]
@@ -114,6 +117,9 @@ def test_cluster_and_batch_files_that_pages_show_load(page: Path, tmp_path: Path
         where = f"{page.name}, file {number}"
         if not re.search(r"^apiVersion: corral/v1$", text, re.M):
             continue
+        if re.search(r"^kind: Set$", text, re.M):
+            read_set_value(read(text, filename=where).value)
+            continue
         if not re.search(r"^kind: Batch$", text, re.M):
             load(text, filename=where, find_gpu=find_gpu)
             continue
@@ -129,6 +135,8 @@ def test_example_files_load(example: Path) -> None:
     text = example.read_text(encoding="utf-8")
     if "kind: Batch" in text:
         read_batch(text, filename=example.name, folder=example.parent)
+    elif "kind: Set" in text:
+        expand(read_set_value(open_set_file(example)), ())
     else:
         load(text, filename=example.name, find_gpu=find_gpu)
 

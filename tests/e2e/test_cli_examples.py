@@ -45,6 +45,12 @@ EXPECTED = {
     "corral tasks priority high 17 18": CONFLICT,
     "corral batches retry 3": CONFLICT,
     "corral loadtest --duration 30m --load 'gpu-burn 1800'": UNAVAILABLE,
+    "corral sets make examples/studio/set.yaml --dry-run": INVALID,
+    "corral sets show portraits": NO_SUCH_THING,
+    "corral sets stale portraits": NO_SUCH_THING,
+    "corral sets measures portraits --by shot --chart keepers.svg": NO_SUCH_THING,
+    "corral sets reject portraits elena/portrait/1": NO_SUCH_THING,
+    "corral sets cancel portraits --yes": NO_SUCH_THING,
     "corral slots pause node/gpu0": NO_SUCH_THING,
     "corral slots resume node/gpu0": NO_SUCH_THING,
     "corral slots drain node/gpu0/llama --yes": NO_SUCH_THING,
@@ -71,8 +77,8 @@ EXPECTED = {
     "corral engines convert drawn.json --out portrait.json": NO_SUCH_THING,
 }
 """Examples that do not end with 0 here: a server runs already, all tasks have succeeded, there is neither a GPU nor
-an instance of Ollama or ComfyUI, no hold, no receiver of notifications, nothing was uploaded or upgraded, and the file
-that is linted has mistakes on purpose."""
+an instance of Ollama or ComfyUI, no hold, no set, no receiver of notifications, nothing was uploaded or upgraded, and
+the file that is linted has mistakes on purpose."""
 
 
 @pytest.fixture(scope="module")

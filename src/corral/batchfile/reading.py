@@ -12,9 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
-from pydantic_core import ErrorDetails
 
 from corral.batchfile.bounds import Bounds
 from corral.batchfile.checks import check
@@ -22,12 +20,12 @@ from corral.batchfile.expanding import Expanded, expand
 from corral.batchfile.objects import SourceError, find_path
 from corral.batchfile.shape import BatchShape, DefaultsShape, OutputShape, PathShape, TaskShape, UploadShape
 from corral.batchfile.sources import Convert, Sources, report_source
+from corral.batchfile.validating import recode, validate_shape
 from corral.batchfile.values import BatchFile
-from corral.cluster import explain
 from corral.cluster.document import Document, YamlPath
 from corral.cluster.machine_shapes import Shape
 from corral.cluster.parsing import read
-from corral.errors import CorralError, Kind, Problem, ProblemsError, did_you_mean
+from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.requests import BatchFields, TaskFields, request_of
 from corral.work import Json
 
@@ -97,7 +95,7 @@ def _read_document(
     document: Document, folder: Path | None, convert: Convert | None, bounds: Bounds | None = None
 ) -> Read:
     if isinstance(document.value, dict):
-        shape = _validate_shape(document)
+        shape = validate_shape(document, BatchShape, _shape_at, _FORMS)
         if shape is not None:
             shape = Sources(folder, document, convert).take_in(shape)
             tasks = expand(shape, document, bounds)
@@ -110,33 +108,7 @@ def _read_document(
         document.report(
             "cluster.bad_value", what, at=(), hint="start it with `apiVersion: corral/v1` and `kind: Batch`"
         )
-    raise BatchFileError([_to_batchfile_problem(problem) for problem in document.sort_problems()])
-
-
-def _validate_shape(document: Document) -> BatchShape | None:
-    """Validate the shape; None with problems reported when it does not fit."""
-    try:
-        return BatchShape.model_validate(document.value)
-    except ValidationError as error:
-        for error_details in error.errors(include_url=False):
-            _report_shape_error(error_details, document)
-        return None
-
-
-def _report_shape_error(error: ErrorDetails, document: Document) -> None:
-    """Report one of pydantic's errors; keys are ours, values are explained as the cluster file's are."""
-    at = tuple(part for part in error["loc"] if part not in _FORMS)
-    known = explain.list_keys(_shape_at(at[:-1]))
-    match error["type"]:
-        case "extra_forbidden":
-            hint = did_you_mean(str(at[-1]), known)
-            document.report_key("cluster.unknown_key", f"unknown key `{str(at[-1])[:60]}`", at=at, hint=hint)
-        case "missing":
-            document.report("cluster.missing_key", f"`{at[-1]}` is missing", at=at[:-1], hint=f"add `{at[-1]}`")
-        case "too_short" if len(error["input"]) > 0:
-            return  # pydantic counts the entries that are right; what is wrong with the others is reported already
-        case _:
-            explain.report({**error, "loc": at}, document)
+    raise BatchFileError([recode(problem, "batchfile.") for problem in document.sort_problems()])
 
 
 _FORMS = frozenset({"OutputShape", "PathShape", "UploadShape", "int", "constrained-str", "str"})
@@ -153,11 +125,6 @@ def _shape_at(at: YamlPath) -> type[Shape]:
             return PathShape
         case _:
             return BatchShape
-
-
-def _to_batchfile_problem(problem: Problem) -> Problem:
-    """Give a problem of the shared YAML reader the code of this file."""
-    return dataclasses.replace(problem, code=problem.code.replace("cluster.", "batchfile.", 1))
 
 
 def _parse_path(where: str | None, origins: Sequence[int]) -> YamlPath:

@@ -57,6 +57,7 @@ from corral.cli.commands import (
     run,
     schema,
     service,
+    sets,
     slots,
     status,
     submit,
@@ -124,6 +125,7 @@ for single in (
 for group in (
     tasks,
     batches,
+    sets,
     slots,
     holds,
     queues,

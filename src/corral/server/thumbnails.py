@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from uuid import uuid4
 
+from corral.engines.pictures import PictureError, decode_picture
 from corral.errors import CorralError, Kind
 from corral.server.services import Services
 from corral.tasks.values import Sha256
@@ -21,15 +22,10 @@ from corral.tasks.values import Sha256
 _FOLDER = "thumbnails"
 SIDE_PX = 256
 """The longer side."""
-MOST_BYTES = 64 * 1024**2
-MOST_PIXELS = 100_000_000
-"""Of a picture that is decoded: 400 MB of memory, for a moment."""
 MOST_KEPT = 50_000
 """Thumbnails in the folder: about a gigabyte. The oldest tenth goes when there are more."""
 MOST_REFUSED = 10_000
 """Files without a thumbnail that are remembered, of the latest."""
-_FORMATS = "png_pipe,apng,jpeg_pipe,webp_pipe,gif,bmp_pipe,tiff_pipe"
-"""FFmpeg's names of pictures; its other formats are films, and lists that have it open what they name."""
 _AT_ONCE = 2
 _LOOK_EVERY = 500
 """Thumbnails made between two looks at how many there are."""
@@ -102,19 +98,10 @@ def shrink(source: Path) -> bytes:
     import av  # 40 MB of memory, for the first gallery that is opened
     from av.error import FFmpegError
 
-    if source.stat().st_size > MOST_BYTES:
-        raise ThumbnailError(f"the picture has more than {MOST_BYTES} bytes")
-    bound = {"max_pixels": str(MOST_PIXELS)}
     try:
-        with av.open(str(source), options={**bound, "format_whitelist": _FORMATS}) as container:  # this decodes, too
-            stream = container.streams.video[0]
-            stream.codec_context.options = bound
-            width, height = stream.codec_context.width, stream.codec_context.height
-            if width * height == 0:
-                raise ThumbnailError(f"the picture's size cannot be read, or is above {MOST_PIXELS} pixels")
-            frame = next(container.decode(stream))
-        scale = min(1.0, SIDE_PX / max(width, height))
-        sides = [max(2, round(side * scale / 2) * 2) for side in (width, height)]
+        frame = decode_picture(source)
+        scale = min(1.0, SIDE_PX / max(frame.width, frame.height))
+        sides = [max(2, round(side * scale / 2) * 2) for side in (frame.width, frame.height)]
         small = frame.reformat(*sides, format="yuvj420p")
         small.pts = None
         encoder = av.CodecContext.create("mjpeg", "w")
@@ -122,5 +109,7 @@ def shrink(source: Path) -> bytes:
         encoder.pix_fmt, encoder.time_base = "yuvj420p", Fraction(1, 25)
         packets: list[Any] = [*encoder.encode(small), *encoder.encode(None)]  # their type is open in PyAV's stubs
         return b"".join(bytes(packet) for packet in packets)
-    except (FFmpegError, IndexError, StopIteration) as error:
-        raise ThumbnailError(f"the file is not a picture that can be read: {type(error).__name__}") from error
+    except PictureError as error:
+        raise ThumbnailError(error.what) from error
+    except FFmpegError as error:
+        raise ThumbnailError(f"the picture cannot be made small: {type(error).__name__}") from error

@@ -22,6 +22,7 @@ from corral.cli.main import app, run_command
 from corral.server.services import Services
 from corral.weights.store import Store
 from doubles import queue_life
+from doubles.picture_sets import a_sleeping_set
 from doubles.serving import Serving
 from doubles.slots_shown import a_place_view
 
@@ -145,6 +146,16 @@ OF_THE_QUEUE = {
     "tasks wait": Row(arguments=("tasks", "wait", "1"), method="GET", path="/tasks/1/wait"),
     "batches list": Row(arguments=("batches", "list", "--limit", "1"), method="GET", path="/batches?limit=1"),
     "batches cancel": Row(arguments=("batches", "cancel", "1", "--yes"), path="/batches/1/cancel"),
+    "sets list": Row(arguments=("sets", "list"), method="GET", path="/sets"),
+    "sets show": Row(arguments=("sets", "show", "naps"), method="GET", path="/sets/naps"),
+    "sets stale": Row(arguments=("sets", "stale", "naps"), method="GET", path="/sets/naps/stale"),
+    "sets measures": Row(
+        arguments=("sets", "measures", "naps", "--by", "seed"), method="GET", path="/sets/naps/measures?by=seed"
+    ),
+    "sets reject": Row(
+        arguments=("sets", "reject", "naps", "ada/nap/1"), path="/sets/naps/reject", body={"keys": ["ada/nap/1"]}
+    ),
+    "sets cancel": Row(arguments=("sets", "cancel", "naps", "--yes"), path="/sets/naps/cancel"),
     "slots list": Row(arguments=("slots", "list"), method="GET", path="/slots"),
     "slots pause": Row(
         arguments=("slots", "pause", "node/cpu0", "node/cpu0/sleep"),
@@ -221,6 +232,7 @@ OTHERWISE = {
     "tokens create": "is the answer of its route, which makes another secret each time",
     "uploads rm": "is the answer of its route, which finds nothing the second time",
     "submit": "is the answer of `POST /batches`, which makes another batch each time",
+    "sets make": "plans what is missing, which is less the second time; `test_sets_api` compares it",
     "backup": "is the manifest in the archive that its route sends",
     "rollback": "works on a data directory here whose server is stopped",
     "restore": "works on an archive and a folder here, without a server",
@@ -270,6 +282,7 @@ async def fill_queue(api: Serving, services: Services) -> None:
     await queue_life.fail(services.pool, 2)
     await api.post("/corral/v1/tokens", {"name": "ada", "role": "viewer"})
     services.board.show_slots(lambda: (GROUP,))
+    assert (await api.post("/corral/v1/sets", {"file": a_sleeping_set()})).status == 200
     assert (await api.post("/corral/v1/holds", {"cpu": True})).json["id"] == 7
 
 

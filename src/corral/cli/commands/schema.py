@@ -1,4 +1,4 @@
-"""`corral schema`: the schemas with which editors check cluster files and batch files."""
+"""`corral schema`: the schemas with which editors check cluster files, batch files and set files."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ def register(app: typer.Typer) -> None:
 
 def schema(
     batch: Annotated[bool, typer.Option("--batch", help="Print the schema of batch files instead.")] = False,
+    pictures: Annotated[bool, typer.Option("--set", help="Print the schema of set files instead.")] = False,
 ) -> None:
     """Print the JSON Schema of the cluster file, for editors."""
-    if batch:
+    if pictures:
+        from corral.studio.sets.shape import json_schema as make_schema
+    elif batch:
         from corral.batchfile.shape import json_schema as make_schema
     else:
         from corral.cluster.schema import make_json_schema as make_schema

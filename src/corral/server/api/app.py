@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from secrets import token_hex
 from traceback import format_exc
@@ -41,6 +41,7 @@ from corral.server.api.routes import (
     queues,
     server,
     session,
+    sets,
     slots,
     tasks,
     tokens,
@@ -49,6 +50,7 @@ from corral.server.api.routes import (
     waiting_list,
 )
 from corral.server.api.routing import serve_routes
+from corral.server.api.sets import submit_task
 from corral.server.api.slot_changes import SlotChanges
 from corral.server.api.state import MAX_UPLOAD, ApiState
 from corral.server.api.streams import HEARTBEAT_S
@@ -58,10 +60,12 @@ from corral.server.metrics import Metrics
 from corral.server.proxies import TrustedProxies
 from corral.server.services import Services
 from corral.server.thumbnails import Thumbnails
+from corral.studio.sets.keeper import Keeper
 from corral.tasks.store.intake import Intake
 from corral.tasks.store.tokens import KEYS_CHANNEL
 from corral.tasks.supervision import supervise
 from corral.units import Bytes
+from corral.work import Json
 
 log = structlog.get_logger()
 
@@ -74,6 +78,10 @@ and the request id that `X-Request-Id` repeats. Loopback needs no token; other a
 
 def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_s: float = HEARTBEAT_S) -> FastAPI:
     """Return the API over the parts of a running server; it follows the story while its lifespan lasts."""
+
+    async def submit_of_set(owner: str, token: str | None, body: Mapping[str, Json], key: str) -> int:
+        return await submit_task(api, owner, token, body, key)
+
     api = ApiState(
         services=services,
         intake=Intake(services.pool, limits=lambda: _queued_limits(services)),
@@ -83,6 +91,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
         metrics=Metrics(),
         slot_changes=SlotChanges(lambda: slots.describe_slots(api)),
         thumbnails=Thumbnails(services),
+        sets=Keeper(services.pool, submit_of_set, epoch=lambda: services.board.epoch),
         max_upload=max_upload,
         heartbeat_s=heartbeat_s,
     )
@@ -94,7 +103,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        work = {"story": api.changes.run, "keys": services.keys.run}
+        work = {"story": api.changes.run, "keys": services.keys.run, "sets": api.sets.run}
         work |= {type(door).__name__: door.run for door in doors if isinstance(door, WorksBehind)}
         running = [asyncio.create_task(supervise(name, run, services.alarms), name=name) for name, run in work.items()]
         try:
@@ -123,7 +132,17 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
     app.front = TrustedProxies(context, networks=lambda: services.cluster.server.trusted_proxies)
     of_the_queue = (tasks, waiting_list, batches, events, files, attempts, uploads, slots, holds, queues, engines)
     administration = (session, tokens, invitations, usage, notifications, audit, backup, server)
-    for part in (*of_the_queue, planning, cluster, machine, hosted_models, conversations, pictures, *administration):
+    for part in (
+        *of_the_queue,
+        planning,
+        cluster,
+        machine,
+        hosted_models,
+        conversations,
+        pictures,
+        sets,
+        *administration,
+    ):
         serve_routes(app, part.router)
     return app
 

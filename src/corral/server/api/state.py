@@ -20,6 +20,7 @@ from corral.server.metrics import Metrics
 from corral.server.services import Services
 from corral.server.sessions import ForgedRequestError, name_cookie
 from corral.server.thumbnails import Thumbnails
+from corral.studio.sets.keeper import Keeper
 from corral.tasks.store.intake import Intake
 from corral.units import Bytes
 
@@ -41,6 +42,7 @@ class ApiState:
     slot_changes: SlotChanges
     """Devices, slots and guests as streams show them."""
     thumbnails: Thumbnails
+    sets: Keeper
     streams: OpenStreams = field(default_factory=OpenStreams)
     max_upload: Bytes = MAX_UPLOAD
     heartbeat_s: float = HEARTBEAT_S

@@ -40,6 +40,7 @@ class Action(StrEnum):
     TASK_CANCELLED = "task_cancelled"
     TASK_PRIORITY_SET = "task_priority_set"
     BATCH_CANCELLED = "batch_cancelled"
+    SET_CANCELLED = "set_cancelled"
     HOLD_TAKEN = "hold_taken"
     HOLD_RELEASED = "hold_released"
     GARBAGE_COLLECTED = "garbage_collected"
