@@ -102,6 +102,19 @@ async def test_pictures_are_kept_and_rejected_by_key_and_filtered_by_it(barn: Ba
     kept = (await barn.get("/corral/v1/pictures?search=herring&decision=keep"))["items"]
     assert [picture["name"] for picture in kept] == ["01.png"]
 
+    await page.get_by_label("Decision", exact=True).select_option("")
+    for number in (0, 1):
+        await page.get_by_role("checkbox", name=f"0{number}.png").check()
+    await page.get_by_label("Chosen ones").select_option("favourite")
+    await page.get_by_label("Note").fill("for the cover")
+    assert await find_violations(page) == []
+    await page.get_by_role("button", name="Decide").click()
+    await expect(page.get_by_text("Decided about 2 pictures")).to_be_visible()
+    await expect(page.locator("[data-decision='favourite']")).to_have_count(2)
+    await expect(links[0]).to_have_attribute("title", "herring\n\nNote: for the cover")
+    favourites = (await barn.get("/corral/v1/pictures?search=herring&decision=favourite"))["items"]
+    assert [picture["note"] for picture in favourites] == ["for the cover"] * 2
+
 
 async def test_a_gallery_of_twenty_thousand_pictures_has_no_more_in_the_page_than_its_window(
     barn: Barn, visits: Visits

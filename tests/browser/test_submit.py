@@ -92,6 +92,8 @@ async def test_a_workflow_that_is_dropped_is_converted_varied_and_makes_its_pict
 ) -> None:
     page = await visits.open(barn.url, "#/submit")
     await page.get_by_label("Engine", exact=True).select_option("comfyui")
+    link = page.get_by_role("link", name="Open ComfyUI's page")
+    await expect(link).to_have_attribute("href", f"{barn.url}/comfyui/")
     await drop_file(page, "[data-drop=workflow]", "portrait.json", json.dumps(plain_text_to_image()))
     await expect(page.get_by_text("portrait.json: 7 nodes")).to_be_visible()
     await page.get_by_label("Prompts, one on each line").fill("a red barn\n\na horse")

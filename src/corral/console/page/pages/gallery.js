@@ -2,9 +2,11 @@
 
 import { useEffect } from "preact/hooks";
 import { html } from "../html.js";
+import { perform } from "../notices.js";
 import { PictureGrid } from "../parts/picture_grid.js";
 import { replace, route } from "../router.js";
-import { chosen, findArchive, pictures, problem, showPictures } from "../stores/gallery.js";
+import { canSubmit } from "../stores/session.js";
+import { DECISIONS, chosen, decide, findArchive, pictures, problem, showPictures } from "../stores/gallery.js";
 
 const WORDS = [
   { name: "search", label: "Prompt or other input" },
@@ -14,7 +16,6 @@ const WORDS = [
   { name: "owner", label: "Owner" },
 ];
 const UNDECIDED = "undecided";
-const DECISIONS = ["favourite", "keep", "reject", UNDECIDED];
 
 export function GalleryPage() {
   const asked = route.value.query.toString();
@@ -27,6 +28,7 @@ export function GalleryPage() {
       ${count === 0 && "Choose pictures to download them together. F, K, R and U decide about the picture that has the focus."}
       ${count > 0 && html`<a href=${findArchive()} download="pictures.zip">Download ${count} as a ZIP</a>`}
     </p>
+    ${count > 0 && canSubmit.value && html`<${DecisionForm} />`}
     ${pictures.value === null && !problem.value && html`<p aria-busy="true">Loading</p>`}
     ${pictures.value?.length === 0 && html`<p>No picture is like that.</p>`}
     ${pictures.value !== null && pictures.value.length > 0 && html`<${PictureGrid} key=${asked} />`}
@@ -61,8 +63,34 @@ function PictureFilters() {
       Decision
       <select name="decision" aria-label="Decision" value=${query.get("decided") === "false" ? UNDECIDED : (query.get("decision") ?? "")}>
         <option value="">any or none</option>
-        ${DECISIONS.map((word) => html`<option key=${word} value=${word}>${word}</option>`)}
+        ${[...DECISIONS, UNDECIDED].map((word) => html`<option key=${word} value=${word}>${word}</option>`)}
       </select>
     </label>
+  </form>`;
+}
+
+/** Decides about all chosen pictures, with a note. */
+function DecisionForm() {
+  /** @param {Event} event */
+  async function store(event) {
+    event.preventDefault();
+    const form = /** @type {HTMLFormElement} */ (event.currentTarget);
+    const given = new FormData(form);
+    const decision = DECISIONS.find((known) => known === given.get("decision")) ?? null;
+    const note = String(given.get("note")).trim();
+    const places = [...chosen.value];
+    const decided = () => decide(places, decision, note || undefined).then(() => true);
+    if (await perform(decided, `Decided about ${places.length === 1 ? "1 picture" : `${places.length} pictures`}`)) form.reset();
+  }
+
+  return html`<form class="filters" onSubmit=${store} aria-label="Decision about the chosen pictures">
+    <label>
+      Chosen ones
+      <select name="decision" aria-label="Chosen ones">
+        ${[...DECISIONS, UNDECIDED].map((word) => html`<option key=${word} value=${word}>${word}</option>`)}
+      </select>
+    </label>
+    <label>Note <input name="note" maxlength="2000" autocomplete="off" /></label>
+    <button>Decide</button>
   </form>`;
 }

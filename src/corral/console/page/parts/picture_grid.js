@@ -3,7 +3,7 @@
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { html } from "../html.js";
 import { perform } from "../notices.js";
-import { chosen, decide, findThumbnail, pictures, placeOf, showMorePictures, toggle } from "../stores/gallery.js";
+import { DECISIONS, chosen, decide, findThumbnail, pictures, placeOf, showMorePictures, toggle } from "../stores/gallery.js";
 import { canChange } from "../stores/session.js";
 
 /** @typedef {import("../types.js").Picture} Picture */
@@ -13,8 +13,6 @@ const CELL_PX = 170;
 const ROW_PX = 210;
 /** Rows outside of the view on each side, so that scrolling shows no gap. */
 const MARGIN = 2;
-/** @type {readonly NonNullable<Decision>[]} */
-const DECISIONS = ["favourite", "keep", "reject"];
 /** Of the picture that has the focus. @type {ReadonlyMap<string, Decision>} */
 const KEYS = new Map([["f", "favourite"], ["k", "keep"], ["r", "reject"], ["u", null]]);
 
@@ -53,7 +51,7 @@ export function PictureGrid() {
 
 /** @param {{picture: Picture}} properties */
 function Cell({ picture }) {
-  const { task, name, prompt, task_name: taskName, owner } = picture;
+  const { task, name, prompt, task_name: taskName, owner, note } = picture;
   const words = prompt ?? taskName;
   const isOwn = canChange(owner);
 
@@ -63,11 +61,11 @@ function Cell({ picture }) {
     const isChoice = event.target instanceof HTMLSelectElement; // which has letters of its own
     if (decision === undefined || isChoice || !isOwn || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
-    void perform(() => decide(picture, decision), "");
+    void perform(() => decide([placeOf(picture)], decision), "");
   }
 
   return html`<li data-picture=${placeOf(picture)} data-decision=${picture.decision ?? "none"} onKeyDown=${press}>
-    <a href=${`#/tasks/${task}`} title=${words}>
+    <a href=${`#/tasks/${task}`} title=${note ? `${words}\n\nNote: ${note}` : words}>
       <img src=${findThumbnail(picture)} alt=${`${words} (${name} of task ${task})`} loading="lazy" />
     </a>
     <div class="facts">
@@ -87,7 +85,7 @@ function Choice({ picture }) {
   /** @param {Event} event */
   function choose(event) {
     const { value } = /** @type {HTMLSelectElement} */ (event.currentTarget);
-    void perform(() => decide(picture, DECISIONS.find((known) => known === value) ?? null), "");
+    void perform(() => decide([placeOf(picture)], DECISIONS.find((known) => known === value) ?? null), "");
   }
 
   return html`<select aria-label=${`Decision about the picture ${task}/${name}`} value=${decision ?? ""} onChange=${choose}>

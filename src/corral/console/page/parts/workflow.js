@@ -11,6 +11,9 @@ import { describeControl, FaultList } from "./form_field.js";
 /** @typedef {import("../types.js").Problem} Problem */
 /** @typedef {import("../batch_file.js").Fault} Fault */
 
+/** Leads to the page's own port, or says what the cluster file needs for it. */
+const COMFYUI_PAGE = new URL("comfyui/", document.baseURI).href;
+
 /** @param {{engine: Engine, name: string, faults: readonly Fault[]}} properties */
 export function WorkflowField({ engine, name, faults }) {
   const [problem, setProblem] = useState("");
@@ -63,6 +66,7 @@ export function WorkflowField({ engine, name, faults }) {
       onChange=${choose}
     />
     <p class="note" id=${`${id}-note`}>${note}</p>
+    <p class="note"><a href=${COMFYUI_PAGE} target="_blank" rel="noopener">Open ComfyUI's page</a> over all instances.</p>
     ${dropped && html`<p class="good" role="status">${dropped.name}: ${Object.keys(dropped.content).length} nodes</p>`}
     ${dropped?.notes.map(
       ({ where, what, hint }) => html`<p key=${where} class="warning">${where}: ${what}${hint ? ` (${hint})` : ""}</p>`,

@@ -8,6 +8,8 @@ import { trackNewest } from "../newest.js";
 /** @typedef {Picture["decision"]} Decision */
 
 const PAGE = 200;
+/** @type {readonly NonNullable<Decision>[]} */
+export const DECISIONS = ["favourite", "keep", "reject"];
 
 /** Those of the newest tasks first; null until they were read. @type {import("@preact/signals").Signal<readonly Picture[] | null>} */
 export const pictures = signal(null);
@@ -66,12 +68,13 @@ export function toggle(picture) {
 }
 
 /**
- * Store a decision about a picture; null takes it back. It stays on the page, also where the filter has others.
- * @param {Picture} picture
+ * Store a decision about pictures, by their places; null takes it back. They stay on the page, also where the filter has others.
+ * @param {readonly string[]} places
  * @param {Decision} decision
+ * @param {string} [note] left out: the notes stay as they are
  */
-export async function decide(picture, decision) {
-  const { items } = await post("pictures/decisions", { of: [placeOf(picture)], decision });
+export async function decide(places, decision, note) {
+  const { items } = await post("pictures/decisions", { of: places, decision, note });
   const decided = new Map(items.map((/** @type {Picture} */ item) => [placeOf(item), item]));
   pictures.value = (pictures.value ?? []).map((known) => decided.get(placeOf(known)) ?? known);
 }
