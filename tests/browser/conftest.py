@@ -16,6 +16,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, BrowserType, ConsoleMessage, Page, async_playwright, expect
 
 from browser.serving import CLUSTER, Barn, keep_barn
+from doubles.comfyui import ComfyDouble
 from doubles.openai_server import OpenAiDouble
 from doubles.short_folders import lend_short_folder
 
@@ -73,6 +74,17 @@ async def barn(running_barn: Barn) -> AsyncIterator[Barn]:
     """The server of the run; what a test leaves there is cancelled."""
     yield running_barn
     await running_barn.cancel_all()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def comfy(barn: Barn) -> AsyncIterator[ComfyDouble]:
+    """An instance of ComfyUI that the server has while a test lasts."""
+    async with ComfyDouble() as comfy:
+        instance = f"  comfyui: {{instances: [{{name: easel, node: here, url: '{comfy.url}'}}]}}\n"
+        await barn.change_cluster(CLUSTER + instance)
+        yield comfy
+        await barn.cancel_all()
+        await barn.change_cluster(CLUSTER)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -23,6 +23,7 @@ nodes: [{name: here, gpus: [], cpu: {slots: 12}}]
 engines:
   sleep: {enabled: true}
   command: {enabled: true}
+  inspect: {enabled: true}
   llama: {enabled: false}
   whisper: {enabled: false}
   piper: {enabled: false}

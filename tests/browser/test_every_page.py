@@ -33,6 +33,7 @@ async def test_axe_finds_nothing_and_nothing_is_wider_than_the_screen(
         "#/batches": page.locator("tbody tr").first,
         f"#/batches/{batch}": page.locator("tbody tr").nth(13),
         "#/submit": page.get_by_role("button", name="Vary an input"),
+        "#/studio": page.get_by_text("Make a set"),
         "#/cluster/models": page.get_by_role("button", name="Fetch", exact=True),
     }
     for path, seen in pages.items():

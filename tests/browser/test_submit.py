@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
-import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from browser.accessibility import find_violations
 from browser.conftest import Visits
-from browser.serving import CLUSTER, Barn
+from browser.serving import Barn
 from doubles.comfyui import ComfyDouble
 from doubles.comfyui_editor import plain_text_to_image
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def comfy(barn: Barn) -> AsyncIterator[ComfyDouble]:
-    """An instance of ComfyUI that the server has while a test lasts."""
-    async with ComfyDouble() as comfy:
-        instance = f"  comfyui: {{instances: [{{name: easel, node: here, url: '{comfy.url}'}}]}}\n"
-        await barn.change_cluster(CLUSTER + instance)
-        yield comfy
-        await barn.cancel_all()
-        await barn.change_cluster(CLUSTER)
 
 
 async def drop_file(page: Page, place: str, name: str, content: str) -> None:

@@ -16,6 +16,11 @@
 /** @typedef {Shapes["Conversation"]} Conversation */
 /** @typedef {Shapes["WholeConversation"]} WholeConversation */
 /** @typedef {Shapes["Picture"]} Picture */
+/** @typedef {Shapes["SetOut"]} PictureSet */
+/** @typedef {Shapes["SetPicture"]} SetPicture */
+/** @typedef {Shapes["StalePicture"]} StalePicture */
+/** @typedef {Shapes["SettingGroup"]} SettingGroup */
+/** @typedef {Shapes["SetMade"]} SetMade */
 /** @typedef {Shapes["TokenOut"]} Token */
 /** @typedef {Shapes["OpenInvitation"]} Invitation */
 /** @typedef {Shapes["UsageLineOut"]} UsageLine */

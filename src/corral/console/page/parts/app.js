@@ -11,6 +11,7 @@ import { ClusterPage } from "../pages/cluster.js";
 import { GalleryPage } from "../pages/gallery.js";
 import { LogInPage } from "../pages/log_in.js";
 import { NowPage } from "../pages/now.js";
+import { StudioPage } from "../pages/studio.js";
 import { SubmitPage } from "../pages/submit.js";
 import { TaskPage } from "../pages/task.js";
 import { TasksPage } from "../pages/tasks.js";
@@ -26,6 +27,7 @@ const PAGES = [
   { path: "batches", title: "Batches", view: BatchesPage, detail: BatchPage, isAllowed: null },
   { path: "submit", title: "Submit", view: SubmitPage, detail: null, isAllowed: canSubmit },
   { path: "gallery", title: "Gallery", view: GalleryPage, detail: null, isAllowed: null },
+  { path: "studio", title: "Studio", view: StudioPage, detail: null, isAllowed: null },
   { path: "chat", title: "Chat", view: ChatPage, detail: null, isAllowed: canSubmit },
   { path: "cluster", title: "Cluster", view: ClusterPage, detail: null, isAllowed: null },
   { path: "usage", title: "Usage", view: UsagePage, detail: null, isAllowed: null },
