@@ -17,6 +17,8 @@ from corral.studio.sets.keeper import Keeper
 from corral.tasks.store.submitting import OwnerLimitError
 from corral.tasks.store.tokens import create_token
 from corral.tasks.submission_checks import SubmissionError
+from corral.tasks.values import Sha256, StoredFile
+from corral.units import Bytes
 from corral.work import Json
 from doubles import queue_life
 from doubles.picture_sets import a_sleeping_set
@@ -269,6 +271,37 @@ async def test_a_picture_that_a_person_rejects_is_made_again_with_another_seed(
     assert (first["state"], rejected["state"], again["state"]) == ("accepted", "rejected", "planned")
     assert rejected["reasons"] == ["rejected by a person"]
     assert again["seed"] != rejected["seed"]
+
+
+async def test_an_accepted_picture_that_is_rejected_in_the_gallery_is_made_again_once(
+    api: Serving, keeper: Keeper, services: Services
+) -> None:
+    await make(api, a_sleeping_set(characters=[RED], seeds=1, remakes=0))
+    await keeper.go_on(0)
+    first, second = [take["task"] for take in await takes_of(api)]
+    for task in (first, second):
+        await queue_life.succeed(services.pool, task, a_stored_picture(task))
+    for _ in ("checked", "judged"):
+        await keeper.go_on(0)
+    decisions = "/corral/v1/pictures/decisions"
+
+    await api.post(decisions, {"of": [f"{first}/out.png"], "decision": "keep"})
+    kept = [take["state"] for take in await takes_of(api)]
+    for _ in range(2):
+        await api.post(decisions, {"of": [f"{second}/out.png"], "decision": "reject"})
+    await keeper.go_on(0)
+
+    assert kept == ["accepted", "accepted"]
+    stays, rejected, again = await takes_of(api)
+    assert [take["state"] for take in (stays, rejected, again)] == ["accepted", "rejected", "making"]
+    assert rejected["reasons"] == ["rejected by a person"]
+    assert again["seed"] != rejected["seed"]
+    assert (await api.get(f"{SETS}/naps")).json["states"] == {"open": 1, "accepted": 1}
+
+
+def a_stored_picture(task: int) -> StoredFile:
+    """An output that the database lists as a picture; no file is behind it."""
+    return StoredFile(name="out.png", sha256=Sha256(f"{task:064x}"), size=Bytes(1), media_type="image/png")
 
 
 async def test_pictures_that_the_file_no_longer_asks_for_are_not_counted(api: Serving) -> None:

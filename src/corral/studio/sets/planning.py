@@ -92,3 +92,8 @@ def make_take(name: str, picture: WantedPicture, *, number: int, round: int) -> 
     """Return a take with its seed: the picture's own first, then others that follow from its key and the round."""
     seed = picture.first_seed if round == 0 else derive_seed(name, picture.key, round)
     return NewTake(picture=picture, number=number, round=round, seed=seed)
+
+
+def make_remake(name: str, picture: WantedPicture, before: KnownPicture) -> NewTake:
+    """Return the take that follows the picture's last one, with another seed, whatever the set's bound."""
+    return make_take(name, picture, number=before.number + 1, round=before.round + 1)

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from corral.errors import CorralError, Kind
 from corral.studio.quality.keepers import JudgedTake
-from corral.studio.sets.planning import NewTake, SetPlan
+from corral.studio.sets.planning import NewTake, SetPlan, make_remake
 from corral.studio.sets.values import KnownPicture, PictureState, WantedPicture
 from corral.tasks.store.pool import Connection, Pool, Queries, Row
 from corral.work import Json
@@ -309,31 +309,55 @@ async def cancel_set(pool: Pool, set_id: int) -> tuple[int, ...]:
     return tuple(sorted(task for row in rows for task in (row["task"], *row["checks"]) if task is not None))
 
 
-async def reject_pictures(pool: Pool, set_id: int, keys: Sequence[str], plan: PlanRemake) -> tuple[str, ...]:
-    """Reject accepted pictures by a person's word and plan another take of each; return the keys of those."""
+async def reject_pictures(pool: Pool, stored: StoredSet, keys: Sequence[str]) -> tuple[str, ...]:
+    """Reject pictures by a person's word and plan another take of each; return the keys of those.
+
+    Pictures that are under way stay as they are.
+    """
     async with pool.acquire() as connection, connection.transaction():
-        rows = await connection.fetch(
-            "update set_pictures set state = 'open' where set_id = $1 and key = any($2::text[])"
-            " and state in ('accepted', 'rejected') and wanted"
-            " returning key, task, checks, first_seed, settings, sources, digest",
-            set_id,
-            [*keys],
-        )
-        pictures = [read_picture(row) for row in rows]
-        known = await read_known(connection, set_id)
-        await connection.execute(
-            "update set_takes set state = 'rejected', reasons = $3 where set_id = $1 and key = any($2::text[])"
-            " and state = 'accepted'",
-            set_id,
-            [picture.key for picture in pictures],
-            [BY_PERSON],
-        )
-        await plan_takes(connection, [(set_id, plan(picture, known[picture.key])) for picture in pictures])
+        return await _reject(connection, stored.id, stored.name, keys)
+
+
+async def reject_outputs(connection: Connection, places: Sequence[tuple[int, str]]) -> bool:
+    """Reject the accepted pictures of sets that are these outputs of tasks; return whether any is made again.
+
+    `connection` has a transaction open.
+    """
+    rows = await connection.fetch(
+        """
+        select s.id, s.name, array_agg(t.key order by t.key) as keys
+        from unnest($1::bigint[], $2::text[]) as p (task, output)
+        join set_takes t using (task, output) join sets s on s.id = t.set_id
+        where t.state = 'accepted' group by s.id order by s.id
+        """,
+        [task for task, _ in places],
+        [output for _, output in places],
+    )
+    rejected = [await _reject(connection, row["id"], row["name"], row["keys"]) for row in rows]
+    return any(rejected)
+
+
+async def _reject(connection: Connection, set_id: int, name: str, keys: Sequence[str]) -> tuple[str, ...]:
+    rows = await connection.fetch(
+        "update set_pictures set state = 'open' where set_id = $1 and key = any($2::text[])"
+        " and state in ('accepted', 'rejected') and wanted"
+        " returning key, task, checks, first_seed, settings, sources, digest",
+        set_id,
+        [*keys],
+    )
+    pictures = [read_picture(row) for row in rows]
+    known = await read_known(connection, set_id)
+    await connection.execute(
+        "update set_takes set state = 'rejected', reasons = $3 where set_id = $1 and key = any($2::text[])"
+        " and state = 'accepted'",
+        set_id,
+        [picture.key for picture in pictures],
+        [BY_PERSON],
+    )
+    await plan_takes(connection, [(set_id, make_remake(name, picture, known[picture.key])) for picture in pictures])
     return tuple(sorted(picture.key for picture in pictures))
 
 
-PlanRemake = Callable[[WantedPicture, KnownPicture], NewTake]
-"""Takes a picture and what is known of it, and returns its next take."""
 BY_PERSON = "rejected by a person"
 
 

@@ -24,6 +24,7 @@ from corral.server.api.state import ApiState, Here, Submitter, Viewer
 from corral.server.api.wired import answer, compute, defer, describe_answers, to_json
 from corral.server.auth import require_own
 from corral.studio.data_sets import MANIFEST, DataSet, DataSetPicture, make_data_set
+from corral.studio.sets.store import reject_outputs
 from corral.tasks.artifacts import ArtifactMissingError, ArtifactStore
 from corral.tasks.store.gallery import (
     Decision,
@@ -150,7 +151,10 @@ async def archive(
     name="decide_pictures",
 )
 async def decide(asked: DecisionAsked, api: Here, caller: Submitter) -> Response:
-    """Store what the caller decided about pictures of his own; all of it or nothing."""
+    """Store what the caller decided about pictures of his own; all of it or nothing.
+
+    A set makes an accepted picture of its own again, with another seed, where the decision is `reject`.
+    """
     places = [_read_place(place) for place in asked.of]
     pictures = await find_pictures(api.services.pool, places)
     known = {(picture.task, picture.name) for picture in pictures}
@@ -162,7 +166,11 @@ async def decide(asked: DecisionAsked, api: Here, caller: Submitter) -> Response
         )
     for owner in {picture.owner for picture in pictures}:
         require_own(caller, owner)
-    await decide_pictures(api.services.pool, places, decision=asked.decision, note=asked.note, by=caller.owner)
+    async with api.services.pool.acquire() as connection, connection.transaction():
+        await decide_pictures(connection, places, decision=asked.decision, note=asked.note, by=caller.owner)
+        is_remade = asked.decision is Decision.REJECT and await reject_outputs(connection, places)
+    if is_remade:
+        api.sets.wake()
     return answer(DecidedPictures(items=await find_pictures(api.services.pool, places)))
 
 

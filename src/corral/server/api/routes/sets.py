@@ -20,7 +20,7 @@ from corral.server.api.state import ApiState, Here, Submitter, Viewer
 from corral.server.api.wired import answer, compute, defer, describe_answers
 from corral.server.auth import Caller, Role
 from corral.studio.quality.keepers import Setting, SettingGroup, group_by_setting
-from corral.studio.sets.planning import StalePicture, make_take
+from corral.studio.sets.planning import StalePicture
 from corral.studio.sets.showing import (
     RemadePictures,
     SetForecast,
@@ -165,12 +165,7 @@ async def reject(name: Name, asked: RejectionAsked, api: Here, caller: Submitter
     Those that are under way, or not of the set, are left out of the answer.
     """
     stored = await _find(api, caller, name, owner)
-    keys = await reject_pictures(
-        api.services.pool,
-        stored.id,
-        asked.keys,
-        lambda picture, known: make_take(stored.name, picture, number=known.number + 1, round=known.round + 1),
-    )
+    keys = await reject_pictures(api.services.pool, stored, asked.keys)
     api.sets.wake()
     return answer(RemadePictures(keys=keys))
 
