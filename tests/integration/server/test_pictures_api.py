@@ -20,8 +20,9 @@ from av.video.frame import VideoFrame
 
 from corral.client.api import Api
 from corral.client.data_sets import OtherFolderError, write_data_set
+from corral.engines.pictures import MOST_PIXELS
 from corral.server.services import Services
-from corral.server.thumbnails import MOST_PIXELS, ThumbnailError, shrink
+from corral.server.thumbnails import ThumbnailError, shrink
 from corral.tasks.store.tokens import create_token
 from corral.tasks.values import Sha256
 from corral.work import Json
