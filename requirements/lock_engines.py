@@ -19,11 +19,12 @@ EXTRAS = {
     "kokoro": ("kokoro",),
     "llama": ("llama",),
     "piper": ("piper",),
+    "trainer": ("trainer",),
     "whisper": ("whisper",),
     "whisper-cuda": ("whisper", "cuda"),
 }
 """The extras in each locked file."""
-APART = frozenset({"chatterbox"})
+APART = frozenset({"chatterbox", "trainer"})
 """Those that want other versions than Corral's."""
 UNUSED = ROOT / "requirements" / "chatterbox_unused.in"
 """Packages that chatterbox-tts names, and that nothing imports which the engine uses."""

@@ -166,6 +166,8 @@ class EngineKind(ServiceEngine):
     options: str = "corral.engines.schema:NoOptions"
     """`module:Class` of the `EngineOptions`."""
     needs_model: bool = False
+    registers: str | None = None
+    """The input that names the model which its result becomes; None of an engine that makes none."""
     has_lanes: bool = False
     """Whether it can do several tasks of one model at a time (`lanes` in the cluster file)."""
     model_options: tuple[str, ...] = ()

@@ -412,7 +412,50 @@ INSPECT = EngineKind(
     ),
     on_by_default=False,
 )
-TRAINER = ServiceEngine(name="trainer", program=EngineProgram(data_path="/workspace"))
+TRAINER = EngineKind(
+    name="trainer",
+    summary="Trains a LoRA on one or several devices, by a recipe; off unless the cluster file turns it on.",
+    program=EngineProgram(data_path="/workspace"),
+    worker="corral.engines.trainer.worker:Trainer",
+    library="torch",
+    environments=(
+        EngineEnvironment(
+            variant="cuda",
+            lock="trainer.lock",
+            kernels=Kernels(
+                library="PyTorch 2.15",
+                oldest=(7, 5),
+                newest=(12, 0),
+                has_intermediate=False,
+                source="torch._C._cuda_getArchFlags() of the wheel of torch 2.15.0 (CUDA 13.2): machine code for 7.5,"
+                " 8.0, 8.6, 9.0, 10.0 and 12.0, and no PTX",
+            ),
+        ),
+    ),
+    inputs="corral.engines.trainer.inputs:TrainerInputs",
+    seed_input="options.seed",
+    needs_model=True,
+    registers="register_as",
+    files=FileRule(minimum=1, maximum=1, summary="one: the data set"),
+    outputs=(
+        OutputRule(name="lora.gguf", media_type="application/octet-stream", summary="the LoRA, as llama.cpp reads it"),
+        OutputRule(
+            name="adapter_model.safetensors",
+            media_type="application/octet-stream",
+            summary="the LoRA, as PEFT, vLLM and Ollama read it",
+        ),
+        OutputRule(name="adapter_config.json", media_type="application/json", summary="its shape, for PEFT"),
+        OutputRule(name="loss.csv", media_type="text/csv", summary="the loss of each step"),
+        OutputRule(name="log.txt", media_type="text/plain; charset=utf-8", summary="what was printed, bounded"),
+    ),
+    values=(
+        ValueRule(name="steps", summary="steps of the result"),
+        ValueRule(name="steps_done", summary="those and the ones done again after attempts that were lost"),
+        ValueRule(name="loss", summary="per token, of the last step"),
+        ValueRule(name="devices", summary="how many computed it at the end"),
+    ),
+    on_by_default=False,
+)
 
 ENGINES: Mapping[str, EngineKind] = MappingProxyType(
     {
@@ -431,11 +474,10 @@ ENGINES: Mapping[str, EngineKind] = MappingProxyType(
             HOLD,
             CHATTERBOX,
             INSPECT,
+            TRAINER,
         )
     }
 )
 """Every engine of the queue by name."""
-SERVICE_ENGINES: Mapping[str, ServiceEngine] = MappingProxyType(
-    {engine.name: engine for engine in (*ENGINES.values(), TRAINER)}
-)
+SERVICE_ENGINES: Mapping[str, ServiceEngine] = MappingProxyType({engine.name: engine for engine in ENGINES.values()})
 """Every engine that a deployed service can run, by name."""

@@ -75,9 +75,18 @@ def replace_text(path: Path, *, before: str, after: str) -> None:
         ) from error
 
 
+def sync_file(path: Path) -> None:
+    """Make what was written to a file survive a power cut. Raises: OSError."""
+    _sync(path, os.O_RDONLY)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the renames in a folder survive a power cut. Raises: OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:

@@ -14,9 +14,14 @@ from architecture import house
 from architecture.house import REPOSITORY
 
 USED_BY_NAME = {
+    "accelerate": "imported by name in the trainer's own environment, as peft, torch and transformers are",
     "chatterbox-tts": "imported by name in its own environment: it wants other versions than Corral's",
+    "gguf": "as accelerate; tests import it, too",
+    "peft": "as accelerate",
     "piper-tts": "a program of its own: its licence is another",
     "setuptools": "a library of chatterbox-tts imports it without asking for it",
+    "torch": "as accelerate",
+    "transformers": "as accelerate",
     "tzdata": "zoneinfo's time zones, where the system has none",
     "wsproto": "uvicorn's websockets",
 }

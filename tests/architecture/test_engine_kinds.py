@@ -18,6 +18,7 @@ OTHER_MEANINGS = {
     ("cluster/secrecy.py", "ollama"): "a placeholder that people write as an API key",
     ("container_images.py", "ollama"): "the API that programs of that image speak, next to `openai`",
     ("container_images.py", "openai"): "the API, whatever engine serves it",
+    ("engines/trainer/gguf_adapter.py", "llama"): "the architecture of models, by which GGUF files name it",
     ("gateway/ollama/door.py", "ollama"): "the door, in accounts",
     ("gateway/openai/door.py", "openai"): "the door, in accounts",
     ("hardware/fit/profiles.py", "chatterbox"): "the model of that name",

@@ -38,7 +38,13 @@ def misbehaving_engine(
         environment=lambda devices: make_worker_environment(
             os.environ, gpus=devices, threads=1, mark=make_mark(log_dir)
         ),
-        settings={"gpu": False, "threads": 1, "options": options, "hint": "pip install it"},
+        settings={
+            "gpu": False,
+            "threads": 1,
+            "options": options,
+            "hint": "pip install it",
+            "keep": str(log_dir / "kept"),
+        },
         log=BoundedLog(log_dir / "misbehaving.log"),
     )
     return LocalEngine(KIND, launch, locate=Path)

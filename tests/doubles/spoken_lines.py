@@ -16,7 +16,7 @@ ANN, BEN = "jf_alpha", "jm_kumo"
 
 @cache
 def _open_kokoro() -> Kokoro:
-    return Kokoro(WorkerSettings(gpu=False, threads=1, options={"cuda": False}))
+    return Kokoro(WorkerSettings(gpu=False, threads=1, options={"cuda": False}, keep=Path("kept")))
 
 
 @cache
@@ -33,6 +33,8 @@ def say(text: str, voice: str) -> bytes:
             models={},
             scratch=Path(scratch),
             timeout_s=60.0,
+            task=1,
+            slots=("cpu0",),
         )
         (speech,) = _open_kokoro().run(job, Talk("a", lambda _message: None)).files
         return speech.path.read_bytes()

@@ -17,6 +17,7 @@ from corral.engines.credentials import Credentials
 from corral.engines.environments.finding import Environments
 from corral.engines.inputs import load_options, load_reference, read_options
 from corral.engines.local.engine import Launch, LocalEngine
+from corral.engines.local.registering import ModelShelf
 from corral.engines.machine_share import Device, MachineShare
 from corral.engines.schema import EngineOptions
 from corral.processes.bounded_log import BoundedLog
@@ -34,12 +35,15 @@ def build(
     log_dir: Path,
     holds: HoldBook | None = None,
     environments: Environments = Environments(),  # noqa: B008 (a frozen value)
+    keep: Path | None = None,
+    shelf: ModelShelf | None = None,
 ) -> Engine:
     """Return the engine for one slot; nothing is started before its first task.
 
     `threads` is the slot's share of the processor (cores // slots), `lanes` how many attempts the engine does at once;
     `locate` finds a model by its name; `holds` is needed by an engine that lends its devices; `environments` are those
-    of engines that have one of their own.
+    of engines that have one of their own. What outlives attempts is below `keep` (next to the logs when None); `shelf`
+    is needed by an engine whose results become models.
     Raises: ProblemsError when `options` are wrong.
     """
     kind = ENGINES[name]
@@ -63,10 +67,11 @@ def build(
             "threads": threads,
             "options": settings.model_dump(mode="json"),
             "hint": environments.write_command(kind),
+            "keep": str((keep or log_dir.parent / "kept") / name),
         },
         log=BoundedLog(share.name_log(name)),
     )
-    return LocalEngine(kind, launch, locate)
+    return LocalEngine(kind, launch, locate, shelf)
 
 
 def build_remote(

@@ -168,7 +168,15 @@ async def _serve(
     )
     on_demand = OnDemandServices(slots, on_cluster, lambda: board.leading, lambda: dispatcher.list_waiting())
     seams = ClusterSeams(lender=lent, shelf=JobFiles(data_dir / JOB_FILES_FOLDER, artifacts))
-    make_local = partial(localize, data_dir=data_dir, locate=weights.path, holds=book, directory=directory, seams=seams)
+    make_local = partial(
+        localize,
+        data_dir=data_dir,
+        locate=weights.path,
+        holds=book,
+        directory=directory,
+        seams=seams,
+        shelf=weights,
+    )
     local = make_local(cluster)
     for problem in local.problems:
         log.warning("machine_differs_from_cluster_file", what=problem.what, where=problem.where, hint=problem.hint)

@@ -20,6 +20,7 @@ from corral.engines.cluster_seams import ClusterSeams
 from corral.engines.credentials import name_credentials
 from corral.engines.environments.finding import Environments
 from corral.engines.inputs import check_options
+from corral.engines.local.registering import ModelShelf
 from corral.engines.machine_share import name_worker_log
 from corral.engines.servers.building import build_instance_server, name_log
 from corral.engines.servers.directory import Directory
@@ -45,12 +46,14 @@ def localize(
     holds: HoldBook | None = None,
     directory: Directory | None = None,
     seams: ClusterSeams | None = None,
+    shelf: ModelShelf | None = None,
     root: Path = Path("/"),
 ) -> LocalCluster:
     """Look at this machine and return everything on which this server can run tasks; nothing is started.
 
-    Without `holds` no device can be lent to programs; `directory` gets the servers that Corral runs, and `seams` are
-    for jobs on a cluster. `root` is where /sys is found, with the GPUs of AMD and Intel.
+    Without `holds` no device can be lent to programs; `directory` gets the servers that Corral runs, `seams` are
+    for jobs on a cluster, and `shelf` for results that become models. `root` is where /sys is found, with the GPUs of
+    AMD and Intel.
 
     Raises: ProblemsError when options of engines are wrong.
     """
@@ -73,6 +76,8 @@ def localize(
             log_dir=log_dir,
             holds=holds,
             environments=Environments(data_dir / ENGINES_FOLDER),
+            keep=data_dir / "kept",
+            shelf=shelf,
         )
         for settings in _list_enabled(cluster)
         if not ENGINES[settings.name].remote and (holds is not None or ENGINES[settings.name].held is None)

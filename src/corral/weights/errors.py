@@ -12,6 +12,13 @@ class ModelNameError(CorralError):
     kind = Kind.INVALID
 
 
+class ModelTakenError(CorralError):
+    """A name that a model from elsewhere has."""
+
+    code = "models.taken"
+    kind = Kind.CONFLICT
+
+
 class ModelMissingError(CorralError):
     """A model that can be named but is not in the store."""
 

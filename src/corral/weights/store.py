@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from corral.errors import Problem, suggest
-from corral.files import sync_folder
+from corral.files import sync_file, sync_folder
 from corral.units import Bytes
 from corral.weights.catalogue import CATALOGUE
 from corral.weights.errors import (
@@ -28,6 +28,7 @@ from corral.weights.errors import (
     ModelDamagedError,
     ModelMissingError,
     ModelNameError,
+    ModelTakenError,
     NotAModelError,
     PullError,
     SourceError,
@@ -111,6 +112,24 @@ class Store:
             progress(Progress(model=entry.name, stage=Stage.STORED, done=present.size, total=present.size))
             return present
 
+    def refuse_taken(self, name: str, source: str) -> None:
+        """Raises: ModelTakenError when a name is that of a model from elsewhere than `source`."""
+        known = {known for entry in self._catalogue for known in (entry.name, *entry.aliases)}
+        present = self.find(name)
+        if name in known or (present is not None and present.source != source):
+            raise ModelTakenError(f"there is a model {name!r} already", hint="take another name, or remove that model")
+
+    async def register(self, name: str, file: Path, source: str) -> Model:
+        """Keep a copy of a file as a model; one that was registered from the same source is replaced.
+
+        `name` is a plain file name; `source` says where the file is from. Raises: ModelTakenError, NotAModelError,
+        DiskFullError, StoreUnwritableError.
+        """
+        entry = Entry(name=name, key=name, files=(ModelFile(name=file.name),), opens=file.name, sources=())
+        async with self._hold(entry.key, lambda: None):
+            self.refuse_taken(name, source)
+            return await asyncio.to_thread(self._keep_copy, entry, file, source)
+
     async def remove(self, name: str) -> None:
         """Delete a model and what an unfinished pull of it left; of a linked one, the link only.
 
@@ -138,6 +157,19 @@ class Store:
             if wrong is not None:
                 raise _make_damaged_error(model, wrong)
         return model
+
+    def _keep_copy(self, entry: Entry, file: Path, source: str) -> Model:
+        incoming = self._root / _INCOMING / entry.key
+        with explain_disk_errors(self._root):
+            delete_folder(incoming)
+            incoming.mkdir(parents=True)
+            copied = incoming / file.name
+            shutil.copyfile(file, copied)
+            sync_file(copied)
+            files = (measure(copied, file.name),)
+            _refuse_damage(entry, incoming, files)
+            write_manifest(incoming, entry, files, source=source, pulled_at=datetime.now(UTC))
+            return self._publish(entry.key)
 
     async def _bring(self, entry: Entry, report: Report) -> Model:
         incoming = self._root / _INCOMING / entry.key

@@ -20,6 +20,7 @@ from typing import Any
 
 from corral.engine_facts import EngineKind
 from corral.engines.inputs import load_inputs, read_task_inputs
+from corral.engines.local.registering import ModelShelf, Registration, prepare_registration
 from corral.engines.local.worker_process import (
     WorkerGoneError,
     WorkerProcess,
@@ -57,8 +58,11 @@ class Launch:
 class LocalEngine:
     """One engine on one slot of this machine."""
 
-    def __init__(self, kind: EngineKind, launch: Launch, locate: Callable[[str], Path]) -> None:
+    def __init__(
+        self, kind: EngineKind, launch: Launch, locate: Callable[[str], Path], shelf: ModelShelf | None = None
+    ) -> None:
         self._kind = kind
+        self._shelf = shelf
         self._launch = launch
         self._locate = locate
         self._turn = asyncio.Lock()
@@ -74,11 +78,12 @@ class LocalEngine:
 
     async def run(self, work: Work, report: Reporter) -> Produced:
         order = await self._make_order(work)
+        registration = await self._prepare_registration(work)
         async with self._turn:
             worker = await self._warm_worker(work.devices)
             try:
                 await worker.send(order)
-                return await self._follow(worker, work, report)
+                return await self._follow(worker, work, report, registration)
             except asyncio.CancelledError:
                 await self._stop(worker, str(work.attempt))
                 raise
@@ -136,6 +141,8 @@ class LocalEngine:
             "models": {name: str(await self._find_model(model)) for name, model in others.items()},
             "scratch": str(work.scratch),
             "timeout_s": work.timeout_s,
+            "task": work.task,
+            "slots": list(work.slots),
         }
 
     async def _locate_model(self, model: str | None) -> Path | None:
@@ -192,7 +199,17 @@ class LocalEngine:
             return EngineError(what)
         return EngineUnavailableError(what, hint="run `corral doctor`, then look into the worker's log")
 
-    async def _follow(self, worker: WorkerProcess, work: Work, report: Reporter) -> Produced:
+    async def _prepare_registration(self, work: Work) -> Registration | None:
+        """Return how the result becomes a model, where the task asks for it. Raises: TaskInvalidError."""
+        name = work.inputs.get(self._kind.registers) if self._kind.registers else None
+        if name is None:
+            return None
+        assert self._shelf is not None, "models are registered by a server, which has a store of them"
+        return await prepare_registration(self._shelf, str(name), f"task {work.task}")
+
+    async def _follow(
+        self, worker: WorkerProcess, work: Work, report: Reporter, registration: Registration | None
+    ) -> Produced:
         while True:
             message = await worker.receive()
             if message.get("type") == "resident":
@@ -204,7 +221,10 @@ class LocalEngine:
                     case "preview":
                         report.preview(message["media_type"], b64decode(message["data"]))
                     case "result":
-                        return await asyncio.to_thread(read_produced, message, work.scratch)
+                        produced = await asyncio.to_thread(read_produced, message, work.scratch)
+                        if registration is not None:
+                            await registration.carry_out(Path(message["registers"]))
+                        return produced
                     case "error":
                         raise_failure(message, work.scratch)
                     case kind:

@@ -34,6 +34,8 @@ class WorkerSettings:
     gpu: bool
     threads: int
     options: Mapping[str, Any]  # Any: JSON, checked by the server
+    keep: Path
+    """A folder of the engine for what outlives attempts; made by the first that needs it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,9 @@ class Job:
     """The models that options of the engine name, by option."""
     scratch: Path
     timeout_s: float
+    task: int
+    slots: tuple[str, ...]
+    """The slots that the attempt holds: several for a task that asked for several GPUs."""
 
     @classmethod
     def read(cls, message: Message) -> Job:
@@ -63,6 +68,8 @@ class Job:
             models={option: Path(path) for option, path in message["models"].items()},
             scratch=Path(message["scratch"]),
             timeout_s=message["timeout_s"],
+            task=message["task"],
+            slots=tuple(message["slots"]),
         )
 
 
@@ -72,6 +79,8 @@ class Answer:
 
     files: tuple[OutputFile, ...] = ()
     values: Mapping[str, Any] = field(default_factory=dict[str, Any])  # Any: JSON
+    registers: Path | None = None
+    """A file in the attempt's folder that is a model, for a task that asked for its registration."""
 
 
 class Talk:

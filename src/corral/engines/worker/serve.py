@@ -17,6 +17,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from corral.engines.messages import MAX_LINE_BYTES, Message, WireError, decode, encode
@@ -42,7 +43,9 @@ def serve(open_engine: Callable[[WorkerSettings], WorkerEngine]) -> None:
 def _open(
     open_engine: Callable[[WorkerSettings], WorkerEngine], start: Message, channel: Channel
 ) -> WorkerEngine | None:
-    settings = WorkerSettings(gpu=start["gpu"], threads=start["threads"], options=start["options"])
+    settings = WorkerSettings(
+        gpu=start["gpu"], threads=start["threads"], options=start["options"], keep=Path(start["keep"])
+    )
     try:
         engine = open_engine(settings)
     except ImportError as error:
@@ -125,7 +128,9 @@ class _Worker:
 
 
 def _make_result(attempt: str, answer: Answer) -> Message:
-    return {"type": "result", "attempt": attempt, "files": _list_files(answer.files), "values": dict(answer.values)}
+    made = {"files": _list_files(answer.files), "values": dict(answer.values)}
+    registers = {} if answer.registers is None else {"registers": str(answer.registers)}
+    return {"type": "result", "attempt": attempt, **made, **registers}
 
 
 def _make_failure(attempt: str, error: EngineError) -> Message:
