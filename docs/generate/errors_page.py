@@ -55,6 +55,9 @@ _PROBLEMS = {
     "changes.unknown_word": "There is no such change; the hint names the nearest one.",
     "changes.not_text": "The changes file is not text.",
     "changes.unlisted_gpus": "The cluster file does not list the node's GPUs, so a change of them cannot be made.",
+    "characters.<...>": "The YAML or shape of characters is wrong; the rest is as in the cluster file (`cluster.*`).",
+    "characters.image": "An image of a character is not where the file says.",
+    "characters.repeated": "Several characters of a file or a folder have one name.",
     "cluster.ambiguous_reference": "The name fits several GPU models.",
     "cluster.bad_value": "A value is not of its kind, or outside its bounds.",
     "cluster.conflict": "Two settings contradict each other.",
@@ -215,7 +218,7 @@ def _table(rows: list[tuple[str, str]]) -> str:
     return table(("code", "meaning"), rows)
 
 
-_RECODED = {"batchfile.<...>", "setfile.<...>"}
+_RECODED = {"batchfile.<...>", "characters.<...>", "setfile.<...>"}
 """Codes of the cluster file's reader, as other files have them."""
 
 

@@ -25,6 +25,7 @@ from corral.hardware.catalogue import find_gpu
 from corral.server.api.app import create_app
 from corral.server.api.requests import TaskAsked
 from corral.server.services import Services
+from corral.studio.characters.reading import open_characters
 from corral.studio.sets.expanding import expand
 from corral.studio.sets.reading import open_set_file, read_set_value
 
@@ -117,6 +118,13 @@ def test_cluster_and_batch_files_that_pages_show_load(page: Path, tmp_path: Path
         where = f"{page.name}, file {number}"
         if not re.search(r"^apiVersion: corral/v1$", text, re.M):
             continue
+        if re.search(r"^kind: Characters$", text, re.M):
+            for name in re.findall(r"\./([\w./-]+)", text):
+                (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / name).write_bytes(b"")
+            (tmp_path / "characters.yaml").write_text(text)
+            open_characters(tmp_path)
+            continue
         if re.search(r"^kind: Set$", text, re.M):
             read_set_value(read(text, filename=where).value)
             continue
@@ -135,6 +143,8 @@ def test_example_files_load(example: Path) -> None:
     text = example.read_text(encoding="utf-8")
     if "kind: Batch" in text:
         read_batch(text, filename=example.name, folder=example.parent)
+    elif "kind: Characters" in text:
+        open_characters(example)
     elif "kind: Set" in text:
         expand(read_set_value(open_set_file(example)), ())
     else:

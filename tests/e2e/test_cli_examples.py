@@ -51,6 +51,10 @@ EXPECTED = {
     "corral sets measures portraits --by shot --chart keepers.svg": NO_SUCH_THING,
     "corral sets reject portraits elena/portrait/1": NO_SUCH_THING,
     "corral sets cancel portraits --yes": NO_SUCH_THING,
+    "corral characters show elena": NO_SUCH_THING,
+    "corral characters remove elena --yes": NO_SUCH_THING,
+    "corral characters history elena": NO_SUCH_THING,
+    "corral characters import examples/studio/characters.yaml": NO_SUCH_THING,
     "corral slots pause node/gpu0": NO_SUCH_THING,
     "corral slots resume node/gpu0": NO_SUCH_THING,
     "corral slots drain node/gpu0/llama --yes": NO_SUCH_THING,
@@ -77,8 +81,8 @@ EXPECTED = {
     "corral engines convert drawn.json --out portrait.json": NO_SUCH_THING,
 }
 """Examples that do not end with 0 here: a server runs already, all tasks have succeeded, there is neither a GPU nor
-an instance of Ollama or ComfyUI, no hold, no set, no receiver of notifications, nothing was uploaded or upgraded, and
-the file that is linted has mistakes on purpose."""
+an instance of Ollama or ComfyUI, no hold, no character, no set, no receiver of notifications, nothing was uploaded or
+upgraded, and the file that is linted has mistakes on purpose."""
 
 
 @pytest.fixture(scope="module")

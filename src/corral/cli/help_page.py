@@ -25,6 +25,7 @@ COMMANDS_BY_PURPOSE: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "status",
             "tasks",
             "batches",
+            "characters",
             "sets",
             "queues",
             "slots",

@@ -24,6 +24,7 @@ from corral.cli.commands import (
     audit,
     backup,
     batches,
+    characters,
     checklist,
     console,
     delete,
@@ -125,6 +126,7 @@ for single in (
 for group in (
     tasks,
     batches,
+    characters,
     sets,
     slots,
     holds,

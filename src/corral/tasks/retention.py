@@ -271,7 +271,7 @@ async def _list_named_files(pool: Queries) -> frozenset[Sha256]:
     rows = await pool.fetch(
         """
         select sha256 from outputs union select sha256 from uploads union select sha256 from task_uploads
-        union select sha256 from voices union select sha256 from client_files
+        union select sha256 from voices union select sha256 from client_files union select sha256 from character_images
         union select refused_lines from client_batches where refused_lines is not null
         """
     )

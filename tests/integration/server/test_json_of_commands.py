@@ -156,6 +156,11 @@ OF_THE_QUEUE = {
         arguments=("sets", "reject", "naps", "ada/nap/1"), path="/sets/naps/reject", body={"keys": ["ada/nap/1"]}
     ),
     "sets cancel": Row(arguments=("sets", "cancel", "naps", "--yes"), path="/sets/naps/cancel"),
+    "characters list": Row(arguments=("characters", "list"), method="GET", path="/characters"),
+    "characters show": Row(arguments=("characters", "show", "elena"), method="GET", path="/characters/elena"),
+    "characters history": Row(
+        arguments=("characters", "history", "elena"), method="GET", path="/characters/elena/history"
+    ),
     "slots list": Row(arguments=("slots", "list"), method="GET", path="/slots"),
     "slots pause": Row(
         arguments=("slots", "pause", "node/cpu0", "node/cpu0/sleep"),
@@ -231,6 +236,8 @@ OTHERWISE = {
     "tokens invite": "is the answer of its route, which makes another link each time",
     "tokens create": "is the answer of its route, which makes another secret each time",
     "uploads rm": "is the answer of its route, which finds nothing the second time",
+    "characters import": "reads files here, whose images it uploads; `test_characters_api` compares what it saved",
+    "characters export": "lists what it wrote into a folder here; `test_characters_api` reads it again",
     "submit": "is the answer of `POST /batches`, which makes another batch each time",
     "sets make": "plans what is missing, which is less the second time; `test_sets_api` compares it",
     "backup": "is the manifest in the archive that its route sends",
@@ -283,6 +290,7 @@ async def fill_queue(api: Serving, services: Services) -> None:
     await api.post("/corral/v1/tokens", {"name": "ada", "role": "viewer"})
     services.board.show_slots(lambda: (GROUP,))
     assert (await api.post("/corral/v1/sets", {"file": a_sleeping_set()})).status == 200
+    assert (await api.post("/corral/v1/characters", {"characters": [{"name": "elena"}]})).status == 200
     assert (await api.post("/corral/v1/holds", {"cpu": True})).json["id"] == 7
 
 

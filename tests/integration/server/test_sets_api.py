@@ -309,3 +309,19 @@ async def test_pictures_that_the_file_no_longer_asks_for_are_not_counted(api: Se
     await make(api, a_sleeping_set(characters=[RED]))
 
     assert (await api.get(f"{SETS}/naps")).json["pictures"] == 4
+
+
+async def test_pictures_are_stale_where_a_character_of_the_server_was_changed(api: Serving, services: Services) -> None:
+    async def save(look: str) -> None:
+        body = {"characters": [{"name": "zoe", "look": look}]}
+        assert (await api.post("/corral/v1/characters", body)).status == 200
+
+    await save("red")
+    made = await make(api, a_sleeping_set(characters="all", seeds=1))
+    await accept_all(services)
+    await save("green")
+
+    stale = (await api.get(f"{SETS}/naps/stale")).json["items"]
+
+    assert made["planned"] == 2
+    assert stale == [{"key": f"zoe/{shot}/1", "changed": ["character.look"]} for shot in ("portrait", "smile")]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 NAME = "models"
 app = make_group(
-    "Manage model files on this machine, and models on Ollama servers.", example_command="corral models list"
+    "Manage model files on this machine and on Ollama servers.", example_command="corral models list"
 )
 EVERYWHERE = "all"
 """In place of an instance: every one of them."""

@@ -26,6 +26,7 @@ from corral.server.api.routes import (
     audit,
     backup,
     batches,
+    characters,
     cluster,
     conversations,
     engines,
@@ -140,6 +141,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
         hosted_models,
         conversations,
         pictures,
+        characters,
         sets,
         *administration,
     ):

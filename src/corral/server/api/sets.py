@@ -20,6 +20,8 @@ from corral.server.api.errors import describe_invalid
 from corral.server.api.requests import TaskAsked
 from corral.server.api.state import ApiState
 from corral.server.auth import Caller, Role
+from corral.studio.characters.store import list_characters
+from corral.studio.characters.values import list_fields
 from corral.studio.sets.expanding import Character, SetError, expand
 from corral.studio.sets.keeper import PICTURE
 from corral.studio.sets.places import fill_seed
@@ -111,13 +113,11 @@ async def compare_set(api: ApiState, stored: StoredSet) -> SetPlan:
 
 
 async def _expand(api: ApiState, file: SetFile, owner: str) -> tuple[WantedPicture, ...]:
-    return await asyncio.to_thread(expand, file, await read_characters(api, owner))
+    return await asyncio.to_thread(expand, file, await _read_characters(api, owner))
 
 
-async def read_characters(api: ApiState, owner: str) -> tuple[Character, ...]:
-    """Return the characters of an owner."""
-    del api, owner
-    return ()
+async def _read_characters(api: ApiState, owner: str) -> tuple[Character, ...]:
+    return tuple(map(list_fields, await list_characters(api.services.pool, owner=owner)))
 
 
 # --- checks ---------------------------------------------------------------------------------------------------------

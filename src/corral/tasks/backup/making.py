@@ -146,7 +146,7 @@ async def _look(connection: Connection) -> _Seen:
         select sha256, max(size) as size from (
           select sha256, size from outputs union all select sha256, size from uploads
           union all select sha256, size from voices union all select sha256, null from task_uploads
-          union all select sha256, size from client_files
+          union all select sha256, size from client_files union all select sha256, size from character_images
           union all select refused_lines, null from client_batches where refused_lines is not null
         ) named group by sha256
         """

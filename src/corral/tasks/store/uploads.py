@@ -63,12 +63,14 @@ def refuse_over_quota(owner: str, size: int, quota: Bytes) -> None:
 
 
 async def measure_uploads(pool: Queries, owner: str, *, without: Sha256 | None = None) -> Bytes:
-    """Return the bytes of an owner's uploads, less those of one content, and of its files for batches of clients."""
+    """Return the bytes of an owner's uploads, less those of one content, and of what else it brought."""
     kept: int = await pool.fetchval(
         """
         select (
           coalesce((select sum(size) from uploads where owner = $1 and sha256 is distinct from $2), 0)
           + coalesce((select sum(size) from client_files where owner = $1), 0)
+          + coalesce((select sum(size) from character_images c where owner = $1 and not exists (
+              select from uploads u where u.owner = c.owner and u.sha256 = c.sha256)), 0)
         )::bigint
         """,
         owner,
@@ -182,7 +184,8 @@ async def delete_upload(pool: Pool, owner: str, sha256: Sha256, *, act: Act | No
         if act is not None:
             await append_act(connection, act)
         return owners == {owner} and not await connection.fetchval(
-            "select exists (select from outputs where sha256 = $1) or exists (select from voices where sha256 = $1)",
+            "select exists (select from outputs where sha256 = $1) or exists (select from voices where sha256 = $1)"
+            " or exists (select from character_images where sha256 = $1)",
             content,
         )
 
