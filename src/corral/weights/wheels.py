@@ -57,6 +57,9 @@ class Pip:
 
     async def _start(self, wheel: Wheel, temporary: Path, target: Path) -> asyncio.subprocess.Process:
         arguments = ("--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check", "--quiet")
+        if wheel.built_for is not None:
+            version, platform = wheel.built_for
+            arguments += ("--python-version", version, "--platform", platform)
         return await asyncio.create_subprocess_exec(
             *(str(self.python), "-m", "pip", "download", *arguments, "--dest", str(target)),
             str(wheel),

@@ -28,7 +28,6 @@ name: hydra
 nodes: [{name: here, gpus: [], cpu: {slots: 2}}]
 engines:
   comfyui: {instances: [{name: compute, url: "FIRST"}, {name: control, url: "SECOND"}]}
-  inspect: {enabled: true}
 """
 
 

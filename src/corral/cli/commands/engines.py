@@ -31,7 +31,9 @@ _COPYING_S = 3600.0
 def install(
     engine: Annotated[
         str,
-        typer.Argument(metavar="ENGINE", help="An engine that runs here: llama, whisper, piper, kokoro, chatterbox."),
+        typer.Argument(
+            metavar="ENGINE", help="An engine that runs here: llama, whisper, piper, kokoro, chatterbox, onnx."
+        ),
     ],
     variant: Annotated[
         str | None,

@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     from corral.weights.store import Store
 
 NAME = "models"
-app = make_group(
-    "Manage model files on this machine and on Ollama servers.", example_command="corral models list"
-)
+app = make_group("Manage model files on this machine and on Ollama servers.", example_command="corral models list")
 EVERYWHERE = "all"
 """In place of an instance: every one of them."""
 Keep = Annotated[
