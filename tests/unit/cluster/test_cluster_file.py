@@ -34,7 +34,7 @@ def test_a_node_with_an_empty_list_of_gpus_has_none() -> None:
 
 def test_some_engines_are_off_unless_the_file_turns_them_on() -> None:
     off = [name for name, engine in read(NODES).engines.items() if not engine.enabled]
-    assert off == ["command", "sleep", "chatterbox"]
+    assert off == ["command", "sleep", "chatterbox", "trainer"]
     assert not read(NODES + "engines: {command: {options: {a: 1}}}\n").engines["command"].enabled
     assert read(NODES + "engines: {command: {enabled: true}}\n").engines["command"].enabled
 
