@@ -46,7 +46,7 @@ def list_(
     terminal.put_table(columns, rows, empty="there are no characters", expendable=("changed", "voice", "lora", "look"))
 
 
-@app.command("show", epilog=make_example("corral characters show elena"))
+@app.command("show", epilog=make_example("corral characters show mira"))
 def show(
     name: CharacterName, owner: Owner = None, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False
 ) -> None:
@@ -92,7 +92,7 @@ def import_(
     terminal.put(f"{count} saved, {len(answer['items']) - len(changed)} as before")
 
 
-@app.command("remove", epilog=make_example("corral characters remove elena --yes"))
+@app.command("remove", epilog=make_example("corral characters remove mira --yes"))
 def remove(
     name: CharacterName, yes: Yes = False, url: Url = None, data_dir: DataDir = None, dry_run: DryRun = False
 ) -> None:
@@ -112,7 +112,7 @@ def remove(
         terminal.put(f"{name}: removed; `corral characters history {name}` has its revisions")
 
 
-@app.command("history", epilog=make_example("corral characters history elena"))
+@app.command("history", epilog=make_example("corral characters history mira"))
 def history(
     name: CharacterName, owner: Owner = None, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False
 ) -> None:
