@@ -288,7 +288,7 @@ class LoadTests:
 def _require_load() -> None:
     """Let the person put the GPUs under load. Raises: UnlookedError when there is no terminal to ask on, or not now."""
     if not terminal.is_attended():
-        raise UnlookedError("nothing puts the GPUs under load", hint="add `--load COMMAND`, which is run for each GPU")
+        raise UnlookedError("nothing puts the GPUs under load", hint="pull a model for it, or add `--load COMMAND`")
     if _read("  put the GPUs under load, then press Enter ([l]ater; `--load COMMAND` would start one for each): "):
         raise UnlookedError("the load test was put off")
 

@@ -16,7 +16,7 @@ from corral.operations.load_testing import LoadTestAskedError, answer_load_test,
 from corral.telemetry.loadtest.report import ROW_TITLES, draw_charts, list_rows, render_load_test
 from corral.telemetry.loadtest.running import LoadTest, LoadTestRequest, describe_progress, run_load_test
 from corral.telemetry.nvml import GpuState, find_gpus
-from corral.telemetry.sampling import Sample
+from corral.telemetry.sampling import Sample, open_sampler
 from corral.units import format_duration
 from corral.weights.store import Store
 from corral.wire import to_json
@@ -60,8 +60,12 @@ def require_folder(report: Path | None) -> None:
 
 
 def choose_load(data_dir: Path, gpus: tuple[int, ...] | None) -> str:
-    """Write the command of the built-in load for the GPUs that are tested. Raises: NoLoadError."""
-    present = [gpu for gpu in find_gpus().gpus if gpus is None or gpu.index in gpus]
+    """Write the command of the built-in load for the GPUs that are tested.
+
+    Raises: NoGpusError, NoSuchGpuError, NoLoadError.
+    """
+    with open_sampler(gpus):
+        present = [gpu for gpu in find_gpus().gpus if gpus is None or gpu.index in gpus]
     return write_built_in_load(data_dir, Store(models_dir(data_dir)).list(), present)
 
 

@@ -141,21 +141,22 @@ def test_a_test_that_was_killed_is_told_by_the_next_one(library: Path, run: Run,
     assert "the program was killed" in done.stdout
 
 
-def test_a_card_that_is_not_there_and_a_machine_without_a_driver_are_told(
-    run: Run, library: Path, tmp_path: Path
-) -> None:
-    missing = run("steady", "--gpu", "7")
+def test_a_card_that_is_not_there_and_a_machine_without_a_driver_are_told(library: Path, tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "libnvidia-ml.so.1").write_bytes(b"not a library")
-    without = subprocess.run(
-        [str(CORRAL), "loadtest", "--data-dir", "data", "--watch"],
-        cwd=tmp_path,
-        env={**os.environ, "LD_LIBRARY_PATH": str(tmp_path / "none")},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    no_driver = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path / "none")}
+    missing, without = [
+        subprocess.run(
+            [str(CORRAL), "loadtest", "--data-dir", "data", *arguments],
+            cwd=tmp_path,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        for arguments, variables in ((("--gpu", "7"), environment(library, "steady")), ((), no_driver))
+    ]
 
     assert (missing.returncode, without.returncode) == (NO_SUCH_THING, UNAVAILABLE)
     assert "no GPU 7: the driver has 2, numbered from 0" in missing.stderr
