@@ -45,7 +45,6 @@ EXPECTED = {
     "corral tasks priority high 17 18": CONFLICT,
     "corral batches retry 3": CONFLICT,
     "corral loadtest --duration 30m --load 'gpu-burn 1800'": UNAVAILABLE,
-    "corral sets make examples/studio/set.yaml --dry-run": INVALID,
     "corral sets show portraits": NO_SUCH_THING,
     "corral sets stale portraits": NO_SUCH_THING,
     "corral sets measures portraits --by shot --chart keepers.svg": NO_SUCH_THING,
