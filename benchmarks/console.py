@@ -49,6 +49,8 @@ engines:
   whisper: {{enabled: false}}
   piper: {{enabled: false}}
   kokoro: {{enabled: false}}
+  inspect: {{enabled: false}}
+  onnx: {{enabled: false}}
 """
 _WATCH = f"""
 (() => {{

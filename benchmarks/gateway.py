@@ -312,6 +312,8 @@ engines:
   whisper: {{enabled: false}}
   piper: {{enabled: false}}
   kokoro: {{enabled: false}}
+  inspect: {{enabled: false}}
+  onnx: {{enabled: false}}
   openai: {{instances: [{{name: trivial, url: "{url}"}}]}}
 """
 _LITELLM_CONFIG = """

@@ -40,6 +40,8 @@ engines:
   whisper: {{enabled: false}}
   piper: {{enabled: false}}
   kokoro: {{enabled: false}}
+  inspect: {{enabled: false}}
+  onnx: {{enabled: false}}
   openai: {{instances: [{{name: writing, url: "{url}"}}]}}
 """
 _CHAT = {

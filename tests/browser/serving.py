@@ -28,6 +28,7 @@ engines:
   whisper: {enabled: false}
   piper: {enabled: false}
   kokoro: {enabled: false}
+  onnx: {enabled: false}
 """
 _START_S = 120
 """Machines that run other tests at the same time take long to start a server."""

@@ -44,6 +44,8 @@ name: home
 nodes: [{{name: here, gpus: [], cpu: {{slots: 3}}}}]
 engines:
   kokoro: {{enabled: false}}
+  inspect: {{enabled: false}}
+  onnx: {{enabled: false}}
   llama: {{options: {{contextSize: 2048, pooling: mean}}}}
   ollama: {{instances: [{{name: pc, url: "{ollama}"}}]}}
   comfyui: {{instances: [{{name: studio, url: "{comfy}"}}]}}

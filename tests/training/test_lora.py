@@ -32,6 +32,8 @@ engines:
   whisper: {enabled: false}
   piper: {enabled: false}
   kokoro: {enabled: false}
+  inspect: {enabled: false}
+  onnx: {enabled: false}
 """
 EVERY, STEPS = 4, 16
 BATCH = f"""\

@@ -9,7 +9,7 @@ import pytest
 
 from corral.data_dir import default_data_dir
 from corral.engine_facts import EngineKind
-from corral.engine_kinds import CHATTERBOX, ENGINES, WHISPER
+from corral.engine_kinds import CHATTERBOX, ENGINES, TRAINER, WHISPER
 from corral.engines.building import Device, build
 from corral.engines.environments.finding import Environments
 from corral.errors import ProblemsError
@@ -17,11 +17,15 @@ from corral.processes.bounded_log import BoundedLog
 from corral.work import EngineUnavailableError
 from doubles.lending import LoneBook
 
+APART = {CHATTERBOX.name: "chatterbox", TRAINER.name: "torch"}
+"""Libraries that cannot be installed next to those of the others, by engine."""
 LOCAL = [kind for kind in ENGINES.values() if not kind.remote]
 
 
 @pytest.mark.parametrize("kind", LOCAL, ids=lambda kind: kind.name)
-def test_every_local_engine_can_be_built_and_all_but_one_are_installed(kind: EngineKind, logs: Path) -> None:
+def test_every_local_engine_can_be_built_and_those_that_fit_together_are_installed(
+    kind: EngineKind, logs: Path
+) -> None:
     engine = build(
         kind.name,
         device=Device(name="gpu0", gpu="0"),
@@ -33,10 +37,10 @@ def test_every_local_engine_can_be_built_and_all_but_one_are_installed(kind: Eng
     )
 
     assert engine.name == kind.name
-    if kind is CHATTERBOX:  # its libraries cannot be installed next to those of the others
-        with pytest.raises(EngineUnavailableError, match="no library 'chatterbox'") as raised:
+    if kind.name in APART:
+        with pytest.raises(EngineUnavailableError, match=f"no library '{APART[kind.name]}'") as raised:
             Environments().require(kind)
-        assert raised.value.hint == "corral engines install chatterbox"
+        assert raised.value.hint == f"corral engines install {kind.name}"
     else:
         assert Environments().require(kind).python == sys.executable
 

@@ -19,7 +19,7 @@ from doubles.kubernetes_schemas import NEWEST, OLDEST, objects_in, refusals
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "guides" / "training-and-burn-in.md").read_text(encoding="utf-8")
 SHOWN = re.findall(r"^```yaml\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
-CLUSTER_FILE, JOB, _BURN_IN, _LENDING, TWO_LAYOUTS = SHOWN
+_TRAINER, CLUSTER_FILE, JOB, _BURN_IN, _LENDING, TWO_LAYOUTS = SHOWN
 
 Json = Any  # Kubernetes objects, and parts of them
 

@@ -25,6 +25,8 @@ engines:
   whisper: {{enabled: false}}
   piper: {{enabled: false}}
   kokoro: {{enabled: false}}
+  inspect: {{enabled: false}}
+  onnx: {{enabled: false}}
   hold: {{enabled: false}}
 queues: [{{name: default}}, {{name: limited, limits: {{perOwner: {{queued: {most}}}}}}}]
 """
