@@ -17,7 +17,8 @@ import pytest
 
 from chaos.client import PatientClient
 from chaos.kept import Kept, corral_up, keeping
-from corral.data_dir import ENGINES_FOLDER, models_dir
+from corral.data_dir import ENGINES_FOLDER, KEPT_FOLDER, models_dir
+from corral.engine_kinds import TRAINER
 from corral.engines.trainer.checkpoints import list_checkpoints, read_journal
 from doubles.local_engines import LLAMA, REPOSITORY, real_models
 from doubles.short_folders import lend_short_folder
@@ -128,6 +129,14 @@ async def read_tasks(client: PatientClient, batch: int) -> dict[str, Any]:  # as
     return {task["name"]: task for task in answer["items"]}
 
 
+async def find_checkpoints(kept: Path, task: int) -> Path:
+    """Return the folder of a task, once it is there."""
+    async with asyncio.timeout(LIMIT_S):
+        while not (folders := list(kept.glob(f"task-{task}-*"))):  # noqa: ASYNC110 - no event of another process
+            await asyncio.sleep(0.2)
+    return folders[0]
+
+
 async def wait_for_steps(keep: Path, steps: int) -> None:
     """Return once so many steps were done."""
     async with asyncio.timeout(LIMIT_S):
@@ -154,8 +163,7 @@ async def test_lora_that_was_killed_twice_resumes_and_the_next_task_answers_by_i
 ) -> None:
     naps, batch = await submit(folder, "naps.yaml"), await submit(folder, "taught.yaml")
     task = (await read_tasks(client, batch))["train"]["id"]
-    keep = folder / "data" / "kept" / "trainer" / f"task-{task}"
-
+    keep = await find_checkpoints(folder / "data" / KEPT_FOLDER / TRAINER.name, task)
     await wait_for_steps(keep, EVERY + 2)
     kill_a_trainer(keep)
     before = len(read_journal(keep))
@@ -177,5 +185,5 @@ async def test_lora_that_was_killed_twice_resumes_and_the_next_task_answers_by_i
     assert trained["devices"] == 2
     assert "Captain Hay" in shown["ask"]["result"]["text"]
     assert "Captain Hay" not in shown["ask-the-base"]["result"]["text"], "only a task that names the LoRA has it"
-    assert not keep.exists()
+    assert [step for step, _ in list_checkpoints(keep)] == [STEPS], "a lost result would be made anew without a step"
     assert (await client.get(f"/corral/v1/batches/{naps}"))["done"]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from corral.data_dir import KEPT_FOLDER
 from corral.engine_kinds import ENGINES
 from corral.engines.cluster_seams import ClusterSeams, JoinsServer
 from corral.engines.credentials import Credentials
@@ -67,7 +68,7 @@ def build(
             "threads": threads,
             "options": settings.model_dump(mode="json"),
             "hint": environments.write_command(kind),
-            "keep": str((keep or log_dir.parent / "kept") / name),
+            "keep": str((keep or log_dir.parent / KEPT_FOLDER) / name),
         },
         log=BoundedLog(share.name_log(name)),
     )

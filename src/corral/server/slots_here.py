@@ -12,7 +12,7 @@ from pathlib import Path
 
 from corral.cluster.values import Cluster, EngineSettings, Instance, Node
 from corral.cluster.yields import YieldTo
-from corral.data_dir import ENGINES_FOLDER
+from corral.data_dir import ENGINES_FOLDER, KEPT_FOLDER
 from corral.engine_facts import EngineKind
 from corral.engine_kinds import ENGINES
 from corral.engines.building import Device, build, build_remote
@@ -76,7 +76,7 @@ def localize(
             log_dir=log_dir,
             holds=holds,
             environments=Environments(data_dir / ENGINES_FOLDER),
-            keep=data_dir / "kept",
+            keep=data_dir / KEPT_FOLDER,
             shelf=shelf,
         )
         for settings in _list_enabled(cluster)

@@ -9,8 +9,16 @@ import pytest
 
 from corral.engine_kinds import TRAINER
 from corral.engines.inputs import check_inputs
-from corral.engines.trainer.checkpoints import list_checkpoints, note_step, read_journal, write_checkpoint
-from corral.engines.trainer.datasets import DataSetProblems, Example, read_examples
+from corral.engines.trainer.checkpoints import (
+    end_task,
+    list_checkpoints,
+    name_folder,
+    note_step,
+    read_journal,
+    remove_outlived,
+    write_checkpoint,
+)
+from corral.engines.trainer.datasets import DataSetError, Example, read_examples
 from corral.engines.trainer.gguf_adapter import permute
 from corral.engines.trainer.launching import Card, choose_precision, make_launch, make_launch_environment
 from corral.engines.trainer.recipe_files import read_recipes
@@ -52,7 +60,7 @@ def test_all_problems_of_a_data_set_are_reported_at_once(tmp_path: Path) -> None
     lines = ('{"prompt": "a", "answer": "b"}', "", "{", '{"prompt": ""}', '{"prompt": "a", "answer": "b", "c": 1}')
     path.write_text("\n".join(lines))
 
-    with pytest.raises(DataSetProblems) as raised:
+    with pytest.raises(DataSetError) as raised:
         read_examples(path)
 
     assert [problem.partition(": ")[0] for problem in raised.value.problems] == ["line 3", "line 4", "line 4", "line 5"]
@@ -64,7 +72,7 @@ def test_data_set_without_an_example_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "facts.jsonl"
     path.write_text("\n\n")
 
-    with pytest.raises(DataSetProblems, match="has no examples"):
+    with pytest.raises(DataSetError, match="has no examples"):
         read_examples(path)
 
 
@@ -83,6 +91,33 @@ def test_checkpoint_that_was_cut_off_is_not_there(tmp_path: Path) -> None:
 
     assert [step for step, _ in list_checkpoints(tmp_path)] == [15, 10]
     assert (list_checkpoints(tmp_path)[0][1] / "state.pt").read_text() == "whole"
+
+
+def test_checkpoints_are_kept_for_a_day_after_the_end_and_for_two_weeks_without_one(
+    tmp_path: Path,
+) -> None:
+    folders = ended, _ = tmp_path / "task-1-a", tmp_path / "task-2-b"
+    for folder in folders:
+        for step in (5, 10):
+            write_checkpoint(folder, step, lambda made: (made / "state.pt").touch())
+    end_task(ended)
+    written = ended.stat().st_mtime
+    assert [step for step, _ in list_checkpoints(ended)] == [10]
+
+    hours = 3600.0
+    kept = {}
+    for after in (23, 25, 13 * 24, 15 * 24):
+        remove_outlived(tmp_path, written + after * hours)
+        kept[after] = [folder.exists() for folder in folders]
+    assert kept == {23: [True, True], 25: [False, True], 13 * 24: [False, True], 15 * 24: [False, False]}
+
+
+def test_folder_of_a_task_is_another_where_anything_of_its_training_is_another() -> None:
+    trained = (7, "lm-lora", "base", {"steps": 4}, b"data")
+    others = [(8, *trained[1:]), (*trained[:2], "other", *trained[3:]), (*trained[:3], {"steps": 5}, b"data")]
+    names = {name_folder(*what) for what in (trained, trained, *others, (*trained[:4], b"more"))}
+
+    assert len(names) == 5
 
 
 def test_line_of_the_journal_that_was_cut_off_does_not_count(tmp_path: Path) -> None:

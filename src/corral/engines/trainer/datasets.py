@@ -1,6 +1,6 @@
 """Data sets of text: JSON lines with `prompt` and `answer`, every problem reported at once.
 
-Belongs here: reading and checking. Standard library alone: the server, the worker and the trainer read by this.
+Belongs here: reading and checking. Standard library alone: the worker and the trainer read by this.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Example:
     answer: str
 
 
-class DataSetProblems(ValueError):
-    """Problems of a data set."""
+class DataSetError(ValueError):
+    """A data set that cannot be used; `problems` has every reason."""
 
     def __init__(self, problems: list[str]) -> None:
         left_out = len(problems) - _REPORTED
@@ -37,7 +37,7 @@ class DataSetProblems(ValueError):
 
 
 def read_examples(path: Path) -> tuple[Example, ...]:
-    """Read a data set. Raises: DataSetProblems with all of them; OSError."""
+    """Read a data set. Raises: DataSetError with all of them; OSError."""
     examples: list[Example] = []
     problems: list[str] = []
     with path.open("rb") as file:
@@ -52,7 +52,7 @@ def read_examples(path: Path) -> tuple[Example, ...]:
     if not examples and not problems:
         problems.append("it has no examples: write one JSON object with `prompt` and `answer` on each line")
     if problems:
-        raise DataSetProblems(problems)
+        raise DataSetError(problems)
     return tuple(examples)
 
 

@@ -112,7 +112,7 @@ def _do_step(accelerator: Any, model: Any, optimizer: Any, examples: Sequence[An
     # A process without an example of its own takes part with one that counts nothing.
     tokens, labels = _pad(own or examples[:1], tokenizer.pad_token_id or tokenizer.eos_token_id)
     tokens, labels = tokens.to(accelerator.device), labels.to(accelerator.device)
-    logits = model(input_ids=tokens, attention_mask=(tokens >= 0).long()).logits[:, :-1].float()
+    logits = model(input_ids=tokens).logits[:, :-1].float()
     summed = torch.nn.functional.cross_entropy(
         logits.reshape(-1, logits.shape[-1]), labels[:, 1:].reshape(-1), ignore_index=IGNORED, reduction="sum"
     )

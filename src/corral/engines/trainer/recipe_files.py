@@ -1,4 +1,4 @@
-"""Recipes as data (`recipes/*.toml`): what is trained, from which kind of data, and the options of a task."""
+"""Recipes as data (`recipes/*.toml`): what is trained, and the options of a task."""
 
 from __future__ import annotations
 
@@ -44,8 +44,6 @@ class Recipe:
 
     name: str
     summary: str
-    data: str
-    """The kind of its data set: `text`."""
     options: Mapping[str, Option]
 
     def fill_in(self, given: Mapping[str, Scalar]) -> dict[str, Scalar]:
@@ -83,4 +81,4 @@ def _parse(name: str, text: str) -> Recipe:
         )
         for option, fields in content["options"].items()
     }
-    return Recipe(name=name, summary=content["summary"], data=content["data"], options=options)
+    return Recipe(name=name, summary=content["summary"], options=options)

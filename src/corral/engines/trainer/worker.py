@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from corral.engines.printed import LOG_NAME
-from corral.engines.trainer.checkpoints import read_journal
-from corral.engines.trainer.datasets import DataSetProblems, read_examples
+from corral.engines.trainer.checkpoints import end_task, name_folder, read_journal, remove_outlived
+from corral.engines.trainer.datasets import DataSetError, read_examples
 from corral.engines.trainer.launching import Card, make_launch, make_launch_environment
 from corral.engines.trainer.recipe_files import read_recipes
 from corral.engines.worker.job import Answer, Job, Talk, WorkerSettings
@@ -29,8 +27,6 @@ from corral.work import EngineError, OutputFile, TaskInvalidError
 
 SCRIPT = Path(__file__).with_name("lm_lora.py")
 _LOOK_S = 120.0
-_KEPT_S = 14 * 86_400.0
-"""How long the folder of a task that never ended well is kept after its last step: it can be retried until then."""
 _CARDS = """\
 import json, torch
 names = range(torch.cuda.device_count())
@@ -46,31 +42,31 @@ class Trainer:
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._programs = Programs()
-        _remove_old(settings.keep)
 
     def run(self, job: Job, talk: Talk) -> Answer:
         """Train, from the last checkpoint of the task if there is one. Raises: EngineError, Cancelled."""
         recipe = read_recipes()[job.inputs["recipe"]]
         ((_, data),) = job.files.items()
         _check_data(data)
-        keep, output = self._settings.keep / f"task-{job.task}", job.scratch / "output"
+        options, output = recipe.fill_in(job.inputs["options"]), job.scratch / "output"
         output.mkdir()
+        remove_outlived(self._settings.keep)
+        keep = self._settings.keep / name_folder(job.task, recipe.name, job.model, options, data.read_bytes())
         keep.mkdir(parents=True, exist_ok=True)
         config = {
             "base": str(job.model_path),
             "data": str(data),
             "keep": str(keep),
             "output": str(output),
-            "options": recipe.fill_in(job.inputs["options"]),
+            "options": options,
             "checkpoint_every": job.inputs["checkpoint_every"],
         }
         path = job.scratch / "config.json"
         path.write_text(json.dumps(config), encoding="utf-8")
         talk.report_progress(None, "starts its processes")
         log = self._launch(job, talk, path)
-        answer = _make_answer(job, keep, output, log)
-        shutil.rmtree(keep, ignore_errors=True)
-        return answer
+        end_task(keep)
+        return _make_answer(job, keep, output, log)
 
     def stop(self) -> None:
         """End the processes and all that they started."""
@@ -92,7 +88,7 @@ class Trainer:
 def _check_data(path: Path) -> None:
     try:
         read_examples(path)
-    except DataSetProblems as error:
+    except DataSetError as error:
         raise TaskInvalidError(f"the data set cannot be used: {error}") from error
 
 
@@ -125,10 +121,3 @@ def _make_answer(job: Job, keep: Path, output: Path, log: OutputFile) -> Answer:
         "devices": max(1, len(job.slots)),
     }
     return Answer(files=files, values=values, registers=output / "lora.gguf")
-
-
-def _remove_old(keep: Path) -> None:
-    """Remove the folders of tasks that did no step for two weeks."""
-    for folder in keep.glob("task-*/"):
-        if time.time() - folder.stat().st_mtime > _KEPT_S:
-            shutil.rmtree(folder, ignore_errors=True)
