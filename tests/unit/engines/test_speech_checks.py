@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from corral.engines.speech_checks.speaker import compute_mels, list_windows, prepare
-from corral.engines.speech_checks.tensors import read_tensors
 from corral.engines.speech_checks.verdict import Limits, LineCheck, list_faults, rank, summarize
 from corral.engines.speech_checks.words import measure_wrong_words
+from corral.engines.tensors import read_tensors
 from corral.work import TaskInvalidError
 from doubles.sounds import a_hum
 

@@ -32,9 +32,9 @@ from corral.engines.speech_checks.speaker import (
     measure_similarity,
     prepare,
 )
-from corral.engines.speech_checks.tensors import Numbers
 from corral.engines.speech_checks.verdict import Limits, LineCheck, list_faults, rank, summarize
 from corral.engines.speech_checks.words import measure_wrong_words
+from corral.engines.tensors import Numbers
 from corral.engines.worker.job import Answer, Job, Talk, WorkerSettings
 from corral.sentences import split_text
 from corral.units import Bytes

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from corral.engines.onnx.pictures import Numbers, Pixels
-from corral.engines.speech_checks.tensors import read_tensors
+from corral.engines.tensors import read_tensors
 from corral.work import TaskInvalidError
 
 _ENTRY = "netG_state_dict"

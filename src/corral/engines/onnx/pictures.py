@@ -11,23 +11,18 @@ import zlib
 from pathlib import Path
 from typing import IO
 
-import av
 import numpy as np
 import numpy.typing as npt
-from av.error import FFmpegError
 
+from corral.engines.pictures import PictureError, decode_picture
 from corral.work import TaskInvalidError
 
 Pixels = npt.NDArray[np.uint8]
 """A picture: `(height, width, 3)`, red, green and blue."""
 Numbers = npt.NDArray[np.float32]
 
-MOST_BYTES = 64 * 1024**2
-_FORMATS = "png_pipe,apng,jpeg_pipe,webp_pipe,gif,bmp_pipe,tiff_pipe"
-"""FFmpeg's names of pictures; its other formats are films, and lists that have it open what they name."""
-_WHOLE = {"err_detect": "explode"}
-"""A JPEG that is cut off is an error; FFmpeg makes its rest grey otherwise."""
 _MARGIN = 1_000_000
+"""Pixels of the padding of rows, which FFmpeg counts, too."""
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COMPRESSION = 6
 _DIFFERENCES = 2
@@ -36,24 +31,19 @@ _DIFFERENCES = 2
 
 def read_picture(path: Path, name: str, most_pixels: int) -> Pixels:
     """Decode a picture (the first, of several) that is named `name` for people. Blocks. Raises: TaskInvalidError."""
-    if path.stat().st_size > MOST_BYTES:
-        raise TaskInvalidError(f"{name!r} has more than {MOST_BYTES:,} bytes", hint="hand over a smaller file")
-    # FFmpeg looks at its bound before it takes memory; it counts a margin of each row, too.
-    bound = {"max_pixels": str(2 * most_pixels + _MARGIN)}
     try:
-        with av.open(str(path), options={**bound, "format_whitelist": _FORMATS}) as container:
-            stream = container.streams.video[0]
-            stream.codec_context.options = {**bound, **_WHOLE}
-            if not 0 < stream.codec_context.width * stream.codec_context.height <= most_pixels:
-                raise TaskInvalidError(
-                    f"{name!r} has more than {most_pixels:,} pixels, or is cut off",
-                    hint="hand over a smaller picture, or set `mostPixels` of the engine higher",
-                )
-            frame = next(container.decode(stream))
-            return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-    except (FFmpegError, IndexError, StopIteration) as error:
-        what = f"{name!r} is not a picture that can be read: {getattr(error, 'strerror', None) or 'it has no frame'}"
-        raise TaskInvalidError(what, hint="hand over a PNG, JPEG, WebP, GIF, BMP or TIFF") from error
+        frame = decode_picture(path, most_pixels=2 * most_pixels + _MARGIN, is_whole=True)
+    except PictureError as error:
+        raise TaskInvalidError(
+            f"{name!r} is not a picture that can be read: {error.what}",
+            hint="hand over a whole PNG, JPEG, WebP, GIF, BMP or TIFF, or set `mostPixels` of the engine higher",
+        ) from error
+    if frame.width * frame.height > most_pixels:
+        raise TaskInvalidError(
+            f"{name!r} has more than {most_pixels:,} pixels",
+            hint="hand over a smaller picture, or set `mostPixels` of the engine higher",
+        )
+    return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
 
 
 def resize(planes: Numbers, height: int, width: int) -> Numbers:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from corral.engines.speech_checks.tensors import Numbers, read_tensors
+from corral.engines.tensors import Numbers, read_tensors
 from corral.work import TaskInvalidError
 
 SAMPLE_RATE = 16_000
