@@ -128,6 +128,16 @@ def test_every_problem_of_a_file_is_reported_at_once_with_its_place() -> None:
     assert all(problem.code.startswith("setfile.") for problem in (*shape.value.problems, *checks.value.problems))
 
 
+def test_a_threshold_on_a_measure_that_no_check_has_is_reported_before_pictures_are_made() -> None:
+    checks = [{"engine": "inspect"}, {"engine": "onnx", "model": "nudenet-320n"}]
+
+    assert read_set_value(a_set(checks=checks, thresholds={"face_score": {"least": 0.5}})).thresholds
+    with pytest.raises(SetFileError, match="did you mean `face_score`"):
+        read_set_value(a_set(checks=checks, thresholds={"face_scor": {"least": 0.5}}))
+    scored = [*checks, {"engine": "openai", "model": "scores"}]
+    assert read_set_value(a_set(checks=scored, thresholds={"fidelity": {"least": 0.5}})).thresholds
+
+
 def test_a_picture_that_is_checked_has_to_be_decodable() -> None:
     assert read_set_value(a_set()).thresholds == {"decodable": Bound(least=1)}
     assert read_set_value(a_set(checks=[])).thresholds == {}

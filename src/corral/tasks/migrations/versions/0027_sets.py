@@ -71,4 +71,5 @@ def upgrade() -> None:
         "create unique index set_takes_under_way on set_takes (set_id, key)"
         " where state in ('planned', 'making', 'checking')"
     )
+    op.execute("create index set_takes_task on set_takes (task)")
     op.execute("create unique index set_takes_accepted on set_takes (set_id, key) where state = 'accepted'")
