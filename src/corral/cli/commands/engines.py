@@ -32,7 +32,7 @@ def install(
     engine: Annotated[
         str,
         typer.Argument(
-            metavar="ENGINE", help="An engine that runs here: llama, whisper, piper, kokoro, chatterbox, onnx."
+            metavar="ENGINE", help="An engine that runs here: llama, whisper, piper, kokoro, chatterbox, onnx, trainer."
         ),
     ],
     variant: Annotated[

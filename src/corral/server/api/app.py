@@ -133,18 +133,8 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
     app.front = TrustedProxies(context, networks=lambda: services.cluster.server.trusted_proxies)
     of_the_queue = (tasks, waiting_list, batches, events, files, attempts, uploads, slots, holds, queues, engines)
     administration = (session, tokens, invitations, usage, notifications, audit, backup, server)
-    for part in (
-        *of_the_queue,
-        planning,
-        cluster,
-        machine,
-        hosted_models,
-        conversations,
-        pictures,
-        characters,
-        sets,
-        *administration,
-    ):
+    of_the_cluster, of_people = (planning, cluster, machine, hosted_models), (conversations, pictures, characters, sets)
+    for part in (*of_the_queue, *of_the_cluster, *of_people, *administration):
         serve_routes(app, part.router)
     return app
 

@@ -16,6 +16,8 @@ import { Measures, SETTINGS } from "./measures.js";
 /** @typedef {import("../types.js").StalePicture} StalePicture */
 
 const STATES = ["open", "accepted", "rejected", "failed", "cancelled"];
+/** States of pictures that a person can have made again; those that failed are made when the set is made again. */
+const REMADE = ["accepted", "rejected"];
 
 /** @param {{name: string, owner: string}} properties */
 export function SetView({ name, owner }) {
@@ -113,7 +115,7 @@ function PictureOfSet({ set, picture }) {
     <span class="row">
       <span class=${`badge ${state}`}>${state}</span>
       ${last !== undefined && (last.task === null ? `take ${last.number}` : html`<a href=${`#/tasks/${last.task}`}>take ${last.number}</a>`)}
-      ${state !== "open" && canChange(set.owner) &&
+      ${REMADE.includes(state) && canChange(set.owner) &&
       html`<button class="small" aria-label=${`Reject ${key}`} onClick=${reject}>Reject</button>`}
     </span>
     ${takes.filter((take) => take.reasons.length).map((take) => html`<span class="note" key=${take.number}>Take ${take.number}: ${take.reasons.join("; ")}</span>`)}
